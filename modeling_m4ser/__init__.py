@@ -1,0 +1,42 @@
+"""M4SER for transformers: importing this package registers the model, its processor and its pipeline."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .audio_m4ser import AudioError, load_audio
+from .configuration_m4ser import ABLATIONS, PIPELINE_TASK, M4SERConfig
+from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
+from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel, M4SERModelOutput, M4SEROutput
+from .pipeline_m4ser import SpeechTextEmotionPipeline
+from .processing_m4ser import M4SERProcessor, normalize_text
+
+AutoConfig.register("m4ser", M4SERConfig)
+AutoModel.register(M4SERConfig, M4SERForEmotionClassification)
+AutoModelForAudioClassification.register(M4SERConfig, M4SERForEmotionClassification)
+AutoProcessor.register(M4SERConfig, M4SERProcessor)
+PIPELINE_REGISTRY.register_pipeline(
+    PIPELINE_TASK,
+    pipeline_class=SpeechTextEmotionPipeline,
+    pt_model=AutoModelForAudioClassification,
+    type="multimodal",
+)
+
+__all__ = [
+    "ABLATIONS",
+    "CHANGE",
+    "DELETE",
+    "IGNORE_INDEX",
+    "KEEP",
+    "PIPELINE_TASK",
+    "AudioError",
+    "M4SERConfig",
+    "M4SERForEmotionClassification",
+    "M4SERModel",
+    "M4SERModelOutput",
+    "M4SEROutput",
+    "M4SERProcessor",
+    "SpeechTextEmotionPipeline",
+    "apply_edits",
+    "load_audio",
+    "normalize_text",
+]

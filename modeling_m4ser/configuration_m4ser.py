@@ -1,0 +1,207 @@
+"""Configuration of M4SER: the two encoders, the paper's hyperparameters (Table I) and its ablation switches (Table IV)."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_m4ser.M4SERConfig",
+    "AutoModel": "modeling_m4ser.M4SERForEmotionClassification",
+    "AutoModelForAudioClassification": "modeling_m4ser.M4SERForEmotionClassification",
+}
+PIPELINE_TASK = "speech-text-emotion-recognition"
+CUSTOM_PIPELINES = {
+    PIPELINE_TASK: {
+        "impl": "pipeline_m4ser.SpeechTextEmotionPipeline",
+        "pt": ["AutoModelForAudioClassification"],
+        "type": "multimodal",
+    }
+}
+
+_NO_FUSION = {
+    "fusion": "concat",
+    "use_modality_specific": False,
+    "use_modality_invariant": False,
+    "use_adversarial": False,
+}
+_NO_TASKS = {"use_error_detection": False, "use_error_correction": False}
+
+#: The rows of Table IV (and of Table V, whose models are among them) as overrides of [`M4SERConfig`].
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "M4SER": {},
+    "only speech": {"modalities": "speech", **_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
+    "only text": {"modalities": "text", **_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
+    "speech & text + concat": {**_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
+    "w/o MSR": {"use_modality_specific": False},
+    "w/o MIR": {"use_modality_invariant": False, "use_adversarial": False},
+    "w/o MSR & MIR": dict(_NO_FUSION),
+    "w/o AED": {"use_error_detection": False},
+    "w/o AEC": {"use_error_correction": False},
+    "w/o AED & AEC": dict(_NO_TASKS),
+    "w/o GAN": {"use_adversarial": False},
+    "w/o LCL": {"use_contrastive": False},
+    "w/o GAN & LCL": {"use_adversarial": False, "use_contrastive": False},
+}
+
+
+@strict
+class M4SERConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`M4SERModel`] and [`M4SERForEmotionClassification`].
+
+    The defaults are the paper's recipe A: hubert-base-ls960 and bert-base-uncased, d = 768, Table I's weights.
+
+    Args:
+        speech_config (`PreTrainedConfig` or `dict`, *optional*): speech encoder: hubert (default), wav2vec2, wavlm,
+            data2vec-audio or whisper (whose encoder alone is used).
+        text_config (`PreTrainedConfig` or `dict`, *optional*): text encoder; bert by default.
+        hidden_size (`int`, *optional*): d. By default the text encoder's size. An encoder of another size gets a
+            linear projection to d.
+        num_attention_heads (`int`): heads h of every cross-attention and of the correction decoder.
+        intermediate_size (`int`, *optional*): inner size of the feed-forward part of a cross-modal encoder block;
+            4 d by default.
+        hidden_act (`str`): its activation.
+        fusion_dropout (`float`): dropout inside the fusion and the correction decoder.
+        classifier_dropout (`float`): dropout on the pooled representation, Table I.
+        text_alignment (`"interpolate"` or `"attention"`): how n token vectors become m frame vectors before H_S ∥ H_T.
+        correction_intermediate_size (`int`): inner size of the correction decoder's feed-forward part.
+        tie_correction_output (`bool`): share the correction decoder's output layer with its token embedding, both
+            then the text encoder's own. Table V's parameter count says untied.
+        discriminator_hidden_size (`int`): inner size of the modality discriminator.
+        discriminator_objective (`"paper"` or `"modality"`): D maximises L_D + L_G (Eq. 20, Algorithm 1), or L_D alone,
+            which is bounded.
+        auxiliary_weight (`float`): α of Eq. 22.
+        detection_weight (`float`): β of Eq. 22.
+        adversarial_weight (`float`): γ of Eq. 22.
+        contrastive_weight (`float`): λ of Eq. 22.
+        temperature (`float`): τ of Eq. 21.
+        contrastive_include_self (`bool`): count the anchor itself in A(i) of Eq. 21, as the paper's wording does.
+        modalities (`"speech_text"`, `"speech"` or `"text"`): Table IV A.
+        fusion (`"m4ser"` or `"concat"`): the paper's fusion module, or concatenation + one linear layer.
+        use_modality_specific, use_modality_invariant (`bool`): Table IV B.
+        use_error_detection, use_error_correction (`bool`): Table IV C.
+        use_adversarial, use_contrastive (`bool`): Table IV D.
+        initializer_range (`float`): standard deviation of the new layers' initial weights.
+
+    Raises:
+        ValueError: switches that contradict each other; the message names the ones to change.
+    """
+
+    model_type = "m4ser"
+    sub_configs = {"speech_config": AutoConfig, "text_config": AutoConfig}
+    # Everything but the logits: what `Trainer.predict` must not gather.
+    keys_to_ignore_at_inference = [
+        "emotion_loss",
+        "detection_loss",
+        "correction_loss",
+        "contrastive_loss",
+        "detection_logits",
+        "pooled",
+        "speech_hidden",
+        "text_hidden",
+        "speech_specific",
+        "text_specific",
+        "joint_hidden",
+        "invariant",
+        "frame_mask",
+    ]
+
+    speech_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    hidden_size: int | None = None
+    num_attention_heads: int = 12
+    intermediate_size: int | None = None
+    hidden_act: str = "gelu"
+    fusion_dropout: float | int = 0.1
+    classifier_dropout: float | int = 0.5
+    text_alignment: Literal["interpolate", "attention"] = "interpolate"
+    correction_intermediate_size: int = 2048
+    tie_correction_output: bool = False
+    discriminator_hidden_size: int = 256
+    discriminator_objective: Literal["paper", "modality"] = "paper"
+    auxiliary_weight: float | int = 0.1
+    detection_weight: float | int = 3.0
+    adversarial_weight: float | int = 0.01
+    contrastive_weight: float | int = 0.1
+    temperature: float | int = 0.07
+    contrastive_include_self: bool = False
+    modalities: Literal["speech_text", "speech", "text"] = "speech_text"
+    fusion: Literal["m4ser", "concat"] = "m4ser"
+    use_modality_specific: bool = True
+    use_modality_invariant: bool = True
+    use_error_detection: bool = True
+    use_error_correction: bool = True
+    use_adversarial: bool = True
+    use_contrastive: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        self.speech_config = _as_config(self.speech_config, "hubert")
+        self.text_config = _as_config(self.text_config, "bert")
+        if self.hidden_size is None:
+            self.hidden_size = self.text_config.hidden_size if self.uses_text else self.speech_config.hidden_size
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
+        kwargs.setdefault("auto_map", dict(AUTO_MAP))
+        kwargs.setdefault("custom_pipelines", {task: dict(spec) for task, spec in CUSTOM_PIPELINES.items()})
+        super().__post_init__(**kwargs)
+        self._check_switches()
+
+    @property
+    def uses_speech(self) -> bool:
+        """Whether the waveform is an input."""
+        return self.modalities != "text"
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the transcript is an input."""
+        return self.modalities != "speech"
+
+    def _check_switches(self) -> None:
+        specific, invariant = self.use_modality_specific, self.use_modality_invariant
+        problems = []
+        if self.hidden_size % self.num_attention_heads:
+            problems.append(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
+            )
+        if self.modalities != "speech_text" and self.fusion != "concat":
+            problems.append(f"modalities={self.modalities!r} leaves nothing to fuse: set fusion='concat'")
+        if self.fusion == "concat" and (specific or invariant):
+            problems.append(
+                "fusion='concat' has no modality-specific or -invariant representations: set "
+                "use_modality_specific=False and use_modality_invariant=False"
+            )
+        if self.fusion == "m4ser" and not (specific or invariant):
+            problems.append(
+                "use_modality_specific=False and use_modality_invariant=False leave the fusion empty: set fusion='concat'"
+            )
+        if self.use_adversarial and not invariant:
+            problems.append(
+                "use_adversarial=True needs the modality-invariant representation: set use_adversarial=False "
+                "or use_modality_invariant=True"
+            )
+        if not self.uses_text and (self.use_error_detection or self.use_error_correction):
+            problems.append(
+                "modalities='speech' has no transcript to detect or correct errors in: set "
+                "use_error_detection=False and use_error_correction=False"
+            )
+        if self.temperature <= 0:
+            problems.append(f"temperature must be positive, not {self.temperature}")
+        if problems:
+            raise ValueError("Impossible M4SERConfig: " + "; ".join(problems) + ".")
+
+
+def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) -> PreTrainedConfig:
+    """An encoder's configuration as an object of its own class."""
+    if isinstance(config, PreTrainedConfig):
+        return config
+    config = dict(config or {})
+    model_type = config.pop("model_type", default_model_type)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"Unknown encoder model_type {model_type!r} in M4SERConfig; transformers does not know it.")
+    return CONFIG_MAPPING[model_type](**config)
+
+
+__all__ = ["ABLATIONS", "M4SERConfig", "PIPELINE_TASK"]

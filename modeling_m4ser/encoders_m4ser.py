@@ -1,0 +1,193 @@
+"""Speech and text encoders behind one face: hidden vectors and the mask of the valid ones (Eq. 1 and Section III-B)."""
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """(B,) lengths -> (B, size) boolean mask, True on the first `lengths[i]` places of row i."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+class PretrainedEncoder(nn.Module):
+    """
+    What the two encoders share: one wrapped transformers model that can be frozen.
+
+    A frozen encoder stays in evaluation mode and runs without a graph, so that its features do not depend on the step.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+        self.frozen = False
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of the encoder's own vectors (d_S or d_T)."""
+        return self.model.config.hidden_size
+
+    def freeze(self) -> None:
+        """Stop training this encoder."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True):
+        return super().train(mode and not self.frozen)
+
+    def forward(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            inputs: what the encoder reads; see the subclass.
+            attention_mask: 1 on valid places of `inputs`, 0 on padding.
+
+        Returns:
+            Hidden vectors (B, length, size) and their boolean mask (B, length).
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.encode(inputs, attention_mask)
+
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The subclass's part of `forward`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **kwargs) -> "PretrainedEncoder":
+        """A randomly initialised encoder."""
+        return cls(AutoModel.from_config(config, **kwargs))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, **kwargs) -> "PretrainedEncoder":
+        """A pretrained encoder from the Hub or a folder."""
+        return cls(AutoModel.from_pretrained(name_or_path, **kwargs))
+
+
+class WaveformEncoder(PretrainedEncoder):
+    """
+    HuBERT, wav2vec2, WavLM or data2vec-audio on 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
+
+    With layer-norm feature extractors (hubert-large style) a padded batch gives what each utterance gives alone.
+    hubert-base's group norm runs over time, padding included, before any mask: its features do depend on the padding.
+    """
+
+    input_name = "input_values"
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples that the convolutions need for one frame (400, i.e. 25 ms, for the public models)."""
+        samples = 1
+        config = self.model.config
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Valid frames (B,) of each row of a sample mask (B, samples); at least 1."""
+        lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
+        return self.model._get_feat_extract_output_lengths(lengths).to(torch.long)
+
+    def freeze_feature_encoder(self) -> None:
+        """Stop training the convolutional front end, as is usual in fine-tuning."""
+        self.model.feature_extractor.requires_grad_(False)
+        self.model.feature_extractor._requires_grad = False
+
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shortage = self.minimum_samples - inputs.shape[-1]
+        if shortage > 0:
+            inputs = nn.functional.pad(inputs, (0, shortage))
+            attention_mask = nn.functional.pad(attention_mask, (0, shortage))
+        # A clip shorter than one frame keeps the zeros after it as part of that frame.
+        sample_lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
+        attention_mask = lengths_to_mask(sample_lengths, inputs.shape[-1]).to(torch.long)
+        size = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1]))
+        hidden = self.model(
+            inputs, attention_mask=attention_mask, mask_time_indices=self._skip_spec_augment(inputs, size)
+        ).last_hidden_state
+        return hidden, lengths_to_mask(self.frame_lengths(attention_mask), hidden.shape[1])
+
+    def _skip_spec_augment(self, inputs: torch.Tensor, size: int) -> torch.Tensor | None:
+        """An empty SpecAugment mask for batches shorter than one masked span, on which the library would raise."""
+        if self.training and size < getattr(self.model.config, "mask_time_length", 0):
+            return torch.zeros(inputs.shape[0], size, dtype=torch.bool, device=inputs.device)
+        return None
+
+
+class WhisperSpeechEncoder(PretrainedEncoder):
+    """
+    Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T), 100 a second -> (B, ceil(T/2), d_S).
+
+    The library's own forward insists on 30 s of frames and knows no mask. Here the position table is cut to the batch's
+    length, frames past an utterance's end are zeroed before each convolution, and their keys are masked in every layer.
+    """
+
+    input_name = "input_features"
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **kwargs) -> "WhisperSpeechEncoder":
+        return cls(WhisperEncoder._from_config(config, **kwargs))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, **kwargs) -> "WhisperSpeechEncoder":
+        return cls(AutoModel.from_pretrained(name_or_path, **kwargs).encoder)
+
+    def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Valid frames (B,) of each row of a mel-frame mask (B, T); at least 1."""
+        return ((attention_mask.sum(-1) + 1) // 2).clamp(min=1).to(torch.long)
+
+    def freeze_feature_encoder(self) -> None:
+        """Stop training the two convolutions."""
+        self.model.conv1.requires_grad_(False)
+        self.model.conv2.requires_grad_(False)
+
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder, config = self.model, self.model.config
+        mel_mask = attention_mask[:, None, :].to(encoder.conv1.weight.dtype)
+        hidden = nn.functional.gelu(encoder.conv1(inputs.to(mel_mask.dtype) * mel_mask)) * mel_mask
+        hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        size = hidden.shape[1]
+        if size > config.max_source_positions:
+            raise ValueError(
+                f"{inputs.shape[-1]} mel frames are too long for this Whisper encoder, which takes at most "
+                f"{2 * config.max_source_positions} (30 s): lower the processor's max_audio_seconds or cut the audio."
+            )
+        hidden = hidden + encoder.embed_positions.weight[:size]
+        hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=self.training)
+        frame_mask = lengths_to_mask(self.frame_lengths(attention_mask), size)
+        layer_mask = create_bidirectional_mask(
+            config=config, inputs_embeds=hidden, attention_mask=frame_mask.to(torch.long)
+        )
+        for layer in encoder.layers:
+            hidden = layer(hidden, layer_mask)
+        return encoder.layer_norm(hidden), frame_mask
+
+
+class TextEncoder(PretrainedEncoder):
+    """BERT, RoBERTa, MiniLM … on word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1."""
+
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.model(input_ids=inputs, attention_mask=attention_mask).last_hidden_state
+        return hidden, attention_mask.to(torch.bool)
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The encoder's own TE + PE block, which Eq. 4 uses again."""
+        if not hasattr(self.model, "embeddings"):
+            raise ValueError(
+                f"Error correction reuses the text encoder's embedding block, and {type(self.model).__name__} has none: "
+                "use a BERT-like text encoder or set use_error_correction=False."
+            )
+        return self.model.embeddings
+
+
+def speech_encoder_class(config: PreTrainedConfig) -> type[PretrainedEncoder]:
+    """The wrapper for a speech encoder's configuration; ValueError for a model that is neither kind."""
+    if config.model_type == "whisper":
+        return WhisperSpeechEncoder
+    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
+        return WaveformEncoder
+    raise ValueError(
+        f"{config.model_type!r} is no speech encoder M4SER knows: use hubert, wav2vec2, wavlm, data2vec-audio or whisper."
+    )

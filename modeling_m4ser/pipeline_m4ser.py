@@ -1,0 +1,194 @@
+"""`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from transformers import Pipeline, pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+
+from .audio_m4ser import load_audio
+from .correction_m4ser import TranscriptCorrection
+from .edits_m4ser import DELETE, EDIT_NAMES, KEEP
+
+_TEXT_KEYS = ("text", "hypothesis", "transcript")
+_ARRAY_KEYS = ("array", "raw", "sampling_rate", "path", "bytes")
+
+
+class SpeechTextEmotionPipeline(Pipeline):
+    """
+    Emotion of an utterance from its audio and its (ASR) transcript.
+
+    ```python
+    pipe = pipeline("speech-text-emotion-recognition", model=folder_or_repo, trust_remote_code=True)
+    pipe({"audio": "a.wav", "text": "I can't believe it"})  # -> [{"label": "happy", "score": 0.91}, …]
+    ```
+
+    An input is a dict with `audio` and `text` (or `hypothesis`, or `transcript`: a row of a prepared dataset works), a
+    tuple `(audio, text)`, or audio alone where `asr` is given; inputs come singly, in a list, a generator or a dataset.
+    Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; any rate, any number
+    of channels.
+
+    Args (of the call or the constructor):
+        top_k: how many labels to return, best first; all of them by default.
+        asr: an ASR model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz
+            samples to text; writes the transcript where an input has none.
+        return_corrections: return a dict `{"emotions", "text", "errors", "corrected_text"}` with what error detection
+            and correction say of the transcript.
+        batch_size, num_workers: as in every pipeline.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_image_processor = False
+
+    def _sanitize_parameters(self, top_k=None, asr=None, return_corrections=None, **unknown):
+        if unknown:
+            raise TypeError(f"{type(self).__name__} does not take {', '.join(sorted(unknown))}.")
+        preprocess, forward, postprocess = {}, {}, {}
+        if asr is not None:
+            preprocess["asr"] = self._recognizer(asr)
+        if return_corrections is not None:
+            forward["return_corrections"] = return_corrections
+        if top_k is not None:
+            if top_k < 1:
+                raise ValueError(f"top_k must be at least 1, not {top_k}.")
+            postprocess["top_k"] = top_k
+        return preprocess, forward, postprocess
+
+    def __call__(self, inputs, **kwargs) -> list | types.GeneratorType:
+        """See the class."""
+        if isinstance(inputs, list) and not inputs:
+            return []
+        # `datasets.Dataset` is neither a list nor a torch dataset: stream its rows.
+        if hasattr(inputs, "features") and hasattr(inputs, "column_names"):
+            inputs = (row for row in inputs)
+        return super().__call__(inputs, **kwargs)
+
+    def preprocess(self, inputs: Any, asr: Callable | None = None) -> dict[str, Any]:
+        """One input -> the processor's tensors (batch of one) and the transcript as it was given."""
+        audio, text = _split(inputs)
+        config = self.model.config
+        waveform = None
+        if config.uses_speech or (text is None and asr is not None):
+            if audio is None:
+                raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
+            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate)
+        if text is None and config.uses_text:
+            if asr is None:
+                raise ValueError(
+                    "No transcript was given. Pass {'audio': …, 'text': …} or (audio, text), or let an ASR model write "
+                    "it: pipe(audio, asr='openai/whisper-small.en')."
+                )
+            text = asr(waveform)
+        features = self.processor(
+            audio=waveform if config.uses_speech else None,
+            text=text if config.uses_text else None,
+            sampling_rate=self.processor.sampling_rate,
+        )
+        return {**features, "text": [text]}
+
+    def _forward(self, model_inputs: dict[str, Any], return_corrections: bool = False) -> dict[str, Any]:
+        texts = model_inputs.pop("text")
+        name = self.processor.speech_input_name
+        if name in model_inputs:
+            model_inputs[name] = model_inputs[name].to(self.model.dtype)
+        outputs = {"logits": self.model(**model_inputs).logits, "text": texts}
+        if return_corrections:
+            outputs["corrections"] = self.model.correct_transcripts(
+                model_inputs["input_ids"], model_inputs["text_attention_mask"]
+            )
+        return outputs
+
+    def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> list[dict] | dict[str, Any]:
+        """Labels with their probabilities, best first."""
+        labels = self.model.config.id2label
+        scores = model_outputs["logits"][0].float().softmax(-1)
+        best = scores.topk(min(top_k or len(scores), len(scores)))
+        emotions = [
+            {"label": labels[index], "score": score}
+            for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+        if "corrections" not in model_outputs:
+            return emotions
+        # One utterance comes as a list of one, an utterance out of a batch as itself.
+        correction, text = _only(model_outputs["corrections"]), _only(model_outputs["text"])
+        return {"emotions": emotions, "text": text, **self._describe(correction)}
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        """As in every pipeline, but batches are padded by the processor, which knows the axes of its tensors."""
+        # A generator is no collection of known size: it streams, in this process.
+        if hasattr(inputs, "__len__"):
+            dataset = PipelineDataset(inputs, self.preprocess, preprocess_params)
+        else:
+            dataset, num_workers = PipelineIterator(inputs, self.preprocess, preprocess_params), 0
+        loader = torch.utils.data.DataLoader(
+            dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate
+        )
+        outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(outputs, self.postprocess, postprocess_params)
+
+    def _collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        texts = [text for item in items for text in item.pop("text")]
+        return {**self.processor.pad(items), "text": texts}
+
+    def _recognizer(self, asr: str | Callable) -> Callable[[Any], str]:
+        """A function from samples to text; a named model is loaded once."""
+        if isinstance(asr, str):
+            loaded = self.__dict__.setdefault("_recognizers", {})
+            if asr not in loaded:
+                loaded[asr] = pipeline("automatic-speech-recognition", model=asr, device=self.device)
+            asr = loaded[asr]
+        if not callable(asr):
+            raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
+        if not isinstance(asr, Pipeline):
+            return asr
+        rate = self.processor.sampling_rate
+        return lambda waveform: asr({"raw": waveform, "sampling_rate": rate})["text"]
+
+    def _describe(self, correction: TranscriptCorrection) -> dict[str, Any]:
+        """The detected errors and the corrected transcript as text."""
+        decode = self.processor.tokenizer.decode
+        errors = []
+        for place, label in enumerate(correction.labels):
+            if label == KEEP:
+                continue
+            replacement = "" if label == DELETE else decode(correction.targets.get(place, []))
+            errors.append(
+                {
+                    "position": place,
+                    "piece": self.processor.tokenizer.convert_ids_to_tokens(correction.input_ids[place]),
+                    "edit": EDIT_NAMES[label],
+                    "replacement": replacement,
+                }
+            )
+        return {"errors": errors, "corrected_text": decode(correction.corrected_ids, skip_special_tokens=True)}
+
+
+def _split(inputs: Any) -> tuple[Any, str | None]:
+    """Audio and transcript (None where there is none) of one pipeline input."""
+    if isinstance(inputs, tuple):
+        if len(inputs) != 2:
+            raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")
+        audio, text = inputs
+    elif isinstance(inputs, Mapping) and ("audio" in inputs or not any(key in inputs for key in _ARRAY_KEYS)):
+        audio = inputs.get("audio")
+        text = next((inputs[key] for key in _TEXT_KEYS if inputs.get(key) is not None), None)
+        if audio is None and text is None:
+            raise ValueError(f"A dict input needs 'audio' and 'text'; got the keys {sorted(inputs)}.")
+        if isinstance(audio, Iterable) and "sampling_rate" in inputs and not isinstance(audio, (str, bytes, Mapping)):
+            audio = {"array": audio, "sampling_rate": inputs["sampling_rate"]}
+    else:
+        audio, text = inputs, None
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"A transcript must be a string, not {type(text).__name__}.")
+    return audio, text
+
+
+def _only(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+__all__ = ["SpeechTextEmotionPipeline"]

@@ -1,0 +1,189 @@
+"""From (waveform, transcript) pairs to the model's tensors; the one text normalisation everything else shares."""
+
+import re
+import unicodedata
+
+import numpy as np
+import torch
+from transformers import BatchFeature, ProcessorMixin
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+_TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
+_LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
+_LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')
+_LIKE_HYPHEN = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
+_TYPOGRAPHIC = _LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
+_OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
+
+
+def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:
+    """
+    One form for ASR hypotheses, human references and transcripts at inference.
+
+    Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space is single.
+    Hypotheses and references punctuate by different habits, which would count as ASR errors: punctuation goes too, but
+    for apostrophes inside words. Letters, digits and symbols of every script stay.
+    """
+    text = _TAGS.sub(" ", unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC)))
+    if lowercase:
+        text = text.lower()
+    if not keep_punctuation:
+        kept = (c if c == "'" or not unicodedata.category(c).startswith("P") else " " for c in text)
+        text = _OUTER_APOSTROPHE.sub(" ", "".join(kept))
+    return " ".join(text.split())
+
+
+class M4SERProcessor(ProcessorMixin):
+    """
+    A speech encoder's feature extractor and a text encoder's tokenizer in one object.
+
+    Args:
+        feature_extractor: of the speech encoder (`Wav2Vec2FeatureExtractor` or `WhisperFeatureExtractor`).
+        tokenizer: of the text encoder; it must put a special token at both ends.
+        lowercase, keep_punctuation: how `normalize_text` treats transcripts; saved with the processor.
+        max_audio_seconds: audio past this many seconds is cut off, with a warning. Whisper's encoder takes at most 30.
+        max_text_length: word pieces kept of a transcript, special tokens included; by default what the tokenizer allows,
+            at most 512.
+    """
+
+    _auto_class = "AutoProcessor"
+
+    def __init__(
+        self,
+        feature_extractor,
+        tokenizer,
+        lowercase: bool = True,
+        keep_punctuation: bool = False,
+        max_audio_seconds: float = 30.0,
+        max_text_length: int | None = None,
+    ):
+        super().__init__(feature_extractor, tokenizer)
+        self.lowercase = lowercase
+        self.keep_punctuation = keep_punctuation
+        self.max_audio_seconds = max_audio_seconds
+        self.max_text_length = max_text_length or min(tokenizer.model_max_length, 512)
+
+    @classmethod
+    def from_encoders_pretrained(cls, speech_encoder: str, text_encoder: str, **kwargs) -> "M4SERProcessor":
+        """The processor for `M4SERForEmotionClassification.from_encoders_pretrained` with the same two names."""
+        from transformers import AutoFeatureExtractor, AutoTokenizer
+
+        return cls(
+            AutoFeatureExtractor.from_pretrained(speech_encoder), AutoTokenizer.from_pretrained(text_encoder), **kwargs
+        )
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz at which audio must come."""
+        return self.feature_extractor.sampling_rate
+
+    @property
+    def speech_input_name(self) -> str:
+        """`input_values` (samples) or `input_features` (log-mel frames)."""
+        return self.feature_extractor.model_input_names[0]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The tensors that `__call__` makes."""
+        return [self.speech_input_name, "speech_attention_mask", "input_ids", "text_attention_mask"]
+
+    def normalize_text(self, text: str) -> str:
+        """`normalize_text` by this processor's rule."""
+        return normalize_text(text, self.lowercase, self.keep_punctuation)
+
+    def __call__(self, audio=None, text=None, sampling_rate: int | None = None, **kwargs) -> BatchFeature:
+        """
+        Args:
+            audio: one mono waveform (samples,) or a list of them; None for a text-only model.
+            text: one transcript or a list of them; None for a speech-only model.
+            sampling_rate: of `audio`, in Hz; must be `self.sampling_rate`.
+
+        Returns:
+            PyTorch tensors under `model_input_names`, padded on the right to the longest of the batch.
+
+        Raises:
+            ValueError: neither input, a wrong or missing sampling rate, different numbers of audios and texts, or an
+                audio that is not one-dimensional.
+        """
+        if kwargs:
+            raise TypeError(f"M4SERProcessor does not take {', '.join(sorted(kwargs))}.")
+        if audio is None and text is None:
+            raise ValueError("M4SERProcessor needs `audio`, `text` or both.")
+        columns = []
+        if audio is not None:
+            self._check_rate(sampling_rate)
+            columns.append([self._speech_features(waveform) for waveform in _as_batch(audio)])
+        if text is not None:
+            columns.append([self._text_features(item) for item in ([text] if isinstance(text, str) else text)])
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError(f"M4SERProcessor got {len(columns[0])} audio clips but {len(columns[1])} texts.")
+        rows = [{name: value for part in parts for name, value in part.items()} for parts in zip(*columns, strict=True)]
+        return self.pad(rows)
+
+    def pad(self, rows: list[dict[str, torch.Tensor]]) -> BatchFeature:
+        """Join batches along their first axis, padded on the right of their last one."""
+        if not rows:
+            raise ValueError("M4SERProcessor got an empty list.")
+        batch = {}
+        for name in rows[0]:
+            value = self.tokenizer.pad_token_id if name == "input_ids" else 0
+            longest = max(row[name].shape[-1] for row in rows)
+            padded = [
+                torch.nn.functional.pad(row[name], (0, longest - row[name].shape[-1]), value=value) for row in rows
+            ]
+            batch[name] = torch.cat(padded)
+        return BatchFeature(batch)
+
+    def _check_rate(self, sampling_rate: int | None) -> None:
+        if sampling_rate is None:
+            raise ValueError(f"Pass sampling_rate= with the audio; this model wants {self.sampling_rate} Hz.")
+        if sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"The audio is at {sampling_rate} Hz, this model wants {self.sampling_rate} Hz: resample it first, e.g. "
+                f"with modeling_m4ser.load_audio(audio, source_rate={sampling_rate})."
+            )
+
+    def _speech_features(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
+        """One utterance alone, so that no other utterance of the batch can touch its features."""
+        waveform = np.asarray(waveform, dtype=np.float32)
+        if waveform.ndim != 1 or waveform.size == 0:
+            raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
+        longest = int(self.max_audio_seconds * self.sampling_rate)
+        if len(waveform) > longest:
+            logger.warning_once(
+                f"Audio longer than max_audio_seconds={self.max_audio_seconds} s is cut off there (e.g. "
+                f"{len(waveform) / self.sampling_rate:.1f} s)."
+            )
+            waveform = waveform[:longest]
+        name = self.speech_input_name
+        if name == "input_features":
+            # The spectrogram reflects half a window (200 samples) at both ends; shorter audio has nothing to reflect.
+            waveform = np.pad(waveform, (0, max(0, 2 * self.feature_extractor.hop_length + 80 - len(waveform))))
+            features = self.feature_extractor(
+                waveform, sampling_rate=self.sampling_rate, padding=False, truncation=False, return_tensors="np"
+            )
+        else:
+            features = self.feature_extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
+        values = torch.from_numpy(np.asarray(features[name], dtype=np.float32))
+        return {name: values, "speech_attention_mask": torch.ones(1, values.shape[-1], dtype=torch.long)}
+
+    def _text_features(self, text: str) -> dict[str, torch.Tensor]:
+        if not isinstance(text, str):
+            raise ValueError(f"A transcript must be a string, not {type(text).__name__} ({text!r}).")
+        encoded = self.tokenizer(
+            self.normalize_text(text), truncation=True, max_length=self.max_text_length, return_tensors="pt"
+        )
+        return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
+
+
+def _as_batch(audio) -> list:
+    """One waveform -> a list of one; several -> a list."""
+    if isinstance(audio, (np.ndarray, torch.Tensor)):
+        return [audio] if audio.ndim == 1 else list(audio)
+    audio = list(audio)
+    return [audio] if audio and np.isscalar(audio[0]) else audio
+
+
+__all__ = ["M4SERProcessor", "normalize_text"]
