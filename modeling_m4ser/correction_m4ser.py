@@ -8,6 +8,7 @@ from torch import nn
 from .configuration_m4ser import M4SERConfig
 from .edits_m4ser import CHANGE, IGNORE_INDEX, KEEP, apply_edits
 from .encoders_m4ser import TextEncoder
+from .losses_m4ser import at_least_float32
 
 
 @dataclass
@@ -114,7 +115,9 @@ class CorrectionDecoder(nn.Module):
         previous = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORE_INDEX, self.pad_token_id)
         tokens = torch.cat([input_ids[utterance, :1], previous], dim=-1)
         logits = self(tokens, text_hidden[utterance, place], text_hidden[utterance], text_mask[utterance], text_encoder)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX)
+        return nn.functional.cross_entropy(
+            at_least_float32(logits.flatten(0, 1)), targets.flatten(), ignore_index=IGNORE_INDEX
+        )
 
     @torch.no_grad()
     def generate(

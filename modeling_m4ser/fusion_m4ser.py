@@ -110,8 +110,9 @@ def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: 
     """
     tokens = text_mask.sum(-1, keepdim=True)
     frames = frame_mask.sum(-1, keepdim=True)
-    # In float32: half precision cannot tell the frames of a long utterance apart.
-    steps = torch.arange(frame_mask.shape[1], device=text.device, dtype=torch.float32)[None, :]
+    # In float32 or better: half precision cannot tell the frames of a long utterance apart.
+    precision = torch.promote_types(text.dtype, torch.float32)
+    steps = torch.arange(frame_mask.shape[1], device=text.device, dtype=precision)[None, :]
     position = ((steps + 0.5) * tokens / frames - 0.5).clamp(min=0)
     position = torch.minimum(position, (tokens - 1).to(position.dtype))
     left = position.floor().long()

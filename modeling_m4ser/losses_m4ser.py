@@ -72,7 +72,7 @@ def label_contrastive_loss(
     Returns:
         Scalar in float32 or better; 0 (with a graph) where no anchor has a positive.
     """
-    features = normalize(pooled.to(torch.promote_types(pooled.dtype, torch.float32)), dim=-1)
+    features = normalize(at_least_float32(pooled), dim=-1)
     similarity = features @ features.T / temperature
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     known = labels >= 0
@@ -86,6 +86,11 @@ def label_contrastive_loss(
     positives_per_anchor = positives.sum(-1)
     per_anchor = -(log_probability * positives).sum(-1) / positives_per_anchor.clamp(min=1)
     return per_anchor.sum() / (positives_per_anchor > 0).sum().clamp(min=1)
+
+
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Half precision -> float32, for losses; float32 and float64 stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def gather_across_processes(tensor: torch.Tensor) -> torch.Tensor:

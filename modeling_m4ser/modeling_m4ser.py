@@ -14,7 +14,7 @@ from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_c
 from .edits_m4ser import IGNORE_INDEX
 from .encoders_m4ser import PretrainedEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import CrossModalEncoder, InvariantGenerator, ModalityDiscriminator, TextAligner, masked_mean
-from .losses_m4ser import gather_across_processes, label_contrastive_loss
+from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
 
 
 @dataclass
@@ -342,7 +342,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         )
         output = M4SEROutput(logits=self.classifier(self.dropout(features.pooled)), **features)
         if labels is not None:
-            output["emotion_loss"] = nn.functional.cross_entropy(output.logits.float(), labels)
+            output["emotion_loss"] = nn.functional.cross_entropy(at_least_float32(output.logits), labels)
             if self.config.use_contrastive:
                 output["contrastive_loss"] = self._contrastive_loss(features.pooled, labels)
         if detection_labels is not None and self.detector is not None:
@@ -434,7 +434,7 @@ def _projection(encoder: PretrainedEncoder, size: int) -> nn.Linear | None:
 def _token_mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """L_AED, Eq. 3, as the mean over labelled tokens; a zero with a graph where there is none."""
     total = nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+        at_least_float32(logits.flatten(0, 1)), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
     )
     return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
 

@@ -1,0 +1,51 @@
+# Every target sets up what it needs in .venv; nothing but Python >= 3.11 has to be on the machine.
+#
+# pip reads its usual environment variables, so the CPU-only build of torch (a much smaller download) is:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGING := setup.cfg pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it and use it
+	$(VENV)/bin/python examples/demo.py
+
+test: lint  ## Lint and run the tests
+	$(VENV)/bin/python -m pytest
+
+test-all: lint  ## Lint and run every test, the slow ones included
+	$(VENV)/bin/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.installed-dev  ## Check the style with ruff
+	$(VENV)/bin/python -m ruff check .
+
+clean:  ## Remove .venv, caches and build leftovers (runs/ is kept)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are written last, so an interrupted set-up starts again instead of passing for a finished one.
+$(VENV)/.installed: $(PACKAGING) | $(VENV)/.created
+	@echo "Installing M4SER and its dependencies into $(VENV) (once; a few minutes) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(PIP) -e ".[dev]"
+	@touch $@
+
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "M4SER needs Python 3.11 or newer, and there is no '$(PYTHON)' here. Name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "M4SER needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed: a Python that can make virtual environments is needed (see above)." >&2; exit 1; }
+	@touch $@

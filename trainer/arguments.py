@@ -1,0 +1,54 @@
+"""Training arguments: Table I as defaults, and the discriminator's own few."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class M4SERTrainingArguments(TrainingArguments):
+    """
+    [`transformers.TrainingArguments`] with the paper's settings (Table I, IEMOCAP) and what M4SER needs.
+
+    Defaults that differ: `learning_rate` 1e-5 and constant, `num_train_epochs` 100, `per_device_train_batch_size` 16,
+    `optim` Adam (AdamW with its `weight_decay` of 0), batches grouped by length (`train_sampling_strategy`, on the
+    corpus column `duration`), `label_names` (the auxiliary labels are optional), `remove_unused_columns=False` (the
+    collator reads the corpus columns), `report_to` "none".
+
+    Args:
+        discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
+        discriminator_max_grad_norm: its gradient is clipped to this norm. With an optimizer of its own, γ does not
+            restrain the discriminator, and Eq. 20 has no upper bound in its logits.
+    """
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
+    num_train_epochs: float = field(default=100.0, metadata={"help": "Passes over the training data, Table I."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Batch size of one process, Table I."})
+    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Batch size of one process in evaluation."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule, Section IV-B."})
+    optim: str = field(default="adamw_torch", metadata={"help": "Adam, as the weight decay is 0."})
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "Batches of utterances of similar length, seeded by epoch."}
+    )
+    length_column_name: str = field(default="duration", metadata={"help": "Column to group by, in seconds."})
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Labels an evaluation cannot do without."}
+    )
+    remove_unused_columns: bool | None = field(
+        default=False, metadata={"help": "The collator reads raw columns."}
+    )
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
+    discriminator_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the discriminator; learning_rate by default."}
+    )
+    discriminator_max_grad_norm: float = field(
+        default=1.0, metadata={"help": "Norm to which the discriminator's gradient is clipped."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.discriminator_learning_rate is None:
+            self.discriminator_learning_rate = self.learning_rate
+        if self.discriminator_max_grad_norm <= 0:
+            raise ValueError(f"discriminator_max_grad_norm must be positive, not {self.discriminator_max_grad_norm}.")

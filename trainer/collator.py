@@ -1,0 +1,118 @@
+"""From rows of a prepared corpus to a batch: decoding, the processor, and the auxiliary labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from data_scripts.alignment import align_hypothesis
+from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor, load_audio
+
+
+@dataclass
+class M4SERDataCollator:
+    """
+    Runs in the data loader's workers, so that decoding and alignment overlap with training.
+
+    Args:
+        processor: of the model.
+        config: of the model; says which inputs and which auxiliary labels are wanted.
+        text_column: `hypothesis` (ASR text, the paper's setting) or `transcript` (ground-truth text, Table VI).
+        with_auxiliary_labels: whether to build detection and correction labels; evaluation does not need them.
+        max_correction_tokens: targets are cut to this many tokens, `[SEP]` included.
+
+    A row without a human transcript gets no auxiliary labels; a batch without any has neither key.
+    """
+
+    processor: M4SERProcessor
+    config: M4SERConfig
+    text_column: str = "hypothesis"
+    with_auxiliary_labels: bool = True
+    max_correction_tokens: int = 32
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """
+        Rows with `id`, `audio`, `emotion` (class index or None), `transcript` and `hypothesis` -> the model's inputs.
+
+        Raises:
+            AudioError: naming the file that cannot be decoded.
+            ValueError: naming the row that lacks the text the model reads, or its emotion.
+        """
+        rate = self.processor.sampling_rate
+        speech = text = None
+        if self.config.uses_speech:
+            speech = [load_audio(row["audio"], sampling_rate=rate, name=row.get("id")) for row in rows]
+        if self.config.uses_text:
+            text = [self._text(row) for row in rows]
+        batch = dict(self.processor(audio=speech, text=text, sampling_rate=rate))
+        emotions = [row.get("emotion") for row in rows]
+        if any(emotion is not None for emotion in emotions):
+            if None in emotions:
+                raise ValueError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
+            batch["labels"] = torch.tensor(emotions, dtype=torch.long)
+        if self.with_auxiliary_labels and self.config.uses_text:
+            batch |= self._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
+        return batch
+
+    def _text(self, row: dict[str, Any]) -> str:
+        text = row.get(self.text_column)
+        if text is None:
+            raise ValueError(
+                f"Utterance {row.get('id')!r} has no {self.text_column!r}. Write the hypotheses with `python -m "
+                "data_scripts.transcribe`, or train on human text with text_column='transcript'."
+            )
+        return text
+
+    def _auxiliary_labels(
+        self, rows: list[dict[str, Any]], input_ids: torch.Tensor, mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Labels y_d (B, n) and y_c (B, n, c) of what the configuration trains."""
+        wants_detection, wants_correction = self.config.use_error_detection, self.config.use_error_correction
+        references = [row.get("transcript") for row in rows]
+        if not (wants_detection or wants_correction) or all(reference is None for reference in references):
+            return {}
+        detection = torch.full_like(input_ids, IGNORE_INDEX)
+        targets: list[dict[int, list[int]]] = []
+        for index, reference in enumerate(references):
+            pieces = input_ids[index, 1 : int(mask[index].sum()) - 1].tolist()
+            targets.append({})
+            # Where ASR heard nothing there is no place to put an edit at.
+            if reference is None or not pieces:
+                continue
+            reference_pieces = self._pieces(reference)
+            alignment = align_hypothesis(pieces, reference_pieces)
+            detection[index, 1 : len(pieces) + 1] = torch.tensor(alignment.labels)
+            if wants_detection:
+                targets[index] = {place + 1: target for place, target in alignment.targets.items()}
+            else:
+                # Ablation "w/o AED": the whole reference is written anew from the first token.
+                targets[index] = {0: reference_pieces}
+        labels = {}
+        if wants_detection:
+            labels["detection_labels"] = detection
+        if wants_correction:
+            labels["correction_labels"] = self._correction_labels(targets, input_ids)
+        return labels
+
+    def _correction_labels(self, targets: list[dict[int, list[int]]], input_ids: torch.Tensor) -> torch.Tensor:
+        """{place: ids} of each row -> (B, n, c), each target closed by the end token."""
+        end = self.processor.tokenizer.sep_token_id
+        closed = {
+            (row, place): [*target, end][: self.max_correction_tokens]
+            for row, places in enumerate(targets)
+            for place, target in places.items()
+        }
+        size = max(map(len, closed.values()), default=1)
+        labels = torch.full((*input_ids.shape, size), IGNORE_INDEX)
+        for (row, place), target in closed.items():
+            labels[row, place, : len(target)] = torch.tensor(target)
+        return labels
+
+    def _pieces(self, text: str) -> list[int]:
+        """Word-piece ids of a reference, without special tokens, as long as a transcript may be."""
+        return self.processor.tokenizer(
+            self.processor.normalize_text(text),
+            add_special_tokens=False,
+            truncation=True,
+            max_length=self.processor.max_text_length - 2,
+        )["input_ids"]
