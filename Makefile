@@ -1,7 +1,7 @@
 # Every target sets up what it needs in .venv; nothing but Python >= 3.11 has to be on the machine.
 #
-# pip reads its usual environment variables, so the CPU-only build of torch (a much smaller download) is:
-#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+# pip reads its usual environment variables: PIP_EXTRA_INDEX_URL set to the index of CPU-only torch builds makes the
+# download much smaller.
 
 PYTHON ?= python3
 VENV := .venv

@@ -41,6 +41,7 @@ MAX_CHANNELS = 32  # more than any recording has: such an array is a batch or a 
 _BLOCK = 1 << 20  # frames decoded at a time
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
+_STATING_CONTAINERS = ("mov,mp4", "matroska")  # of others FFmpeg may estimate the length from the bit rate
 
 
 class AudioError(ValueError):
@@ -337,11 +338,21 @@ def _open_av(handle: BinaryIO, label: str) -> Iterator[tuple[Any, float | None]]
             if not container.streams.audio:
                 raise AudioError(f"{label} has no audio stream (its format: {container.format.long_name})")
             stream = container.streams.audio[0]
-            yield stream, float(stream.duration * stream.time_base) if stream.duration else None
+            yield stream, _stated_by_container(container, stream)
     except (av.FFmpegError, EOFError) as error:
         raise AudioError(
             f"{label} is not audio, or is truncated: {error.strerror or error}; copy or export it again"
         ) from error
+
+
+def _stated_by_container(container: Any, stream: Any) -> float | None:
+    """The length in seconds that the container's header gives its audio; None where there is only FFmpeg's guess."""
+    if not container.format.name.startswith(_STATING_CONTAINERS):
+        return None
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    # Matroska and WebM state one length for all; with a picture, it may be the picture's.
+    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
 
 def _decode_av(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:

@@ -95,6 +95,7 @@ class WaveformEncoder(PretrainedEncoder):
         self.model.feature_extractor._requires_grad = False
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = inputs.to(self.model.dtype).masked_fill(attention_mask == 0, 0)
         shortage = self.minimum_samples - inputs.shape[-1]
         if shortage > 0:
             inputs = nn.functional.pad(inputs, (0, shortage))
@@ -110,7 +111,9 @@ class WaveformEncoder(PretrainedEncoder):
 
     def _skip_spec_augment(self, inputs: torch.Tensor, size: int) -> torch.Tensor | None:
         """An empty SpecAugment mask for batches shorter than one masked span, on which the library would raise."""
-        if self.training and size < getattr(self.model.config, "mask_time_length", 0):
+        config = self.model.config
+        masked = self.training and getattr(config, "mask_time_prob", 0) > 0
+        if masked and size < config.mask_time_length:
             return torch.zeros(inputs.shape[0], size, dtype=torch.bool, device=inputs.device)
         return None
 
@@ -145,7 +148,8 @@ class WhisperSpeechEncoder(PretrainedEncoder):
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         encoder, config = self.model, self.model.config
         mel_mask = attention_mask[:, None, :].to(encoder.conv1.weight.dtype)
-        hidden = nn.functional.gelu(encoder.conv1(inputs.to(mel_mask.dtype) * mel_mask)) * mel_mask
+        inputs = inputs.to(mel_mask.dtype).masked_fill(mel_mask == 0, 0)
+        hidden = nn.functional.gelu(encoder.conv1(inputs)) * mel_mask
         hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
         size = hidden.shape[1]
         if size > config.max_source_positions:

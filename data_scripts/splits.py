@@ -1,0 +1,313 @@
+"""Splits that leak nothing: by speaker, by session, at random, few-shot. The same seed gives the same split.
+
+Each function reads a canonical dataset (a `Dataset`, or a `DatasetDict` of one split) and answers with row numbers.
+Nothing that is tested is ever trained or validated on: not the utterance, nor its speaker or session where the split
+is by those.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from data_scripts.schema import SPLITS, CorpusError
+
+TEST_PAIRS = (("train", "test"), ("validation", "test"))
+ALL_PAIRS = (*TEST_PAIRS, ("train", "validation"))
+
+
+class SplitError(CorpusError):
+    """The dataset cannot be split as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of a dataset.
+
+    Attributes:
+        name: of the fold, fit for a folder name.
+        train, validation, test: row numbers, ascending; only a split asked for with a share of 0 is empty.
+        speakers: the speakers of each split, sorted; empty where the dataset names none.
+        sessions: the sessions of each split, likewise.
+        num_rows: the length of the dataset that the row numbers belong to.
+    """
+
+    name: str
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+    speakers: dict[str, list[str]]
+    sessions: dict[str, list[str]]
+    num_rows: int
+
+    def select(self, dataset: Dataset | DatasetDict) -> DatasetDict:
+        """Return the fold's splits (those that are not empty) of the dataset it was made from.
+
+        Raises:
+            SplitError: the dataset has another number of rows.
+        """
+        dataset = _single(dataset)
+        if len(dataset) != self.num_rows:
+            raise SplitError(f"{self.name} was made from {self.num_rows} rows; this dataset has {len(dataset)}")
+        return DatasetDict({split: dataset.select(rows) for split in SPLITS if (rows := getattr(self, split))})
+
+    def describe(self) -> dict[str, Any]:
+        """Return what results.json says of the fold: per split the utterances, speakers and number of sessions."""
+        splits = {
+            split: {
+                "utterances": len(getattr(self, split)),
+                "speakers": self.speakers[split],
+                "sessions": self.sessions[split],
+            }
+            for split in SPLITS
+        }
+        return {"name": self.name, **splits}
+
+
+def speaker_folds(
+    dataset: Dataset | DatasetDict, num_folds: int, seed: int = 0, stratify: Callable[[str], Any] | None = None
+) -> list[Fold]:
+    """Return speaker-independent folds: each speaker is tested exactly once.
+
+    The speakers are dealt into `num_folds` groups. A fold tests one group, validates on the next and trains on the
+    others.
+
+    Args:
+        dataset: with a speaker in every row.
+        num_folds: at least 3.
+        seed: of the deal.
+        stratify: maps a speaker to a kind that the groups share evenly, e.g. `data_scripts.ravdess.voice`.
+
+    Raises:
+        SplitError: rows without a speaker, fewer than 3 folds, or fewer speakers than folds.
+    """
+    dataset = _single(dataset)
+    by_speaker = _rows_by(dataset, "speaker")
+    if num_folds < 3:
+        raise SplitError(
+            f"num_folds must be at least 3 (one group tests, one validates, the rest train), got {num_folds}"
+        )
+    if len(by_speaker) < num_folds:
+        raise SplitError(
+            f"{num_folds} folds need as many speakers; the dataset has {len(by_speaker)}: ask for fewer folds"
+        )
+    dice = random.Random(seed)
+    kinds: dict[Any, list[str]] = {}
+    for speaker in sorted(by_speaker):
+        kinds.setdefault(stratify(speaker) if stratify else "", []).append(speaker)
+    dealt = []
+    for kind in sorted(kinds, key=str):
+        dice.shuffle(kinds[kind])
+        dealt.extend(kinds[kind])
+    groups = [dealt[number::num_folds] for number in range(num_folds)]
+    folds = []
+    for number, group in enumerate(groups):
+        validation = groups[(number + 1) % num_folds]
+        chosen = {"validation": validation, "test": group}
+        chosen["train"] = [speaker for speaker in dealt if speaker not in {*validation, *group}]
+        rows = {split: [row for speaker in names for row in by_speaker[speaker]] for split, names in chosen.items()}
+        folds.append(_fold(f"fold{number + 1}", dataset, rows))
+        _check_apart(folds[-1], "speaker")
+    return folds
+
+
+def leave_one_session_out(
+    dataset: Dataset | DatasetDict, validation: str | float = "speaker", seed: int = 0
+) -> list[Fold]:
+    """Return one fold per session, which is tested; validation comes out of the other sessions, never the tested one.
+
+    Args:
+        dataset: with a session in every row.
+        validation: "speaker" holds out one speaker of the training sessions, drawn anew for each fold; a number
+            between 0 and 1 holds out that share of the training utterances of each emotion, whose speakers are then
+            trained on too.
+        seed: of the draw.
+
+    Raises:
+        SplitError: rows without a session (or speaker), fewer than 2 sessions, a speaker who is in a tested and in a
+            training session, an empty part, or another `validation`.
+    """
+    dataset = _single(dataset)
+    by_session = _rows_by(dataset, "session")
+    is_share = isinstance(validation, float) and 0 < validation < 1
+    if validation != "speaker" and not is_share:
+        raise SplitError(f'validation must be "speaker" or a share between 0 and 1, got {validation!r}')
+    if len(by_session) < 2:
+        raise SplitError(f"leaving a session out needs at least 2; the dataset has only {', '.join(by_session)}")
+    folds = []
+    for session in sorted(by_session):
+        name = f"session_{session}"
+        others = [row for key, rows in by_session.items() if key != session for row in rows]
+        dice = random.Random(f"{seed} {session}")
+        if is_share:
+            parts = _by_shares(dataset, others, {"train": 1 - validation, "validation": validation}, dice)
+        else:
+            by_speaker = _rows_by(dataset, "speaker", others)
+            held_out = dice.choice(sorted(by_speaker))
+            parts = {"validation": by_speaker.pop(held_out), "train": [r for rows in by_speaker.values() for r in rows]}
+        fold = _fold(name, dataset, {**parts, "test": by_session[session]})
+        _check_apart(fold, "session", TEST_PAIRS)
+        # With a share of utterances, train and validation have their speakers in common, by design.
+        _check_apart(fold, "speaker", TEST_PAIRS if is_share else ALL_PAIRS)
+        folds.append(fold)
+    return folds
+
+
+def random_split(
+    dataset: Dataset | DatasetDict,
+    train: float = 0.8,
+    validation: float = 0.1,
+    test: float = 0.1,
+    by: str = "speaker",
+    seed: int = 0,
+    name: str = "random",
+) -> Fold:
+    """Return one random division by shares of the utterances.
+
+    Args:
+        dataset: canonical.
+        train, validation, test: the shares, with a sum of 1; a share of 0 leaves that split empty (30 % validation and
+            70 % test, for a corpus that another one is transferred to).
+        by: "speaker" or "session" keeps each of those whole, so the shares are met as nearly as their sizes allow;
+            "utterance" divides each emotion by the shares.
+        seed: of the draw.
+        name: of the fold.
+
+    Raises:
+        SplitError: shares that are not between 0 and 1 or do not sum to 1, another `by`, rows without that column, or
+            fewer speakers (sessions, utterances) than splits.
+    """
+    dataset = _single(dataset)
+    shares = {"train": train, "validation": validation, "test": test}
+    if any(not 0 <= share <= 1 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise SplitError(f"the shares must lie between 0 and 1 and sum to 1, got {shares}")
+    shares = {split: share for split, share in shares.items() if share > 0}
+    dice = random.Random(seed)
+    if by == "utterance":
+        parts = _by_shares(dataset, range(len(dataset)), shares, dice)
+    elif by in ("speaker", "session"):
+        groups = list(_rows_by(dataset, by).values())
+        if len(groups) < len(shares):
+            raise SplitError(f"{len(shares)} splits by {by} need as many; the dataset has {len(groups)}")
+        dice.shuffle(groups)
+        parts = _allot(groups, shares)
+    else:
+        raise SplitError(f'by must be "speaker", "session" or "utterance", got {by!r}')
+    fold = _fold(name, dataset, {split: parts.get(split, []) for split in SPLITS}, wanted=tuple(shares))
+    if by != "utterance":
+        _check_apart(fold, by)
+    return fold
+
+
+def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
+    """Return the row numbers, ascending, of `k` random utterances of every emotion.
+
+    Raises:
+        SplitError: `k` below 1, or an emotion with fewer than `k` utterances.
+    """
+    dataset = _single(dataset)
+    if k < 1:
+        raise SplitError(f"k must be at least 1, got {k}")
+    by_emotion = _rows_by_emotion(dataset, range(len(dataset)))
+    scarce = [f"{name} ({len(rows)})" for name, rows in by_emotion.items() if len(rows) < k]
+    if scarce:
+        raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
+    dice = random.Random(seed)
+    return sorted(row for rows in by_emotion.values() for row in dice.sample(rows, k))
+
+
+def _single(dataset: Dataset | DatasetDict) -> Dataset:
+    """The one dataset to divide, which must not be empty."""
+    if isinstance(dataset, DatasetDict):
+        if len(dataset) != 1:
+            raise SplitError(
+                f"the dataset already has the splits {', '.join(dataset)}: pass one of them, or join them first with "
+                "datasets.concatenate_datasets"
+            )
+        (dataset,) = dataset.values()
+    if len(dataset) == 0:
+        raise SplitError("the dataset is empty: there is nothing to split")
+    return dataset
+
+
+def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -> dict[str, list[int]]:
+    """The row numbers of each value of a column, which every row must have; in the order of first appearance."""
+    if column not in dataset.column_names:
+        raise SplitError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}")
+    values = list(dataset[column])
+    rows = range(len(dataset)) if rows is None else rows
+    if lacking := [row for row in rows if not values[row]]:
+        count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {lacking[0]}"
+        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row")
+    groups: dict[str, list[int]] = {}
+    for row in rows:
+        groups.setdefault(values[row], []).append(row)
+    return groups
+
+
+def _rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
+    """The row numbers of every class, those without any included."""
+    names = dataset.features["emotion"].names
+    labels = list(dataset["emotion"])
+    groups: dict[str, list[int]] = {name: [] for name in names}
+    for row in rows:
+        groups[names[labels[row]]].append(row)
+    return groups
+
+
+def _by_shares(
+    dataset: Dataset, rows: Sequence[int], shares: Mapping[str, float], dice: random.Random
+) -> dict[str, list[int]]:
+    """The rows dealt out by the shares, emotion by emotion."""
+    parts: dict[str, list[int]] = {split: [] for split in shares}
+    for same in _rows_by_emotion(dataset, rows).values():
+        dice.shuffle(same)
+        for split, some in _allot([[row] for row in same], shares).items():
+            parts[split].extend(some)
+    return parts
+
+
+def _allot(groups: Sequence[Sequence[int]], shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """Whole groups, in turn, to the split that lacks most of its share; no split stays empty while groups suffice."""
+    total = sum(map(len, groups))
+    parts: dict[str, list[int]] = {split: [] for split in shares}
+    for number, group in enumerate(groups):
+        empty = [split for split in shares if not parts[split]]
+        candidates = empty if empty and len(groups) - number <= len(empty) else list(shares)
+        neediest = max(candidates, key=lambda split: shares[split] * total - len(parts[split]))
+        parts[neediest].extend(group)
+    return parts
+
+
+def _fold(name: str, dataset: Dataset, rows: Mapping[str, Sequence[int]], wanted: Sequence[str] = SPLITS) -> Fold:
+    """The fold of these rows; every wanted split must have some."""
+    for split in wanted:
+        if not rows[split]:
+            raise SplitError(f"{name} would have no {split} data: use fewer folds, other shares or more data")
+    present = {
+        column: {split: _present(dataset, column, rows[split]) for split in SPLITS} for column in ("speaker", "session")
+    }
+    ordered = {split: sorted(rows[split]) for split in SPLITS}
+    return Fold(name, **ordered, speakers=present["speaker"], sessions=present["session"], num_rows=len(dataset))
+
+
+def _present(dataset: Dataset, column: str, rows: Sequence[int]) -> list[str]:
+    """The values that a column takes in these rows, sorted."""
+    if column not in dataset.column_names:
+        return []
+    values = list(dataset[column])
+    return sorted({values[row] for row in rows if values[row]})
+
+
+def _check_apart(fold: Fold, column: str, pairs: Iterable[tuple[str, str]] = ALL_PAIRS) -> None:
+    """Raise where two splits of a pair have a speaker (or session) in common."""
+    found = fold.speakers if column == "speaker" else fold.sessions
+    for first, second in pairs:
+        if shared := sorted(set(found[first]) & set(found[second])):
+            raise SplitError(
+                f"{fold.name} would leak: {column} {', '.join(shared)} in both {first} and {second}. Give each "
+                f"{column} a name of its own in the whole corpus, or split by speaker"
+            )

@@ -1,0 +1,36 @@
+"""Ten training steps of a tiny model, as one of several processes or alone; each process saves its parameters.
+
+python tests/distributed_worker.py OUTPUT_FOLDER BATCH_SIZE_PER_PROCESS
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.corpus import deterministic_model, tiny_corpus, tiny_trainer
+
+
+def main(folder: Path, batch_size: int) -> None:
+    """Train and save; rank 1 starts with another discriminator, as an unlucky launch would."""
+    torch.set_num_threads(1)
+    model = deterministic_model()
+    trainer = tiny_trainer(
+        folder / f"process{torch.distributed.get_rank() if torch.distributed.is_initialized() else 0}",
+        model,
+        tiny_corpus(16),
+        per_device_train_batch_size=batch_size,
+        max_steps=10,
+        logging_steps=5,
+    )
+    if trainer.args.process_index == 1:
+        torch.nn.init.normal_(model.discriminator.hidden.weight)
+    trainer.train()
+    state = {"parameters": model.state_dict(), "log": trainer.state.log_history, "world": trainer.args.world_size}
+    torch.save(state, folder / f"rank{trainer.args.process_index}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

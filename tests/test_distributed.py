@@ -1,0 +1,60 @@
+"""Two processes (gloo, CPU) against one process at the same global batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+
+
+def launch(folder: Path, processes: int, batch_size: int) -> list[dict]:
+    """Run the worker and return what each process saved."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", "0"] if processes > 1 else []
+    done = subprocess.run(
+        [*command, str(WORKER), str(folder), str(batch_size)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed")
+    return launch(folder / "one", 1, 8), launch(folder / "two", 2, 4)
+
+
+def test_two_processes_ran(runs):
+    assert [state["world"] for state in runs[0]] == [1]
+    assert [state["world"] for state in runs[1]] == [2, 2]
+
+
+def test_the_two_ranks_are_bit_identical(runs):
+    first, second = (state["parameters"] for state in runs[1])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_equal_one(runs):
+    """Discriminator included, contrastive loss on: its positives come from both ranks."""
+    one, two = runs[0][0]["parameters"], runs[1][0]["parameters"]
+    assert {name for name in one if name.startswith("discriminator.")}
+    for name in one:
+        assert (one[name] - two[name]).abs().max() < 1e-5, name
+
+
+def test_logged_losses_agree(runs):
+    one, two = (next(entry for entry in run[0]["log"] if "loss" in entry) for run in runs)
+    names = [name for name in one if name.startswith("loss")]
+    assert len(names) == 8
+    for name in names:
+        assert one[name] == pytest.approx(two[name], abs=1e-5), name

@@ -1,0 +1,136 @@
+"""The canonical table: its columns, and that what is saved comes back the same, offline."""
+
+import os
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Value, load_dataset
+
+from data_scripts.schema import (
+    REQUIRED_COLUMNS,
+    CorpusError,
+    build_dataset,
+    corpus_features,
+    load_prepared,
+    save_prepared,
+)
+
+EMOTIONS = ["sad", "happy", "angry"]
+
+
+def row(number, emotion="happy", **columns):
+    """One canonical row; its audio file need not exist."""
+    audio = {"path": f"clips/{number}.wav", "bytes": None}
+    return {"id": f"clip{number}", "audio": audio, "duration": 1.5, "emotion": emotion, **columns}
+
+
+@pytest.fixture
+def dataset():
+    """Two splits with every column filled somewhere and null elsewhere."""
+    full = {"speaker": "01", "session": "s1", "transcript": "Oh – naïve 漢 😀", "hypothesis": "", "asr_model": "tiny"}
+    train = build_dataset([row(1, **full), row(2, "angry")], EMOTIONS)
+    return DatasetDict({"train": train, "test": build_dataset([row(3, "sad")], EMOTIONS)})
+
+
+def test_columns_types_and_order():
+    features = corpus_features(EMOTIONS)
+    assert list(features) == list(REQUIRED_COLUMNS)
+    assert list(features)[:6] == ["id", "audio", "duration", "speaker", "session", "emotion"]
+    assert features["audio"] == Audio(sampling_rate=16000, decode=False)
+    assert features["emotion"] == ClassLabel(names=EMOTIONS)
+    assert features["duration"] == Value("float32")
+    assert {features[name].dtype for name in ("id", "speaker", "session", "transcript", "hypothesis")} == {"string"}
+
+
+@pytest.mark.parametrize("names", [[], ["sad", "sad"]])
+def test_class_names_must_make_sense(names):
+    with pytest.raises(CorpusError, match="at least one emotion and each only once"):
+        corpus_features(names)
+
+
+def test_build_dataset_numbers_the_emotions_and_fills_nulls(dataset):
+    first, second = dataset["train"]
+    assert (first["emotion"], second["emotion"]) == (1, 2)
+    assert first["audio"] == {"path": "clips/1.wav", "bytes": None}
+    assert first["hypothesis"] == "" and second["hypothesis"] is None and second["speaker"] is None
+    with pytest.raises(CorpusError, match="clip9: unknown emotion 'bored'; the classes are sad, happy, angry"):
+        build_dataset([row(9, "bored")], EMOTIONS)
+
+
+def test_saved_and_loaded_is_the_same(dataset, tmp_path):
+    folder = save_prepared(dataset, tmp_path / "new" / "folder")
+    assert sorted(os.listdir(folder)) == ["test.parquet", "train.parquet"]
+    loaded = load_prepared(folder)
+    assert list(loaded) == ["train", "test"]
+    for split in dataset:
+        assert loaded[split].features == dataset[split].features
+        assert loaded[split].to_list() == dataset[split].to_list()
+
+
+def test_audio_bytes_survive(tmp_path):
+    audio = {"path": "a.wav", "bytes": b"RIFF\x00\xff"}
+    save_prepared(DatasetDict({"train": build_dataset([{**row(1), "audio": audio}], EMOTIONS)}), tmp_path)
+    assert load_prepared(tmp_path)["train"][0]["audio"] == audio
+
+
+def test_plain_load_dataset_opens_the_folder(dataset, tmp_path):
+    save_prepared(dataset, tmp_path)
+    (tmp_path / "report.json").write_text('{"corpus": "x"}')
+    loaded = load_dataset(str(tmp_path))
+    assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "test": 1}
+    assert loaded["train"].features == dataset["train"].features
+
+
+def test_saving_again_replaces_every_split(dataset, tmp_path):
+    save_prepared(dataset, tmp_path)
+    load_prepared(tmp_path)
+    save_prepared(DatasetDict({"train": build_dataset([row(7)], EMOTIONS)}), tmp_path)
+    loaded = load_prepared(tmp_path)
+    assert {split: list(part["id"]) for split, part in loaded.items()} == {"train": ["clip7"]}
+
+
+def test_a_failed_save_leaves_the_old_files(dataset, tmp_path, monkeypatch):
+    save_prepared(dataset, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full_disk(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Dataset, "to_parquet", full_disk)
+    with pytest.raises(OSError, match="disk full"):
+        save_prepared(dataset, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_save_refuses_what_is_not_canonical(dataset, tmp_path):
+    with pytest.raises(CorpusError, match="no split"):
+        save_prepared(DatasetDict(), tmp_path)
+    with pytest.raises(CorpusError, match="'dev' is none of train, validation, test"):
+        save_prepared(DatasetDict({"dev": dataset["train"]}), tmp_path)
+    with pytest.raises(CorpusError, match="'train' lacks the columns speaker, asr_model"):
+        save_prepared(DatasetDict({"train": dataset["train"].remove_columns(["speaker", "asr_model"])}), tmp_path)
+    with pytest.raises(CorpusError, match="no class labels"):
+        save_prepared(DatasetDict({"train": dataset["train"].cast_column("emotion", Value("int64"))}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_load_refuses_a_wrong_folder(tmp_path):
+    with pytest.raises(CorpusError, match="nowhere is not a folder"):
+        load_prepared(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="holds none of train.parquet"):
+        load_prepared(tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no longer")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        load_prepared(tmp_path)
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "train.parquet")
+    with pytest.raises(CorpusError, match="train.parquet lacks the columns id, audio.*its columns: text"):
+        load_prepared(tmp_path)
+
+
+def test_load_refuses_splits_that_disagree(dataset, tmp_path):
+    save_prepared(dataset, tmp_path)
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "test.parquet")
+    with pytest.raises(CorpusError):
+        load_prepared(tmp_path)
