@@ -10,13 +10,10 @@ train/validation/test splits keeps them; any other is divided into speaker-indep
 
 import copy
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import set_seed
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_scripts.ravdess import voice
 from data_scripts.splits import speaker_folds

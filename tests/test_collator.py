@@ -33,7 +33,9 @@ def test_applying_the_labels_gives_the_reference_back(collator):
             target = target[target != -100].tolist()
             assert target[-1] == end
             targets[place - 1] = target[:-1]
-        rewritten = {place for place in range(labels.numel()) if (batch["correction_labels"][index, place] != -100).any()}
+        rewritten = {
+            place for place in range(labels.numel()) if (batch["correction_labels"][index, place] != -100).any()
+        }
         assert rewritten == {place + 1 for place in targets}
         reference = collator.processor.tokenizer(row["transcript"], add_special_tokens=False)["input_ids"]
         assert apply_edits(pieces, labels[1 : length - 1].tolist(), targets) == reference
@@ -96,9 +98,7 @@ def test_emotions_all_or_none(collator):
 
 
 def test_long_targets_are_cut(tmp_path):
-    collator = M4SERDataCollator(
-        tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), max_correction_tokens=3
-    )
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), max_correction_tokens=3)
     batch = collator(rows_of(1, hypothesis="home", transcript="i am so happy now"))
     assert batch["correction_labels"].shape[-1] == 3
 

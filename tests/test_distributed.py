@@ -14,9 +14,10 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 def launch(folder: Path, processes: int, batch_size: int) -> list[dict]:
     """Run the worker and return what each process saved."""
     folder.mkdir()
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
     command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", "0"] if processes > 1 else []
+    # accelerate starts several processes under --multi_gpu alone; ACCELERATE_USE_CPU makes them CPU processes on gloo.
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     done = subprocess.run(
         [*command, str(WORKER), str(folder), str(batch_size)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},

@@ -272,6 +272,8 @@ def test_adversary_is_watched_by_clipping(tmp_path):
     before = parameters_of(model)
     trainer.train()
     # Adam divides by max(sqrt(v), eps): with a gradient far below eps its step vanishes.
-    moved = max((before[f"discriminator.{n}"] - p).abs().max().item() for n, p in model.discriminator.named_parameters())
+    moved = max(
+        (before[f"discriminator.{n}"] - p).abs().max().item() for n, p in model.discriminator.named_parameters()
+    )
     assert moved < 1e-6
     assert isinstance(trainer.data_collator, DoubleCollator) and Path(trainer.args.output_dir).name == "run"

@@ -34,9 +34,7 @@ class M4SERTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Labels an evaluation cannot do without."}
     )
-    remove_unused_columns: bool | None = field(
-        default=False, metadata={"help": "The collator reads raw columns."}
-    )
+    remove_unused_columns: bool | None = field(default=False, metadata={"help": "The collator reads raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
     discriminator_learning_rate: float | None = field(

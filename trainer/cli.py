@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from data_scripts.asr import RecognizerError
 from data_scripts.schema import CorpusError
 from modeling_m4ser import AudioError
 
@@ -51,6 +52,6 @@ def run_main(main: Callable[[], None]) -> None:
     """Run a script; what a user can mend ends it with one line and status 2 instead of a traceback."""
     try:
         main()
-    except (AudioError, CorpusError, ExperimentError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (AudioError, CorpusError, ExperimentError, RecognizerError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -6,8 +6,10 @@ from pathlib import Path
 from accelerate import PartialState
 from datasets import DatasetDict
 
+from data_scripts.asr import WhisperRecognizer
 from data_scripts.corpora import load_corpus
 from data_scripts.schema import load_prepared, save_prepared
+from data_scripts.transcribe import import_hypotheses, read_hypotheses, transcribe_dataset
 
 from .experiment import ExperimentError
 
@@ -21,6 +23,9 @@ class CorpusArguments:
     emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
     asr_model: str | None = field(
         default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
+    )
+    hypotheses: str | None = field(
+        default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
     )
     num_workers: int = field(default=2, metadata={"help": "Threads that read the corpus."})
 
@@ -57,12 +62,19 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
 
 
 def _with_hypotheses(dataset: DatasetDict, arguments: CorpusArguments, folder: Path) -> DatasetDict:
-    """Let the ASR model write hypotheses where any is missing; human text alone needs none."""
+    """Import the hypotheses, or let the ASR model write those that are missing; human text alone needs none."""
+    if arguments.hypotheses is not None:
+        dataset, report = import_hypotheses(
+            dataset, read_hypotheses(arguments.hypotheses), arguments.asr_model or "unknown"
+        )
+        if report["without_hypothesis"]:
+            raise ExperimentError(
+                f"{arguments.hypotheses} lacks {len(report['without_hypothesis'])} utterances, the first is "
+                f"{report['without_hypothesis'][0]}."
+            )
+        return dataset
     if all(text is not None for part in dataset.values() for text in part["hypothesis"]):
         return dataset
     if arguments.asr_model is None:
         return dataset
-    from data_scripts.asr import WhisperRecognizer
-    from data_scripts.transcribe import transcribe_dataset
-
     return transcribe_dataset(dataset, WhisperRecognizer(arguments.asr_model), folder / "transcription.jsonl")
