@@ -21,7 +21,8 @@ from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification, M4SERProc
 from trainer import M4SERTrainingArguments
 from trainer.cli import parse_arguments, run_main
 from trainer.corpus import CorpusArguments, prepare_corpus
-from trainer.experiment import format_summary, run_experiment, summarize
+from trainer.experiment import run_experiment
+from trainer.folds import format_row, summarize
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_CORPUS = ROOT / "examples" / "sample_corpus"
@@ -106,7 +107,7 @@ def main() -> None:
         split=fold.describe(),
     )
     voices = ", ".join(fold.speakers["test"])
-    print(f"\n   held-out voices ({voices}), synthetic speech: {format_summary(summarize([results]))}")
+    print(f"\n   held-out voices ({voices}), synthetic speech: {format_row(summarize([results]))}")
 
     print("\n3. Loaded back by AutoModel in a fresh process that does not know this package")
     data["test"].to_parquet(root / "test.parquet")

@@ -16,7 +16,8 @@ from tests.corpus import tiny_corpus
 from tests.tiny import EMOTIONS, speech_config, text_config, tiny_model, tiny_processor, tiny_tokenizer
 from trainer import M4SERTrainingArguments
 from trainer.cli import parse_arguments
-from trainer.experiment import ExperimentError, ModelArguments, load_results, run_experiment, summarize
+from trainer.experiment import ExperimentError, ModelArguments, load_results, run_experiment
+from trainer.folds import pool, summarize
 from trainer.probe import frozen_feature_probe, speech_features
 
 FILES = {
@@ -150,6 +151,12 @@ def test_summary():
     runs = [{"metrics": {"test": {"ua": value}}} for value in (0.5, 0.7)]
     assert summarize(runs, ["ua"])["ua"]["mean"] == pytest.approx(0.6)
     assert summarize(runs, ["ua"])["ua"]["std"] == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_pooled_metrics_weigh_utterances_not_folds():
+    matrices = ([[8, 2], [0, 0]], [[1, 0], [3, 1]])
+    runs = [{"metrics": {"test": {"confusion_matrix": matrix}}} for matrix in matrices]
+    assert pool(runs) == {"wa": pytest.approx(10 / 15), "ua": pytest.approx((9 / 11 + 1 / 4) / 2)}
 
 
 def test_probe_features_ignore_the_batch(data, tmp_path):

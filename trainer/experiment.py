@@ -173,25 +173,6 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = ("wa", "ua", "weighted_f1", "macro_f1")) -> dict:
-    """Mean and standard deviation (n − 1) of the runs' test metrics, as shares in [0, 1]."""
-    summary = {}
-    for key in keys:
-        values = [run["metrics"]["test"][key] for run in runs]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        summary[key] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
-    return summary
-
-
-def format_summary(summary: Mapping[str, Mapping[str, Any]]) -> str:
-    """A one-line table of `summarize`, in percent."""
-    cells = []
-    for key, value in summary.items():
-        spread = "" if value["std"] is None else f" ± {100 * value['std']:.1f}"
-        cells.append(f"{key} {100 * value['mean']:.1f}{spread}")
-    return "  ".join(cells)
-
-
 def _predict(trainer: M4SERTrainer, dataset, emotions: Sequence[str]) -> dict[str, Any]:
     """Logits (N, e) in the order of the data, and the metrics with the confusion matrix."""
     output = trainer.predict(dataset)
