@@ -12,11 +12,12 @@ Words and voice each carry part of the emotion, and neither all of it. Of the si
 emotion, four say a sentence that fits it, one a sentence of everyday life that is spoken in every emotion, and one
 another of those or a sentence that fits another emotion. The voice follows the emotion in rate, pitch, pitch range,
 loudness and brightness, each varied at random from clip to clip. Most clips have pink noise or babble behind them, so
-that recognition makes real errors.
+that recognition makes real errors; a clip of which not one word was understood is recorded again with less noise.
 """
 
 import argparse
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import soundfile
 import soxr
+from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,6 +40,9 @@ COLUMNS = ["id", "audio", "emotion", "transcript", "hypothesis", "speaker", "spl
 PEAK = 0.25  # of the loudest possible clip: a modest level keeps the FLAC files small
 NOISY_SHARE = 0.85  # of the clips
 SNR_RANGE = (6.0, 17.0)  # dB
+TAKES = 4  # at most: a clip in which nothing is understood is recorded again,
+RAISED_PER_TAKE = 4.0  # dB clearer each time
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -247,14 +252,31 @@ def babble(length: int, spoken: list[np.ndarray], generator: np.random.Generator
     return mixture
 
 
-def add_noise(samples: np.ndarray, spoken: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """Put pink noise or babble behind most clips, at a random signal-to-noise ratio; the rest stay clean."""
+def add_noise(
+    samples: np.ndarray, spoken: list[np.ndarray], generator: np.random.Generator, raised: float = 0.0
+) -> np.ndarray:
+    """Put pink noise or babble behind most clips, at a random ratio plus ``raised`` dB; the rest stay clean."""
     if generator.random() > NOISY_SHARE:
         return samples
     pink = generator.random() < 0.5
     noise = pink_noise(len(samples), generator) if pink else babble(len(samples), spoken, generator)
-    ratio = np.mean(samples**2) / np.mean(noise**2) / 10 ** (generator.uniform(*SNR_RANGE) / 10)
+    ratio = np.mean(samples**2) / np.mean(noise**2) / 10 ** ((generator.uniform(*SNR_RANGE) + raised) / 10)
     return samples + noise * np.sqrt(ratio)
+
+
+def unusable(text: str, hypothesis: str) -> bool:
+    """Whether not one word of the sentence was heard, or a word was that does not belong in an example."""
+    said, heard = (set(re.findall(r"[a-z']+", words.lower())) for words in (text, hypothesis))
+    return not said & heard or any(word.startswith(("fuck", "shit")) for word in heard)
+
+
+def recognize(recognizer: WhisperRecognizer, files: list[Path]) -> list[str]:
+    """What the recogniser hears in the files, as a reader of the corpus will hear them."""
+    texts: list[str] = []
+    for start in tqdm(range(0, len(files), BATCH_SIZE), desc="recognising", unit="batch"):
+        batch = files[start : start + BATCH_SIZE]
+        texts += recognizer.transcribe([soundfile.read(file, dtype="float32")[0] for file in batch])
+    return texts
 
 
 def main() -> None:
@@ -279,16 +301,17 @@ def main() -> None:
     shutil.rmtree(audio, ignore_errors=True)
     audio.mkdir(parents=True)
     files = [audio / f"{clip.name}.flac" for clip in clips]
-    for file, samples in zip(files, spoken, strict=True):
-        noisy = add_noise(samples, spoken, generator)
-        soundfile.write(file, np.clip(noisy, -1, 1), SAMPLING_RATE, subtype="PCM_16", compression_level=1.0)
-
+    hypotheses = [""] * len(clips)
     recognizer = WhisperRecognizer(options.asr, device="cpu", name=options.asr_name)
-    hypotheses: list[str] = []
-    for start in range(0, len(files), 16):
-        # From the files, not from memory: it hears what the reader of the corpus hears.
-        hypotheses += recognizer.transcribe([soundfile.read(f, dtype="float32")[0] for f in files[start : start + 16]])
-        print(f"\rrecognised {len(hypotheses)}/{len(files)}", end="", flush=True)
+    for take in range(TAKES):
+        again = [i for i, clip in enumerate(clips) if unusable(clip.text, hypotheses[i])]
+        if not again:
+            break
+        for i in again:
+            noisy = add_noise(spoken[i], spoken, generator, raised=RAISED_PER_TAKE * take)
+            soundfile.write(files[i], np.clip(noisy, -1, 1), SAMPLING_RATE, subtype="PCM_16", compression_level=1.0)
+        for i, text in zip(again, recognize(recognizer, [files[i] for i in again]), strict=True):
+            hypotheses[i] = text
     with open(options.output_dir / "manifest.csv", "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -296,7 +319,7 @@ def main() -> None:
             path = file.relative_to(options.output_dir).as_posix()
             speaker, split = clip.voice.name, clip.voice.split
             writer.writerow([clip.name, path, clip.emotion, clip.text, text, speaker, split, options.asr_name])
-    print(f"\n{len(files)} clips, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB in {options.output_dir}")
+    print(f"{len(files)} clips, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB in {options.output_dir}")
 
 
 if __name__ == "__main__":

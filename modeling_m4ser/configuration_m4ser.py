@@ -1,4 +1,4 @@
-"""Configuration of M4SER: the two encoders, the paper's hyperparameters (Table I) and its ablation switches (Table IV)."""
+"""Configuration of M4SER: the encoders, the paper's hyperparameters (Table I) and its ablation switches (Table IV)."""
 
 from typing import Any, Literal
 
@@ -175,7 +175,8 @@ class M4SERConfig(PreTrainedConfig):
             )
         if self.fusion == "m4ser" and not (specific or invariant):
             problems.append(
-                "use_modality_specific=False and use_modality_invariant=False leave the fusion empty: set fusion='concat'"
+                "use_modality_specific=False and use_modality_invariant=False leave the fusion empty: set "
+                "fusion='concat'"
             )
         if self.use_adversarial and not invariant:
             problems.append(

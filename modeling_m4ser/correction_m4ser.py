@@ -1,4 +1,4 @@
-"""ASR error detection (Eq. 2-3) and correction (Eq. 4-7): the head, the decoder, and decoding the edits of a transcript."""
+"""ASR error detection (Eq. 2-3) and correction (Eq. 4-7): the decoder, and decoding the edits of a transcript."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,8 @@ class CorrectionDecoder(nn.Module):
     """
     Partially autoregressive correction: one decoder row for each place to rewrite, over the whole batch at once.
 
-    A row starts with the transcript's own first token (`[CLS]`, `<s>`) as ⟨BOS⟩ and ends with its last (`[SEP]`, `</s>`).
+    A row starts with the transcript's own first token (`[CLS]`, `<s>`) as ⟨BOS⟩ and ends with its last (`[SEP]`,
+    `</s>`).
     """
 
     def __init__(self, config: M4SERConfig):
@@ -51,7 +52,8 @@ class CorrectionDecoder(nn.Module):
         self.tied = config.tie_correction_output
         if self.tied and embedding_size != size:
             raise ValueError(
-                f"tie_correction_output=True needs a hidden_size ({size}) equal to the text encoder's ({embedding_size})."
+                f"tie_correction_output=True needs a hidden_size ({size}) equal to the text encoder's "
+                f"({embedding_size})."
             )
         self.output = None if self.tied else nn.Linear(size, config.text_config.vocab_size)
         self.pad_token_id = config.text_config.pad_token_id or 0
@@ -188,7 +190,7 @@ def collect_corrections(
     input_ids: torch.Tensor,
     text_mask: torch.Tensor,
 ) -> list[TranscriptCorrection]:
-    """The decoder's rows put back into their transcripts; arguments as `places_to_rewrite` and `generate` return them."""
+    """The decoder's rows put back into their transcripts; arguments as `places_to_rewrite` and `generate` give them."""
     targets: list[dict[int, list[int]]] = [{} for _ in input_ids]
     for (utterance, place), ids in zip(rows.tolist(), generated, strict=True):
         targets[utterance][place - 1] = ids

@@ -71,6 +71,7 @@ class WaveformEncoder(PretrainedEncoder):
 
     With layer-norm feature extractors (hubert-large style) a padded batch gives what each utterance gives alone.
     hubert-base's group norm runs over time, padding included, before any mask: its features do depend on the padding.
+    So do data2vec-audio's, whose stacked positional convolutions carry what becomes of the padding into real frames.
     """
 
     input_name = "input_values"
@@ -180,7 +181,7 @@ class TextEncoder(PretrainedEncoder):
         """The encoder's own TE + PE block, which Eq. 4 uses again."""
         if not hasattr(self.model, "embeddings"):
             raise ValueError(
-                f"Error correction reuses the text encoder's embedding block, and {type(self.model).__name__} has none: "
+                f"Error correction reuses the text encoder's embeddings, and {type(self.model).__name__} has none: "
                 "use a BERT-like text encoder or set use_error_correction=False."
             )
         return self.model.embeddings
@@ -193,5 +194,6 @@ def speech_encoder_class(config: PreTrainedConfig) -> type[PretrainedEncoder]:
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
         return WaveformEncoder
     raise ValueError(
-        f"{config.model_type!r} is no speech encoder M4SER knows: use hubert, wav2vec2, wavlm, data2vec-audio or whisper."
+        f"{config.model_type!r} is no speech encoder M4SER knows: use hubert, wav2vec2, wavlm, data2vec-audio or "
+        "whisper."
     )

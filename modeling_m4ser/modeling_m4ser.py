@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,6 +16,12 @@ from .edits_m4ser import IGNORE_INDEX
 from .encoders_m4ser import PretrainedEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import CrossModalEncoder, InvariantGenerator, ModalityDiscriminator, TextAligner, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
+
+if TYPE_CHECKING:
+    # Never executed, but read by `trust_remote_code`, which fetches the files a model names: with these two it fetches
+    # all of them, and `save_pretrained` finds them to copy wherever the model was loaded from.
+    from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
+    from .processing_m4ser import M4SERProcessor  # noqa: F401
 
 
 @dataclass
@@ -411,13 +418,17 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             text_attention_mask = torch.ones_like(input_ids)
         was_training = self.training
         self.eval()
-        hidden, mask = self.m4ser.encode_text(input_ids, text_attention_mask)
-        rows, labels = places_to_rewrite(None if self.detector is None else self.detector(hidden), mask)
-        if self.corrector is None:
-            generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
-        else:
-            generated = self.corrector.generate(rows, input_ids, hidden, mask, self.m4ser.text_encoder, max_new_tokens)
-        self.train(was_training)
+        try:
+            hidden, mask = self.m4ser.encode_text(input_ids, text_attention_mask)
+            rows, labels = places_to_rewrite(None if self.detector is None else self.detector(hidden), mask)
+            if self.corrector is None:
+                generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
+            else:
+                generated = self.corrector.generate(
+                    rows, input_ids, hidden, mask, self.m4ser.text_encoder, max_new_tokens
+                )
+        finally:
+            self.train(was_training)
         return collect_corrections(rows, generated, labels, input_ids, mask)
 
     def _contrastive_loss(self, pooled: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

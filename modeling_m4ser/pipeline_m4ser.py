@@ -150,7 +150,7 @@ class SpeechTextEmotionPipeline(Pipeline):
 
     def _describe(self, correction: TranscriptCorrection) -> dict[str, Any]:
         """The detected errors and the corrected transcript as text."""
-        decode = self.processor.tokenizer.decode
+        decode = self.processor.decode_transcript
         errors = []
         for place, label in enumerate(correction.labels):
             if label == KEEP:
@@ -164,7 +164,7 @@ class SpeechTextEmotionPipeline(Pipeline):
                     "replacement": replacement,
                 }
             )
-        return {"errors": errors, "corrected_text": decode(correction.corrected_ids, skip_special_tokens=True)}
+        return {"errors": errors, "corrected_text": decode(correction.corrected_ids)}
 
 
 def _split(inputs: Any) -> tuple[Any, str | None]:

@@ -15,6 +15,7 @@ _LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')
 _LIKE_HYPHEN = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _TYPOGRAPHIC = _LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
+_INNER_APOSTROPHE = re.compile(r"(?<=\w) ' (?=\w)")
 _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
 
 
@@ -26,9 +27,11 @@ def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = F
     Hypotheses and references punctuate by different habits, which would count as ASR errors: punctuation goes too, but
     for apostrophes inside words. Letters, digits and symbols of every script stay.
     """
-    text = _TAGS.sub(" ", unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC)))
+    # Twice: NFKC loses some typographic signs and makes others, and lower case can compose what upper case cannot.
+    text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC))
     if lowercase:
-        text = text.lower()
+        text = unicodedata.normalize("NFKC", text.lower())
+    text = _TAGS.sub(" ", text.translate(_TYPOGRAPHIC))
     if not keep_punctuation:
         kept = (c if c == "'" or not unicodedata.category(c).startswith("P") else " " for c in text)
         text = _OUTER_APOSTROPHE.sub(" ", "".join(kept))
@@ -44,8 +47,8 @@ class M4SERProcessor(ProcessorMixin):
         tokenizer: of the text encoder; it must put a special token at both ends.
         lowercase, keep_punctuation: how `normalize_text` treats transcripts; saved with the processor.
         max_audio_seconds: audio past this many seconds is cut off, with a warning. Whisper's encoder takes at most 30.
-        max_text_length: word pieces kept of a transcript, special tokens included; by default what the tokenizer allows,
-            at most 512.
+        max_text_length: word pieces kept of a transcript, special tokens included; by default what the tokenizer
+            allows, at most 512.
     """
 
     _auto_class = "AutoProcessor"
@@ -93,6 +96,11 @@ class M4SERProcessor(ProcessorMixin):
         """`normalize_text` by this processor's rule."""
         return normalize_text(text, self.lowercase, self.keep_punctuation)
 
+    def decode_transcript(self, ids: list[int]) -> str:
+        """Word-piece ids back to text, special tokens left out and split words joined (`don ' t` -> `don't`)."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text if self.keep_punctuation else _INNER_APOSTROPHE.sub("'", text)
+
     def __call__(self, audio=None, text=None, sampling_rate: int | None = None, **kwargs) -> BatchFeature:
         """
         Args:
@@ -116,7 +124,8 @@ class M4SERProcessor(ProcessorMixin):
             self._check_rate(sampling_rate)
             columns.append([self._speech_features(waveform) for waveform in _as_batch(audio)])
         if text is not None:
-            columns.append([self._text_features(item) for item in ([text] if isinstance(text, str) else text)])
+            several = hasattr(text, "__iter__") and not isinstance(text, (str, bytes))
+            columns.append([self._text_features(item) for item in (text if several else [text])])
         if len({len(column) for column in columns}) > 1:
             raise ValueError(f"M4SERProcessor got {len(columns[0])} audio clips but {len(columns[1])} texts.")
         rows = [{name: value for part in parts for name, value in part.items()} for parts in zip(*columns, strict=True)]
@@ -141,8 +150,8 @@ class M4SERProcessor(ProcessorMixin):
             raise ValueError(f"Pass sampling_rate= with the audio; this model wants {self.sampling_rate} Hz.")
         if sampling_rate != self.sampling_rate:
             raise ValueError(
-                f"The audio is at {sampling_rate} Hz, this model wants {self.sampling_rate} Hz: resample it first, e.g. "
-                f"with modeling_m4ser.load_audio(audio, source_rate={sampling_rate})."
+                f"The audio is at {sampling_rate} Hz, this model wants {self.sampling_rate} Hz: resample it first, "
+                f"e.g. with modeling_m4ser.load_audio(audio, source_rate={sampling_rate})."
             )
 
     def _speech_features(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from datasets import DatasetDict
 from transformers import set_seed
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_m4ser import ABLATIONS, M4SERForEmotionClassification, M4SERProcessor
@@ -22,6 +23,7 @@ from .figures import plot_confusion_matrix, plot_label_distribution, plot_loss_c
 from .m4ser_trainer import M4SERTrainer
 from .metrics import compute_emotion_metrics, emotion_metrics
 from .model_card import write_model_card
+from .progress import EpochLines
 from .versions import collect_versions
 
 RESULTS = "results.json"
@@ -136,6 +138,9 @@ def run_experiment(
         compute_metrics=compute_emotion_metrics(emotions),
         processing_class=processor,
     )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(EpochLines)
     started = time.time()
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)

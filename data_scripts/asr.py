@@ -1,0 +1,262 @@
+"""Speech recognition with Whisper through transformers: arrays in, transcripts out.
+
+``WhisperRecognizer`` decodes greedily in batches and re-decodes alone, at rising temperatures, each clip whose greedy
+transcript loops or is improbable: the rule of the Whisper paper (section 4.5). Two things differ from Whisper's
+``generate`` called with a tuple of temperatures, and both are why the loop is written here:
+
+* the random generator of a re-decoded clip is seeded from the clip itself, so its transcript does not depend on its
+  neighbours in the batch;
+* repetition is measured on the *text* (threshold 2.4, OpenAI's). ``generate`` measures it on token bytes, where 2.4
+  means something else.
+
+What is left of batch dependence is floating-point rounding (a greedy tie broken the other way): none was seen in
+float32 on CPU; half precision on a GPU makes it a little likelier.
+"""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+from transformers.utils import logging as transformers_logging
+
+SAMPLING_RATE = 16_000
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+COMPRESSION_RATIO_THRESHOLD = 2.4  # above: the text repeats itself
+LOGPROB_THRESHOLD = -1.0  # below: the model does not believe its own text
+NO_SPEECH_THRESHOLD = 0.6  # above, and improbable: there is no speech
+TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as long-form generate measures it
+SILENCE_PEAK = 1e-4  # about -80 dBFS: Whisper answers digital silence with an invented "you" or "Thank you."
+PROMPT_TOKENS = 4  # <|startoftranscript|> <|language|> <|task|> <|notimestamps|>
+
+
+class RecognizerError(ValueError):
+    """A speech recogniser cannot be loaded, or cannot do what is asked of it."""
+
+
+def compression_ratio(text: str) -> float:
+    """UTF-8 length of ``text`` over its zlib-compressed length; high for looping text, 0.0 for none."""
+    raw = text.encode("utf-8")
+    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
+
+
+class WhisperRecognizer:
+    """Transcribe 16 kHz speech with any Whisper checkpoint.
+
+    Args:
+        model: repository id or folder of a Whisper checkpoint (model and processor).
+        device: torch device; by default a CUDA GPU where there is one, else the CPU.
+        dtype: weights and features; by default float32 on the CPU and float16 elsewhere.
+        language: e.g. ``"en"`` or ``"english"``; multilingual checkpoints only (None: detected per clip).
+        max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
+        seed: of the sampling at temperatures above 0.
+        name: what goes into the ``asr_model`` column; by default ``model`` as given (the last part, for a folder).
+
+    Raises:
+        RecognizerError: the checkpoint cannot be loaded or is not a Whisper, or ``language`` does not fit it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        language: str | None = None,
+        max_new_tokens: int = 224,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        if max_new_tokens < 1:
+            raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        path = Path(model)
+        if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
+            raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
+        try:
+            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.dtype = dtype or (torch.float32 if self.device.type == "cpu" else torch.float16)
+            self.processor = AutoProcessor.from_pretrained(str(model))
+            self.model = AutoModelForSpeechSeq2Seq.from_pretrained(str(model), dtype=self.dtype)
+            self.model = self.model.to(self.device).eval()
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:
+            # transformers explains a missing checkpoint over several lines; the first says what is wrong.
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}") from error
+        if self.model.config.model_type != "whisper":
+            raise RecognizerError(f"{str(model)!r} is not a Whisper but a {self.model.config.model_type!r} model")
+        # A default max_length beside max_new_tokens makes generate warn on every call.
+        self.model.generation_config.max_length = None
+        self.checkpoint = path.resolve().name if path.is_dir() else str(model)
+        self.name = name or self.checkpoint
+        self.seed = seed
+        self.window = self.processor.feature_extractor.n_samples  # samples in 30 s
+        self.max_new_tokens = min(max_new_tokens, self.model.config.max_target_positions - PROMPT_TOKENS)
+        self.language = language
+        self._options = self._language_options(language)
+
+    def _language_options(self, language: str | None) -> dict:
+        """``generate`` arguments that fix language and task. English-only checkpoints accept neither argument."""
+        language = language.lower() if language else None
+        if getattr(self.model.generation_config, "is_multilingual", False):
+            if language and language not in TO_LANGUAGE_CODE and language not in TO_LANGUAGE_CODE.values():
+                raise RecognizerError(f"language {language!r} is unknown to Whisper; give a name or code such as 'en'")
+            return {"task": "transcribe"} | ({"language": language} if language else {})
+        if language not in (None, "en", "english"):
+            raise RecognizerError(f"{self.name} is English-only; language {language!r} needs a multilingual model")
+        return {}
+
+    @property
+    def settings(self) -> dict:
+        """Everything that decides a transcript, JSON-ready: equal settings give equal transcripts."""
+        return {
+            "model": self.checkpoint,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "language": self.language,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+        }
+
+    @property
+    def spelling_mapping(self) -> dict[str, str]:
+        """British to American spellings for Whisper's English normaliser; empty where there is no normalizer.json."""
+        return getattr(self.processor.tokenizer, "english_spelling_normalizer", None) or {}
+
+    @torch.inference_mode()
+    def transcribe(self, batch: Sequence[np.ndarray]) -> list[str]:
+        """Transcribe clips.
+
+        Args:
+            batch: float32 arrays of shape ``(samples,)``, mono, 16 kHz, of any lengths. Those over 30 s are decoded one
+                by one with Whisper's long-form algorithm.
+
+        Returns:
+            One stripped transcript per clip, in order; ``""`` where there is no speech (an empty or silent clip).
+        """
+        clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
+        for clip in clips:
+            if clip.ndim != 1:
+                raise ValueError(f"a clip must be mono, of shape (samples,), got {clip.shape}")
+        verbosity = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()  # generate warns of its own internal settings at every batch
+        try:
+            return self._transcribe(clips)
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+
+    def _transcribe(self, clips: list[np.ndarray]) -> list[str]:
+        """``transcribe`` on checked arrays."""
+        texts = [""] * len(clips)
+        audible = [i for i, clip in enumerate(clips) if clip.size and np.abs(clip).max() >= SILENCE_PEAK]
+        short = [i for i in audible if clips[i].size <= self.window]
+        if short:
+            features = self._features([clips[i] for i in short])
+            for row, (i, (text, logprob)) in enumerate(zip(short, self._decode(features, 0.0), strict=True)):
+                if self._acceptable(text, logprob):
+                    texts[i] = text
+                else:
+                    texts[i] = self._decode_with_fallback(features[row : row + 1], clips[i], logprob)
+        for i in audible:
+            if clips[i].size > self.window:
+                texts[i] = self._decode_long(clips[i])
+        return texts
+
+    def _features(self, clips: list[np.ndarray], **options) -> torch.Tensor:
+        """Log-mel features ``(B, mel, frames)`` on the model's device, every clip padded to 30 s."""
+        inputs = self.processor.feature_extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", **options)
+        return inputs.input_features.to(self.device, self.dtype)
+
+    @staticmethod
+    def _acceptable(text: str, logprob: float) -> bool:
+        """Whether a transcript neither loops nor is improbable."""
+        return compression_ratio(text) <= COMPRESSION_RATIO_THRESHOLD and logprob >= LOGPROB_THRESHOLD
+
+    def _decode(self, features: torch.Tensor, temperature: float) -> list[tuple[str, float]]:
+        """Decode windows ``(B, mel, frames)`` at one temperature: (text, mean token log-probability) of each."""
+        output = self.model.generate(
+            features,
+            temperature=temperature,
+            do_sample=temperature > 0,
+            top_k=0,  # transformers' default of 50 would sample from less than Whisper's own decoder does
+            num_beams=1,
+            max_new_tokens=self.max_new_tokens,
+            return_timestamps=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+            **self._options,
+        )
+        logits = torch.stack(output.logits, dim=1).float()  # (B, steps, vocabulary), before temperature and suppression
+        tokens = output.sequences[:, -logits.shape[1] :]
+        logprobs = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        ended = tokens == self.model.generation_config.eos_token_id
+        counted = ended.cumsum(-1) - ended.long() == 0  # the first end token counts, the padding after it does not
+        means = (logprobs * counted).sum(-1) / counted.sum(-1)
+        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        return [(text.strip(), mean) for text, mean in zip(texts, means.tolist(), strict=True)]
+
+    def _decode_with_fallback(self, features: torch.Tensor, clip: np.ndarray, greedy_logprob: float) -> str:
+        """Decode one refused window ``(1, mel, frames)`` at rising temperatures; the last one's text stands."""
+        if greedy_logprob < LOGPROB_THRESHOLD and self._no_speech_probability(features) > NO_SPEECH_THRESHOLD:
+            return ""
+        text = ""
+        with self._seeded(clip):
+            for temperature in TEMPERATURES[1:]:
+                text, logprob = self._decode(features, temperature)[0]
+                if self._acceptable(text, logprob):
+                    break
+        return text
+
+    def _no_speech_probability(self, features: torch.Tensor) -> float:
+        """Probability of ``<|nospeech|>`` after ``<|startoftranscript|>``; 0.0 where there is no such token."""
+        no_timestamps = getattr(self.model.generation_config, "no_timestamps_token_id", None)
+        if no_timestamps is None:
+            return 0.0
+        start = torch.tensor([[self.model.generation_config.decoder_start_token_id]], device=self.device)
+        logits = self.model(input_features=features, decoder_input_ids=start).logits[0, 0].float()
+        return logits.softmax(-1)[no_timestamps - 1].item()  # every Whisper vocabulary has the two tokens side by side
+
+    def _decode_long(self, clip: np.ndarray) -> str:
+        """Decode a clip of more than 30 s: transformers' sequential algorithm, with its own temperature fallback."""
+        inputs = self.processor.feature_extractor(
+            [clip],
+            sampling_rate=SAMPLING_RATE,
+            return_tensors="pt",
+            truncation=False,
+            padding="longest",
+            return_attention_mask=True,
+        )
+        with self._seeded(clip):
+            tokens = self.model.generate(
+                inputs.input_features.to(self.device, self.dtype),
+                attention_mask=inputs.attention_mask.to(self.device),
+                temperature=TEMPERATURES,
+                compression_ratio_threshold=TOKEN_COMPRESSION_RATIO_THRESHOLD,
+                logprob_threshold=LOGPROB_THRESHOLD,
+                no_speech_threshold=NO_SPEECH_THRESHOLD,
+                condition_on_prev_tokens=False,  # what it heard wrong in one window must not steer the next
+                num_beams=1,
+                max_new_tokens=self.max_new_tokens,
+                return_timestamps=True,
+                **self._options,
+            )
+        return self.processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
+
+    def _seeded(self, clip: np.ndarray):
+        """Context in which torch's generators are seeded from ``seed`` and the clip, and restored afterwards."""
+        return _SeededGenerators((zlib.crc32(clip.tobytes()) + self.seed) % 2**63, self.device)
+
+
+class _SeededGenerators:
+    """Seed torch's global generators (``generate`` takes no generator of its own); put their state back on leaving."""
+
+    def __init__(self, seed: int, device: torch.device):
+        self.seed = seed
+        self._fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+    def __enter__(self):
+        self._fork.__enter__()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *error):
+        return self._fork.__exit__(*error)
