@@ -1,6 +1,7 @@
-"""Prepare a corpus: `python -m data_scripts.prepare ravdess --data_dir … --output_dir …`.
+"""Prepare a corpus: `python -m data_scripts.prepare iemocap --data_dir … --output_dir …`.
 
-Writes one Parquet file per split and report.json, in which every dropped or repaired item is listed with its reason.
+Writes one Parquet file per split, a dataset card, and report.json, in which every item that was dropped, repaired or
+noted is listed with its reason. The same command takes up an interrupted run and brings a finished one up to date.
 """
 
 import argparse
@@ -8,8 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.corpora import CORPORA, load_corpus
-from data_scripts.schema import CorpusError, save_prepared
+from data_scripts.corpora import CORPORA
+from data_scripts.files import explain
+from data_scripts.preparation import prepare_folder, push_to_hub
+from data_scripts.schema import CorpusError
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -19,7 +22,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--data_dir", required=True, type=Path, help="the corpus's folder, or a manifest")
     parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
     parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
+    parser.add_argument("--sessions", nargs="+", metavar="N", help="keep only these sessions (iemocap)")
+    parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
+    parser.add_argument(
+        "--push_to_hub",
+        metavar="REPO",
+        help="also upload it as a dataset, private where it is new; embeds the audio. Mind the corpus's licence",
+    )
     return parser.parse_args(arguments)
 
 
@@ -27,15 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, or 2 after one line that says what the user can change."""
     options = parse_arguments(arguments)
     try:
-        corpus = load_corpus(options.corpus, options.data_dir, options.emotions, options.num_workers)
-        folder = save_prepared(corpus.dataset, options.output_dir)
-        corpus.report.save(folder / "report.json")
-    except (CorpusError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(corpus.report.table())
-    print(f"written to {folder}")
+        report = prepare_folder(
+            options.corpus,
+            options.data_dir,
+            options.output_dir,
+            emotions=options.emotions,
+            sessions=options.sessions,
+            embed_audio=options.embed_audio or options.push_to_hub is not None,
+            num_workers=options.num_workers,
+        )
+        print(report.table())
+        print(f"written to {options.output_dir}")
+        if options.push_to_hub is not None:
+            print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")
+    except CorpusError as error:
+        return _fail(" ".join(str(error).split()))
+    except OSError as error:
+        return _fail(explain(error))
     return 0
+
+
+def _fail(message: str) -> int:
+    """Print what is wrong; the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -29,14 +29,19 @@ class PreparationReport:
     Attributes:
         corpus: the corpus's name.
         splits: the counts of each split.
-        dropped: {"id", "reason"} of every item left out.
+        dropped: {"id", "reason"} of every item left out: an utterance by its id, a file or line by its place.
         repaired: {"id", "reason"} of every item kept after a repair.
+        noted: {"id", "reason"} of every item kept as it is that a user may want to look at.
+        expected: what a complete corpus would keep, {"emotions" | "sessions" | "splits": {name: utterances}}; empty
+            where nothing is known, or another selection was asked for.
     """
 
     corpus: str
     splits: dict[str, SplitCounts] = field(default_factory=dict)
     dropped: list[dict[str, str]] = field(default_factory=list)
     repaired: list[dict[str, str]] = field(default_factory=list)
+    noted: list[dict[str, str]] = field(default_factory=list)
+    expected: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -45,6 +50,10 @@ class PreparationReport:
     def repair(self, item: str, reason: str) -> None:
         """Note that an item was kept after a repair."""
         self.repaired.append(_note(item, reason))
+
+    def note(self, item: str, reason: str) -> None:
+        """Note something about an item that is kept as it is."""
+        self.noted.append(_note(item, reason))
 
     def count(self, split: str, rows: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> None:
         """Count a split's kept rows (canonical columns, `emotion` a name); a class without any shows as 0."""
@@ -64,15 +73,43 @@ class PreparationReport:
 
     def drop_reasons(self) -> dict[str, int]:
         """How many items were dropped for each reason, the commonest first."""
-        return dict(Counter(note["reason"] for note in self.dropped).most_common())
+        return _by_reason(self.dropped)
 
     def repair_reasons(self) -> dict[str, int]:
         """How many items were repaired for each reason, the commonest first."""
-        return dict(Counter(note["reason"] for note in self.repaired).most_common())
+        return _by_reason(self.repaired)
+
+    def note_reasons(self) -> dict[str, int]:
+        """How many items were noted for each reason, the commonest first."""
+        return _by_reason(self.noted)
+
+    def found(self, kind: str) -> dict[str, int]:
+        """The utterances kept by "emotions", "speakers", "sessions" or "splits", over all splits."""
+        if kind == "splits":
+            return {name: counts.utterances for name, counts in self.splits.items()}
+        total: Counter[str] = Counter()
+        for counts in self.splits.values():
+            total.update(getattr(counts, kind))  # update keeps a class that has none
+        return dict(total)
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Where what is kept is not what a complete corpus keeps: {"kind", "name", "kept", "expected"} of each."""
+        return [
+            {"kind": kind, "name": name, "kept": self.found(kind).get(name, 0), "expected": number}
+            for kind, numbers in self.expected.items()
+            for name, number in numbers.items()
+            if self.found(kind).get(name, 0) != number
+        ]
 
     def to_json(self) -> str:
         """Return the report as JSON: the fields, and the counts by reason for whoever reads the file."""
-        summary = {"kept": self.kept, "drop_reasons": self.drop_reasons(), "repair_reasons": self.repair_reasons()}
+        summary = {
+            "kept": self.kept,
+            "drop_reasons": self.drop_reasons(),
+            "repair_reasons": self.repair_reasons(),
+            "note_reasons": self.note_reasons(),
+            "differences": self.differences(),
+        }
         return json.dumps({"corpus": self.corpus, **summary, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -85,7 +122,8 @@ class PreparationReport:
         try:
             fields = json.loads(text)
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
-            return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"])
+            later = {name: fields[name] for name in ("noted", "expected") if name in fields}  # absent in older reports
+            return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
 
@@ -93,30 +131,73 @@ class PreparationReport:
         """Write `to_json` to `path`, whole or not at all."""
         path = Path(path)
         temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        os.replace(temporary, path)
+        try:
+            temporary.write_text(self.to_json(), encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def table(self) -> str:
-        """Return a short plain-text table: emotions by split, then what was dropped and repaired."""
+        """Return a short plain-text table: emotions by split, sessions, then what was dropped, repaired and noted."""
         splits = list(self.splits)
-        names = list(dict.fromkeys(name for counts in self.splits.values() for name in counts.emotions))
         rows = [["", *splits, "all"]]
-        for name in names:
+        for name in self.found("emotions"):
             rows.append(_row(name, [self.splits[split].emotions.get(name, 0) for split in splits]))
         rows.append(_row("utterances", [self.splits[split].utterances for split in splits]))
         speakers = [set(self.splits[split].speakers) - {_NOT_GIVEN} for split in splits]
         rows.append(["speakers", *(str(len(some)) for some in speakers), str(len(set().union(*speakers)))])
         hours = [self.splits[split].hours for split in splits]
         rows.append(["hours", *(f"{value:.2f}" for value in [*hours, sum(hours)])])
-        first, *widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
-            for row in rows
-        ]
-        for title, reasons in (("dropped", self.drop_reasons()), ("repaired", self.repair_reasons())):
-            lines.append(f"{title}: {sum(reasons.values())}")
+        lines = _aligned(rows)
+        for kind, title in (("splits", "split"), ("sessions", "session"), ("emotions", "emotion")):
+            lines.extend(self._comparison(kind, title))
+        for title, reasons in (
+            ("dropped", self.drop_reasons()),
+            ("repaired", self.repair_reasons()),
+            ("noted", self.note_reasons()),
+        ):
+            if title != "noted" or reasons:
+                lines.append(f"{title}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
-        return "\n".join(line.rstrip() for line in [f"{self.corpus}: {self.kept} utterances kept", *lines])
+        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *lines])
+
+    def _comparison(self, kind: str, title: str) -> list[str]:
+        """Lines that set what is kept beside what a complete corpus keeps; sessions are listed in any case."""
+        expected, found = self.expected.get(kind, {}), self.found(kind)
+        found.pop(_NOT_GIVEN, None)
+        if not expected and (kind != "sessions" or not found):
+            return []
+        rows = [[title, "kept", *(["expected", "difference"] if expected else [])]]
+        for name in dict.fromkeys([*expected, *found]):
+            row = [name, str(found.get(name, 0))]
+            if expected:
+                whole = expected.get(name)
+                row += ["" if whole is None else str(whole), _difference(found.get(name, 0), whole)]
+            rows.append(row)
+        if expected:
+            kept, whole = sum(found.values()), sum(expected.values())
+            rows.append(["all", str(kept), str(whole), _difference(kept, whole)])
+        return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: the first column to the left, the others to the right."""
+    first, *widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = (
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
+        for row in rows
+    )
+    return [line.rstrip() for line in lines]
+
+
+def _difference(kept: int, expected: int | None) -> str:
+    """The cell that says how many are missing (-) or too many (+)."""
+    return "" if expected is None or kept == expected else f"{kept - expected:+d}"
+
+
+def _by_reason(notes: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """How often each reason occurs, the commonest first."""
+    return dict(Counter(note["reason"] for note in notes).most_common())
 
 
 def _note(item: str, reason: str) -> dict[str, str]:

@@ -6,16 +6,19 @@ A prepared corpus is a folder with one Parquet file per split. It opens offline 
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
+import pyarrow.parquet
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
 
 SPLITS = ("train", "validation", "test")
 SAMPLING_RATE = 16000
+_GROUP_ROWS = 500  # rows of a Parquet row group, and
+_GROUP_BYTES = 8 << 20  # bytes of its audio: what is held in memory at a time
 REQUIRED_COLUMNS = (
     "id",
     "audio",
@@ -42,11 +45,18 @@ class ScannedCorpus:
         rows: one dictionary for each utterance: `split`, `id`, `path` or `bytes` of the audio, `emotion` (a name), and
             where known `speaker`, `session`, `transcript`, `hypothesis`, `asr_model`.
         looked_for: the files the module searches, in words, for the error that nothing was found.
+        never_empty: the values of a column (`split` or `session`) that must keep an utterance each: an empty one would
+            make an empty fold or split.
+        way_out: what a user can do where one of those is empty.
+        expected: what a complete corpus would keep, see `PreparationReport.expected`.
     """
 
     emotions: list[str]
     rows: list[dict[str, Any]]
     looked_for: str
+    never_empty: dict[str, list[str]] = field(default_factory=dict)
+    way_out: str = ""
+    expected: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def corpus_features(emotions: Sequence[str]) -> Features:
@@ -80,15 +90,43 @@ def build_dataset(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) ->
     Raises:
         CorpusError: an emotion that is not among `emotions`.
     """
-    features = corpus_features(emotions)
+    # Not Dataset.from_list: encoding an Audio column imports torchcodec, even for a path that is only stored.
+    return Dataset(_as_table(rows, emotions))
+
+
+def _as_table(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> pyarrow.Table:
+    """The rows as an Arrow table whose metadata tells `datasets` the features."""
     numbers = {name: number for number, name in enumerate(emotions)}
     encoded = []
     for row in rows:
         if row["emotion"] not in numbers:
             raise CorpusError(f"{row['id']}: unknown emotion {row['emotion']!r}; the classes are {', '.join(emotions)}")
         encoded.append({name: row.get(name) for name in REQUIRED_COLUMNS} | {"emotion": numbers[row["emotion"]]})
-    # Not Dataset.from_list: encoding an Audio column imports torchcodec, even for a path that is only stored.
-    return Dataset(pyarrow.Table.from_pylist(encoded, schema=features.arrow_schema))
+    return pyarrow.Table.from_pylist(encoded, schema=corpus_features(emotions).arrow_schema)
+
+
+def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file: BinaryIO) -> None:
+    """Write the rows (as `build_dataset` takes them) as Parquet, holding a few megabytes of them at a time.
+
+    The same rows give the same bytes.
+
+    Raises:
+        CorpusError: an emotion that is not among `emotions`.
+        OSError: the file cannot be written.
+    """
+    # Statistics of the audio column would hold whole recordings.
+    columns = [name for name in REQUIRED_COLUMNS if name != "audio"]
+    schema = corpus_features(emotions).arrow_schema
+    with pyarrow.parquet.ParquetWriter(file, schema, write_statistics=columns) as writer:
+        batch, size = [], 0
+        for row in rows:
+            batch.append(row)
+            size += len(row["audio"]["bytes"] or b"")
+            if len(batch) >= _GROUP_ROWS or size >= _GROUP_BYTES:
+                writer.write_table(_as_table(batch, emotions))
+                batch, size = [], 0
+        if batch:
+            writer.write_table(_as_table(batch, emotions))
 
 
 def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:

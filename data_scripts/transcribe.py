@@ -319,32 +319,49 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(options: argparse.Namespace) -> dict:
-    """Do what the command line asks; the report that went into ``transcription.json``."""
-    dataset = load_prepared(options.dataset)
-    if options.hypotheses is not None:
-        dataset, imported = import_hypotheses(dataset, read_hypotheses(options.hypotheses), options.asr_model)
-        report = {"asr_model": options.asr_model, "source": options.hypotheses.name} | imported | summarize(dataset)
-    else:
-        recognizer = WhisperRecognizer(
-            options.model,
-            device=options.device,
-            language=options.language,
-            max_new_tokens=options.max_new_tokens,
-            seed=options.seed,
-            name=options.asr_model,
-        )
-        fingerprint = hashlib.sha256(json.dumps(recognizer.settings, sort_keys=True).encode()).hexdigest()[:12]
-        # Hidden, so that load_dataset(folder) passes it over.
-        journal_path = options.dataset / f".transcribe-{fingerprint}.jsonl"
-        dataset = transcribe_dataset(dataset, recognizer, journal_path, options.batch_size)
-        entries = Journal(journal_path, recognizer.settings).entries
-        undecodable = {"/".join(key[:2]): e["error"] for key, e in sorted(entries.items()) if e["error"]}
-        report = {"asr_model": recognizer.name, "settings": recognizer.settings, "undecodable": undecodable}
-        report |= summarize(dataset, recognizer.spelling_mapping)
-    save_prepared(dataset, options.dataset)
-    _write_report(report, options.dataset)
+def transcribe_folder(folder: str | Path, recognizer: Recognizer, batch_size: int = 16) -> dict:
+    """Fill a prepared folder's hypotheses in, in place; the report that went into ``transcription.json``.
+
+    An interrupted run goes on where it stopped.
+    """
+    folder = Path(folder)
+    fingerprint = hashlib.sha256(json.dumps(recognizer.settings, sort_keys=True).encode()).hexdigest()[:12]
+    # Hidden, so that load_dataset(folder) passes it over.
+    journal_path = folder / f".transcribe-{fingerprint}.jsonl"
+    dataset = transcribe_dataset(load_prepared(folder), recognizer, journal_path, batch_size)
+    entries = Journal(journal_path, recognizer.settings).entries
+    undecodable = {"/".join(key[:2]): e["error"] for key, e in sorted(entries.items()) if e["error"]}
+    report = {"asr_model": recognizer.name, "settings": recognizer.settings, "undecodable": undecodable}
+    report |= summarize(dataset, getattr(recognizer, "spelling_mapping", None))
+    save_prepared(dataset, folder)
+    _write_report(report, folder)
     return report
+
+
+def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: str) -> dict:
+    """Put a file's hypotheses (see `read_hypotheses`) into a prepared folder; the report that was written."""
+    folder = Path(folder)
+    dataset, imported = import_hypotheses(load_prepared(folder), read_hypotheses(hypotheses), asr_model)
+    report = {"asr_model": asr_model, "source": Path(hypotheses).name} | imported | summarize(dataset)
+    save_prepared(dataset, folder)
+    _write_report(report, folder)
+    return report
+
+
+def _run(options: argparse.Namespace) -> dict:
+    """Do what the command line asks; the report."""
+    if options.hypotheses is not None:
+        return import_into_folder(options.dataset, options.hypotheses, options.asr_model)
+    load_prepared(options.dataset)  # a wrong folder is told before the recogniser is loaded
+    recognizer = WhisperRecognizer(
+        options.model,
+        device=options.device,
+        language=options.language,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
+        name=options.asr_model,
+    )
+    return transcribe_folder(options.dataset, recognizer, options.batch_size)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from datasets import Dataset
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertTokenizerFast, WhisperConfig, WhisperFeatureExtractor
@@ -89,6 +90,8 @@ def build_model(train: Dataset, folder: Path, emotions: Sequence[str]):
 def main() -> None:
     """Prepare, train, test, and hand over to a fresh process."""
     (args,) = parse_arguments((DemoArguments,))
+    # So small a model gains nothing from a second thread, and loses a lot to it on a busy machine.
+    torch.set_num_threads(1)
     root = Path(args.output_dir).resolve()
     shutil.rmtree(root, ignore_errors=True)
     print(f"1. The sample corpus: SYNTHETIC speech in {SAMPLE_CORPUS.relative_to(ROOT)}", flush=True)

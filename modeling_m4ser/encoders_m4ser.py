@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperModel
 
 
 def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
@@ -149,7 +149,7 @@ class WhisperSpeechEncoder(PretrainedEncoder):
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         encoder, config = self.model, self.model.config
         mel_mask = attention_mask[:, None, :].to(encoder.conv1.weight.dtype)
-        inputs = inputs.to(mel_mask.dtype).masked_fill(mel_mask == 0, 0)
+        inputs = self._spec_augment(inputs.to(mel_mask.dtype).masked_fill(mel_mask == 0, 0), attention_mask)
         hidden = nn.functional.gelu(encoder.conv1(inputs)) * mel_mask
         hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
         size = hidden.shape[1]
@@ -167,6 +167,14 @@ class WhisperSpeechEncoder(PretrainedEncoder):
         for layer in encoder.layers:
             hidden = layer(hidden, layer_mask)
         return encoder.layer_norm(hidden), frame_mask
+
+    def _spec_augment(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """The library's SpecAugment, by the encoder's own configuration; not on batches shorter than a masked span."""
+        config = self.model.config
+        if not (self.training and config.apply_spec_augment) or inputs.shape[-1] < config.mask_time_length:
+            return inputs
+        # It is a method of the encoder-decoder, but reads `config` and `training` alone.
+        return WhisperModel._mask_input_features(self.model, inputs, attention_mask)
 
 
 class TextEncoder(PretrainedEncoder):

@@ -272,7 +272,13 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
 
     @classmethod
     def from_encoders_pretrained(
-        cls, speech_encoder: str, text_encoder: str, config: M4SERConfig | None = None, **kwargs
+        cls,
+        speech_encoder: str,
+        text_encoder: str,
+        config: M4SERConfig | None = None,
+        speech_options: dict | None = None,
+        text_options: dict | None = None,
+        **kwargs,
     ) -> "M4SERForEmotionClassification":
         """
         Pretrained encoders under a new fusion and new heads.
@@ -281,11 +287,13 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             speech_encoder: Hub name or folder of a hubert, wav2vec2, wavlm, data2vec-audio or whisper model.
             text_encoder: Hub name or folder of a BERT-like model.
             config: a ready configuration, whose encoder parts are replaced; built from `kwargs` otherwise.
+            speech_options, text_options: fields of the encoders' own configurations to change, e.g. dropout or
+                SpecAugment: `{"apply_spec_augment": True, "mask_time_prob": 0.1}`.
             kwargs: fields of [`M4SERConfig`], e.g. `num_labels`, `id2label`, `hidden_size`.
         """
         encoder_configs = {
-            "speech_config": AutoConfig.from_pretrained(speech_encoder),
-            "text_config": AutoConfig.from_pretrained(text_encoder),
+            "speech_config": AutoConfig.from_pretrained(speech_encoder, **(speech_options or {})),
+            "text_config": AutoConfig.from_pretrained(text_encoder, **(text_options or {})),
         }
         if config is None:
             config = M4SERConfig(**encoder_configs, **kwargs)
@@ -293,10 +301,13 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             config = M4SERConfig(**{**config.to_dict(), **encoder_configs, **kwargs})
         model = cls(config)
         if config.uses_speech:
-            encoder = speech_encoder_class(config.speech_config).from_pretrained(speech_encoder, dtype=torch.float32)
-            model.m4ser.speech_encoder = encoder
+            model.m4ser.speech_encoder = speech_encoder_class(config.speech_config).from_pretrained(
+                speech_encoder, config=config.speech_config, dtype=torch.float32
+            )
         if config.uses_text:
-            model.m4ser.text_encoder = TextEncoder.from_pretrained(text_encoder, dtype=torch.float32)
+            model.m4ser.text_encoder = TextEncoder.from_pretrained(
+                text_encoder, config=config.text_config, dtype=torch.float32
+            )
         return model.eval()
 
     def get_input_embeddings(self) -> nn.Module:

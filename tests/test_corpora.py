@@ -298,7 +298,7 @@ def test_manifest_damaged_files(folder):
 
 
 def test_load_corpus_errors(tmp_path):
-    with pytest.raises(CorpusError, match="unknown corpus 'ravdes'; known: manifest, ravdess"):
+    with pytest.raises(CorpusError, match="unknown corpus 'ravdes'; known: iemocap, manifest, meld, ravdess"):
         load_corpus("ravdes", tmp_path)
     with pytest.raises(CorpusError, match="gone does not exist: give the folder of the ravdess corpus"):
         load_corpus("ravdess", tmp_path / "gone")

@@ -77,3 +77,39 @@ def test_table(report):
         ["repaired:", "1"],
     ):
         assert expected in cells, report.table()
+
+
+def test_expected_counts_and_differences(report, tmp_path):
+    report.expected = {"splits": {"train": 3, "test": 4}, "emotions": {"happy": 2, "fear": 1}}
+    assert report.found("emotions") == {"happy": 2, "sad": 3, "calm": 0}
+    assert report.found("splits") == {"train": 3, "test": 2}
+    assert report.differences() == [
+        {"kind": "splits", "name": "test", "kept": 2, "expected": 4},
+        {"kind": "emotions", "name": "fear", "kept": 0, "expected": 1},
+    ]
+    cells = [line.split() for line in report.table().splitlines()]
+    for line in (
+        ["split", "kept", "expected", "difference"],
+        ["train", "3", "3"],
+        ["test", "2", "4", "-2"],
+        ["all", "5", "7", "-2"],
+        ["fear", "0", "1", "-1"],
+        ["s1", "1"],  # sessions are listed even where nothing is known of them
+    ):
+        assert line in cells, report.table()
+    assert PreparationReport.from_json(report.to_json()) == report
+    assert json.loads(report.to_json())["differences"][0]["expected"] == 4
+
+
+def test_notes_are_listed_apart(report):
+    assert "noted" not in report.table()
+    report.note("z1", "long")
+    report.note("z2", "long")
+    assert report.note_reasons() == {"long": 2} and "noted: 2\n  2  long" in report.table()
+    assert PreparationReport.from_json(report.to_json()) == report
+
+
+def test_reports_of_earlier_versions_can_be_read(report):
+    fields = json.loads(report.to_json())
+    del fields["noted"], fields["expected"]
+    assert PreparationReport.from_json(json.dumps(fields)) == report

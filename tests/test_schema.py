@@ -14,6 +14,7 @@ from data_scripts.schema import (
     corpus_features,
     load_prepared,
     save_prepared,
+    write_split,
 )
 
 EMOTIONS = ["sad", "happy", "angry"]
@@ -134,3 +135,19 @@ def test_load_refuses_splits_that_disagree(dataset, tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "test.parquet")
     with pytest.raises(CorpusError):
         load_prepared(tmp_path)
+
+
+def test_write_split_streams_the_same_table(tmp_path, monkeypatch):
+    """In small row groups, always the same bytes, and what build_dataset holds."""
+    rows = [row(number, audio={"path": f"{number}.flac", "bytes": bytes(40)}) for number in range(25)]
+    for name in ("train", "again"):
+        monkeypatch.setattr("data_scripts.schema._GROUP_BYTES", 100)
+        with open(tmp_path / f"{name}.parquet", "wb") as file:
+            write_split(iter(rows), EMOTIONS, file)
+    assert (tmp_path / "train.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
+    assert pyarrow.parquet.ParquetFile(tmp_path / "train.parquet").num_row_groups == 9
+    loaded = load_prepared(tmp_path)["train"]
+    assert loaded.features == corpus_features(EMOTIONS)
+    assert loaded.to_list() == build_dataset(rows, EMOTIONS).to_list()
+    with pytest.raises(CorpusError, match="unknown emotion 'bored'"):
+        write_split([row(1, "bored")], EMOTIONS, open(os.devnull, "wb"))

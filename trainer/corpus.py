@@ -7,9 +7,10 @@ from accelerate import PartialState
 from datasets import DatasetDict
 
 from data_scripts.asr import WhisperRecognizer
-from data_scripts.corpora import load_corpus
-from data_scripts.schema import load_prepared, save_prepared
-from data_scripts.transcribe import import_hypotheses, read_hypotheses, transcribe_dataset
+from data_scripts.corpora import CORPORA
+from data_scripts.preparation import prepare_folder
+from data_scripts.schema import load_prepared
+from data_scripts.transcribe import import_into_folder, transcribe_folder
 
 from .experiment import ExperimentError
 
@@ -18,9 +19,12 @@ from .experiment import ExperimentError
 class CorpusArguments:
     """Which corpus an experiment reads."""
 
-    corpus: str = field(default="manifest", metadata={"help": "manifest, ravdess, or prepared (a prepared folder)."})
+    corpus: str = field(
+        default="manifest", metadata={"help": f"{', '.join(CORPORA)}, or prepared (a folder of data_scripts.prepare)."}
+    )
     data_dir: str | None = field(default=None, metadata={"help": "Its folder (or the manifest file)."})
     emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
+    sessions: list[str] | None = field(default=None, metadata={"help": "Use these sessions only (IEMOCAP)."})
     asr_model: str | None = field(
         default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
     )
@@ -35,9 +39,8 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     The corpus as a prepared dataset, kept in `folder` with its report; what is there already is not made again.
 
     Raises:
-        ExperimentError: no `data_dir`; `folder` holds other classes than asked for; or hypotheses are missing and
-            there is no `asr_model`.
-        CorpusError: the corpus cannot be read.
+        ExperimentError: no `data_dir`; or `folder` holds other classes than asked for.
+        CorpusError: the corpus or the hypotheses cannot be read.
     """
     if arguments.data_dir is None:
         raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
@@ -46,13 +49,19 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     folder = Path(folder)
     with PartialState().main_process_first():
         if not (folder / "report.json").is_file():
-            corpus = load_corpus(
-                arguments.corpus, arguments.data_dir, arguments.emotions, num_workers=arguments.num_workers
+            report = prepare_folder(
+                arguments.corpus,
+                arguments.data_dir,
+                folder,
+                arguments.emotions,
+                arguments.sessions,
+                num_workers=arguments.num_workers,
             )
-            save_prepared(_with_hypotheses(corpus.dataset, arguments, folder), folder)
-            corpus.report.save(folder / "report.json")
-            print(corpus.report.table(), flush=True)
+            print(report.table(), flush=True)
         dataset = load_prepared(folder)
+        if any(text is None for part in dataset.values() for text in part["hypothesis"]):
+            _write_hypotheses(folder, arguments)
+            dataset = load_prepared(folder)
     found = next(iter(dataset.values())).features["emotion"].names
     if arguments.emotions and sorted(found) != sorted(arguments.emotions):
         raise ExperimentError(
@@ -61,20 +70,12 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     return dataset
 
 
-def _with_hypotheses(dataset: DatasetDict, arguments: CorpusArguments, folder: Path) -> DatasetDict:
-    """Import the hypotheses, or let the ASR model write those that are missing; human text alone needs none."""
+def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
+    """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
     if arguments.hypotheses is not None:
-        dataset, report = import_hypotheses(
-            dataset, read_hypotheses(arguments.hypotheses), arguments.asr_model or "unknown"
-        )
-        if report["without_hypothesis"]:
-            raise ExperimentError(
-                f"{arguments.hypotheses} lacks {len(report['without_hypothesis'])} utterances, the first is "
-                f"{report['without_hypothesis'][0]}."
-            )
-        return dataset
-    if all(text is not None for part in dataset.values() for text in part["hypothesis"]):
-        return dataset
-    if arguments.asr_model is None:
-        return dataset
-    return transcribe_dataset(dataset, WhisperRecognizer(arguments.asr_model), folder / "transcription.jsonl")
+        report = import_into_folder(folder, arguments.hypotheses, arguments.asr_model or "unknown")
+        missing = report["without_hypothesis"]
+        if missing:
+            print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
+    elif arguments.asr_model is not None:
+        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model))

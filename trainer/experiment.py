@@ -49,6 +49,12 @@ class ModelArguments:
     model_options: str = field(
         default="{}", metadata={"help": "Further M4SERConfig fields, as JSON (a mapping in a YAML file)."}
     )
+    speech_options: str = field(
+        default="{}", metadata={"help": "Fields of the speech encoder's own configuration, e.g. SpecAugment, as JSON."}
+    )
+    text_options: str = field(
+        default="{}", metadata={"help": "Fields of the text encoder's own configuration, as JSON."}
+    )
     text_column: str = field(
         default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
     )
@@ -62,11 +68,13 @@ class ModelArguments:
             raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
         if self.text_column not in ("hypothesis", "transcript"):
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
-        if isinstance(self.model_options, str):
-            try:
-                self.model_options = json.loads(self.model_options)
-            except json.JSONDecodeError as error:
-                raise ExperimentError(f"model_options is no JSON ({error}): {self.model_options!r}.") from error
+        for name in ("model_options", "speech_options", "text_options"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                try:
+                    setattr(self, name, json.loads(value))
+                except json.JSONDecodeError as error:
+                    raise ExperimentError(f"{name} is no JSON ({error}): {value!r}.") from error
 
     def build(self, emotions: Sequence[str]) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
         """The model on pretrained encoders, with these classes, and its processor."""
@@ -78,6 +86,8 @@ class ModelArguments:
         model = M4SERForEmotionClassification.from_encoders_pretrained(
             self.speech_encoder,
             self.text_encoder,
+            speech_options=self.speech_options,
+            text_options=self.text_options,
             id2label=dict(enumerate(emotions)),
             label2id={name: index for index, name in enumerate(emotions)},
             **options,
