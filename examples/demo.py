@@ -35,6 +35,7 @@ class DemoArguments(M4SERTrainingArguments):
     output_dir: str = field(default="runs/demo", metadata={"help": "Where everything goes; emptied first."})
     num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the sample corpus."})
     learning_rate: float = field(default=5e-4, metadata={"help": "Higher than in fine-tuning: nothing is pretrained."})
+    discriminator_learning_rate: float = field(default=1e-4, metadata={"help": "The adversary moves slower."})
     lr_scheduler_type: str = field(default="linear", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Share of the steps with a rising learning rate."})
     eval_strategy: str = field(default="epoch", metadata={"help": "Validate after each epoch."})

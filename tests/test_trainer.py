@@ -56,6 +56,20 @@ def test_optimizers_are_disjoint_and_complete(tmp_path):
     assert main | adversary == {id(p) for p in model.parameters() if p.requires_grad}
 
 
+def test_encoders_can_have_a_learning_rate_of_their_own(tmp_path):
+    model = tiny_model("whisper")
+    before = parameters_of(model)
+    trainer = tiny_trainer(tmp_path, model, learning_rate=1e-3, encoder_learning_rate=0.0, max_steps=2)
+    trainer.train()
+    moved = changed(before, model)
+    assert "classifier.weight" in moved and "discriminator.output.weight" in moved
+    assert not any("_encoder." in name for name in moved)
+    optimized = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert len(optimized) == len(set(optimized))
+    discriminator = {id(p) for p in model.discriminator.parameters()}
+    assert set(optimized) == {id(p) for p in model.parameters() if p.requires_grad} - discriminator
+
+
 def test_one_step_is_algorithm_1_by_hand(tmp_path):
     """Lines 22-25 written out: D on detached features first, then the rest against the updated D."""
     model = deterministic_model(adversarial_weight=0.7)

@@ -16,6 +16,8 @@ class M4SERTrainingArguments(TrainingArguments):
     collator reads the corpus columns), `report_to` "none".
 
     Args:
+        encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
+            data, new layers want to move faster than what is pretrained.
         discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
         discriminator_max_grad_norm: its gradient is clipped to this norm. With an optimizer of its own, γ does not
             restrain the discriminator, and Eq. 20 has no upper bound in its logits.
@@ -37,6 +39,9 @@ class M4SERTrainingArguments(TrainingArguments):
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "The collator reads raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
+    encoder_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate by default."}
+    )
     discriminator_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the discriminator; learning_rate by default."}
     )

@@ -216,12 +216,13 @@ class M4SERTrainer(Trainer):
     # ------------------------------------------------------------------ the two optimizers
 
     def create_optimizer(self, *args):
-        """The main optimizer of everything but D, and D's own Adam."""
-        if self.discriminator is None:
-            return super().create_optimizer(*args)
+        """The main optimizer of everything but D, with the encoders' learning rate, and D's own Adam."""
+        fresh = self.optimizer is None
         with _frozen(self.discriminator):
             optimizer = super().create_optimizer(*args)
-        if self.discriminator_optimizer is None:
+        if fresh and self.args.encoder_learning_rate is not None:
+            self._slow_encoders(optimizer)
+        if self.discriminator is not None and self.discriminator_optimizer is None:
             self.discriminator_optimizer = torch.optim.Adam(
                 self.discriminator.parameters(),
                 lr=self.args.discriminator_learning_rate,
@@ -229,6 +230,17 @@ class M4SERTrainer(Trainer):
                 eps=self.args.adam_epsilon,
             )
         return optimizer
+
+    def _slow_encoders(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give the encoders' parameters groups of their own."""
+        base = self.model.m4ser
+        encoders = [encoder for encoder in (base.speech_encoder, base.text_encoder) if encoder is not None]
+        theirs = {id(parameter) for encoder in encoders for parameter in encoder.parameters()}
+        for group in list(optimizer.param_groups):
+            slow = [parameter for parameter in group["params"] if id(parameter) in theirs]
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
+            if slow:
+                optimizer.add_param_group({**group, "params": slow, "lr": self.args.encoder_learning_rate})
 
     def _wrap_model(self, model: nn.Module, training: bool = True, **kwargs) -> nn.Module:
         """Keep D out of data-parallel wrapping: it is run outside the wrapped forward and averaged by hand."""
@@ -265,10 +277,12 @@ def _scaled(loss: torch.Tensor | None, weight: torch.Tensor | float) -> torch.Te
 
 
 @contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters take no gradient inside."""
-    module.requires_grad_(False)
+def _frozen(module: nn.Module | None) -> Iterator[None]:
+    """The module's parameters, if there is one, take no gradient inside."""
+    if module is not None:
+        module.requires_grad_(False)
     try:
         yield
     finally:
-        module.requires_grad_(True)
+        if module is not None:
+            module.requires_grad_(True)
