@@ -12,8 +12,7 @@ from transformers import HfArgumentParser
 from data_scripts.asr import RecognizerError
 from data_scripts.schema import CorpusError
 from modeling_m4ser import AudioError
-
-from .experiment import ExperimentError
+from trainer.experiment import ExperimentError
 
 
 def parse_arguments(dataclasses: Sequence[type], arguments: Sequence[str] | None = None) -> tuple[Any, ...]:

@@ -11,8 +11,7 @@ from data_scripts.corpora import CORPORA
 from data_scripts.preparation import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe import import_into_folder, transcribe_folder
-
-from .experiment import ExperimentError
+from trainer.experiment import ExperimentError
 
 
 @dataclass

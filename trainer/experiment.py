@@ -16,15 +16,14 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_m4ser import ABLATIONS, M4SERForEmotionClassification, M4SERProcessor
-
-from .arguments import M4SERTrainingArguments
-from .collator import M4SERDataCollator
-from .figures import plot_confusion_matrix, plot_label_distribution, plot_loss_curves
-from .m4ser_trainer import M4SERTrainer
-from .metrics import compute_emotion_metrics, emotion_metrics
-from .model_card import write_model_card
-from .progress import EpochLines
-from .versions import collect_versions
+from trainer.arguments import M4SERTrainingArguments
+from trainer.collator import M4SERDataCollator
+from trainer.figures import plot_confusion_matrix, plot_label_distribution, plot_loss_curves
+from trainer.m4ser_trainer import M4SERTrainer
+from trainer.metrics import compute_emotion_metrics, emotion_metrics
+from trainer.model_card import write_model_card
+from trainer.progress import EpochLines
+from trainer.versions import collect_versions
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.parquet"

@@ -12,10 +12,9 @@ from datasets import DatasetDict
 from transformers import set_seed
 
 from data_scripts.splits import Fold
-
-from .arguments import M4SERTrainingArguments
-from .experiment import ExperimentError, ModelArguments, run_experiment
-from .probe import frozen_feature_probe
+from trainer.arguments import M4SERTrainingArguments
+from trainer.experiment import ExperimentError, ModelArguments, run_experiment
+from trainer.probe import frozen_feature_probe
 
 SUMMARY = "summary.json"
 METRICS = ("wa", "ua", "weighted_f1", "macro_f1")

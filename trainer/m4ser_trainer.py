@@ -15,8 +15,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from modeling_m4ser import IGNORE_INDEX
 from modeling_m4ser.losses_m4ser import AdversarialLoss
-
-from .arguments import M4SERTrainingArguments
+from trainer.arguments import M4SERTrainingArguments
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
 #: What a batch is counted by. Each loss is a mean over one of them.

@@ -13,6 +13,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
+from trainer.citation import CITATION
+
 _DESCRIPTION = """
 Emotion-recognition metrics: wa (accuracy over all utterances), ua (mean of the per-class recalls), weighted and macro
 F1, F1 and recall of every class, and the confusion matrix.
@@ -27,16 +29,6 @@ Args:
 Returns:
     wa, accuracy, ua, weighted_f1, macro_f1, and for every class with at least one utterance f1_<label>, recall_<label>:
     floats in [0, 1]; confusion_matrix: counts as a list of lists, rows true, columns predicted.
-"""
-
-_CITATION = """
-@article{he2025m4ser,
-  title   = {{M4SER}: Multimodal, Multirepresentation, Multitask, and Multistrategy Learning
-             for Speech Emotion Recognition},
-  author  = {He, Jiajun and Shi, Xiaohan and Hu, Cheng-Hung and Mi, Jinyi and Li, Xingfeng and Toda, Tomoki},
-  journal = {IEEE Transactions on Audio, Speech and Language Processing},
-  year    = {2025}
-}
 """
 
 
@@ -137,7 +129,7 @@ class EmotionMetrics(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS,
             features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )

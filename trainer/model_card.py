@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from trainer.citation import CITATION
 from trainer.metrics import metric_keys
 
 PIPELINE_TASK = "speech-text-emotion-recognition"
@@ -58,14 +59,6 @@ _CONFIG_FIELDS = (
     "discriminator_objective",
     "classifier_dropout",
 )
-_CITATION = """\
-@article{he2025m4ser,
-  title   = {{M4SER}: Multimodal, Multirepresentation, Multitask, and Multistrategy Learning
-             for Speech Emotion Recognition},
-  author  = {He, Jiajun and Shi, Xiaohan and Hu, Cheng-Hung and Mi, Jinyi and Li, Xingfeng and Toda, Tomoki},
-  journal = {IEEE Transactions on Audio, Speech and Language Processing},
-  year    = {2025}
-}"""
 _TEMPLATE = """\
 # {name}
 
@@ -278,7 +271,7 @@ def write_model_card(
         results=_results(measured, labels),
         settings=_table(["Setting", "Value"], settings) if settings else "No settings were recorded.",
         versions=", ".join(f"{package} {version}" for package, version in versions.items()) or "not recorded",
-        citation=_CITATION,
+        citation=CITATION,
     )
     path = Path(folder) / "README.md"
     path.parent.mkdir(parents=True, exist_ok=True)

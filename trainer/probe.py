@@ -11,8 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor, load_audio
-
-from .metrics import emotion_metrics
+from trainer.metrics import emotion_metrics
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
