@@ -95,7 +95,8 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 
 def gather_across_processes(tensor: torch.Tensor) -> torch.Tensor:
     """
-    Rows of all processes in rank order; the tensor itself where there is one process.
+    Rows of all processes in rank order; the tensor itself where there is one process. Every process brings the same
+    number of rows, as accelerate's even batches do.
 
     Every process computes the same loss of all rows, and only its own rows carry a gradient here. That gradient is
     multiplied by the number of processes, which cancels the mean that data-parallel training takes over them.

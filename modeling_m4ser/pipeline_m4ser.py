@@ -44,18 +44,20 @@ class SpeechTextEmotionPipeline(Pipeline):
     _load_feature_extractor = False
     _load_image_processor = False
 
-    def _sanitize_parameters(self, top_k=None, asr=None, return_corrections=None, **unknown):
+    def _sanitize_parameters(self, **options):
+        unknown = sorted(set(options) - {"top_k", "asr", "return_corrections"})
         if unknown:
-            raise TypeError(f"{type(self).__name__} does not take {', '.join(sorted(unknown))}.")
+            raise TypeError(f"{type(self).__name__} does not take {', '.join(unknown)}.")
         preprocess, forward, postprocess = {}, {}, {}
-        if asr is not None:
-            preprocess["asr"] = self._recognizer(asr)
-        if return_corrections is not None:
-            forward["return_corrections"] = return_corrections
-        if top_k is not None:
-            if top_k < 1:
-                raise ValueError(f"top_k must be at least 1, not {top_k}.")
-            postprocess["top_k"] = top_k
+        if options.get("asr") is not None:
+            preprocess["asr"] = self._recognizer(options["asr"])
+        if "return_corrections" in options:
+            forward["return_corrections"] = options["return_corrections"]
+        # A call's None means all labels, whatever the constructor was told.
+        if "top_k" in options:
+            postprocess["top_k"] = options["top_k"]
+            if options["top_k"] is not None and options["top_k"] < 1:
+                raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
         return preprocess, forward, postprocess
 
     def __call__(self, inputs, **kwargs) -> list | types.GeneratorType:

@@ -173,7 +173,8 @@ def test_top_k(pipe, wav, expected, folder):
     assert_same(pipe((wav, TEXT), top_k=None), expected)
     assert len(pipe((wav, TEXT), top_k=99)) == 4
     assert [len(answer) for answer in pipe([(wav, TEXT)] * 2, top_k=1, batch_size=2)] == [1, 1]
-    assert len(load(folder, top_k=3)((wav, TEXT))) == 3
+    three = load(folder, top_k=3)
+    assert len(three((wav, TEXT))) == 3 and len(three((wav, TEXT), top_k=None)) == 4
     with pytest.raises(ValueError, match="top_k"):
         pipe((wav, TEXT), top_k=0)
 
