@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from datasets import DatasetDict
 from transformers import AutoModel
 
 from data_scripts.splits import speaker_folds
-from modeling_m4ser import load_audio
+from modeling_m4ser import ABLATIONS, M4SERConfig, load_audio
 from tests.corpus import tiny_corpus
 from tests.tiny import EMOTIONS, speech_config, text_config, tiny_model, tiny_processor, tiny_tokenizer
 from trainer import M4SERTrainingArguments
@@ -260,3 +261,22 @@ def test_mistakes_end_in_one_line(repo_root, tmp_path, arguments, message):
     done = run_custom(repo_root, *arguments)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_every_shipped_configuration_is_read(repo_root, tmp_path):
+    from trainer.corpus import CorpusArguments
+    from trainer.folds import RunArguments
+
+    configs = sorted((repo_root / "examples" / "configs").glob("*.yaml"))
+    assert len(configs) >= 7
+
+    @dataclass
+    class AnyRun(RunArguments):
+        num_folds: int = 6
+
+    for config in configs:
+        arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
+        classes = (CorpusArguments, ModelArguments, AnyRun, M4SERTrainingArguments)
+        _, model, _, args = parse_arguments(classes, arguments)
+        assert args.load_best_model_at_end and model.model_options is not None
+        M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
