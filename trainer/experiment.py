@@ -130,7 +130,7 @@ def run_experiment(
     """
     folder = Path(args.output_dir)
     if (folder / RESULTS).is_file():
-        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return load_results(folder)
     missing = [name for name in ("train", "validation", "test") if name not in data]
     if missing:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(data)}.")
