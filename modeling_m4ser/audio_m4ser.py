@@ -100,6 +100,33 @@ def decode_audio(audio: Any, source_rate: float | None = None, name: str | None 
     return samples, rate
 
 
+def trim_silence(
+    waveform: np.ndarray, sampling_rate: int, threshold_db: float, margin_seconds: float = 0.1
+) -> np.ndarray:
+    """
+    Cut the silence before and after the speech; pauses inside stay.
+
+    Silence is what lies more than `threshold_db` under the loudest 10 ms.
+
+    Args:
+        waveform: (samples,), mono.
+        sampling_rate: in Hz.
+        threshold_db: in dB, positive.
+        margin_seconds: left standing at either end.
+
+    Returns:
+        A view of `waveform`, never empty unless it is: digital silence and clips under 10 ms come back whole.
+    """
+    window = sampling_rate // 100
+    windows = len(waveform) // window
+    power = np.square(waveform[: windows * window], dtype=np.float64).reshape(windows, window).mean(axis=1)
+    if not power.any():
+        return waveform
+    (loud,) = np.nonzero(power >= power.max() * 10 ** (-threshold_db / 10))
+    margin = int(margin_seconds * sampling_rate)
+    return waveform[max(0, loud[0] * window - margin) : (loud[-1] + 1) * window + margin]
+
+
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
     """Return the length in seconds, read from the file's header where it states one, else by decoding.
 

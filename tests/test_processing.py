@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoProcessor
 
-from modeling_m4ser import M4SERProcessor, normalize_text
+from modeling_m4ser import M4SERProcessor, normalize_text, trim_silence
 from tests.tiny import speech_config, tiny_model, tiny_processor
 
 RATE = 16000
@@ -57,7 +57,7 @@ def test_normalize_text(text, expected):
 @pytest.mark.parametrize(
     "typographic, plain",
     [
-        ("I can’t “do” it — now", "I can't \"do\" it - now"),
+        ("I can’t “do” it — now", 'I can\'t "do" it - now'),
         ("don‛t don＇t", "don't don't"),
         ("«so» „so‟ ″so″", '"so" "so" "so"'),
         ("1–2 ‐ 3−1 ﹘", "1-2 - 3-1 -"),
@@ -236,6 +236,29 @@ def test_unknown_arguments_are_refused(processor):
         processor(text="so", truncation=True, padding=True)
 
 
+# Silence
+
+
+def test_trimming_silence_cuts_both_ends_and_keeps_pauses(processor):
+    speech = np.concatenate([waveform(4000), np.zeros(3200, np.float32), waveform(4000, seed=1)])
+    padded = np.concatenate([1e-4 * waveform(16000), speech, np.zeros(8000, np.float32)])
+    trimmed = trim_silence(padded, RATE, 40)
+    assert np.array_equal(trimmed, padded[16000 - 1600 : 16000 + len(speech) + 1600])
+    trimming = M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=40)
+    batch, expected = trimming(audio=padded, sampling_rate=RATE), processor(audio=trimmed, sampling_rate=RATE)
+    assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), waveform(100), np.zeros(0, np.float32)])
+def test_trimming_leaves_what_has_no_loudest_part(audio):
+    assert np.array_equal(trim_silence(audio, RATE, 40), audio)
+
+
+def test_trimming_needs_a_positive_threshold(processor):
+    with pytest.raises(ValueError, match="trim_silence_db must be positive"):
+        M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=-40)
+
+
 # Saving
 
 
@@ -247,6 +270,7 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
         keep_punctuation=True,
         max_audio_seconds=0.5,
         max_text_length=9,
+        trim_silence_db=35.0,
     )
     custom.save_pretrained(tmp_path)
     inputs = {"audio": waveform(9000), "text": "So, I can’t believe it (laughs)!", "sampling_rate": RATE}
@@ -255,6 +279,7 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
         assert isinstance(loaded, M4SERProcessor)
         assert (loaded.lowercase, loaded.keep_punctuation) == (False, True)
         assert (loaded.max_audio_seconds, loaded.max_text_length) == (0.5, 9)
+        assert loaded.trim_silence_db == 35.0
         assert loaded.normalize_text("So, I can’t") == "So, I can't"
         batch = loaded(**inputs)
         assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)

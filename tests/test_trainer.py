@@ -110,6 +110,39 @@ def test_one_step_is_algorithm_1_by_hand(tmp_path):
     assert largest_difference(parameters_of(reference), parameters_of(model)) < 1e-6
 
 
+def test_balanced_classes_weigh_each_utterance_by_its_class(tmp_path):
+    """Three of class 0 and one of class 1 among two: weights 4/(2·3) and 4/(2·1), whose mean over the data is 1."""
+    data = tiny_corpus(4)
+    data = data.remove_columns("emotion").add_column("emotion", [0, 0, 1, 0])
+    model = deterministic_model()
+    trainer = tiny_trainer(tmp_path, model, data, balance_classes=True)
+    torch.testing.assert_close(trainer._class_weights[:2], torch.tensor([2 / 3, 2.0]))
+    batch = trainer.data_collator(list(data))
+    outputs = model(**batch)
+    log_probabilities = outputs.logits.double().log_softmax(-1)
+    expected = -(2 / 3 * (log_probabilities[[0, 1, 3], 0]).sum() + 2 * log_probabilities[2, 1]) / 4
+    torch.testing.assert_close(trainer._emotion_loss(outputs, batch["labels"]).double(), expected, atol=1e-6, rtol=0)
+    plain = tiny_trainer(tmp_path, model, data)._emotion_loss(outputs, batch["labels"])
+    assert plain is outputs.emotion_loss
+
+
+def test_balanced_classes_change_what_is_learned_and_what_is_logged(tmp_path):
+    runs = []
+    for balance in (False, True):
+        model = deterministic_model()
+        data = tiny_corpus(8).remove_columns("emotion").add_column("emotion", [0, 0, 0, 0, 0, 0, 0, 1])
+        trainer = tiny_trainer(tmp_path, model, data, max_steps=1, logging_steps=1, balance_classes=balance)
+        trainer.train()
+        runs.append((trainer.state.log_history[0]["loss_emotion"], parameters_of(model)))
+    assert abs(runs[0][0] - runs[1][0]) > 1e-4
+    assert largest_difference(runs[0][1], runs[1][1]) > 1e-6
+
+
+def test_balanced_classes_need_the_emotion_column(tmp_path):
+    with pytest.raises(ValueError, match="balance_classes.*'emotion'"):
+        tiny_trainer(tmp_path, tiny_model("whisper"), tiny_corpus(4).remove_columns("emotion"), balance_classes=True)
+
+
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (2, 4)])
 def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation):
     """Means run over the whole update, so uneven token and frame counts per micro-batch change nothing."""

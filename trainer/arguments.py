@@ -21,6 +21,9 @@ class M4SERTrainingArguments(TrainingArguments):
         discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
         discriminator_max_grad_norm: its gradient is clipped to this norm. With an optimizer of its own, γ does not
             restrain the discriminator, and Eq. 20 has no upper bound in its logits.
+        balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data, so that
+            rare classes (half the others' size, or MELD's fear and disgust) count as much as frequent ones. The
+            weights' mean over the training data is 1. For UA and macro F1; not in the paper.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -47,6 +50,9 @@ class M4SERTrainingArguments(TrainingArguments):
     )
     discriminator_max_grad_norm: float = field(
         default=1.0, metadata={"help": "Norm to which the discriminator's gradient is clipped."}
+    )
+    balance_classes: bool = field(
+        default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
     )
 
     def __post_init__(self):

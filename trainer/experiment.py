@@ -54,6 +54,9 @@ class ModelArguments:
     text_options: str = field(
         default="{}", metadata={"help": "Fields of the text encoder's own configuration, as JSON."}
     )
+    processor_options: str = field(
+        default="{}", metadata={"help": "Arguments of M4SERProcessor, e.g. trim_silence_db, as JSON."}
+    )
     text_column: str = field(
         default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
     )
@@ -67,7 +70,7 @@ class ModelArguments:
             raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
         if self.text_column not in ("hypothesis", "transcript"):
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
-        for name in ("model_options", "speech_options", "text_options"):
+        for name in ("model_options", "speech_options", "text_options", "processor_options"):
             value = getattr(self, name)
             if isinstance(value, str):
                 try:
@@ -81,7 +84,9 @@ class ModelArguments:
         if self.text_column == "transcript":
             # Human text has no ASR errors to learn from (Table VI).
             options |= {"use_error_detection": False, "use_error_correction": False}
-        processor = M4SERProcessor.from_encoders_pretrained(self.speech_encoder, self.text_encoder)
+        processor = M4SERProcessor.from_encoders_pretrained(
+            self.speech_encoder, self.text_encoder, **self.processor_options
+        )
         model = M4SERForEmotionClassification.from_encoders_pretrained(
             self.speech_encoder,
             self.text_encoder,

@@ -71,6 +71,7 @@ class M4SERTrainer(Trainer):
         self.discriminator_optimizer: torch.optim.Optimizer | None = None
         self.epoch_sampler: EpochSampler | None = None
         self._adversarial = AdversarialLoss(self.model.config.discriminator_objective)
+        self._class_weights = self._balanced_weights() if self.args.balance_classes else None
         self._update_items: torch.Tensor | None = None
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._updates_summed = 0
@@ -143,7 +144,7 @@ class M4SERTrainer(Trainer):
         with self.compute_loss_context_manager():
             outputs = model(**inputs)
         losses = {
-            "emotion": _scaled(outputs.emotion_loss, share["utterances"]),
+            "emotion": _scaled(self._emotion_loss(outputs, inputs.get("labels")), share["utterances"]),
             "detection": _scaled(outputs.detection_loss, share["detection_tokens"]),
             "correction": _scaled(outputs.correction_loss, share["correction_tokens"]),
             "contrastive": _scaled(outputs.contrastive_loss, 1 / self.current_gradient_accumulation_steps),
@@ -165,6 +166,26 @@ class M4SERTrainer(Trainer):
         if self.accelerator.sync_gradients:
             self._updates_summed += 1
         return loss.detach()
+
+    def _balanced_weights(self) -> torch.Tensor:
+        """(e,) weight of each class, inverse to its share of the training data; their mean over that data is 1."""
+        columns = getattr(self.train_dataset, "column_names", [])
+        if "emotion" not in columns:
+            raise ValueError(
+                "balance_classes=True counts the training data's column 'emotion', which is not there (columns: "
+                f"{', '.join(columns)}). Add it or set balance_classes=False."
+            )
+        emotions = torch.tensor(self.train_dataset["emotion"][:])
+        counts = torch.bincount(emotions, minlength=self.model.config.num_labels)
+        return len(emotions) / (counts.clamp(min=1) * (counts > 0).sum())
+
+    def _emotion_loss(self, outputs, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """L_ER: the model's own, or the mean over utterances weighted by class."""
+        if self._class_weights is None or labels is None:
+            return outputs.emotion_loss
+        weights = self._class_weights.to(outputs.logits.device)
+        losses = nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weights, reduction="none")
+        return losses.mean()
 
     def _shares(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """
