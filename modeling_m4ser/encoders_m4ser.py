@@ -65,7 +65,37 @@ class PretrainedEncoder(nn.Module):
         return cls(AutoModel.from_pretrained(name_or_path, **kwargs))
 
 
-class WaveformEncoder(PretrainedEncoder):
+class SpeechEncoder(PretrainedEncoder):
+    """What the two speech encoders share: parts of them can be frozen."""
+
+    input_name: str
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, the lowest first."""
+        raise NotImplementedError
+
+    def freeze_feature_encoder(self) -> None:
+        """Stop training the front end under the transformer layers."""
+        raise NotImplementedError
+
+    def freeze_layers(self, count: int) -> None:
+        """
+        Train of this encoder the transformer layers above the first `count` alone.
+
+        What a corpus of few speakers would spoil in the lower layers stays as it was, and they take no backward pass.
+
+        Raises:
+            ValueError: there are no `count` layers.
+        """
+        if not 0 <= count <= len(self.layers):
+            raise ValueError(f"Cannot freeze {count} layers of an encoder that has {len(self.layers)}.")
+        self.freeze_feature_encoder()
+        self.requires_grad_(False)
+        self.layers[count:].requires_grad_(True)
+
+
+class WaveformEncoder(SpeechEncoder):
     """
     HuBERT, wav2vec2, WavLM or data2vec-audio on 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
 
@@ -75,6 +105,10 @@ class WaveformEncoder(PretrainedEncoder):
     """
 
     input_name = "input_values"
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.model.encoder.layers
 
     @property
     def minimum_samples(self) -> int:
@@ -119,7 +153,7 @@ class WaveformEncoder(PretrainedEncoder):
         return None
 
 
-class WhisperSpeechEncoder(PretrainedEncoder):
+class WhisperSpeechEncoder(SpeechEncoder):
     """
     Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T), 100 a second -> (B, ceil(T/2), d_S).
 
@@ -128,6 +162,10 @@ class WhisperSpeechEncoder(PretrainedEncoder):
     """
 
     input_name = "input_features"
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.model.layers
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs) -> "WhisperSpeechEncoder":
@@ -195,7 +233,7 @@ class TextEncoder(PretrainedEncoder):
         return self.model.embeddings
 
 
-def speech_encoder_class(config: PreTrainedConfig) -> type[PretrainedEncoder]:
+def speech_encoder_class(config: PreTrainedConfig) -> type[SpeechEncoder]:
     """The wrapper for a speech encoder's configuration; ValueError for a model that is neither kind."""
     if config.model_type == "whisper":
         return WhisperSpeechEncoder

@@ -244,6 +244,11 @@ class M4SERModel(M4SERPreTrainedModel):
         if self.speech_encoder is not None:
             self.speech_encoder.freeze_feature_encoder()
 
+    def freeze_speech_layers(self, count: int) -> None:
+        """Of the speech encoder, train the layers above the first `count` alone."""
+        if self.speech_encoder is not None:
+            self.speech_encoder.freeze_layers(count)
+
     def freeze_encoders(self) -> None:
         """Stop training both encoders: the fusion and the heads alone learn."""
         for encoder in (self.speech_encoder, self.text_encoder):
@@ -317,6 +322,10 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
     def freeze_feature_encoder(self) -> None:
         """Stop training the speech encoder's convolutional front end."""
         self.m4ser.freeze_feature_encoder()
+
+    def freeze_speech_layers(self, count: int) -> None:
+        """Of the speech encoder, train the layers above the first `count` alone; ValueError if it has fewer."""
+        self.m4ser.freeze_speech_layers(count)
 
     def freeze_encoders(self) -> None:
         """Stop training both encoders: the fusion and the heads alone learn."""

@@ -18,7 +18,7 @@ RATE = 16000
 TEXTS = ["I can’t believe it", "so"]
 
 # Run in a process of its own. sitecustomize refuses our packages, installed or not, before anything else runs.
-BLOCKER = """
+BLOCKER = '''
 import sys
 
 class Refuse:
@@ -27,8 +27,8 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {name!r} (refused)")
 
 sys.meta_path.insert(0, Refuse())
-"""
-SCRIPT = """
+'''
+SCRIPT = '''
 import sys
 import numpy as np, soundfile, torch
 torch.set_num_threads(1)
@@ -65,7 +65,7 @@ torch.save(
     },
     answers,
 )
-"""
+'''
 
 
 def run_without_us(tmp_path, folder, audio, resaved):

@@ -63,7 +63,9 @@ def test_sections_and_numbers(tmp_path):
 
 def test_says_nothing_about_the_machine(tmp_path):
     speech = {"_name_or_path": str(tmp_path / "encoders" / "whisper-tiny.en"), "model_type": "whisper"}
-    path = write(tmp_path, config=CONFIG | {"speech_config": speech}, model_name=str(tmp_path / "runs" / "my-model"))
+    path = write(
+        tmp_path, config=CONFIG | {"speech_config": speech}, model_name=str(tmp_path / "runs" / "my-model")
+    )
     text = path.read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "hf_secret" not in text and "runs/fold5" not in text
     assert "`whisper-tiny.en` (whisper)" in text and "# my-model" in text

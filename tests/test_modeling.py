@@ -352,6 +352,20 @@ def test_freeze_feature_encoder(kind):
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm", "whisper"])
+def test_freeze_speech_layers(kind):
+    model = tiny_model(kind).train()
+    encoder = model.m4ser.speech_encoder
+    model.freeze_speech_layers(1)
+    model(**ragged_batch(model)).loss.backward()
+    trained = {id(parameter) for layer in encoder.layers[1:] for parameter in layer.parameters()}
+    assert trained and len(encoder.layers) > 1
+    for name, parameter in encoder.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None) == (id(parameter) in trained), name
+    with pytest.raises(ValueError, match="Cannot freeze 99 layers"):
+        model.freeze_speech_layers(99)
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wavlm", "whisper"])
 def test_freeze_encoders(kind):
     model = tiny_model(kind)
     batch = ragged_batch(model)

@@ -61,6 +61,9 @@ class ModelArguments:
         default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
     )
     freeze_encoders: bool = field(default=False, metadata={"help": "Train the fusion and the heads alone."})
+    freeze_speech_layers: int = field(
+        default=0, metadata={"help": "Freeze so many of the speech encoder's lowest layers, and what lies under them."}
+    )
     train_feature_encoder: bool = field(
         default=False, metadata={"help": "Also train the speech encoder's convolutions, which stay frozen otherwise."}
     )
@@ -96,7 +99,9 @@ class ModelArguments:
             label2id={name: index for index, name in enumerate(emotions)},
             **options,
         )
-        if not self.train_feature_encoder:
+        if self.freeze_speech_layers:
+            model.freeze_speech_layers(self.freeze_speech_layers)
+        elif not self.train_feature_encoder:
             model.freeze_feature_encoder()
         if self.freeze_encoders:
             model.freeze_encoders()
