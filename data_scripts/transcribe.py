@@ -1,6 +1,7 @@
 """Fill the ``hypothesis`` column of a prepared dataset: by recognising its audio, or from a file of ready hypotheses.
 
     python -m data_scripts.transcribe --dataset PREPARED_FOLDER --model openai/whisper-medium.en
+    python -m data_scripts.transcribe --dataset PREPARED_FOLDER --model medium.en --backend faster-whisper
     python -m data_scripts.transcribe --dataset PREPARED_FOLDER --hypotheses FILE --asr_model NAME
 
 The Parquet files are replaced, one by one and each atomically, once every utterance is done; ``transcription.json``
@@ -28,8 +29,14 @@ from tqdm.auto import tqdm
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from data_scripts.asr import RecognizerError, WhisperRecognizer
+from data_scripts.asr_faster import FasterWhisperRecognizer
 from data_scripts.schema import CorpusError, load_prepared, save_prepared
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
+
+BACKENDS: dict[str, Callable[..., "Recognizer"]] = {
+    "transformers": WhisperRecognizer,
+    "faster-whisper": FasterWhisperRecognizer,
+}
 
 Key = tuple[str, str, float | None]  # split, id, duration in seconds: ids are unique only within a split
 
@@ -304,11 +311,19 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m data_scripts.transcribe", description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", required=True, type=Path, help="folder written by data_scripts.prepare")
     parser.add_argument("--model", help="Whisper repository id or folder")
-    parser.add_argument("--batch_size", type=int, default=16, help="clips decoded at once (default 16)")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="transformers",
+        help="what runs the model; faster-whisper takes CTranslate2 checkpoints and is an extra",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=16, help="clips decoded at once (default 16; faster-whisper takes one)"
+    )
     parser.add_argument("--device", help="torch device (default: a CUDA GPU where there is one)")
     parser.add_argument("--language", help="language of a multilingual model, e.g. en (default: detected)")
     parser.add_argument("--max_new_tokens", type=int, default=224, help="cap on the tokens of 30 s (default 224)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the temperature fallback (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the temperature fallback (default 0; transformers)")
     parser.add_argument("--hypotheses", type=Path, help="import this CSV or JSONL (id, hypothesis[, split]) instead")
     parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
     options = parser.parse_args(arguments)
@@ -353,13 +368,13 @@ def _run(options: argparse.Namespace) -> dict:
     if options.hypotheses is not None:
         return import_into_folder(options.dataset, options.hypotheses, options.asr_model)
     load_prepared(options.dataset)  # a wrong folder is told before the recogniser is loaded
-    recognizer = WhisperRecognizer(
+    recognizer = BACKENDS[options.backend](
         options.model,
         device=options.device,
         language=options.language,
         max_new_tokens=options.max_new_tokens,
-        seed=options.seed,
         name=options.asr_model,
+        **({"seed": options.seed} if options.backend == "transformers" else {}),
     )
     return transcribe_folder(options.dataset, recognizer, options.batch_size)
 

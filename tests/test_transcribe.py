@@ -27,6 +27,7 @@ from transformers import (
 
 from data_scripts import transcribe
 from data_scripts.asr import RecognizerError, WhisperRecognizer, compression_ratio
+from data_scripts.asr_faster import FasterWhisperRecognizer
 from data_scripts.schema import build_dataset, load_prepared, save_prepared
 from data_scripts.transcribe import TranscriptionError, import_hypotheses, read_hypotheses, transcribe_dataset
 
@@ -40,7 +41,10 @@ needs_real_model = pytest.mark.skipif(
 EMOTIONS = ["neutral", "happy"]
 SPECIAL_TOKENS = [
     f"<|{name}|>"
-    for name in "endoftext startoftranscript en translate transcribe startofprev nospeech notimestamps".split()
+    for name in (
+        *("endoftext", "startoftranscript", "en", "translate", "transcribe"),
+        *("startoflm", "startofprev", "nospeech", "notimestamps"),
+    )
 ]
 
 
@@ -114,7 +118,21 @@ def prepared(tmp_path, dataset):
 
 @pytest.fixture(scope="module")
 def tiny_whisper(tmp_path_factory):
-    """Folder of an English-only Whisper with random weights, a byte vocabulary and a window of 1 s instead of 30."""
+    return make_tiny_whisper(tmp_path_factory.mktemp("tiny-whisper"), seconds=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_ctranslate2(tmp_path_factory):
+    """The same with faster-whisper's fixed window of 30 s, converted; it says letters rather than time stamps."""
+    converters = pytest.importorskip("ctranslate2.converters", reason="the extra faster-whisper is not installed")
+    folder = make_tiny_whisper(tmp_path_factory.mktemp("tiny-whisper-30"), seconds=30, letter_scale=2)
+    converted = tmp_path_factory.mktemp("converted") / "tiny-ct2"
+    converters.TransformersConverter(str(folder), copy_files=["tokenizer.json"]).convert(str(converted))
+    return converted
+
+
+def make_tiny_whisper(folder, seconds, letter_scale=1):
+    """An English-only Whisper with random weights, a byte vocabulary and a window of so many seconds."""
     vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
@@ -125,16 +143,19 @@ def tiny_whisper(tmp_path_factory):
     torch.manual_seed(0)
     config = WhisperConfig(
         vocab_size=len(tokenizer),
-        d_model=24,
+        d_model=64,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
         encoder_layers=1,
         decoder_layers=1,
-        max_source_positions=50,
+        max_source_positions=50 * seconds,
         max_target_positions=40,
         suppress_tokens=None,
         begin_suppress_tokens=None,
         **special,
     )
     model = WhisperForConditionalGeneration(config)
+    model.model.decoder.embed_tokens.weight.data[: len(vocabulary)] *= letter_scale
     model.generation_config = GenerationConfig(
         no_timestamps_token_id=ids["<|notimestamps|>"],
         prev_sot_token_id=ids["<|startofprev|>"],
@@ -143,9 +164,8 @@ def tiny_whisper(tmp_path_factory):
         max_length=40,
         **special,
     )
-    folder = tmp_path_factory.mktemp("tiny-whisper")
     model.save_pretrained(folder)
-    WhisperProcessor(WhisperFeatureExtractor(chunk_length=1), tokenizer).save_pretrained(folder)
+    WhisperProcessor(WhisperFeatureExtractor(chunk_length=seconds), tokenizer).save_pretrained(folder)
     return folder
 
 
@@ -227,6 +247,51 @@ def test_real_whisper_hears_real_people():
     assert texts == ["Kids are talking by the door."] * 2 + ["Dogs are sitting by the door.", ""]
 
 
+def test_faster_whisper_depends_on_the_clip_alone(tiny_ctranslate2):
+    recognizer = FasterWhisperRecognizer(tiny_ctranslate2, device="cpu", max_new_tokens=8)
+    clips = [*noises(16_000, 800, 9_000), np.zeros(0, np.float32), np.zeros(16_000, np.float32)]
+    texts = recognizer.transcribe(clips)
+    assert texts[3:] == ["", ""] and all(texts[:3])
+    assert recognizer.transcribe(clips[::-1]) == texts[::-1]
+    assert recognizer.settings["model"] == recognizer.name == "tiny-ct2"
+    with pytest.raises(ValueError, match="mono"):
+        recognizer.transcribe([np.zeros((2, 100), np.float32)])
+
+
+def test_faster_whisper_errors(tiny_ctranslate2, tiny_whisper, tmp_path, monkeypatch):
+    with pytest.raises(RecognizerError, match="no folder .*absent"):
+        FasterWhisperRecognizer(str(tmp_path / "absent"))
+    with pytest.raises(RecognizerError, match="ct2-transformers-converter"):
+        FasterWhisperRecognizer(str(tiny_whisper))
+    with pytest.raises(RecognizerError, match="English-only"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2), device="cpu", language="german")
+    with pytest.raises(RecognizerError, match="max_new_tokens"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2), max_new_tokens=0)
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(RecognizerError, match=r"pip install 'm4ser\[faster-whisper\]'"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2))
+
+
+@needs_real_model
+def test_faster_whisper_hears_what_transformers_hears(tmp_path):
+    converters = pytest.importorskip("ctranslate2.converters", reason="the extra faster-whisper is not installed")
+    converter = converters.TransformersConverter(str(REAL_MODEL), copy_files=["tokenizer.json"])
+    converter.convert(str(tmp_path / "converted"))
+    clips = [
+        soundfile.read(file, dtype="float32")[0] for file in sorted((RAVDESS / "Actor_01").glob("*.flac"))[:3]
+    ]
+    texts = FasterWhisperRecognizer(str(tmp_path / "converted"), device="cpu", language="en").transcribe(clips)
+    assert texts == ["Kids are talking by the door."] * 2 + ["Dogs are sitting by the door."]
+
+
+def test_command_line_takes_the_backend(prepared, tiny_ctranslate2):
+    arguments = ["--dataset", str(prepared), "--model", str(tiny_ctranslate2), "--backend", "faster-whisper"]
+    assert transcribe.main([*arguments, "--device", "cpu", "--max_new_tokens", "4"]) == 0
+    report = json.loads((prepared / "transcription.json").read_text())
+    assert report["settings"]["backend"] == "faster-whisper" and list(report["undecodable"]) == ["test/utt2"]
+    assert report["counts"]["train"]["with_hypothesis"] == 7
+
+
 def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, tmp_path):
     recognizer = EchoRecognizer()
     filled = transcribe_dataset(dataset, recognizer, tmp_path / "journal.jsonl", batch_size=3)
@@ -285,7 +350,7 @@ def test_killed_process_resumes_to_the_same_output(prepared, tmp_path):
     """SIGKILL at three points of the command line; the Parquet files end as an undisturbed run leaves them."""
     script = (
         "import sys; from data_scripts import transcribe; from tests.test_transcribe import EchoRecognizer;"
-        "transcribe.WhisperRecognizer = lambda *a, **k: EchoRecognizer(pause=0.2);"
+        "transcribe.BACKENDS['transformers'] = lambda *a, **k: EchoRecognizer(pause=0.2);"
         f"sys.exit(transcribe.main(['--dataset', {str(prepared)!r}, '--model', 'echo', '--batch_size', '2']))"
     )
     undisturbed = transcribe_dataset(load_prepared(prepared), EchoRecognizer(), tmp_path / "a.jsonl", batch_size=2)
@@ -361,7 +426,7 @@ def test_bad_hypotheses_are_refused(dataset, tmp_path, name, content, message):
 
 
 def test_command_line_recognises(prepared, monkeypatch, capsys):
-    monkeypatch.setattr(transcribe, "WhisperRecognizer", EchoRecognizer)
+    monkeypatch.setitem(transcribe.BACKENDS, "transformers", EchoRecognizer)
     assert transcribe.main(["--dataset", str(prepared), "--model", "ignored", "--asr_model", "echo-1"]) == 0
     assert "undecodable: test/utt2" in capsys.readouterr().out
     report = json.loads((prepared / "transcription.json").read_text())
