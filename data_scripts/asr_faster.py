@@ -1,4 +1,4 @@
-"""Speech recognition with Whisper through faster-whisper (CTranslate2): several times quicker on a CPU.
+"""Speech recognition with Whisper through faster-whisper and CTranslate2.
 
 An extra: ``pip install 'm4ser[faster-whisper]'``. Greedy decoding first; what loops or is improbable, measured
 as in ``data_scripts.asr``, once more with beam search. Not at rising temperatures: CTranslate2 seeds its numbers once
