@@ -43,6 +43,36 @@ def compression_ratio(text: str) -> float:
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
+def check_source(model: str, max_new_tokens: int) -> Path:
+    """``model`` as a path, whether a folder or a name on the Hub; ``RecognizerError`` for what can be neither."""
+    if max_new_tokens < 1:
+        raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    path = Path(model)
+    if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
+        raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
+    return path
+
+
+def loading_error(model: str, error: Exception) -> RecognizerError:
+    """What to raise when a checkpoint does not load: the first line of the library's explanation says what is wrong."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}")
+
+
+def check_clips(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The clips as float32 arrays; ``ValueError`` for one that is not mono."""
+    clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
+    for clip in clips:
+        if clip.ndim != 1:
+            raise ValueError(f"a clip must be mono, of shape (samples,), got {clip.shape}")
+    return clips
+
+
+def is_audible(clip: np.ndarray) -> bool:
+    """Whether a clip is neither empty nor digital silence."""
+    return bool(clip.size) and np.abs(clip).max() >= SILENCE_PEAK
+
+
 class WhisperRecognizer:
     """Transcribe 16 kHz speech with any Whisper checkpoint.
 
@@ -69,11 +99,7 @@ class WhisperRecognizer:
         seed: int = 0,
         name: str | None = None,
     ):
-        if max_new_tokens < 1:
-            raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        path = Path(model)
-        if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
-            raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
+        path = check_source(model, max_new_tokens)
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.dtype = dtype or (torch.float32 if self.device.type == "cpu" else torch.float16)
@@ -81,9 +107,7 @@ class WhisperRecognizer:
             self.model = AutoModelForSpeechSeq2Seq.from_pretrained(str(model), dtype=self.dtype)
             self.model = self.model.to(self.device).eval()
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
-            # transformers explains a missing checkpoint over several lines; the first says what is wrong.
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}") from error
+            raise loading_error(model, error) from error
         if self.model.config.model_type != "whisper":
             raise RecognizerError(f"{str(model)!r} is not a Whisper but a {self.model.config.model_type!r} model")
         # A default max_length beside max_new_tokens makes generate warn on every call.
@@ -134,10 +158,7 @@ class WhisperRecognizer:
         Returns:
             One stripped transcript per clip, in order; ``""`` where there is no speech (an empty or silent clip).
         """
-        clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
-        for clip in clips:
-            if clip.ndim != 1:
-                raise ValueError(f"a clip must be mono, of shape (samples,), got {clip.shape}")
+        clips = check_clips(batch)
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()  # generate warns of its own internal settings at every batch
         try:
@@ -148,7 +169,7 @@ class WhisperRecognizer:
     def _transcribe(self, clips: list[np.ndarray]) -> list[str]:
         """``transcribe`` on checked arrays."""
         texts = [""] * len(clips)
-        audible = [i for i, clip in enumerate(clips) if clip.size and np.abs(clip).max() >= SILENCE_PEAK]
+        audible = [i for i, clip in enumerate(clips) if is_audible(clip)]
         short = [i for i in audible if clips[i].size <= self.window]
         if short:
             features = self._features([clips[i] for i in short])

@@ -6,7 +6,6 @@ per thread, so a sampled transcript would depend on what was recognised before i
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
@@ -17,9 +16,12 @@ from data_scripts.asr import (
     NO_SPEECH_THRESHOLD,
     PROMPT_TOKENS,
     SAMPLING_RATE,
-    SILENCE_PEAK,
     RecognizerError,
+    check_clips,
+    check_source,
     compression_ratio,
+    is_audible,
+    loading_error,
 )
 
 WINDOW = 30 * SAMPLING_RATE  # samples
@@ -42,8 +44,6 @@ class FasterWhisperRecognizer:
             fit it.
     """
 
-    spelling_mapping: dict[str, str] = {}  # converted checkpoints come without Whisper's normalizer.json
-
     def __init__(
         self,
         model: str,
@@ -52,17 +52,13 @@ class FasterWhisperRecognizer:
         max_new_tokens: int = 224,
         name: str | None = None,
     ):
-        if max_new_tokens < 1:
-            raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        path = check_source(model, max_new_tokens)
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise RecognizerError(
                 f"the backend faster-whisper is not installed ({error}): pip install 'm4ser[faster-whisper]'"
             ) from error
-        path = Path(model)
-        if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
-            raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
         if path.is_dir() and not (path / "model.bin").is_file():
             raise RecognizerError(
                 f"{str(model)!r} holds no model.bin, so it is no CTranslate2 checkpoint: convert it with "
@@ -71,8 +67,7 @@ class FasterWhisperRecognizer:
         try:
             self.model = WhisperModel(str(model), device=device or "auto")
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}") from error
+            raise loading_error(model, error) from error
         self.checkpoint = path.resolve().name if path.is_dir() else str(model)
         self.name = name or self.checkpoint
         self.max_new_tokens = min(max_new_tokens, self.model.max_length - PROMPT_TOKENS)
@@ -109,14 +104,10 @@ class FasterWhisperRecognizer:
         Returns:
             One stripped transcript per clip, in order; ``""`` where there is no speech (an empty or silent clip).
         """
-        clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
-        for clip in clips:
-            if clip.ndim != 1:
-                raise ValueError(f"a clip must be mono, of shape (samples,), got {clip.shape}")
-        return [self._transcribe(clip) for clip in clips]
+        return [self._transcribe(clip) for clip in check_clips(batch)]
 
     def _transcribe(self, clip: np.ndarray) -> str:
-        if not clip.size or np.abs(clip).max() < SILENCE_PEAK:
+        if not is_audible(clip):
             return ""
         text = ""
         for beam_size in BEAM_SIZES:
