@@ -14,7 +14,7 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from modeling_m4ser import IGNORE_INDEX
-from modeling_m4ser.losses_m4ser import AdversarialLoss
+from modeling_m4ser.losses_m4ser import AdversarialLoss, at_least_float32
 from trainer.arguments import M4SERTrainingArguments
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
@@ -183,8 +183,8 @@ class M4SERTrainer(Trainer):
         """L_ER: the model's own, or the mean over utterances weighted by class."""
         if self._class_weights is None or labels is None:
             return outputs.emotion_loss
-        weights = self._class_weights.to(outputs.logits.device)
-        losses = nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weights, reduction="none")
+        logits = at_least_float32(outputs.logits)
+        losses = nn.functional.cross_entropy(logits, labels, weight=self._class_weights.to(logits), reduction="none")
         return losses.mean()
 
     def _shares(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
