@@ -24,6 +24,11 @@ class M4SERTrainingArguments(TrainingArguments):
         balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data, so that
             rare classes (half the others' size, or MELD's fear and disgust) count as much as frequent ones. The
             weights' mean over the training data is 1. For UA and macro F1; not in the paper.
+        speed_factors: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1; an epoch is so many times
+            as long. Against learning a corpus's few speakers by heart; not in the paper.
+
+    Raises:
+        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -54,6 +59,9 @@ class M4SERTrainingArguments(TrainingArguments):
     balance_classes: bool = field(
         default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
     )
+    speed_factors: list[float] | None = field(
+        default=None, metadata={"help": "Train on each utterance at each of these speeds, e.g. 0.9 1.0 1.1."}
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -61,3 +69,5 @@ class M4SERTrainingArguments(TrainingArguments):
             self.discriminator_learning_rate = self.learning_rate
         if self.discriminator_max_grad_norm <= 0:
             raise ValueError(f"discriminator_max_grad_norm must be positive, not {self.discriminator_max_grad_norm}.")
+        if self.speed_factors is not None and not (self.speed_factors and min(self.speed_factors) > 0):
+            raise ValueError(f"speed_factors must be positive numbers such as 0.9 1.0 1.1, not {self.speed_factors}.")

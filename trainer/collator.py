@@ -7,6 +7,7 @@ import torch
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor, load_audio
+from trainer.augmentation import SPEED
 
 
 @dataclass
@@ -32,7 +33,8 @@ class M4SERDataCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """
-        Rows with `id`, `audio`, `emotion` (class index or None), `transcript` and `hypothesis` -> the model's inputs.
+        Rows with `id`, `audio`, `emotion` (class index or None), `transcript` and `hypothesis`, and where wanted the
+        `speed` at which the audio is to be heard -> the model's inputs.
 
         Raises:
             AudioError: naming the file that cannot be decoded.
@@ -41,7 +43,10 @@ class M4SERDataCollator:
         rate = self.processor.sampling_rate
         speech = text = None
         if self.config.uses_speech:
-            speech = [load_audio(row["audio"], sampling_rate=rate, name=row.get("id")) for row in rows]
+            # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
+            speech = [
+                load_audio(row["audio"], sampling_rate=rate / row.get(SPEED, 1), name=row.get("id")) for row in rows
+            ]
         if self.config.uses_text:
             text = [self._text(row) for row in rows]
         batch = dict(self.processor(audio=speech, text=text, sampling_rate=rate))

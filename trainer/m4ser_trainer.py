@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from modeling_m4ser import IGNORE_INDEX
 from modeling_m4ser.losses_m4ser import AdversarialLoss, at_least_float32
 from trainer.arguments import M4SERTrainingArguments
+from trainer.augmentation import with_speeds
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
 #: What a batch is counted by. Each loss is a mean over one of them.
@@ -68,6 +69,8 @@ class M4SERTrainer(Trainer):
         if not isinstance(self.args, M4SERTrainingArguments):
             raise ValueError(f"M4SERTrainer needs M4SERTrainingArguments, not {type(self.args).__name__}.")
         self._refuse_unsupported()
+        if self.args.speed_factors and self.train_dataset is not None and self.model.config.uses_speech:
+            self.train_dataset = with_speeds(self.train_dataset, self.args.speed_factors)
         self.discriminator_optimizer: torch.optim.Optimizer | None = None
         self.epoch_sampler: EpochSampler | None = None
         self._adversarial = AdversarialLoss(self.model.config.discriminator_objective)
