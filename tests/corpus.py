@@ -73,7 +73,9 @@ def deterministic_model(**overrides) -> M4SERForEmotionClassification:
     return model.double()
 
 
-def tiny_trainer(folder, model, data=None, processor: M4SERProcessor | None = None, **arguments) -> M4SERTrainer:
+def tiny_trainer(
+    folder, model, data=None, processor: M4SERProcessor | None = None, eval_data=None, **arguments
+) -> M4SERTrainer:
     """A trainer of `model` on the CPU; float64 models get float64 inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = model.config.speech_config.model_type if model.config.uses_speech else "whisper"
@@ -93,6 +95,7 @@ def tiny_trainer(folder, model, data=None, processor: M4SERProcessor | None = No
         model=model,
         args=M4SERTrainingArguments(**{**defaults, **arguments}),
         train_dataset=tiny_corpus() if data is None else data,
+        eval_dataset=eval_data,
         data_collator=collator(processor, model.config),
         processing_class=processor,
     )

@@ -22,8 +22,8 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
     for factor in factors:
         copy = data.add_column(SPEED, [float(factor)] * len(data))
         if "duration" in data.column_names:
-            features = copy.features
             durations = [seconds / factor for seconds in data["duration"]]
-            copy = copy.remove_columns("duration").add_column("duration", durations).cast(features)
+            feature = copy.features["duration"]
+            copy = copy.remove_columns("duration").add_column("duration", durations, feature=feature)
         copies.append(copy)
     return concatenate_datasets(copies)

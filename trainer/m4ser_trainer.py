@@ -17,6 +17,7 @@ from modeling_m4ser import IGNORE_INDEX
 from modeling_m4ser.losses_m4ser import AdversarialLoss, at_least_float32
 from trainer.arguments import M4SERTrainingArguments
 from trainer.augmentation import with_speeds
+from trainer.averaging import MOVING_WEIGHTS, WeightAverage
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
 #: What a batch is counted by. Each loss is a mean over one of them.
@@ -79,6 +80,10 @@ class M4SERTrainer(Trainer):
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._updates_summed = 0
         self.add_callback(_SetEpoch(self))
+        self._average: WeightAverage | None = None
+        if self.args.average_decay is not None:
+            self._average = WeightAverage(self._main_parameters(), self.args.average_decay)
+            self.add_callback(self._average)
 
     @property
     def discriminator(self) -> nn.Module | None:
@@ -254,6 +259,11 @@ class M4SERTrainer(Trainer):
             )
         return optimizer
 
+    def _main_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of what the main optimizer trains: all that is not frozen but D."""
+        with _frozen(self.discriminator):
+            return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
     def _slow_encoders(self, optimizer: torch.optim.Optimizer) -> None:
         """Give the encoders' parameters groups of their own."""
         base = self.model.m4ser
@@ -276,14 +286,49 @@ class M4SERTrainer(Trainer):
                 torch.distributed.broadcast(parameter.data, src=0)
         return super()._wrap_model(model, training=training, **kwargs)
 
+    # ------------------------------------------------------------------ the average of the weights
+
+    def _averaged(self) -> contextlib.AbstractContextManager:
+        """Inside, the model is what it would be if training ended now."""
+        return contextlib.nullcontext() if self._average is None else self._average.applied()
+
+    def evaluation_loop(self, *args, **kwargs):
+        """The library's loop, on the average of the weights where there is one."""
+        with self._averaged():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Save the average of the weights where there is one."""
+        with self._averaged():
+            super().save_model(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self._average is not None:
+            # The best checkpoint's average is in the model now, and stays there.
+            self._average.stop()
+
+    # ------------------------------------------------------------------ checkpoints
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
+        if self._average is not None and self.args.should_save:
+            self._average.save_moving(output_dir)
         if self.discriminator_optimizer is not None and self.args.should_save:
             torch.save(self.discriminator_optimizer.state_dict(), os.path.join(output_dir, DISCRIMINATOR_OPTIMIZER))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None or self.discriminator_optimizer is None:
+        if checkpoint is None:
+            return
+        if os.path.isfile(os.path.join(checkpoint, MOVING_WEIGHTS)) != (self._average is not None):
+            raise ValueError(
+                f"{checkpoint} was written with another average_decay than {self.args.average_decay}: one of the two "
+                "runs averages its weights and the other does not. Resume with the setting it was started with."
+            )
+        if self._average is not None:
+            self._average.resume(checkpoint)
+        if self.discriminator_optimizer is None:
             return
         path = os.path.join(checkpoint, DISCRIMINATOR_OPTIMIZER)
         if not os.path.isfile(path):
