@@ -1,6 +1,6 @@
 """Ten training steps of a tiny model, as one of several processes or alone; each process saves its parameters.
 
-python tests/distributed_worker.py OUTPUT_FOLDER BATCH_SIZE_PER_PROCESS
+python tests/distributed_worker.py OUTPUT_FOLDER BATCH_SIZE_PER_PROCESS [AVERAGE_DECAY]
 """
 
 import sys
@@ -13,14 +13,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.corpus import deterministic_model, tiny_corpus, tiny_trainer
 
 
-def main(folder: Path, batch_size: int) -> None:
-    """Train and save; rank 1 starts with another discriminator, as an unlucky launch would."""
+def main(folder: Path, batch_size: int, average_decay: float | None = None) -> None:
+    """Train, validate and save; rank 1 starts with another discriminator, as an unlucky launch would."""
     torch.set_num_threads(1)
     model = deterministic_model()
     trainer = tiny_trainer(
         folder / f"process{torch.distributed.get_rank() if torch.distributed.is_initialized() else 0}",
         model,
         tiny_corpus(16),
+        eval_data=tiny_corpus(4),
+        eval_strategy="steps",
+        eval_steps=4,
+        average_decay=average_decay,
         per_device_train_batch_size=batch_size,
         max_steps=10,
         logging_steps=5,
@@ -33,4 +37,4 @@ def main(folder: Path, batch_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))

@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) against one process at the same global batch."""
+"""Two processes (gloo, CPU) against one process at the same global batch, with a validation in between."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import torch
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
 
-def launch(folder: Path, processes: int, batch_size: int) -> list[dict]:
+def launch(folder: Path, processes: int, *arguments: float) -> list[dict]:
     """Run the worker and return what each process saved."""
     folder.mkdir()
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
@@ -19,7 +19,7 @@ def launch(folder: Path, processes: int, batch_size: int) -> list[dict]:
     # accelerate starts several processes under --multi_gpu alone; ACCELERATE_USE_CPU makes them CPU processes on gloo.
     command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     done = subprocess.run(
-        [*command, str(WORKER), str(folder), str(batch_size)],
+        [*command, str(WORKER), str(folder), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
@@ -29,10 +29,10 @@ def launch(folder: Path, processes: int, batch_size: int) -> list[dict]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+@pytest.fixture(scope="module", params=[(), (0.9,)], ids=["plain", "averaged"])
+def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
-    return launch(folder / "one", 1, 8), launch(folder / "two", 2, 4)
+    return launch(folder / "one", 1, 8, *request.param), launch(folder / "two", 2, 4, *request.param)
 
 
 def test_two_processes_ran(runs):
