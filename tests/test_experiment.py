@@ -182,6 +182,8 @@ def test_yaml_under_the_command_line(tmp_path):
         parse_arguments((ModelArguments, M4SERTrainingArguments), arguments)
     with pytest.raises(ExperimentError, match="no configuration file"):
         parse_arguments((ModelArguments,), ["--config", str(tmp_path / "absent.yaml")])
+    with pytest.raises(ExperimentError, match="average_decay"):
+        parse_arguments((M4SERTrainingArguments,), ["--output_dir", str(tmp_path), "--average_decay", "2"])
 
 
 @pytest.mark.parametrize(

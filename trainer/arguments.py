@@ -31,8 +31,8 @@ class M4SERTrainingArguments(TrainingArguments):
             as small batches do, the average is steadier and better; not in the paper.
 
     Raises:
-        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive, or `average_decay` is outside
-            [0, 1).
+        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive, `average_decay` is outside [0, 1),
+            or `label_smoothing_factor` is set, which M4SER's losses do not have.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -80,3 +80,5 @@ class M4SERTrainingArguments(TrainingArguments):
             raise ValueError(f"speed_factors must be positive numbers such as 0.9 1.0 1.1, not {self.speed_factors}.")
         if self.average_decay is not None and not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), e.g. 0.98, not {self.average_decay}.")
+        if self.label_smoothing_factor:
+            raise ValueError("M4SER trains on plain cross-entropy (Eq. 19): leave label_smoothing_factor at 0.")

@@ -20,7 +20,8 @@ def parse_arguments(dataclasses: Sequence[type], arguments: Sequence[str] | None
     One object of each dataclass: its defaults, under the file given as `--config FILE.yaml`, under the command line.
 
     Raises:
-        ExperimentError: the file is missing, no mapping, or has a key that is no argument; the message names it.
+        ExperimentError: the file is missing, no mapping, or has a key that is no argument; or an argument has a value
+            that it cannot have. The message names it.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = HfArgumentParser(dataclasses)
@@ -33,7 +34,10 @@ def parse_arguments(dataclasses: Sequence[type], arguments: Sequence[str] | None
         if unknown:
             raise ExperimentError(f"{known.config}: unknown setting {', '.join(unknown)} (see --help for all of them).")
         parser.set_defaults(**settings)
-    *parsed, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=False)
+    try:
+        *parsed, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=False)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
     del rest  # the namespace with --config alone
     return tuple(parsed)
 

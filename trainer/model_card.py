@@ -23,6 +23,7 @@ _METRICS = {
 # What decides a run's numbers; paths, tokens and logging settings have no place in a published card.
 _SETTINGS = (
     "learning_rate",
+    "encoder_learning_rate",
     "discriminator_learning_rate",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
@@ -33,8 +34,10 @@ _SETTINGS = (
     "lr_scheduler_type",
     "warmup_steps",
     "max_grad_norm",
-    "label_smoothing_factor",
     "train_sampling_strategy",
+    "balance_classes",
+    "speed_factors",
+    "average_decay",
     "bf16",
     "fp16",
     "metric_for_best_model",
