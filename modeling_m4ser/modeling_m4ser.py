@@ -367,27 +367,33 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             input_features=input_features,
             return_dict=True,
         )
-        output = M4SEROutput(logits=self.classifier(self.dropout(features.pooled)), **features)
+        logits = self.classifier(self.dropout(features.pooled))
+        emotion_loss = contrastive_loss = detection_logits = detection_loss = correction_loss = None
         if labels is not None:
-            output["emotion_loss"] = nn.functional.cross_entropy(at_least_float32(output.logits), labels)
+            emotion_loss = nn.functional.cross_entropy(at_least_float32(logits), labels)
             if self.config.use_contrastive:
-                output["contrastive_loss"] = self._contrastive_loss(features.pooled, labels)
+                contrastive_loss = self._contrastive_loss(features.pooled, labels)
         if detection_labels is not None and self.detector is not None:
-            output["detection_logits"] = self.detector(features.text_hidden)
-            output["detection_loss"] = _token_mean_cross_entropy(output.detection_logits, detection_labels)
+            detection_logits = self.detector(features.text_hidden)
+            detection_loss = _token_mean_cross_entropy(detection_logits, detection_labels)
         if correction_labels is not None and self.corrector is not None:
-            output["correction_loss"] = self.corrector.loss(
+            correction_loss = self.corrector.loss(
                 correction_labels,
                 input_ids,
                 features.text_hidden,
                 text_attention_mask.to(torch.bool),
                 self.m4ser.text_encoder,
             )
-        output["loss"] = self.combine_losses(
-            output.emotion_loss, output.detection_loss, output.correction_loss, output.contrastive_loss
+        output = M4SEROutput(
+            loss=self.combine_losses(emotion_loss, detection_loss, correction_loss, contrastive_loss),
+            logits=logits,
+            emotion_loss=emotion_loss,
+            detection_loss=detection_loss,
+            correction_loss=correction_loss,
+            contrastive_loss=contrastive_loss,
+            detection_logits=detection_logits,
+            **features,
         )
-        # ModelOutput keeps keys in the order of assignment; readers of tuples expect the declared one.
-        output = M4SEROutput(**{name: getattr(output, name) for name in M4SEROutput.__dataclass_fields__})
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
