@@ -70,6 +70,21 @@ def test_encoders_can_have_a_learning_rate_of_their_own(tmp_path):
     assert set(optimized) == {id(p) for p in model.parameters() if p.requires_grad} - discriminator
 
 
+def test_the_classifier_can_have_a_learning_rate_of_its_own(tmp_path):
+    model = tiny_model("whisper")
+    before = parameters_of(model)
+    trainer = tiny_trainer(
+        tmp_path, model, learning_rate=0.0, classifier_learning_rate=1e-2, encoder_learning_rate=1e-3, max_steps=1
+    )
+    trainer.train()
+    moved = changed(before, model)
+    assert {name for name in moved if "_encoder." not in name} == {"classifier.weight", "classifier.bias"}
+    assert any("_encoder." in name for name in moved)
+    # Adam's first step is as long as its learning rate.
+    step = (model.classifier.bias - before["classifier.bias"]).abs()
+    torch.testing.assert_close(step, torch.full_like(step, 1e-2), rtol=1e-3, atol=0)
+
+
 def test_one_step_is_algorithm_1_by_hand(tmp_path):
     """Lines 22-25 written out: D on detached features first, then the rest against the updated D."""
     model = deterministic_model(adversarial_weight=0.7)

@@ -18,6 +18,9 @@ class M4SERTrainingArguments(TrainingArguments):
     Args:
         encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
             data, new layers want to move faster than what is pretrained.
+        classifier_learning_rate: of the emotion classifier; `learning_rate` by default, as in the paper. Utterances
+            differ by about 0.1 in each place of the pooled representation, so that its one linear layer needs large
+            weights, which Adam at a fine-tuning rate reaches in thousands of steps only: short runs want about 1e-2.
         discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
         discriminator_max_grad_norm: its gradient is clipped to this norm. With an optimizer of its own, γ does not
             restrain the discriminator, and Eq. 20 has no upper bound in its logits.
@@ -53,6 +56,9 @@ class M4SERTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
     encoder_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate by default."}
+    )
+    classifier_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the emotion classifier; learning_rate by default."}
     )
     discriminator_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the discriminator; learning_rate by default."}

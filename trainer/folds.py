@@ -1,6 +1,7 @@
 """Several runs of one protocol: every fold with every seed, then one summary of them all."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ class RunArguments:
     folds: list[int] | None = field(default=None, metadata={"help": "Run these folds only, counted from 1."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the division into folds."})
     seeds: list[int] | None = field(default=None, metadata={"help": "Repeat each fold with these training seeds."})
-    probe: bool = field(default=False, metadata={"help": "Also measure logistic regression on frozen features."})
+    probe: bool = field(
+        default=False, metadata={"help": "Also measure logistic regression on the pretrained encoder's frozen frames."}
+    )
 
     def choose(self, folds: Sequence[Fold], dataset: DatasetDict) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
         """Name -> (splits, description) of the folds to run."""
@@ -129,11 +132,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def _probe_fold(model: ModelArguments, data: DatasetDict, path: Path) -> dict[str, Any]:
-    """The probe's test metrics of one fold, measured once and kept in a file."""
+    """The probe's test metrics of one fold, measured once and kept in a file: of the encoder as it was published."""
     if not path.is_file():
         emotions = data["train"].features["emotion"].names
         set_seed(0)
-        metrics = frozen_feature_probe(*model.build(emotions), data, emotions)
+        published = dataclasses.replace(model, speech_options={}, freeze_speech_layers=0)
+        metrics = frozen_feature_probe(*published.build(emotions), data, emotions)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))

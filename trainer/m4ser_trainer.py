@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -244,12 +244,14 @@ class M4SERTrainer(Trainer):
     # ------------------------------------------------------------------ the two optimizers
 
     def create_optimizer(self, *args):
-        """The main optimizer of everything but D, with the encoders' learning rate, and D's own Adam."""
+        """The main optimizer of everything but D, with learning rates by part, and D's own Adam."""
         fresh = self.optimizer is None
         with _frozen(self.discriminator):
             optimizer = super().create_optimizer(*args)
-        if fresh and self.args.encoder_learning_rate is not None:
-            self._slow_encoders(optimizer)
+        if fresh:
+            encoders = (self.model.m4ser.speech_encoder, self.model.m4ser.text_encoder)
+            self._set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
+            self._set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
         if self.discriminator is not None and self.discriminator_optimizer is None:
             self.discriminator_optimizer = torch.optim.Adam(
                 self.discriminator.parameters(),
@@ -264,16 +266,18 @@ class M4SERTrainer(Trainer):
         with _frozen(self.discriminator):
             return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
-    def _slow_encoders(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give the encoders' parameters groups of their own."""
-        base = self.model.m4ser
-        encoders = [encoder for encoder in (base.speech_encoder, base.text_encoder) if encoder is not None]
-        theirs = {id(parameter) for encoder in encoders for parameter in encoder.parameters()}
+    def _set_learning_rate(
+        self, optimizer: torch.optim.Optimizer, modules: Iterable[nn.Module | None], learning_rate: float | None
+    ) -> None:
+        """Give the modules' parameters groups of their own, unless no rate is set for them."""
+        if learning_rate is None:
+            return
+        theirs = {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
         for group in list(optimizer.param_groups):
-            slow = [parameter for parameter in group["params"] if id(parameter) in theirs]
+            apart = [parameter for parameter in group["params"] if id(parameter) in theirs]
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
-            if slow:
-                optimizer.add_param_group({**group, "params": slow, "lr": self.args.encoder_learning_rate})
+            if apart:
+                optimizer.add_param_group({**group, "params": apart, "lr": learning_rate})
 
     def _wrap_model(self, model: nn.Module, training: bool = True, **kwargs) -> nn.Module:
         """Keep D out of data-parallel wrapping: it is run outside the wrapped forward and averaged by hand."""

@@ -24,6 +24,7 @@ _METRICS = {
 _SETTINGS = (
     "learning_rate",
     "encoder_learning_rate",
+    "classifier_learning_rate",
     "discriminator_learning_rate",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
