@@ -18,7 +18,7 @@ from tests.tiny import EMOTIONS, speech_config, text_config, tiny_model, tiny_pr
 from trainer import M4SERTrainingArguments
 from trainer.cli import parse_arguments
 from trainer.experiment import ExperimentError, ModelArguments, load_results, run_experiment
-from trainer.folds import pool, summarize
+from trainer.folds import METRICS, _probed_models, format_summary, pool, summarize
 from trainer.probe import frozen_feature_probe, speech_features
 
 FILES = {
@@ -243,11 +243,28 @@ def test_run_custom_on_a_manifest(repo_root, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "M4SER, 2 runs" in done.stdout and "frozen-feature probe, 1 folds" in done.stdout
+    assert "encoder changed" not in done.stdout
     assert (out / "corpus" / "report.json").is_file() and (out / "summary.json").is_file()
     first, second = (load_results(out / "fold2" / f"seed{seed}") for seed in (1, 2))
     assert first["seed"] == 1 and second["seed"] == 2
     speakers = {name: set(first["split"][name]["speakers"]) for name in ("train", "validation", "test")}
     assert not speakers["train"] & speakers["test"] and not speakers["validation"] & speakers["test"]
+
+
+def test_the_probe_is_of_the_published_encoder_and_of_a_changed_one_too(tmp_path):
+    speech, text = map(str, encoder_folders(tmp_path))
+    options = {"speech_encoder": speech, "text_encoder": text, "model_options": {"num_attention_heads": 4}}
+    changed = ModelArguments(**options, speech_options={"encoder_layers": 1}, freeze_speech_layers=1)
+    layers = {
+        key: len(arguments.build(EMOTIONS)[0].m4ser.speech_encoder.layers)
+        for key, arguments in _probed_models(changed).items()
+    }
+    assert layers == {"probe": 2, "probe_own_encoder": 1}
+    assert list(_probed_models(ModelArguments(**options))) == ["probe"]
+    runs = [{"metrics": {"test": dict.fromkeys(METRICS, value)}} for value in (0.25, 0.75)]
+    summary = {"runs": 2, "test": summarize(runs), "probe": summarize(runs), "probe_own_encoder": summarize(runs[:1])}
+    lines = format_summary(summary).splitlines()
+    assert len(lines) == 3 and "2 folds: wa 50.0 ± 35.4" in lines[1] and "changed" in lines[2] and "25.0" in lines[2]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from trainer.probe import frozen_feature_probe
 
 SUMMARY = "summary.json"
 METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
+#: What `--probe` measures, and how the summary calls it.
+PROBES = {"probe": "frozen-feature probe", "probe_own_encoder": "frozen-feature probe, encoder changed as in M4SER"}
 
 
 @dataclass
@@ -62,14 +64,16 @@ def run_folds(
 
     Returns:
         The summary: `runs`, `test` (mean, standard deviation and values over runs), `pooled` (metrics of all folds'
-        predictions together, for each seed), and `probe` where asked for.
+        predictions together, for each seed), and where asked for `probe` (of the speech encoder as it was published)
+        and, where `speech_options` change that encoder, `probe_own_encoder`.
     """
     root = Path(args.output_dir)
     finished: dict[int, list[Mapping[str, Any]]] = {seed: [] for seed in runs.seeds or [args.seed]}
-    probes = []
+    probed = _probed_models(model) if runs.probe else {}
+    probes: dict[str, list[dict[str, Any]]] = {key: [] for key in probed}
     for name, (data, split) in folds.items():
-        if runs.probe:
-            probes.append(_probe_fold(model, data, root / name / "probe.json"))
+        for key, encoder in probed.items():
+            probes[key].append(_probe_fold(encoder, data, root / name / f"{key}.json"))
         for seed in finished:
             settings = copy.copy(args)
             settings.output_dir, settings.seed = str(root / name / f"seed{seed}"), seed
@@ -85,8 +89,8 @@ def run_folds(
     summary = {"runs": len(every), "folds": list(folds), "seeds": list(finished), "test": summarize(every)}
     if len(folds) > 1:
         summary["pooled"] = summarize([{"metrics": {"test": metrics}} for metrics in pooled], ("wa", "ua"))
-    if probes:
-        summary["probe"] = summarize([{"metrics": {"test": probe}} for probe in probes])
+    for key, measured in probes.items():
+        summary[key] = summarize([{"metrics": {"test": metrics}} for metrics in measured])
     if args.should_log:
         print(format_summary(summary), flush=True)
         (root / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -125,19 +129,24 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = [f"M4SER, {summary['runs']} runs: {format_row(summary['test'])}"]
     if "pooled" in summary:
         lines.append(f"all folds pooled: {format_row(summary['pooled'])}")
-    if "probe" in summary:
-        count = len(summary["probe"]["ua"]["values"])
-        lines.append(f"frozen-feature probe, {count} folds: {format_row(summary['probe'])}")
+    for key, label in PROBES.items():
+        if key in summary:
+            lines.append(f"{label}, {len(summary[key]['ua']['values'])} folds: {format_row(summary[key])}")
     return "\n".join(lines)
 
 
+def _probed_models(model: ModelArguments) -> dict[str, ModelArguments]:
+    """The keys of `PROBES` that apply, and whose speech encoder each measures."""
+    published = dataclasses.replace(model, speech_options={}, freeze_speech_layers=0)
+    return {"probe": published, "probe_own_encoder": model} if model.speech_options else {"probe": published}
+
+
 def _probe_fold(model: ModelArguments, data: DatasetDict, path: Path) -> dict[str, Any]:
-    """The probe's test metrics of one fold, measured once and kept in a file: of the encoder as it was published."""
+    """The probe's test metrics of one fold, measured once and kept in a file."""
     if not path.is_file():
         emotions = data["train"].features["emotion"].names
         set_seed(0)
-        published = dataclasses.replace(model, speech_options={}, freeze_speech_layers=0)
-        metrics = frozen_feature_probe(*published.build(emotions), data, emotions)
+        metrics = frozen_feature_probe(*model.build(emotions), data, emotions)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
