@@ -289,7 +289,7 @@ def test_every_shipped_configuration_is_read(repo_root, tmp_path):
     configs = sorted((repo_root / "examples" / "configs").glob("*.yaml"))
     assert {config.stem for config in configs} == {
         *("iemocap_hubert_base", "iemocap_hubert_large", "iemocap_small"),
-        *("meld_hubert_base", "meld_small", "ravdess_whisper_tiny"),
+        *("meld_hubert_base", "meld_small", "ravdess4_whisper_tiny", "ravdess8_whisper_tiny"),
     }
 
     @dataclass
