@@ -65,3 +65,8 @@ def test_a_model_of_text_alone_has_no_speed(tmp_path):
     data = tiny_corpus(4)
     model = tiny_model("whisper", **ABLATIONS["only text"])
     assert tiny_trainer(tmp_path, model, data, speed_factors=[0.9, 1.1]).train_dataset is data
+
+
+def test_other_collections_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="speed_factors.*datasets.Dataset.*list"):
+        tiny_trainer(tmp_path, tiny_model("whisper"), list(tiny_corpus(4)), speed_factors=[0.9, 1.1])

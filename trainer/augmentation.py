@@ -17,7 +17,15 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
     Args:
         data: rows of `data_scripts.schema`.
         factors: the speeds, e.g. 0.9, 1.0, 1.1. Without 1.0 the recordings themselves are not trained on.
+
+    Raises:
+        ValueError: `data` is no `datasets.Dataset`, whose rows can be counted and copied.
     """
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"speed_factors needs a datasets.Dataset to train on, not {type(data).__name__}: load the corpus with "
+            "data_scripts.load_prepared or leave speed_factors out."
+        )
     copies = []
     for factor in factors:
         copy = data.add_column(SPEED, [float(factor)] * len(data))
