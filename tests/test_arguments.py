@@ -14,8 +14,8 @@ def test_defaults_are_table_1(tmp_path):
     assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (1e-5, 16, 100)
     assert args.lr_scheduler_type == "constant" and args.weight_decay == 0 and args.warmup_steps == 0
     assert args.discriminator_learning_rate == args.learning_rate
-    extras = (args.encoder_learning_rate, args.balance_classes, args.speed_factors, args.average_decay)
-    assert extras == (None, False, None, None)
+    extras = (args.encoder_learning_rate, args.classifier_learning_rate, args.speed_factors, args.average_decay)
+    assert extras == (None, None, None, None) and args.balance_classes is False
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,8 @@ from transformers import TrainerCallback
 
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.corpus import tiny_corpus, tiny_trainer
-from tests.tiny import tiny_model
+from tests.tiny import parameters_of, tiny_model
 from trainer.averaging import MOVING_WEIGHTS
-
-
-def weights_of(model):
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
 class Watch(TrainerCallback):
@@ -21,10 +17,10 @@ class Watch(TrainerCallback):
         self.seen = []
 
     def on_train_begin(self, args, state, control, model, **kwargs):
-        self.seen.append(weights_of(model))
+        self.seen.append(parameters_of(model))
 
     def on_step_end(self, args, state, control, model, **kwargs):
-        self.seen.append(weights_of(model))
+        self.seen.append(parameters_of(model))
 
 
 def average_by_hand(seen, decay):
@@ -50,7 +46,7 @@ def test_training_leaves_the_average_in_the_model(tmp_path, decay):
     trainer.train()
     assert len(watch.seen) == 9
     expected, final = average_by_hand(watch.seen, decay), watch.seen[-1]
-    for name, value in weights_of(model).items():
+    for name, value in parameters_of(model).items():
         # D is no part of what inference runs: it stays as its own optimizer left it.
         wanted = final[name] if name.startswith("discriminator.") else expected[name]
         torch.testing.assert_close(value, wanted, atol=1e-6, rtol=0)
@@ -78,7 +74,7 @@ def test_validation_and_checkpoints_are_of_the_average(tmp_path):
     for epoch, loss in enumerate(validated, 1):
         saved = M4SERForEmotionClassification.from_pretrained(tmp_path / "run" / f"checkpoint-{4 * epoch}")
         expected = average_by_hand(watch.seen[: 4 * epoch + 1], 0.9)
-        for name, value in weights_of(saved).items():
+        for name, value in parameters_of(saved).items():
             if not name.startswith("discriminator."):
                 torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
         assert tiny_trainer(tmp_path, saved).evaluate(data)["eval_loss"] == pytest.approx(loss, abs=1e-6)
@@ -91,7 +87,7 @@ def test_the_best_checkpoint_is_what_is_left(tmp_path):
     trainer, watch = watched(tmp_path, model, eval_data=tiny_corpus(6), **arguments)
     trainer.train()
     expected = average_by_hand(watch.seen[: trainer.state.best_global_step + 1], 0.9)
-    for name, value in weights_of(model).items():
+    for name, value in parameters_of(model).items():
         if not name.startswith("discriminator."):
             torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
 
@@ -102,8 +98,8 @@ def test_resumed_run_is_bit_identical(tmp_path):
     watched(tmp_path / "whole", whole, **arguments)[0].train()
     trainer, _ = watched(tmp_path / "resumed", resumed, **arguments)
     trainer.train(resume_from_checkpoint=str(tmp_path / "whole" / "run" / "checkpoint-3"))
-    final = weights_of(resumed)
-    assert all(torch.equal(value, final[name]) for name, value in weights_of(whole).items())
+    final = parameters_of(resumed)
+    assert all(torch.equal(value, final[name]) for name, value in parameters_of(whole).items())
 
 
 @pytest.mark.parametrize(("written", "read"), [(0.9, None), (None, 0.9)])

@@ -10,12 +10,8 @@ from torch.nn.functional import cross_entropy, logsigmoid
 
 from modeling_m4ser import ABLATIONS
 from tests.corpus import DoubleCollator, deterministic_model, tiny_corpus, tiny_trainer
-from tests.tiny import tiny_model
+from tests.tiny import parameters_of, tiny_model
 from trainer.m4ser_trainer import DISCRIMINATOR_OPTIMIZER, EpochSampler
-
-
-def parameters_of(model):
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
 def changed(before, model):

@@ -121,6 +121,11 @@ def tiny_model(
     return model
 
 
+def parameters_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of a model's parameters by name, to compare with later."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
 def tiny_tokenizer(folder: Path) -> BertTokenizerFast:
     """A WordPiece tokenizer over ASCII letters, digits and a few words; ids below VOCABULARY."""
     characters = string.ascii_lowercase + string.digits[:6] + "'"
