@@ -1,5 +1,7 @@
 """Speech and text encoders behind one face: hidden vectors and the mask of the valid ones (Eq. 1 and Section III-B)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -32,8 +34,8 @@ class PretrainedEncoder(nn.Module):
     def freeze(self) -> None:
         """Stop training this encoder."""
         self.frozen = True
-        self.requires_grad_(False)
-        self.eval()
+        self.model.requires_grad_(False)
+        self.model.eval()
 
     def train(self, mode: bool = True):
         return super().train(mode and not self.frozen)
@@ -48,11 +50,16 @@ class PretrainedEncoder(nn.Module):
             Hidden vectors (B, length, size) and their boolean mask (B, length).
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self.encode(inputs, attention_mask)
+            states, mask = self.encode(inputs, attention_mask)
+        return self.combine(states), mask
 
-    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The subclass's part of `forward`."""
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The subclass's part of `forward`: hidden states (B, length, size), the last layer's last, and their mask."""
         raise NotImplementedError
+
+    def combine(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of the hidden states that `encode` gave, the vectors that go on: the last layer's."""
+        return states[-1]
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs) -> "PretrainedEncoder":
@@ -66,9 +73,33 @@ class PretrainedEncoder(nn.Module):
 
 
 class SpeechEncoder(PretrainedEncoder):
-    """What the two speech encoders share: parts of them can be frozen."""
+    """
+    What the two speech encoders share: parts of them can be frozen, and their layers can be weighed.
+
+    Where the encoder's own configuration says `use_weighted_layer_sum`, H_S is what it is in transformers' audio
+    classifiers: the sum of what enters the first layer and what leaves each, weighted by the softmax of learned
+    numbers, all equal at first. Emotion is often easier to read below the last layer.
+    """
 
     input_name: str
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__(model)
+        self.layer_weights = None
+        if model.config.use_weighted_layer_sum:
+            if getattr(model.config, "layerdrop", 0) > 0:
+                raise ValueError(
+                    "use_weighted_layer_sum weighs every layer of the speech encoder, and layerdrop skips some: set "
+                    'its layerdrop to 0, e.g. speech_options={"use_weighted_layer_sum": True, "layerdrop": 0.0}.'
+                )
+            # A learned part of its own: it is neither frozen with the encoder nor part of a pretrained checkpoint.
+            self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1))
+
+    def combine(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        if self.layer_weights is None:
+            return states[-1]
+        weights = self.layer_weights.softmax(0)
+        return sum(weight * state for weight, state in zip(weights, states, strict=True))
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -91,7 +122,7 @@ class SpeechEncoder(PretrainedEncoder):
         if not 0 <= count <= len(self.layers):
             raise ValueError(f"Cannot freeze {count} layers of an encoder that has {len(self.layers)}.")
         self.freeze_feature_encoder()
-        self.requires_grad_(False)
+        self.model.requires_grad_(False)
         self.layers[count:].requires_grad_(True)
 
 
@@ -129,7 +160,7 @@ class WaveformEncoder(SpeechEncoder):
         self.model.feature_extractor.requires_grad_(False)
         self.model.feature_extractor._requires_grad = False
 
-    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         inputs = inputs.to(self.model.dtype).masked_fill(attention_mask == 0, 0)
         shortage = self.minimum_samples - inputs.shape[-1]
         if shortage > 0:
@@ -139,10 +170,15 @@ class WaveformEncoder(SpeechEncoder):
         sample_lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
         attention_mask = lengths_to_mask(sample_lengths, inputs.shape[-1]).to(torch.long)
         size = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1]))
-        hidden = self.model(
-            inputs, attention_mask=attention_mask, mask_time_indices=self._skip_spec_augment(inputs, size)
-        ).last_hidden_state
-        return hidden, lengths_to_mask(self.frame_lengths(attention_mask), hidden.shape[1])
+        output = self.model(
+            inputs,
+            attention_mask=attention_mask,
+            mask_time_indices=self._skip_spec_augment(inputs, size),
+            output_hidden_states=self.layer_weights is not None,
+        )
+        hidden = output.last_hidden_state
+        lower = [] if self.layer_weights is None else output.hidden_states[:-1]
+        return [*lower, hidden], lengths_to_mask(self.frame_lengths(attention_mask), hidden.shape[1])
 
     def _skip_spec_augment(self, inputs: torch.Tensor, size: int) -> torch.Tensor | None:
         """An empty SpecAugment mask for batches shorter than one masked span, on which the library would raise."""
@@ -184,7 +220,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
         self.model.conv1.requires_grad_(False)
         self.model.conv2.requires_grad_(False)
 
-    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         encoder, config = self.model, self.model.config
         mel_mask = attention_mask[:, None, :].to(encoder.conv1.weight.dtype)
         inputs = self._spec_augment(inputs.to(mel_mask.dtype).masked_fill(mel_mask == 0, 0), attention_mask)
@@ -202,9 +238,12 @@ class WhisperSpeechEncoder(SpeechEncoder):
         layer_mask = create_bidirectional_mask(
             config=config, inputs_embeds=hidden, attention_mask=frame_mask.to(torch.long)
         )
+        states = []
         for layer in encoder.layers:
+            if self.layer_weights is not None:
+                states.append(hidden)
             hidden = layer(hidden, layer_mask)
-        return encoder.layer_norm(hidden), frame_mask
+        return [*states, encoder.layer_norm(hidden)], frame_mask
 
     def _spec_augment(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """The library's SpecAugment, by the encoder's own configuration; not on batches shorter than a masked span."""
@@ -218,9 +257,9 @@ class WhisperSpeechEncoder(SpeechEncoder):
 class TextEncoder(PretrainedEncoder):
     """BERT, RoBERTa, MiniLM … on word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1."""
 
-    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         hidden = self.model(input_ids=inputs, attention_mask=attention_mask).last_hidden_state
-        return hidden, attention_mask.to(torch.bool)
+        return [hidden], attention_mask.to(torch.bool)
 
     @property
     def embeddings(self) -> nn.Module:

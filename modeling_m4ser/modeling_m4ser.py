@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_m4ser import M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .edits_m4ser import IGNORE_INDEX
-from .encoders_m4ser import PretrainedEncoder, TextEncoder, speech_encoder_class
+from .encoders_m4ser import PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import CrossModalEncoder, InvariantGenerator, ModalityDiscriminator, TextAligner, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
 
@@ -94,6 +95,11 @@ class M4SERPreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["discriminator"]
     # Losses are means, weighted by the Trainer itself: `forward` wants no `num_items_in_batch`.
     accepts_loss_kwargs = False
+
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, SpeechEncoder) and module.layer_weights is not None:
+            init.zeros_(module.layer_weights)
 
     def save_pretrained(self, save_directory, **kwargs):
         """

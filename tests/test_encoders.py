@@ -1,12 +1,14 @@
-"""SpecAugment of Whisper's encoder, and encoder settings that a user changes on loading."""
+"""SpecAugment of Whisper's encoder, the weighted sum of layers, and encoder settings that a user changes on loading."""
+
+import math
 
 import pytest
 import torch
 from transformers import AutoModel
 
-from modeling_m4ser import M4SERForEmotionClassification
+from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
 from modeling_m4ser.encoders_m4ser import WhisperSpeechEncoder
-from tests.tiny import MEL_BINS, speech_config, text_config
+from tests.tiny import MEL_BINS, SPEECH_KINDS, ragged_batch, speech_config, take, text_config, tiny_model
 
 AUGMENT = {"apply_spec_augment": True, "mask_time_prob": 0.3, "mask_feature_prob": 0.3, "mask_feature_length": 4}
 
@@ -66,3 +68,66 @@ def test_options_change_the_encoders_and_keep_their_weights(tmp_path, kind):
     model.save_pretrained(tmp_path / "saved")
     again = M4SERForEmotionClassification.from_pretrained(tmp_path / "saved")
     assert again.config.speech_config.mask_time_prob == 0.2
+
+
+def layer_sum_model(kind, **overrides):
+    config = speech_config(kind, use_weighted_layer_sum=True, **overrides)
+    return tiny_model(kind, speech_config=config)
+
+
+@pytest.mark.parametrize("kind", SPEECH_KINDS)
+def test_layers_are_weighed_by_the_softmax_of_learned_numbers(kind):
+    model = layer_sum_model(kind)
+    encoder, batch = model.m4ser.speech_encoder, ragged_batch(model)
+    inputs = batch[encoder.input_name], batch["speech_attention_mask"]
+    lower = []
+    encoder.layers[0].register_forward_hook(lambda layer, entered, left: lower.append((entered[0], left)))
+    with torch.no_grad():
+        equal, mask = encoder(*inputs)
+        entered, left = lower[0]
+        left = left[0] if isinstance(left, tuple) else left
+        encoder.layer_weights.copy_(torch.tensor([0.3, -40.0, 2.0]))
+        weighed, _ = encoder(*inputs)
+        encoder.layer_weights = None
+        last, _ = encoder(*inputs)
+    torch.testing.assert_close(equal[mask], ((entered + left + last) / 3)[mask])
+    share = 1 / (1 + math.exp(2.0 - 0.3))
+    torch.testing.assert_close(weighed[mask], (share * entered + (1 - share) * last)[mask])
+
+
+@pytest.mark.parametrize("kind", SPEECH_KINDS)
+def test_weighed_layers_do_not_know_the_padding(kind):
+    model = layer_sum_model(kind)
+    batch = ragged_batch(model)
+    with torch.no_grad():
+        together = model(**batch).logits
+        alone = torch.cat([model(**take(batch, index)).logits for index in range(len(together))])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("freeze", ["freeze_encoders", "freeze_speech_layers"])
+def test_layer_weights_learn_over_frozen_layers(freeze):
+    model = layer_sum_model("whisper").train()
+    model.freeze_encoders() if freeze == "freeze_encoders" else model.freeze_speech_layers(1)
+    model(**ragged_batch(model)).loss.backward()
+    encoder = model.m4ser.speech_encoder
+    assert encoder.layer_weights.grad.abs().min() > 0
+    assert all(parameter.grad is None for parameter in encoder.layers[0].parameters())
+
+
+def test_layer_weights_are_saved_and_start_equal_where_a_checkpoint_has_none(tmp_path):
+    model = layer_sum_model("whisper")
+    torch.nn.init.normal_(model.m4ser.speech_encoder.layer_weights)
+    model.save_pretrained(tmp_path / "weighed")
+    again = M4SERForEmotionClassification.from_pretrained(tmp_path / "weighed")
+    assert torch.equal(again.m4ser.speech_encoder.layer_weights, model.m4ser.speech_encoder.layer_weights)
+    tiny_model("whisper").save_pretrained(tmp_path / "plain")
+    config = M4SERConfig.from_pretrained(tmp_path / "plain")
+    config.speech_config.use_weighted_layer_sum = True
+    started = M4SERForEmotionClassification.from_pretrained(tmp_path / "plain", config=config)
+    assert started.m4ser.speech_encoder.layer_weights.tolist() == [0, 0, 0]
+
+
+def test_layers_that_are_dropped_cannot_be_weighed():
+    with pytest.raises(ValueError, match="set its layerdrop to 0"):
+        layer_sum_model("hubert", layerdrop=0.1)
