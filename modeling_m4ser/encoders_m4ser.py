@@ -72,6 +72,40 @@ class PretrainedEncoder(nn.Module):
         return cls(AutoModel.from_pretrained(name_or_path, **kwargs))
 
 
+class FeatureStandardizer(nn.Module):
+    """
+    Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, by statistics of training data.
+
+    They are measured once, before training (by [`trainer.M4SERTrainer`]), and saved with the model; until then the
+    vectors pass unchanged.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.zeros(size))
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are statistics."""
+        return bool(self.deviation.any())
+
+    def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """
+        mean and deviation, (size,) each.
+
+        A dimension that hardly varies is scaled as if it had a hundredth of the average deviation, lest its noise grow
+        without bound.
+        """
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation.clamp(min=0.01 * deviation.mean()))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden (..., size)."""
+        scale = torch.where(self.deviation > 0, self.deviation, 1.0)
+        return (hidden - self.mean) / scale
+
+
 class SpeechEncoder(PretrainedEncoder):
     """
     What the two speech encoders share: parts of them can be frozen, and their layers can be weighed.

@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from .configuration_m4ser import M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .edits_m4ser import IGNORE_INDEX
-from .encoders_m4ser import PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
+from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import CrossModalEncoder, InvariantGenerator, ModalityDiscriminator, TextAligner, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
 
@@ -100,6 +100,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, SpeechEncoder) and module.layer_weights is not None:
             init.zeros_(module.layer_weights)
+        elif isinstance(module, FeatureStandardizer):
+            init.zeros_(module.mean)
+            init.zeros_(module.deviation)
 
     def save_pretrained(self, save_directory, **kwargs):
         """
@@ -118,12 +121,17 @@ class M4SERModel(M4SERPreTrainedModel):
         super().__init__(config)
         size = config.hidden_size
         self.speech_encoder = self.text_encoder = self.speech_projection = self.text_projection = None
+        self.speech_standardizer = self.text_standardizer = None
         if config.uses_speech:
             self.speech_encoder = speech_encoder_class(config.speech_config).from_config(config.speech_config)
             self.speech_projection = _projection(self.speech_encoder, size)
         if config.uses_text:
             self.text_encoder = TextEncoder.from_config(config.text_config)
             self.text_projection = _projection(self.text_encoder, size)
+        if config.standardize_encoders and config.uses_speech:
+            self.speech_standardizer = FeatureStandardizer(self.speech_encoder.hidden_size)
+        if config.standardize_encoders and config.uses_text:
+            self.text_standardizer = FeatureStandardizer(self.text_encoder.hidden_size)
 
         self.aligner = self.joint_projection = None
         if config.modalities == "speech_text" and (config.use_modality_invariant or config.fusion == "concat"):
@@ -189,6 +197,8 @@ class M4SERModel(M4SERPreTrainedModel):
                 inputs.shape[0], inputs.shape[-1], dtype=torch.long, device=inputs.device
             )
         hidden, mask = self.speech_encoder(inputs, speech_attention_mask)
+        if self.speech_standardizer is not None:
+            hidden = self.speech_standardizer(hidden)
         return (self.speech_projection(hidden) if self.speech_projection is not None else hidden), mask
 
     def encode_text(
@@ -200,6 +210,8 @@ class M4SERModel(M4SERPreTrainedModel):
         if text_attention_mask is None:
             text_attention_mask = torch.ones_like(input_ids)
         hidden, mask = self.text_encoder(input_ids, text_attention_mask)
+        if self.text_standardizer is not None:
+            hidden = self.text_standardizer(hidden)
         return (self.text_projection(hidden) if self.text_projection is not None else hidden), mask
 
     def fuse(

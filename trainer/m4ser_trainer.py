@@ -18,6 +18,7 @@ from modeling_m4ser.losses_m4ser import AdversarialLoss, at_least_float32
 from trainer.arguments import M4SERTrainingArguments
 from trainer.augmentation import with_speeds
 from trainer.averaging import MOVING_WEIGHTS, WeightAverage
+from trainer.standardization import MeasureFeatures
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
 #: What a batch is counted by. Each loss is a mean over one of them.
@@ -80,6 +81,8 @@ class M4SERTrainer(Trainer):
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._updates_summed = 0
         self.add_callback(_SetEpoch(self))
+        if self.model.config.standardize_encoders:
+            self.add_callback(MeasureFeatures(self))
         self._average: WeightAverage | None = None
         if self.args.average_decay is not None:
             self._average = WeightAverage(self._main_parameters(), self.args.average_decay)
