@@ -1,5 +1,6 @@
 """The mean and standard deviation of what the encoders give, measured once before training."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,8 @@ class MeasureFeatures(TrainerCallback):
     """
     Measures a new model's encoders on the training data before the first step.
 
-    Every process measures for itself, over the same utterances: at most `UTTERANCES`, evenly spaced. A model that was
-    measured before, loaded or resumed, keeps what its fusion was trained on.
+    Every process measures for itself, over the same utterances: at most `UTTERANCES`, evenly spaced (the first of a
+    stream). A model that was measured before, loaded or resumed, keeps what its fusion was trained on.
     """
 
     def __init__(self, trainer: "M4SERTrainer"):
@@ -81,8 +82,14 @@ class MeasureFeatures(TrainerCallback):
         standardizers = [part for part in (core.speech_standardizer, core.text_standardizer) if part is not None]
         if all(part.measured for part in standardizers):
             return
-        rows = range(0, len(data), -(-len(data) // UTTERANCES))
-        measure_features(
-            trainer.model,
-            DataLoader(Subset(data, rows), batch_size=args.eval_batch_size, collate_fn=trainer.data_collator),
+        if hasattr(data, "__len__"):
+            rows = Subset(data, range(0, len(data), -(-len(data) // UTTERANCES)))
+        else:
+            rows = list(itertools.islice(data, UTTERANCES))
+        batches = DataLoader(
+            rows,
+            batch_size=args.eval_batch_size,
+            collate_fn=trainer.data_collator,
+            num_workers=args.dataloader_num_workers,
         )
+        measure_features(trainer.model, batches)
