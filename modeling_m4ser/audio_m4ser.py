@@ -127,6 +127,18 @@ def trim_silence(
     return waveform[max(0, loud[0] * window - margin) : (loud[-1] + 1) * window + margin]
 
 
+def set_level(waveform: np.ndarray, level_db: float) -> np.ndarray:
+    """
+    Scale a waveform (samples,) to a level: its root mean square, in dB under full scale (a negative number).
+
+    How loud a recording is tells of the microphone's distance as much as of the speaker. Digital silence stays so.
+    """
+    power = np.square(waveform, dtype=np.float64).mean() if waveform.size else 0.0
+    if power == 0:
+        return waveform
+    return (waveform * np.sqrt(10 ** (level_db / 10) / power)).astype(waveform.dtype)
+
+
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
     """Return the length in seconds, read from the file's header where it states one, else by decoding.
 

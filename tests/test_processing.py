@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoProcessor
 
-from modeling_m4ser import M4SERProcessor, normalize_text, trim_silence
+from modeling_m4ser import M4SERProcessor, normalize_text, set_level, trim_silence
 from tests.tiny import speech_config, tiny_model, tiny_processor
 
 RATE = 16000
@@ -254,6 +254,28 @@ def test_trimming_leaves_what_has_no_loudest_part(audio):
     assert np.array_equal(trim_silence(audio, RATE, 40), audio)
 
 
+def test_a_set_level_hides_how_loud_a_recording_was(processor):
+    leveling = M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=40, level_db=-25)
+    speech = np.concatenate([np.zeros(16000, np.float32), waveform(9000)])
+    loud, quiet = (leveling(audio=gain * speech, sampling_rate=RATE) for gain in (1.0, 1e-3))
+    name = leveling.speech_input_name
+    torch.testing.assert_close(loud[name], quiet[name], rtol=1e-4, atol=1e-4)
+    trimmed = set_level(trim_silence(speech, RATE, 40), -25)
+    assert 10 * np.log10(np.mean(trimmed.astype(np.float64) ** 2)) == pytest.approx(-25, abs=1e-3)
+    assert trimmed.dtype == np.float32
+    assert torch.equal(loud[name], processor(audio=trimmed, sampling_rate=RATE)[name])
+
+
+@pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), np.zeros(0, np.float32)])
+def test_digital_silence_has_no_level_to_set(audio):
+    assert np.array_equal(set_level(audio, -25), audio)
+
+
+def test_a_level_over_full_scale_is_refused(processor):
+    with pytest.raises(ValueError, match="level_db must be 0 or less"):
+        M4SERProcessor(processor.feature_extractor, processor.tokenizer, level_db=25)
+
+
 def test_trimming_needs_a_positive_threshold(processor):
     with pytest.raises(ValueError, match="trim_silence_db must be positive"):
         M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=-40)
@@ -271,6 +293,7 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
         max_audio_seconds=0.5,
         max_text_length=9,
         trim_silence_db=35.0,
+        level_db=-20.0,
     )
     custom.save_pretrained(tmp_path)
     inputs = {"audio": waveform(9000), "text": "So, I can’t believe it (laughs)!", "sampling_rate": RATE}
@@ -279,7 +302,7 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
         assert isinstance(loaded, M4SERProcessor)
         assert (loaded.lowercase, loaded.keep_punctuation) == (False, True)
         assert (loaded.max_audio_seconds, loaded.max_text_length) == (0.5, 9)
-        assert loaded.trim_silence_db == 35.0
+        assert (loaded.trim_silence_db, loaded.level_db) == (35.0, -20.0)
         assert loaded.normalize_text("So, I can’t") == "So, I can't"
         batch = loaded(**inputs)
         assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)
