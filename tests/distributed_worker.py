@@ -14,9 +14,13 @@ from tests.corpus import deterministic_model, tiny_corpus, tiny_trainer
 
 
 def main(folder: Path, batch_size: int, average_decay: float | None = None) -> None:
-    """Train, validate and save; rank 1 starts with another discriminator, as an unlucky launch would."""
+    """
+    Train, validate and save; rank 1 starts with another discriminator, as an unlucky launch would.
+
+    With the average of the weights comes what else needs the processes to agree: the statistics of the encoders.
+    """
     torch.set_num_threads(1)
-    model = deterministic_model()
+    model = deterministic_model(standardize_encoders=average_decay is not None)
     trainer = tiny_trainer(
         folder / f"process{torch.distributed.get_rank() if torch.distributed.is_initialized() else 0}",
         model,
