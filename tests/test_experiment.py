@@ -211,6 +211,25 @@ def encoder_folders(folder):
     return speech, text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"speech_encoder": "no/such/encoder/folder"}, "no/such/encoder/folder"),
+        ({"speech_encoder": "text"}, "Can't load feature extractor for '.*text'"),
+        ({"freeze_speech_layers": 9}, "Cannot freeze 9 layers"),
+        ({"ablation": "w/o MIR", "model_options": {"use_adversarial": True}}, "use_adversarial=False"),
+        ({"processor_options": {"level_db": 3}}, "level_db must be 0 or less"),
+    ],
+)
+def test_a_model_that_cannot_be_built_says_why(tmp_path, changes, message):
+    encoders = dict(zip(("speech", "text"), map(str, encoder_folders(tmp_path)), strict=True))
+    changes = {name: encoders.get(value, value) if isinstance(value, str) else value for name, value in changes.items()}
+    options = {"num_attention_heads": 4, **changes.pop("model_options", {})}
+    arguments = {"speech_encoder": encoders["speech"], "text_encoder": encoders["text"], "model_options": options}
+    with pytest.raises(ExperimentError, match=message):
+        ModelArguments(**{**arguments, **changes}).build(EMOTIONS)
+
+
 def write_manifest(folder):
     rows = []
     for row in tiny_corpus(18):

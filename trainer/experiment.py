@@ -82,7 +82,18 @@ class ModelArguments:
                     raise ExperimentError(f"{name} is no JSON ({error}): {value!r}.") from error
 
     def build(self, emotions: Sequence[str]) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
-        """The model on pretrained encoders, with these classes, and its processor."""
+        """
+        The model on pretrained encoders, with these classes, and its processor.
+
+        Raises:
+            ExperimentError: an encoder is not to be had, or options contradict each other or the encoder.
+        """
+        try:
+            return self._build(emotions)
+        except (OSError, ValueError) as error:
+            raise ExperimentError(str(error)) from error
+
+    def _build(self, emotions: Sequence[str]) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
         options = {**ABLATIONS[self.ablation], **self.model_options}
         if self.text_column == "transcript":
             # Human text has no ASR errors to learn from (Table VI).
