@@ -83,12 +83,12 @@ class FeatureStandardizer(nn.Module):
     def __init__(self, size: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("deviation", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
 
     @property
     def measured(self) -> bool:
         """Whether there are statistics."""
-        return bool(self.deviation.any())
+        return bool((self.deviation != 1).any())
 
     def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         """
@@ -102,8 +102,7 @@ class FeatureStandardizer(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden (..., size)."""
-        scale = torch.where(self.deviation > 0, self.deviation, 1.0)
-        return (hidden - self.mean) / scale
+        return (hidden - self.mean) / self.deviation
 
 
 class SpeechEncoder(PretrainedEncoder):

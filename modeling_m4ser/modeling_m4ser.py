@@ -102,7 +102,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
             init.zeros_(module.layer_weights)
         elif isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
-            init.zeros_(module.deviation)
+            init.ones_(module.deviation)
 
     def save_pretrained(self, save_directory, **kwargs):
         """
@@ -125,13 +125,13 @@ class M4SERModel(M4SERPreTrainedModel):
         if config.uses_speech:
             self.speech_encoder = speech_encoder_class(config.speech_config).from_config(config.speech_config)
             self.speech_projection = _projection(self.speech_encoder, size)
+            if config.standardize_encoders:
+                self.speech_standardizer = FeatureStandardizer(self.speech_encoder.hidden_size)
         if config.uses_text:
             self.text_encoder = TextEncoder.from_config(config.text_config)
             self.text_projection = _projection(self.text_encoder, size)
-        if config.standardize_encoders and config.uses_speech:
-            self.speech_standardizer = FeatureStandardizer(self.speech_encoder.hidden_size)
-        if config.standardize_encoders and config.uses_text:
-            self.text_standardizer = FeatureStandardizer(self.text_encoder.hidden_size)
+            if config.standardize_encoders:
+                self.text_standardizer = FeatureStandardizer(self.text_encoder.hidden_size)
 
         self.aligner = self.joint_projection = None
         if config.modalities == "speech_text" and (config.use_modality_invariant or config.fusion == "concat"):

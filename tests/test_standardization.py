@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_m4ser import M4SERForEmotionClassification
+from modeling_m4ser import ABLATIONS, M4SERForEmotionClassification
 from tests.corpus import tiny_corpus, tiny_trainer
 from tests.tiny import parameters_of, ragged_batch, take, tiny_model
 from trainer.standardization import measure_features
@@ -92,10 +92,7 @@ def test_a_resumed_run_keeps_its_statistics_bit_for_bit(tmp_path):
 
 def test_without_it_there_is_nothing_to_measure():
     assert tiny_model("whisper").m4ser.speech_standardizer is None
-    only = tiny_model("whisper", standardize_encoders=True, **{
-        "modalities": "text", "fusion": "concat", "use_modality_specific": False, "use_modality_invariant": False,
-        "use_adversarial": False,
-    })  # fmt: skip
+    only = tiny_model("whisper", standardize_encoders=True, **ABLATIONS["only text"])
     assert only.m4ser.speech_standardizer is None and only.m4ser.text_standardizer is not None
     measure_features(only, [ragged_batch(only)])
     assert only.m4ser.text_standardizer.measured
