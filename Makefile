@@ -15,7 +15,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it and use it
-	$(VENV)/bin/python examples/demo.py
+	$(VENV)/bin/python examples/demo/train.py
 
 test: lint  ## Lint and run the tests
 	$(VENV)/bin/python -m pytest

@@ -1,7 +1,7 @@
 """From corpora to training data: one canonical schema, splits without leaks, alignment labels, ASR."""
 
 from data_scripts.alignment import align_hypothesis, apply_edits
-from data_scripts.corpora import load_corpus
+from data_scripts.corpora.registry import load_corpus
 from data_scripts.schema import load_prepared
 from data_scripts.splits import leave_one_session_out, speaker_folds
 

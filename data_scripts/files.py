@@ -1,46 +1,8 @@
-"""Reading other people's folders: nothing is passed over silently, and errors tell the user what to do."""
+"""Writing files whole, and saying what is wrong where that fails."""
 
 import errno
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
-from data_scripts.report import PreparationReport
-
-APPLE_DOUBLE = "AppleDouble file of macOS (._*), neither text nor media"
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-def children(folder: Path) -> list[Path]:
-    """Return what a folder holds, sorted by name.
-
-    Raises:
-        OSError: it cannot be read. (`Path.glob` would answer with an empty list.)
-    """
-    with os.scandir(folder) as entries:
-        return sorted(folder / entry.name for entry in entries)
-
-
-def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Yield every file and folder below `folder`, sorted, at most `depth` levels down.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    for path in children(folder):
-        yield path
-        if depth != 1 and path.is_dir() and not path.is_symlink():
-            yield from walk(path, None if depth is None else depth - 1)
-
-
-def read_text(path: Path, item: str, report: PreparationReport) -> str:
-    """Return a text file's content; one that is not UTF-8 is read as Windows' cp1252 and noted in `report`."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        report.repair(item, "text file is not UTF-8: read as cp1252")
-        return data.decode("cp1252", errors="replace")
 
 
 def explain(error: OSError) -> str:

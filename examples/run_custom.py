@@ -11,13 +11,13 @@ train/validation/test splits keeps them; any other is divided into speaker-indep
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.ravdess import voice
+from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import speaker_folds
 from trainer import M4SERTrainingArguments
-from trainer.cli import parse_arguments, run_main
-from trainer.corpus import CorpusArguments, prepare_corpus
-from trainer.experiment import ModelArguments
-from trainer.folds import RunArguments, own_split, run_folds
+from trainer.experiments.cli import parse_arguments, run_main
+from trainer.experiments.cross_validation import RunArguments, own_split, run_folds
+from trainer.experiments.data import CorpusArguments, prepare_corpus
+from trainer.experiments.run import ModelArguments
 
 
 @dataclass

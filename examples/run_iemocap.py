@@ -12,10 +12,10 @@ from pathlib import Path
 
 from data_scripts.splits import leave_one_session_out
 from trainer import M4SERTrainingArguments
-from trainer.cli import parse_arguments, run_main
-from trainer.corpus import CorpusArguments, prepare_corpus
-from trainer.experiment import ModelArguments
-from trainer.folds import RunArguments, run_folds
+from trainer.experiments.cli import parse_arguments, run_main
+from trainer.experiments.cross_validation import RunArguments, run_folds
+from trainer.experiments.data import CorpusArguments, prepare_corpus
+from trainer.experiments.run import ModelArguments
 
 
 @dataclass

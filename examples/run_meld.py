@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer import M4SERTrainingArguments
-from trainer.cli import parse_arguments, run_main
-from trainer.corpus import CorpusArguments, prepare_corpus
-from trainer.experiment import ModelArguments
-from trainer.folds import RunArguments, own_split, run_folds
+from trainer.experiments.cli import parse_arguments, run_main
+from trainer.experiments.cross_validation import RunArguments, own_split, run_folds
+from trainer.experiments.data import CorpusArguments, prepare_corpus
+from trainer.experiments.run import ModelArguments
 
 
 @dataclass

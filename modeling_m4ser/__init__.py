@@ -3,7 +3,7 @@
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .audio_m4ser import AudioError, load_audio, set_level, trim_silence
+from .audio_m4ser import AudioError, load_audio, normalize_rms, trim_silence
 from .configuration_m4ser import ABLATIONS, PIPELINE_TASK, M4SERConfig
 from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
 from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel, M4SERModelOutput, M4SEROutput
@@ -39,6 +39,6 @@ __all__ = [
     "apply_edits",
     "load_audio",
     "normalize_text",
-    "set_level",
+    "normalize_rms",
     "trim_silence",
 ]

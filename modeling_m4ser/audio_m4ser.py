@@ -127,7 +127,7 @@ def trim_silence(
     return waveform[max(0, loud[0] * window - margin) : (loud[-1] + 1) * window + margin]
 
 
-def set_level(waveform: np.ndarray, level_db: float) -> np.ndarray:
+def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
     """
     Scale a waveform (samples,) to a level: its root mean square, in dB under full scale (a negative number).
 
@@ -136,7 +136,7 @@ def set_level(waveform: np.ndarray, level_db: float) -> np.ndarray:
     power = np.square(waveform, dtype=np.float64).mean() if waveform.size else 0.0
     if power == 0:
         return waveform
-    return (waveform * np.sqrt(10 ** (level_db / 10) / power)).astype(waveform.dtype)
+    return (waveform * np.sqrt(10 ** (target_dbfs / 10) / power)).astype(waveform.dtype)
 
 
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:

@@ -63,7 +63,7 @@ class M4SERConfig(PreTrainedConfig):
         intermediate_size (`int`, *optional*): inner size of the feed-forward part of a cross-modal encoder block;
             4 d by default.
         hidden_act (`str`): its activation.
-        standardize_encoders (`bool`): bring each dimension of what the encoders give to mean 0 and standard deviation 1
+        standardize_features (`bool`): bring each dimension of what the encoders give to mean 0 and standard deviation 1
             over the training data, measured once before training. In pretrained encoders a few dimensions are a hundred
             times larger than the others, whose differences a new fusion hardly learns to read from little data.
         fusion_dropout (`float`): dropout inside the fusion and the correction decoder.
@@ -117,7 +117,7 @@ class M4SERConfig(PreTrainedConfig):
     num_attention_heads: int = 12
     intermediate_size: int | None = None
     hidden_act: str = "gelu"
-    standardize_encoders: bool = False
+    standardize_features: bool = False
     fusion_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.5
     text_alignment: Literal["interpolate", "attention"] = "interpolate"

@@ -20,7 +20,7 @@ class AdversarialLoss:
             raise ValueError(f"discriminator_objective must be 'paper' or 'modality', not {objective!r}.")
         self.objective = objective
 
-    def discriminator_step(
+    def discriminator_loss(
         self,
         discriminator: ModalityDiscriminator,
         speech: torch.Tensor,
@@ -43,7 +43,7 @@ class AdversarialLoss:
         gain = modality + ambiguity if self.objective == "paper" else modality
         return {"loss": -gain, "discriminator": modality, "generator": ambiguity}
 
-    def generator_step(
+    def generator_loss(
         self, discriminator: ModalityDiscriminator, invariant: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
         """L_G of Eq. 20; its minimum, 2 ln 2, is where D cannot tell the modality."""

@@ -125,23 +125,23 @@ class M4SERModel(M4SERPreTrainedModel):
         if config.uses_speech:
             self.speech_encoder = speech_encoder_class(config.speech_config).from_config(config.speech_config)
             self.speech_projection = _projection(self.speech_encoder, size)
-            if config.standardize_encoders:
+            if config.standardize_features:
                 self.speech_standardizer = FeatureStandardizer(self.speech_encoder.hidden_size)
         if config.uses_text:
             self.text_encoder = TextEncoder.from_config(config.text_config)
             self.text_projection = _projection(self.text_encoder, size)
-            if config.standardize_encoders:
+            if config.standardize_features:
                 self.text_standardizer = FeatureStandardizer(self.text_encoder.hidden_size)
 
         self.aligner = self.joint_projection = None
         if config.modalities == "speech_text" and (config.use_modality_invariant or config.fusion == "concat"):
             self.aligner = TextAligner(config)
             self.joint_projection = nn.Linear(2 * size, size)
-        self.text_to_speech = self.speech_to_frames = self.text_to_frames = self.generator = None
+        self.text_query_speech_key = self.speech_query_token_key = self.speech_query_text_key = self.generator = None
         if config.use_modality_specific:
-            self.text_to_speech = CrossModalEncoder(config)
-            self.speech_to_frames = CrossModalEncoder(config)
-            self.text_to_frames = CrossModalEncoder(config)
+            self.text_query_speech_key = CrossModalEncoder(config)
+            self.speech_query_token_key = CrossModalEncoder(config)
+            self.speech_query_text_key = CrossModalEncoder(config)
         if config.use_modality_invariant:
             self.generator = InvariantGenerator(config)
         self.post_init()
@@ -228,10 +228,10 @@ class M4SERModel(M4SERPreTrainedModel):
                 pooled=masked_mean(hidden, mask), speech_hidden=speech, text_hidden=text, frame_mask=mask
             )
         speech_specific = text_specific = joint = invariant = aligned = None
-        if self.text_to_speech is not None:
-            token_level = self.text_to_speech(text, speech, frame_mask)
-            speech_specific = self.speech_to_frames(speech, token_level, text_mask)
-            text_specific = self.text_to_frames(speech, text, text_mask)
+        if self.text_query_speech_key is not None:
+            token_level = self.text_query_speech_key(text, speech, frame_mask)
+            speech_specific = self.speech_query_token_key(speech, token_level, text_mask)
+            text_specific = self.speech_query_text_key(speech, text, text_mask)
         if self.joint_projection is not None:
             aligned = self.aligner(text, text_mask, speech, frame_mask)
             joint = self.joint_projection(torch.cat([speech, aligned], dim=-1))
@@ -349,7 +349,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """Stop training both encoders: the fusion and the heads alone learn."""
         self.m4ser.freeze_encoders()
 
-    def drop_training_modules(self) -> "M4SERForEmotionClassification":
+    def drop_auxiliary_heads(self) -> "M4SERForEmotionClassification":
         """Remove detection, correction and the discriminator, which inference does not use, for a smaller upload."""
         self.detector = self.corrector = self.discriminator = None
         self.config.use_error_detection = self.config.use_error_correction = self.config.use_adversarial = False
@@ -451,12 +451,12 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             rewrite as it is.
 
         Raises:
-            ValueError: the model has neither error detection nor correction, e.g. after `drop_training_modules`.
+            ValueError: the model has neither error detection nor correction, e.g. after `drop_auxiliary_heads`.
         """
         if self.detector is None and self.corrector is None:
             raise ValueError(
                 "This model has no error detection or correction modules (they were dropped or never configured): load "
-                "a checkpoint saved before `drop_training_modules()`."
+                "a checkpoint saved before `drop_auxiliary_heads()`."
             )
         if text_attention_mask is None:
             text_attention_mask = torch.ones_like(input_ids)

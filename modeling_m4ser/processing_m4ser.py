@@ -8,7 +8,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 from transformers.utils import logging
 
-from .audio_m4ser import set_level, trim_silence
+from .audio_m4ser import normalize_rms, trim_silence
 
 logger = logging.get_logger(__name__)
 
@@ -55,12 +55,12 @@ class M4SERProcessor(ProcessorMixin):
             loudest 10 ms (about 40 for studio recordings, less in noise); None (default) leaves the audio as it is.
             In corpora recorded with a second of silence around each utterance this halves the work, and the mean over
             frames is over speech.
-        level_db: scale every utterance, trimmed, to this root mean square in dB relative to full scale (e.g. -25); None
-            (default) leaves its loudness. For speakers at different distances from the microphone. Feature extractors
-            with `do_normalize` (hubert-large's) do the like by themselves.
+        target_dbfs: scale every utterance, trimmed, to this root mean square in dBFS (e.g. -25); None (default) leaves
+            its loudness. For speakers at different distances from the microphone. Feature extractors with
+            `do_normalize` (hubert-large's) do the like by themselves.
 
     Raises:
-        ValueError: `trim_silence_db` is not positive, or `level_db` is over 0.
+        ValueError: `trim_silence_db` is not positive, or `target_dbfs` is over 0.
     """
 
     _auto_class = "AutoProcessor"
@@ -74,7 +74,7 @@ class M4SERProcessor(ProcessorMixin):
         max_audio_seconds: float = 30.0,
         max_text_length: int | None = None,
         trim_silence_db: float | None = None,
-        level_db: float | None = None,
+        target_dbfs: float | None = None,
     ):
         super().__init__(feature_extractor, tokenizer)
         self.lowercase = lowercase
@@ -83,10 +83,10 @@ class M4SERProcessor(ProcessorMixin):
         self.max_text_length = max_text_length or min(tokenizer.model_max_length, 512)
         if trim_silence_db is not None and trim_silence_db <= 0:
             raise ValueError(f"trim_silence_db must be positive (dB under the loudest 10 ms), not {trim_silence_db}.")
-        if level_db is not None and level_db > 0:
-            raise ValueError(f"level_db must be 0 or less (dB relative to full scale), not {level_db}.")
+        if target_dbfs is not None and target_dbfs > 0:
+            raise ValueError(f"target_dbfs must be 0 or less (dB relative to full scale), not {target_dbfs}.")
         self.trim_silence_db = trim_silence_db
-        self.level_db = level_db
+        self.target_dbfs = target_dbfs
 
     @classmethod
     def from_encoders_pretrained(cls, speech_encoder: str, text_encoder: str, **kwargs) -> "M4SERProcessor":
@@ -181,8 +181,8 @@ class M4SERProcessor(ProcessorMixin):
             raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
         if self.trim_silence_db is not None:
             waveform = trim_silence(waveform, self.sampling_rate, self.trim_silence_db)
-        if self.level_db is not None:
-            waveform = set_level(waveform, self.level_db)
+        if self.target_dbfs is not None:
+            waveform = normalize_rms(waveform, self.target_dbfs)
         longest = int(self.max_audio_seconds * self.sampling_rate)
         if len(waveform) > longest:
             logger.warning_once(

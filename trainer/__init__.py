@@ -2,8 +2,8 @@
 
 from trainer.arguments import M4SERTrainingArguments
 from trainer.collator import M4SERDataCollator
+from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics
 from trainer.m4ser_trainer import M4SERTrainer
-from trainer.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics
 
 __all__ = [
     "EmotionMetrics",

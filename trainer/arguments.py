@@ -27,14 +27,14 @@ class M4SERTrainingArguments(TrainingArguments):
         balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data, so that
             rare classes (half the others' size, or MELD's fear and disgust) count as much as frequent ones. The
             weights' mean over the training data is 1. For UA and macro F1; not in the paper.
-        speed_factors: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1; an epoch is so many times
-            as long. Against learning a corpus's few speakers by heart; not in the paper.
-        average_decay: evaluate, choose and keep an exponential moving average of the weights, of about
-            1 / (1 − average_decay) updates, e.g. 0.98 or 0.999. Where single updates throw a validation score about,
+        speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1; an epoch is so
+            many times as long. Against learning a corpus's few speakers by heart; not in the paper.
+        ema_decay: evaluate, choose and keep an exponential moving average of the weights, of about
+            1 / (1 − ema_decay) updates, e.g. 0.98 or 0.999. Where single updates throw a validation score about,
             as small batches do, the average is steadier and better; not in the paper.
 
     Raises:
-        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive, `average_decay` is outside [0, 1),
+        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive, `ema_decay` is outside [0, 1),
             or `label_smoothing_factor` is set, which M4SER's losses do not have.
     """
 
@@ -69,10 +69,10 @@ class M4SERTrainingArguments(TrainingArguments):
     balance_classes: bool = field(
         default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
     )
-    speed_factors: list[float] | None = field(
+    speed_perturbation: list[float] | None = field(
         default=None, metadata={"help": "Train on each utterance at each of these speeds, e.g. 0.9 1.0 1.1."}
     )
-    average_decay: float | None = field(
+    ema_decay: float | None = field(
         default=None, metadata={"help": "Keep a moving average of the weights with this decay, e.g. 0.98."}
     )
 
@@ -82,9 +82,11 @@ class M4SERTrainingArguments(TrainingArguments):
             self.discriminator_learning_rate = self.learning_rate
         if self.discriminator_max_grad_norm <= 0:
             raise ValueError(f"discriminator_max_grad_norm must be positive, not {self.discriminator_max_grad_norm}.")
-        if self.speed_factors is not None and not (self.speed_factors and min(self.speed_factors) > 0):
-            raise ValueError(f"speed_factors must be positive numbers such as 0.9 1.0 1.1, not {self.speed_factors}.")
-        if self.average_decay is not None and not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must lie in [0, 1), e.g. 0.98, not {self.average_decay}.")
+        if self.speed_perturbation is not None and not (self.speed_perturbation and min(self.speed_perturbation) > 0):
+            raise ValueError(
+                f"speed_perturbation must be positive numbers such as 0.9 1.0 1.1, not {self.speed_perturbation}."
+            )
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), e.g. 0.98, not {self.ema_decay}.")
         if self.label_smoothing_factor:
             raise ValueError("M4SER trains on plain cross-entropy (Eq. 19): leave label_smoothing_factor at 0.")

@@ -23,8 +23,8 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
     """
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"speed_factors needs a datasets.Dataset to train on, not {type(data).__name__}: load the corpus with "
-            "data_scripts.load_prepared or leave speed_factors out."
+            f"speed_perturbation needs a datasets.Dataset to train on, not {type(data).__name__}: load the corpus with "
+            "data_scripts.load_prepared or leave speed_perturbation out."
         )
     copies = []
     for factor in factors:

@@ -17,8 +17,8 @@ from modeling_m4ser import IGNORE_INDEX
 from modeling_m4ser.losses_m4ser import AdversarialLoss, at_least_float32
 from trainer.arguments import M4SERTrainingArguments
 from trainer.augmentation import with_speeds
-from trainer.averaging import MOVING_WEIGHTS, WeightAverage
-from trainer.standardization import MeasureFeatures
+from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
+from trainer.callbacks.weight_averaging import MOVING_WEIGHTS, WeightAveragingCallback
 
 DISCRIMINATOR_OPTIMIZER = "discriminator_optimizer.pt"
 #: What a batch is counted by. Each loss is a mean over one of them.
@@ -71,8 +71,8 @@ class M4SERTrainer(Trainer):
         if not isinstance(self.args, M4SERTrainingArguments):
             raise ValueError(f"M4SERTrainer needs M4SERTrainingArguments, not {type(self.args).__name__}.")
         self._refuse_unsupported()
-        if self.args.speed_factors and self.train_dataset is not None and self.model.config.uses_speech:
-            self.train_dataset = with_speeds(self.train_dataset, self.args.speed_factors)
+        if self.args.speed_perturbation and self.train_dataset is not None and self.model.config.uses_speech:
+            self.train_dataset = with_speeds(self.train_dataset, self.args.speed_perturbation)
         self.discriminator_optimizer: torch.optim.Optimizer | None = None
         self.epoch_sampler: EpochSampler | None = None
         self._adversarial = AdversarialLoss(self.model.config.discriminator_objective)
@@ -81,11 +81,11 @@ class M4SERTrainer(Trainer):
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._updates_summed = 0
         self.add_callback(_SetEpoch(self))
-        if self.model.config.standardize_encoders:
-            self.add_callback(MeasureFeatures(self))
-        self._average: WeightAverage | None = None
-        if self.args.average_decay is not None:
-            self._average = WeightAverage(self._main_parameters(), self.args.average_decay)
+        if self.model.config.standardize_features:
+            self.add_callback(FeatureStatisticsCallback(self))
+        self._average: WeightAveragingCallback | None = None
+        if self.args.ema_decay is not None:
+            self._average = WeightAveragingCallback(self._main_parameters(), self.args.ema_decay)
             self.add_callback(self._average)
 
     @property
@@ -163,7 +163,7 @@ class M4SERTrainer(Trainer):
         if self.discriminator is not None:
             terms = self._discriminator_phase(outputs, share["frames"])
             with _frozen(self.discriminator), self.compute_loss_context_manager():
-                generator_loss = self._adversarial.generator_step(
+                generator_loss = self._adversarial.generator_loss(
                     self.discriminator, outputs.invariant, outputs.frame_mask
                 )
             losses["adversarial"] = _scaled(generator_loss, share["frames"])
@@ -212,7 +212,7 @@ class M4SERTrainer(Trainer):
     def _discriminator_phase(self, outputs, share: torch.Tensor) -> dict[str, torch.Tensor]:
         """Algorithm 1, line 23. Touches D alone; its step comes with the update's last micro-batch."""
         discriminator = self.discriminator
-        terms = self._adversarial.discriminator_step(
+        terms = self._adversarial.discriminator_loss(
             discriminator, outputs.speech_specific, outputs.text_specific, outputs.invariant, outputs.frame_mask
         )
         terms = {name: value * share for name, value in terms.items()}
@@ -330,7 +330,7 @@ class M4SERTrainer(Trainer):
             return
         if os.path.isfile(os.path.join(checkpoint, MOVING_WEIGHTS)) != (self._average is not None):
             raise ValueError(
-                f"{checkpoint} was written with another average_decay than {self.args.average_decay}: one of the two "
+                f"{checkpoint} was written with another ema_decay than {self.args.ema_decay}: one of the two "
                 "runs averages its weights and the other does not. Resume with the setting it was started with."
             )
         if self._average is not None:

@@ -1,0 +1,1 @@
+"""Corpora: one record and one file each, and the registry of them."""

@@ -1,0 +1,257 @@
+"""IEMOCAP_full_release: dyadic sessions of ten actors, labelled by several raters.
+
+    Session{1..5}/sentences/wav/<dialog>/<utterance>.wav       the recordings, 16 kHz
+    Session{1..5}/dialog/EmoEvaluation/<dialog>.txt            the labels: "[start - end]<TAB>id<TAB>neu<TAB>[V, A, D]"
+    Session{1..5}/dialog/transcriptions/<dialog>.txt           the words: "id [start-end]: text"
+
+The three are joined on the utterance's id. Their codes are, with the utterances of the full release: neu neutral 1708,
+ang angry 1103, sad sad 1084, exc excited 1041, hap happy 595, fru frustrated 1849, sur surprised 107, fea fearful 40,
+dis disgust 2, oth other 3, xxx no agreement 2507. The four classes of most papers, the default, count excited as happy:
+5,531 utterances. Busso et al. 2008, Language Resources and Evaluation 42(4); the licence comes with the corpus.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data_scripts.corpora.folders import APPLE_DOUBLE, children, read_text, walk
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.schema import CorpusError, ScannedCorpus
+
+EMOTIONS = ("neutral", "happy", "angry", "sad")
+CODES = {
+    "neu": "neutral",
+    "hap": "happy",
+    "exc": "excited",
+    "ang": "angry",
+    "sad": "sad",
+    "fru": "frustrated",
+    "sur": "surprised",
+    "fea": "fearful",
+    "dis": "disgust",
+    "oth": "other",
+}
+NO_AGREEMENT = "xxx"
+SESSIONS = ("1", "2", "3", "4", "5")
+LOOKED_FOR = "Session1 … Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions"
+# Utterances of the four default classes in the full release.
+EXPECTED_SESSIONS = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
+EXPECTED_EMOTIONS = {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}
+
+_RELEASE = "IEMOCAP_full_release"
+_WAVS, _LABELS, _TEXTS = "sentences/wav", "dialog/EmoEvaluation", "dialog/transcriptions"
+_SESSION = re.compile(r"Session(\d+)")
+# The letter after SesNN says who wears the motion capture; who speaks is the letter of the last part.
+_ID = re.compile(r"Ses(\d\d)[FM]_\w+_([FM])\w*\d+")
+_LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[")
+
+
+def scan(
+    data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport, sessions: Sequence[str] | None = None
+) -> ScannedCorpus:
+    """Join recordings, labels and words; every file, line and utterance left out goes into `report`.
+
+    Args:
+        data_dir: IEMOCAP_full_release, or the folder that holds it.
+        emotions: the classes wanted, in order, out of the names in `CODES`; by default `EMOTIONS`. Excited counts as
+            happy unless it is a class of its own.
+        report: takes the drops, repairs and notes.
+        sessions: the sessions wanted, such as ["1", "2"]; by default all five, which must then be there.
+
+    Raises:
+        CorpusError: no IEMOCAP here, a session or one of its folders missing, or an emotion IEMOCAP does not have.
+        OSError: a folder or text file cannot be read.
+    """
+    names = tuple(CODES.values())
+    wanted = list(EMOTIONS if emotions is None else emotions)
+    if unknown := [name for name in wanted if name not in names]:
+        raise CorpusError(f"IEMOCAP has no emotion {', '.join(unknown)}; it has {', '.join(names)}")
+    root = _find_root(data_dir)
+    numbers = _choose_sessions(root, sessions, report)
+    for path in walk(root):
+        if path.name.startswith("._"):
+            report.drop(path.relative_to(root).as_posix(), APPLE_DOUBLE)
+    rows = [row for number in numbers for row in _Session(root, number, report).rows(wanted)]
+    # Of another choice of classes no counts are published.
+    usual = sorted(wanted) == sorted(EMOTIONS)
+    expected = {"sessions": {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}}
+    if tuple(numbers) == SESSIONS:
+        expected["emotions"] = {name: EXPECTED_EMOTIONS[name] for name in wanted if name in EXPECTED_EMOTIONS}
+    return ScannedCorpus(
+        emotions=wanted,
+        rows=rows,
+        looked_for=LOOKED_FOR,
+        never_empty={"session": numbers},
+        way_out="copy the session again, or leave it out on purpose: --sessions followed by the others",
+        expected=expected if usual else {},
+    )
+
+
+def _find_root(data_dir: Path) -> Path:
+    """The folder that holds the Session folders."""
+    for root in (data_dir, data_dir / _RELEASE):
+        if root.is_dir() and any(_SESSION.fullmatch(path.name) and path.is_dir() for path in children(root)):
+            return root
+    hint = "you gave one session: give the folder above it" if _SESSION.fullmatch(data_dir.resolve().name) else ""
+    raise CorpusError(f"{data_dir} is no IEMOCAP: {hint or f'give {_RELEASE}, the folder of Session1 … Session5'}")
+
+
+def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: PreparationReport) -> list[str]:
+    """The numbers of the sessions to read, ascending; all of them must be there, whole."""
+    present = sorted(
+        (match[1] for path in children(root) if (match := _SESSION.fullmatch(path.name)) and path.is_dir()), key=int
+    )
+    wanted = sorted(dict.fromkeys(sessions), key=_number) if sessions else list(SESSIONS)
+    missing = [number for number in wanted if number not in present]
+    if missing:
+        there = " ".join(number for number in wanted if number in present) or " ".join(present)
+        verb = "is" if len(missing) == 1 else "are"
+        raise CorpusError(
+            f"{', '.join(f'Session{number}' for number in missing)} {verb} missing in {root}: copy the whole corpus, "
+            f"or prepare what is there on purpose: --sessions {there}"
+        )
+    for number in wanted:
+        lacking = [part for part in (_WAVS, _LABELS, _TEXTS) if not (root / f"Session{number}" / part).is_dir()]
+        if lacking:
+            others = " ".join(other for other in wanted if other != number)
+            raise CorpusError(
+                f"Session{number} in {root} lacks {', '.join(lacking)}: copy the whole session"
+                + (f", or leave it out on purpose: --sessions {others}" if others else "")
+            )
+    for number in present:
+        if number not in wanted:
+            report.drop(f"Session{number}", "session not selected")
+    return wanted
+
+
+def _number(session: str) -> int:
+    """The session's number."""
+    if not session.isdecimal():
+        raise CorpusError(f"the sessions of IEMOCAP are numbers, 1 to 5, got {session!r}")
+    return int(session)
+
+
+class _Session:
+    """One session's files, read and joined."""
+
+    def __init__(self, root: Path, number: str, report: PreparationReport):
+        self.root, self.number, self.report = root, number, report
+        self.folder = root / f"Session{number}"
+        self.wavs = self._find_wavs()
+        self.labels = self._read_labels()
+        self.texts = self._read_texts()
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[dict]:
+        """The utterances to keep, by id; the others are dropped with their reason."""
+        for name in sorted({*self.wavs, *self.labels, *self.texts}):
+            if reason := self._unusable(name, wanted):
+                self.report.drop(name, reason)
+                continue
+            text = self.texts.get(name)
+            if text is None:
+                self.report.repair(name, "no transcription: the transcript is null")
+            elif ":" in text:
+                self.report.note(name, "text contains ':' and is kept whole (the line is split at the first ']:')")
+            yield {
+                "split": "train",
+                "id": name,
+                "path": str(self.wavs[name].resolve()),
+                "emotion": _emotion(self.labels[name], wanted),
+                "speaker": f"Ses{int(self.number):02d}{_ID.fullmatch(name)[2]}",
+                "session": self.number,
+                "transcript": text,
+            }
+
+    def _unusable(self, name: str, wanted: Sequence[str]) -> str | None:
+        """Why an utterance cannot be kept; None where it can."""
+        label = self.labels.get(name)
+        if name not in self.wavs:
+            if label is not None:
+                return "label without wav"
+            kind = " (id ending XX and a digit)" if re.search(r"XX\d+$", name) else ""
+            return f"transcription without label and wav{kind}"
+        if label is None:
+            return "wav without label"
+        match = _ID.fullmatch(name)
+        if match is None:
+            return "id without a speaker letter in its last part"
+        if int(match[1]) != int(self.number):
+            return "id of another session"
+        if " " in label:
+            return "labelled twice, differently"
+        if label == NO_AGREEMENT:
+            return "no agreement among the raters (xxx)"
+        if label not in CODES:
+            return f"unknown label: {label}"
+        return None if _emotion(label, wanted) in wanted else f"label not among the classes: {label} ({CODES[label]})"
+
+    def _find_wavs(self) -> dict[str, Path]:
+        """The recordings by id."""
+        found: dict[str, Path] = {}
+        for folder in children(self.folder / _WAVS):
+            if folder.name.startswith("._"):
+                continue
+            for path in children(folder) if folder.is_dir() else [folder]:
+                if path.suffix.lower() != ".wav" or path.name.startswith("._"):
+                    continue
+                if path.stem in found:
+                    self.report.drop(self._place(path), "second copy of a recording")
+                else:
+                    found[path.stem] = path
+        return found
+
+    def _read_labels(self) -> dict[str, str]:
+        """The labels by id; what raters said one by one, in the sub-folders, is not read."""
+        labels: dict[str, str] = {}
+        for path in children(self.folder / _LABELS):
+            if path.is_dir():
+                self.report.drop(self._place(path), "sub-folder of single raters' views, not the agreed labels")
+        for place, line in self._lines(_LABELS):
+            if not line.startswith("["):
+                continue  # the header, the raters' own lines, blank lines
+            match = _LABEL_LINE.match(line)
+            if match is None:
+                self.report.drop(place, "label line of another form")
+                continue
+            name, code = match.groups()
+            if name not in labels:
+                labels[name] = code
+            elif labels[name] == code:
+                self.report.note(name, "labelled twice, with the same emotion")
+            else:
+                labels[name] = f"{labels[name]} {code}"
+        return labels
+
+    def _read_texts(self) -> dict[str, str | None]:
+        """The words by id; None where the line has none."""
+        texts: dict[str, str | None] = {}
+        for place, line in self._lines(_TEXTS):
+            head, separator, text = line.partition("]:")  # the text itself may contain ':'
+            name = head.split(" ", 1)[0]
+            if not line.strip():
+                continue
+            if not separator or not name.startswith("Ses"):
+                self.report.drop(place, "transcription line without an utterance id")
+            elif name in texts:
+                self.report.drop(place, "second transcription of an utterance")
+            else:
+                texts[name] = text.strip() or None
+        return texts
+
+    def _lines(self, part: str) -> Iterable[tuple[str, str]]:
+        """Every line of the .txt files in a folder, with its place as `file:number`."""
+        for path in children(self.folder / part):
+            if path.suffix == ".txt" and not path.name.startswith("._") and path.is_file():
+                text = read_text(path, self._place(path), self.report)
+                for number, line in enumerate(text.splitlines(), 1):
+                    yield f"{self._place(path)}:{number}", line
+
+    def _place(self, path: Path) -> str:
+        """A path as the report writes it."""
+        return path.relative_to(self.root).as_posix()
+
+
+def _emotion(code: str, wanted: Sequence[str]) -> str:
+    """The class of a label: its name, excited being happy unless it is wanted by itself."""
+    name = CODES[code]
+    return "happy" if name == "excited" and "excited" not in wanted else name

@@ -1,0 +1,206 @@
+"""MELD.Raw: dialogues of the series Friends, as official train, dev and test splits of mp4 clips.
+
+    train_splits/ · dev_splits_complete/ · output_repeated_splits_test/      the clips, dia{D}_utt{U}.mp4
+    train_sent_emo.csv · dev_sent_emo.csv · test_sent_emo.csv                one row for each clip
+
+A pair of dialogue and utterance number is unique only within its split, so an id reads `train_dia0_utt0`. In test, some
+clips have a twin named `final_videos_test…`, another cut: the plain name wins, and a twin is used only where it stands
+alone. Poria et al. 2019, ACL; GPL-3.0.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_scripts.corpora.folders import APPLE_DOUBLE, children, walk
+from data_scripts.corpora.manifest import read_manifest
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.schema import CorpusError, ScannedCorpus
+
+EMOTIONS = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
+SPLITS = {"train": "train", "dev": "validation", "test": "test"}  # MELD's names and the canonical ones
+FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+LOOKED_FOR = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4, and the same for dev and test"
+# The rows of the official CSVs. Every copy of MELD.Raw lacks two clips: train dia125_utt3 is broken, dev dia110_utt7 is
+# absent, so 13,706 of 13,708 can be kept.
+EXPECTED_SPLITS = {"train": 9989, "validation": 1109, "test": 2610}
+EXPECTED_EMOTIONS = {
+    "neutral": 6436,
+    "joy": 2308,
+    "surprise": 1636,
+    "anger": 1607,
+    "sadness": 1002,
+    "disgust": 361,
+    "fear": 358,
+}
+
+_CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
+_DEPTH = 3  # levels below data_dir searched for CSVs and clip folders: MELD.Raw/train/train_splits
+
+
+def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport) -> ScannedCorpus:
+    """Join the clips and the rows of the three CSVs; whatever is left out goes into `report`.
+
+    Args:
+        data_dir: MELD.Raw, or the folder that holds it. Each archive may lie unpacked in a folder of its own
+            (`train/train_splits`), and the CSVs may lie apart from the clips.
+        emotions: the classes wanted, in order; others are dropped. By default all seven.
+        report: takes the drops, repairs and notes.
+
+    Raises:
+        CorpusError: no MELD here, one of its CSVs or clip folders missing, a CSV that is not UTF-8 or lacks a column,
+            or an emotion that MELD does not have.
+        OSError: a folder or CSV cannot be read.
+    """
+    wanted = list(EMOTIONS if emotions is None else emotions)
+    if unknown := [name for name in wanted if name not in EMOTIONS]:
+        raise CorpusError(f"MELD has no emotion {', '.join(unknown)}; it has {', '.join(EMOTIONS)}")
+    tables, folders = _find(data_dir, report)
+    rows = []
+    for split in SPLITS:
+        labelled = _read_table(tables[split], split, report)
+        clips = _find_clips(folders[split], data_dir, report)
+        rows.extend(_join(split, labelled, clips, wanted, data_dir, report))
+    expected = {"emotions": {name: EXPECTED_EMOTIONS[name] for name in wanted}}
+    if sorted(wanted) == sorted(EMOTIONS):
+        expected["splits"] = dict(EXPECTED_SPLITS)
+    return ScannedCorpus(
+        emotions=wanted,
+        rows=rows,
+        looked_for=LOOKED_FOR,
+        never_empty={"split": list(SPLITS.values())},
+        way_out="unpack its archive again",
+        expected=expected,
+    )
+
+
+def _find(data_dir: Path, report: PreparationReport) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The CSV and the folder of clips of each split; the shallowest where there are several."""
+    by_name: dict[str, list[Path]] = {}
+    for path in _walk_outside_clips(data_dir, _DEPTH):
+        if path.name.startswith("._"):
+            report.drop(path.relative_to(data_dir).as_posix(), APPLE_DOUBLE)
+        else:
+            by_name.setdefault(path.name, []).append(path)
+    found: list[dict[str, Path]] = []
+    for names in ({split: f"{split}_sent_emo.csv" for split in SPLITS}, FOLDERS):
+        chosen = {}
+        for split, name in names.items():
+            candidates = sorted(by_name.get(name, ()), key=lambda path: (len(path.parts), path))
+            for surplus in candidates[1:]:
+                report.drop(surplus.relative_to(data_dir).as_posix(), f"second {name}: the other one is read")
+            if candidates:
+                chosen[split] = candidates[0]
+        found.append(chosen)
+    tables, folders = found
+    if not tables and not folders:
+        raise CorpusError(f"{data_dir} is no MELD: give MELD.Raw, with {LOOKED_FOR}")
+    missing = [f"{split}_sent_emo.csv" for split in SPLITS if split not in tables]
+    missing += [f"{FOLDERS[split]}/" for split in SPLITS if split not in folders]
+    if missing:
+        packed = [f"{split}.tar.gz" for split in SPLITS if split not in folders and f"{split}.tar.gz" in by_name]
+        do = f"unpack {', '.join(packed)} there" if packed else "copy all of MELD.Raw"
+        raise CorpusError(f"{', '.join(missing)} missing in {data_dir}: {do}")
+    return tables, folders
+
+
+def _walk_outside_clips(folder: Path, depth: int) -> list[Path]:
+    """What lies up to `depth` levels below a folder, the clips themselves excepted."""
+    found = []
+    for path in children(folder):
+        found.append(path)
+        if depth > 1 and path.is_dir() and path.name not in FOLDERS.values():
+            found.extend(_walk_outside_clips(path, depth - 1))
+    return found
+
+
+def _read_table(path: Path, split: str, report: PreparationReport) -> dict[tuple[int, int], dict]:
+    """The rows of a CSV by (dialogue, utterance)."""
+    rows = read_manifest(path)
+    if not rows:
+        raise CorpusError(f"{path} has no rows: download it again")
+    if missing := [column for column in COLUMNS if column not in rows[0]]:
+        raise CorpusError(
+            f"{path} lacks the columns {', '.join(missing)}; its columns: {', '.join(map(str, rows[0]))}. Download it "
+            "again"
+        )
+    table: dict[tuple[int, int], dict] = {}
+    for number, row in enumerate(rows, 2):
+        place = f"{path.name}:{number}"
+        try:
+            key = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
+        except (TypeError, ValueError):
+            report.drop(place, "row without a dialogue and utterance number")
+            continue
+        if key in table:
+            report.drop(place, "second row of an utterance")
+        else:
+            table[key] = row
+    return table
+
+
+def _find_clips(folder: Path, data_dir: Path, report: PreparationReport) -> dict[tuple[int, int], Path]:
+    """The clips by (dialogue, utterance); what is none goes into the report."""
+    plain: dict[tuple[int, int], Path] = {}
+    twins: dict[tuple[int, int], Path] = {}
+    for path in walk(folder):
+        if path.is_dir():
+            continue
+        place = path.relative_to(data_dir).as_posix()
+        match = _CLIP.fullmatch(path.name)
+        if path.name.startswith("._"):
+            report.drop(place, APPLE_DOUBLE)
+        elif match is None:
+            report.drop(place, "not named as a clip of MELD")
+        else:
+            clips, key = twins if match[1] else plain, (int(match[2]), int(match[3]))
+            if key in clips:
+                report.drop(place, "second copy of a clip")
+            else:
+                clips[key] = path
+    for key, path in twins.items():
+        place = path.relative_to(data_dir).as_posix()
+        if key in plain:
+            report.drop(place, "final_videos_test twin: the clip with the plain name is used")
+        else:
+            report.repair(place, "final_videos_test clip without a plain twin: used in its place")
+    return twins | plain
+
+
+def _join(
+    split: str,
+    labelled: dict[tuple[int, int], dict],
+    clips: dict[tuple[int, int], Path],
+    wanted: Sequence[str],
+    data_dir: Path,
+    report: PreparationReport,
+) -> list[dict]:
+    """The canonical rows of a split, by dialogue and utterance."""
+    for key in sorted(clips.keys() - labelled.keys()):
+        report.drop(clips[key].relative_to(data_dir).as_posix(), "unlabelled extra: no row of the CSV names this clip")
+    rows = []
+    for key in sorted(labelled):
+        row, name = labelled[key], f"{split}_dia{key[0]}_utt{key[1]}"
+        emotion = (row["Emotion"] or "").strip().lower()
+        if key not in clips:
+            report.drop(name, "clip absent")
+        elif emotion not in EMOTIONS:
+            report.drop(name, f"unknown emotion: {emotion}" if emotion else "no emotion")
+        elif emotion not in wanted:
+            report.drop(name, f"emotion not selected: {emotion}")
+        else:
+            text = (row["Utterance"] or "").strip() or None
+            if text is None:
+                report.repair(name, "no transcription: the transcript is null")
+            rows.append(
+                {
+                    "split": SPLITS[split],
+                    "id": name,
+                    "path": str(clips[key].resolve()),
+                    "emotion": emotion,
+                    "speaker": (row["Speaker"] or "").strip() or None,
+                    "transcript": text,
+                }
+            )
+    return rows

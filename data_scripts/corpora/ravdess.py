@@ -1,0 +1,96 @@
+"""RAVDESS speech: `Actor_NN/03-01-EE-II-SS-RR-AA.wav` (or .flac), where the name says everything.
+
+Its seven numbers are modality (03 audio only), vocal channel (01 speech), emotion, intensity, statement, repetition,
+actor (odd male, even female). Two sentences are spoken in all emotions, so the words carry none of it. Livingstone &
+Russo 2018, PLoS ONE 13(5): e0196391; CC BY-NC-SA 4.0.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.schema import CorpusError, ScannedCorpus
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+STATEMENTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")
+LOOKED_FOR = "Actor_NN/03-01-EE-II-SS-RR-AA.wav or .flac"
+
+# The order in which twins of a recording are preferred: the corpus itself ships WAV.
+_SUFFIXES = (".wav", ".flac")
+_OTHER_MEDIA = (".mp3", ".ogg", ".m4a", ".mp4", ".aac", ".aiff")
+_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+
+
+def voice(speaker: str) -> str:
+    """Return "male" or "female" for a RAVDESS speaker such as "01"; lets `speaker_folds` balance its groups."""
+    return "male" if int(speaker) % 2 else "female"
+
+
+def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport) -> ScannedCorpus:
+    """Find the recordings below `data_dir`; what is not one goes into `report`, by its path.
+
+    Args:
+        data_dir: the folder that holds the Actor_NN folders.
+        emotions: the classes wanted, in order; others are dropped. By default all eight.
+        report: takes the drops and repairs.
+
+    Raises:
+        CorpusError: an emotion that RAVDESS does not have.
+    """
+    wanted = list(EMOTIONS if emotions is None else emotions)
+    if unknown := [name for name in wanted if name not in EMOTIONS]:
+        raise CorpusError(f"RAVDESS has no emotion {', '.join(unknown)}; it has {', '.join(EMOTIONS)}")
+    media = [path for path in data_dir.rglob("*") if path.suffix.lower() in (*_SUFFIXES, *_OTHER_MEDIA)]
+    # The shallowest copy first: a popular mirror of the corpus contains it twice, the second time one folder deeper.
+    media.sort(key=lambda path: (len(path.parts), path.stem, path.suffix.lower() != _SUFFIXES[0], path))
+    rows, taken = [], set()
+    for path in media:
+        item = path.relative_to(data_dir).as_posix()
+        reason = _unusable(path)
+        if reason is None and path.stem in taken:
+            reason = "second copy of a recording"
+        if reason is None:
+            taken.add(path.stem)
+            row = _row(path)
+            if row["emotion"] not in wanted:
+                reason = "emotion not selected"
+        if reason is not None:
+            report.drop(item, reason)
+            continue
+        if re.fullmatch(r"Actor_\d\d", path.parent.name) and path.parent.name != f"Actor_{row['speaker']}":
+            report.repair(item, "in another actor's folder: the speaker is taken from the file name")
+        rows.append(row)
+    return ScannedCorpus(emotions=wanted, rows=sorted(rows, key=lambda row: row["id"]), looked_for=LOOKED_FOR)
+
+
+def _unusable(path: Path) -> str | None:
+    """Why a media file is no recording of RAVDESS speech; None where it is one."""
+    if path.name.startswith("._"):
+        return "AppleDouble file of macOS, no audio"
+    if not path.is_file():
+        return "not a file"
+    name = _NAME.fullmatch(path.stem)
+    if path.suffix.lower() not in _SUFFIXES or name is None:
+        return "not named as a RAVDESS recording"
+    modality, channel, emotion, _, statement, _, _ = map(int, name.groups())
+    if modality != 3:
+        return "not an audio-only recording (modality 01 or 02)"
+    if channel != 1:
+        return "song, not speech (vocal channel 02)"
+    if not 1 <= emotion <= len(EMOTIONS) or not 1 <= statement <= len(STATEMENTS):
+        return "not named as a RAVDESS recording"
+    return None
+
+
+def _row(path: Path) -> dict:
+    """The row of a recording, all of it from the file's name."""
+    _, _, emotion, _, statement, _, actor = _NAME.fullmatch(path.stem).groups()
+    return {
+        "split": "train",
+        "id": path.stem,
+        "path": str(path.resolve()),
+        "emotion": EMOTIONS[int(emotion) - 1],
+        "speaker": actor,
+        "transcript": STATEMENTS[int(statement) - 1],
+    }

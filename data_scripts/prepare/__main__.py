@@ -1,0 +1,67 @@
+"""Prepare a corpus: `python -m data_scripts.prepare iemocap --data_dir … --output_dir …`.
+
+Writes one Parquet file per split, a dataset card, and report.json, in which every item that was dropped, repaired or
+noted is listed with its reason. The same command takes up an interrupted run and brings a finished one up to date.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_scripts.corpora.registry import CORPORA
+from data_scripts.files import explain
+from data_scripts.prepare.folder import prepare_folder, push_to_hub
+from data_scripts.schema import CorpusError
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options; a wrong one prints the usage and exits with 2."""
+    parser = argparse.ArgumentParser(prog="python -m data_scripts.prepare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("corpus", choices=sorted(CORPORA))
+    parser.add_argument("--data_dir", required=True, type=Path, help="the corpus's folder, or a manifest")
+    parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
+    parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
+    parser.add_argument("--sessions", nargs="+", metavar="N", help="keep only these sessions (iemocap)")
+    parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
+    parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
+    parser.add_argument(
+        "--push_to_hub",
+        metavar="REPO",
+        help="also upload it as a dataset, private where it is new; embeds the audio. Mind the corpus's licence",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, or 2 after one line that says what the user can change."""
+    options = parse_arguments(arguments)
+    try:
+        report = prepare_folder(
+            options.corpus,
+            options.data_dir,
+            options.output_dir,
+            emotions=options.emotions,
+            sessions=options.sessions,
+            embed_audio=options.embed_audio or options.push_to_hub is not None,
+            num_workers=options.num_workers,
+        )
+        print(report.table())
+        print(f"written to {options.output_dir}")
+        if options.push_to_hub is not None:
+            print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")
+    except CorpusError as error:
+        return _fail(" ".join(str(error).split()))
+    except OSError as error:
+        return _fail(explain(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    """Print what is wrong; the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""IEMOCAP in its own layout: joined on the id, every trap reported, and never an empty fold."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from data_scripts import leave_one_session_out
+from data_scripts.corpora.iemocap import CODES, EMOTIONS, EXPECTED_EMOTIONS, EXPECTED_SESSIONS
+from data_scripts.corpora.registry import load_corpus
+from data_scripts.schema import CorpusError
+from tests.helpers.layouts import APPLE_DOUBLE, make_iemocap, write_bytes, write_wav
+
+DIALOG = "Ses02F_impro01"
+
+
+def reasons(report):
+    """The dropped items and why."""
+    return {note["id"]: note["reason"] for note in report.dropped}
+
+
+@pytest.fixture
+def release(tmp_path):
+    """A small IEMOCAP_full_release, five utterances of each of ten speakers."""
+    return make_iemocap(tmp_path / "IEMOCAP_full_release")
+
+
+def append(path, text, encoding="utf-8"):
+    """Add lines to a text file."""
+    path.write_bytes(path.read_bytes() + text.encode(encoding))
+
+
+def test_rows_and_labels(release):
+    corpus = load_corpus("iemocap", release, num_workers=2)
+    rows = corpus.dataset["train"]
+    assert rows.features["emotion"].names == list(EMOTIONS) == ["neutral", "happy", "angry", "sad"]
+    assert len(rows) == 50 and list(rows["id"]) == sorted(rows["id"])
+    assert Counter(rows["session"]) == dict.fromkeys("12345", 10)
+    assert Counter(rows["speaker"]) == {f"Ses0{n}{voice}": 5 for n in range(1, 6) for voice in "FM"}
+    # Both speak in the dialog named after F's motion capture: the speaker is the letter of the last part.
+    row = next(row for row in rows if row["id"] == f"{DIALOG}_M002")
+    assert row["speaker"] == "Ses02M" and row["emotion"] == EMOTIONS.index("happy")  # excited
+    assert row["transcript"] == f"Words of {DIALOG}_M002." and row["hypothesis"] is None
+    assert row["audio"]["path"] == str((release / f"Session2/sentences/wav/{DIALOG}/{DIALOG}_M002.wav").resolve())
+    assert (corpus.report.dropped, corpus.report.repaired, corpus.report.noted) == ([], [], [])
+    assert corpus.report.expected == {"sessions": EXPECTED_SESSIONS, "emotions": EXPECTED_EMOTIONS}
+
+
+def test_published_counts_agree_with_each_other():
+    assert sum(EXPECTED_SESSIONS.values()) == sum(EXPECTED_EMOTIONS.values()) == 5531
+
+
+def test_the_parent_folder_will_do(release):
+    assert load_corpus("iemocap", release.parent).report.kept == 50
+
+
+def test_folds_come_out_whole(release):
+    folds = leave_one_session_out(load_corpus("iemocap", release).dataset)
+    assert [fold.sessions["test"] for fold in folds] == [[n] for n in "12345"]
+
+
+def test_classes_by_name(release):
+    corpus = load_corpus("iemocap", release, emotions=["excited", "happy"])
+    assert Counter(corpus.dataset["train"]["emotion"]) == {0: 10, 1: 10} and corpus.report.expected == {}
+    assert corpus.report.drop_reasons()["label not among the classes: sad (sad)"] == 10
+    with pytest.raises(CorpusError, match="IEMOCAP has no emotion joy; it has neutral, happy, excited"):
+        load_corpus("iemocap", release, emotions=["joy"])
+    with pytest.raises(CorpusError, match="no usable recording of iemocap.*50"):
+        load_corpus("iemocap", make_iemocap(release, codes=("neu",) * 5), emotions=["fearful"])
+
+
+def test_every_trap_is_reported(release):
+    session, wavs = release / "Session2", release / "Session2/sentences/wav" / DIALOG
+    labels = session / "dialog/EmoEvaluation" / f"{DIALOG}.txt"
+    texts = session / "dialog/transcriptions" / f"{DIALOG}.txt"
+    (wavs / f"{DIALOG}_F000.wav").unlink()
+    write_bytes(wavs / f"{DIALOG}_F001.wav", b"RIFF no longer")
+    write_wav(wavs / f"{DIALOG}_F900.wav")
+    for number, code in ((901, "xxx"), (902, "fru"), (903, "zzz"), (904, "sad"), (905, "sad"), (906, "neu")):
+        write_wav(wavs / f"{DIALOG}_F{number}.wav")
+        append(labels, f"\n[1.0 - 2.0]\t{DIALOG}_F{number}\t{code}\t[2.5, 2.5, 2.5]\n")
+    append(labels, f"[1.0 - 2.0]\t{DIALOG}_F905\tang\t[2.5, 2.5, 2.5]\n[1.0 - 2.0] no tabs\n")
+    append(texts, "\nM: sorry\n")
+    append(texts, f"{DIALOG}_MXX0 [001.0-002.0]: Hm.\n{DIALOG}_F906 [001.0-002.0]: He said: [LAUGHTER] x]: y\n")
+    append(texts, f"{DIALOG}_F906 [001.0-002.0]: again\n")
+    write_wav(release / f"Session2/sentences/wav/other/{DIALOG}_M000.wav")
+    for kind in ("Attribute", "Categorical", "Self-evaluation"):
+        write_bytes(labels.parent / kind / f"{DIALOG}_e2.txt", f"{DIALOG}_F900 :Neutral; ()\n".encode())
+    apple = [labels.parent / f"._{labels.name}", texts.parent / f"._{texts.name}", wavs / f"._{DIALOG}_F000.wav"]
+    apple += [wavs.parent / f"._{DIALOG}", session / "dialog/avi/DivX" / f"._{DIALOG}.avi"]
+    for path in apple:
+        write_bytes(path, APPLE_DOUBLE)
+
+    corpus = load_corpus("iemocap", release)
+    found = reasons(corpus.report)
+    label_lines = len(labels.read_text().splitlines())
+    assert found.pop(f"{DIALOG}_F001").startswith("unreadable audio: the recording is")
+    expected = {path.relative_to(release).as_posix(): "AppleDouble file of macOS" for path in apple} | {
+        f"{DIALOG}_F000": "label without wav",
+        f"{DIALOG}_F900": "wav without label",
+        f"{DIALOG}_F901": "no agreement among the raters (xxx)",
+        f"{DIALOG}_F902": "label not among the classes: fru (frustrated)",
+        f"{DIALOG}_F903": "unknown label: zzz",
+        f"{DIALOG}_F905": "labelled twice, differently",
+        f"{DIALOG}_MXX0": "transcription without label and wav (id ending XX",
+        f"Session2/dialog/EmoEvaluation/{DIALOG}.txt:{label_lines}": "label line of another form",
+        f"Session2/dialog/transcriptions/{DIALOG}.txt:11": "transcription line without an utterance id",
+        f"Session2/dialog/transcriptions/{DIALOG}.txt:14": "second transcription of an utterance",
+        f"Session2/sentences/wav/other/{DIALOG}_M000.wav": "second copy of a recording",
+        **{f"Session2/dialog/EmoEvaluation/{kind}": "sub-folder of single" for kind in ("Attribute", "Categorical")},
+        "Session2/dialog/EmoEvaluation/Self-evaluation": "sub-folder of single",
+    }
+    assert {name: reason[: len(expected.get(name, ""))] for name, reason in found.items()} == expected
+    rows = {row["id"]: row for row in corpus.dataset["train"]}
+    assert len(rows) == 50 and rows[f"{DIALOG}_F906"]["transcript"] == "He said: [LAUGHTER] x]: y"
+    assert rows[f"{DIALOG}_F904"]["transcript"] is None
+    assert corpus.report.repaired == [{"id": f"{DIALOG}_F904", "reason": "no transcription: the transcript is null"}]
+    assert [note["id"] for note in corpus.report.noted] == [f"{DIALOG}_F906"]
+
+
+def test_text_in_windows_encoding_is_read_and_noted(release):
+    texts = release / "Session1/dialog/transcriptions/Ses01F_impro01.txt"
+    texts.write_bytes(texts.read_text().replace("Words of Ses01F_impro01_F000.", "it’s naïve").encode("cp1252"))
+    corpus = load_corpus("iemocap", release)
+    assert corpus.dataset["train"][0]["transcript"] == "it’s naïve"
+    place = "Session1/dialog/transcriptions/Ses01F_impro01.txt"
+    assert corpus.report.repaired == [{"id": place, "reason": "text file is not UTF-8: read as cp1252"}]
+
+
+def test_a_missing_session_is_an_error_unless_left_out_on_purpose(tmp_path):
+    release = make_iemocap(tmp_path / "IEMOCAP_full_release", sessions="1245")
+    with pytest.raises(CorpusError, match=r"Session3 is missing in .*on purpose: --sessions 1 2 4 5$"):
+        load_corpus("iemocap", release)
+    with pytest.raises(CorpusError, match=r"Session3 is missing.*--sessions 1$"):
+        load_corpus("iemocap", release, sessions=["1", "3"])
+    corpus = load_corpus("iemocap", release, sessions=["1", "2", "5"])
+    assert set(corpus.dataset["train"]["session"]) == {"1", "2", "5"}
+    assert reasons(corpus.report) == {"Session4": "session not selected"}
+    assert corpus.report.expected == {"sessions": {n: EXPECTED_SESSIONS[n] for n in "125"}}
+    with pytest.raises(CorpusError, match="sessions of IEMOCAP are numbers, 1 to 5, got 'one'"):
+        load_corpus("iemocap", release, sessions=["one"])
+
+
+def test_a_half_copied_session_is_an_error(release):
+    (release / "Session4/dialog").rename(release / "Session4/dialogue")
+    with pytest.raises(CorpusError, match=r"Session4 in .* lacks dialog/EmoEvaluation, .*--sessions 1 2 3 5"):
+        load_corpus("iemocap", release)
+
+
+def test_a_session_without_a_usable_utterance_is_an_error(release):
+    for path in (release / "Session5/sentences/wav").rglob("*.wav"):
+        path.write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"no usable utterance of session 5 of iemocap.*--sessions.*10 × unreadable"):
+        load_corpus("iemocap", release)
+
+
+def test_a_wrong_folder(release, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="empty is no IEMOCAP: give IEMOCAP_full_release"):
+        load_corpus("iemocap", tmp_path / "empty")
+    with pytest.raises(CorpusError, match="you gave one session: give the folder above it"):
+        load_corpus("iemocap", release / "Session1")
+
+
+# The tool's own layout: real speech, faults planted
+
+
+@pytest.fixture(scope="session")
+def spoken_release(shared_dir, tmp_path_factory):
+    """All five sessions of RAVDESS speech in IEMOCAP's layout, and what the tool expects of a loader."""
+    out = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
+    tool, ravdess = shared_dir / "tools" / "make_iemocap_layout.py", shared_dir / "data" / "ravdess"
+    if not tool.is_file() or not ravdess.is_dir():
+        pytest.skip("no tools/make_iemocap_layout.py and data/ravdess in ../shared")
+    command = [sys.executable, str(tool), "--ravdess", str(ravdess), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    return out, json.loads((out / "EXPECTED.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def spoken_corpus(spoken_release):
+    """The corpus as it is loaded."""
+    return load_corpus("iemocap", spoken_release[0], num_workers=2)
+
+
+def test_spoken_counts_equal_the_tools(spoken_release, spoken_corpus):
+    _, expected = spoken_release
+    rows = spoken_corpus.dataset["train"].to_pandas()
+    names = spoken_corpus.dataset["train"].features["emotion"].names
+    assert len(rows) == expected["kept_4class_total"]
+    assert {names[k]: n for k, n in Counter(rows["emotion"]).items()} == expected["kept_by_class_total"]
+    for number, session in expected["sessions"].items():
+        part = rows[rows["session"] == number.removeprefix("Session")]
+        assert len(part) == session["kept_4class"]
+        by_class = {names[k]: n for k, n in Counter(part["emotion"]).items()}
+        assert by_class == session["kept_by_class"]
+        assert Counter(speaker[-1] for speaker in part["speaker"]) == session["kept_by_speaker"]
+    dropped = spoken_corpus.report.drop_reasons()
+    every = Counter()
+    for session in expected["sessions"].values():
+        every.update(session["labels"])
+    assert dropped["no agreement among the raters (xxx)"] == every["xxx"]
+    for code in ("fea", "sur", "dis"):
+        assert dropped[f"label not among the classes: {code} ({CODES[code]})"] == every[code]
+
+
+WORDS = {
+    "label without wav": "label without wav",
+    "wav without label": "wav without label",
+    "text with ':'": "text contains ':'",
+    "transcription id ending XX0, no label, no wav": "transcription without label and wav (id ending XX",
+    "transcription line without an id": "transcription line without an utterance id",
+    "sub-folder of .txt that are not the label files": "sub-folder of single raters' views",
+    "AppleDouble file": "AppleDouble file",
+}
+
+
+def test_spoken_every_planted_fault_is_reported(spoken_release, spoken_corpus):
+    _, expected = spoken_release
+    report = spoken_corpus.report
+    listed = {(note["id"].rpartition(":")[0] or note["id"], note["reason"]) for note in report.dropped + report.noted}
+    assert len(expected["traps"]) > 80
+    for trap in expected["traps"]:
+        assert any(name == trap["where"] and why.startswith(WORDS[trap["kind"]]) for name, why in listed), trap
+
+
+def test_spoken_texts_are_those_of_the_map(spoken_release, spoken_corpus):
+    out, _ = spoken_release
+    lines = (out / "MAPPING.csv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = {line.split(",")[1]: line.split(",")[5] for line in lines}
+    assert all(row["transcript"] == texts[row["id"]] for row in spoken_corpus.dataset["train"])

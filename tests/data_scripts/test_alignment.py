@@ -1,0 +1,155 @@
+"""Edit labels: applied to the hypothesis they give the reference back; what is kept is a longest common subsequence."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import data_scripts.alignment
+from data_scripts.alignment import Alignment, align_hypothesis
+from modeling_m4ser.edits_m4ser import CHANGE, DELETE, EDIT_NAMES, IGNORE_INDEX, KEEP, apply_edits
+from tests.helpers import SHARED
+
+PAIRS = SHARED / "data" / "asr_pairs" / "asr_pairs.jsonl"
+TOKENIZER = SHARED / "models" / "all-MiniLM-L6-v2"
+
+
+def lcs_length(first, second):
+    """The textbook table, one row at a time; shares nothing with rapidfuzz."""
+    above = [0] * (len(second) + 1)
+    for piece in first:
+        row = [0]
+        for column, other in enumerate(second, 1):
+            row.append(above[column - 1] + 1 if piece == other else max(above[column], row[-1]))
+        above = row
+    return above[-1]
+
+
+def problems(hypothesis, reference):
+    """What is wrong with the alignment of one pair; empty where all is well."""
+    aligned = align_hypothesis(hypothesis, reference)
+    checks = {
+        "the reference comes back": apply_edits(hypothesis, aligned.labels, aligned.targets) == list(reference),
+        "matched is the LCS": aligned.matched == lcs_length(hypothesis, reference),
+        "KEEP count": aligned.labels.count(KEEP) == aligned.matched - aligned.anchored,
+        "targets are not empty": all(aligned.targets.values()),
+        "kept pieces": aligned.anchored >= 0 and len(aligned.labels) == len(hypothesis),
+    }
+    return [name for name, passed in checks.items() if not passed]
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "reference", "labels", "targets", "matched", "anchored"),
+    [
+        pytest.param("a b c", "a b c", [KEEP] * 3, {}, 3, 0, id="equal"),
+        pytest.param("a x c", "a b c", [KEEP, CHANGE, KEEP], {1: "b"}, 2, 0, id="substitution"),
+        pytest.param("a x y c", "a b c", [KEEP, CHANGE, DELETE, KEEP], {1: "b"}, 2, 0, id="two for one"),
+        pytest.param("a x c", "a b d c", [KEEP, CHANGE, KEEP], {1: "b d"}, 2, 0, id="one for two"),
+        pytest.param("a x c", "a c", [KEEP, DELETE, KEEP], {}, 2, 0, id="surplus"),
+        pytest.param("a c", "a b c", [CHANGE, KEEP], {0: "a b"}, 2, 1, id="insertion goes on the piece before"),
+        pytest.param("a c", "a c b", [KEEP, CHANGE], {1: "c b"}, 2, 1, id="insertion at the end"),
+        pytest.param("b c", "a b c", [CHANGE, KEEP], {0: "a b"}, 2, 1, id="insertion at the start"),
+        pytest.param("b c", "a b d c", [CHANGE, KEEP], {0: "a b d"}, 2, 1, id="start insertion and one after it"),
+        pytest.param("b", "a b c", [CHANGE], {0: "a b c"}, 1, 1, id="one piece between two insertions"),
+        pytest.param("x y", "a b c", [CHANGE, DELETE], {0: "a b c"}, 0, 0, id="nothing in common"),
+        pytest.param("x y", "", [DELETE, DELETE], {}, 0, 0, id="empty reference"),
+    ],
+)
+def test_the_rule_case_by_case(hypothesis, reference, labels, targets, matched, anchored):
+    expected = {place: pieces.split() for place, pieces in targets.items()}
+    assert align_hypothesis(hypothesis.split(), reference.split()) == Alignment(labels, expected, matched, anchored)
+
+
+def test_empty_hypothesis_says_why():
+    with pytest.raises(ValueError, match="the hypothesis is empty: there is no piece"):
+        align_hypothesis([], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "reference"),
+    [([-1], [-2]), (["a"], [97]), ([2**61 + 4], [5])],
+    ids=["hash(-1) == hash(-2)", "a letter and its code", "large integers"],
+)
+def test_different_pieces_with_one_hash_are_not_matched(hypothesis, reference):
+    assert align_hypothesis(hypothesis, reference) == Alignment([CHANGE], {0: reference}, 0, 0)
+
+
+def test_inputs_stay_as_they_are():
+    hypothesis, reference = ["a", "c"], ["a", "b", "c"]
+    aligned = align_hypothesis(hypothesis, reference)
+    aligned.targets[0].append("z")
+    assert (hypothesis, reference) == (["a", "c"], ["a", "b", "c"])
+
+
+# Few different pieces make repeats and ties; the text strategy brings any Unicode character.
+small = st.lists(st.integers(0, 3), max_size=12)
+words = st.lists(st.sampled_from(["a", "b", "ab", "", "é", "😀", "漢"]), max_size=10)
+
+
+@settings(max_examples=500, deadline=None)
+@given(hypothesis=small.filter(bool), reference=small)
+def test_ids_round_trip(hypothesis, reference):
+    assert problems(hypothesis, reference) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(hypothesis=words.filter(bool), reference=words)
+def test_words_round_trip(hypothesis, reference):
+    assert problems(hypothesis, reference) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(hypothesis=st.text(min_size=1, max_size=30), reference=st.text(max_size=30))
+def test_any_characters_round_trip(hypothesis, reference):
+    assert problems(hypothesis, reference) == []
+
+
+@pytest.mark.parametrize("unit", ["words", "word pieces"])
+def test_all_real_asr_pairs_round_trip(unit):
+    if not PAIRS.is_file() or not TOKENIZER.is_dir():
+        pytest.skip(f"needs {PAIRS.name} and {TOKENIZER.name} in the shared folder beside the repository")
+    with open(PAIRS, encoding="utf-8") as file:
+        pairs = [json.loads(line) for line in file]
+    sides = [[pair[side] for pair in pairs] for side in ("hypothesis", "reference")]
+    if unit == "words":
+        split = [[text.split() for text in side] for side in sides]
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+        split = [tokenizer(side, add_special_tokens=False)["input_ids"] for side in sides]
+    usable = [(hypothesis, reference) for hypothesis, reference in zip(*split, strict=True) if hypothesis]
+    assert (len(pairs), len(usable)) == (13162, 13162)
+    failures = [(pair, found) for pair in usable if (found := problems(*pair))]
+    assert not failures, f"{len(failures)} failures, the first: {failures[0]}"
+
+
+def test_apply_edits_is_one_function_everywhere():
+    assert data_scripts.alignment.apply_edits is apply_edits
+    assert EDIT_NAMES[KEEP] == "keep" and EDIT_NAMES[DELETE] == "delete" and EDIT_NAMES[CHANGE] == "change"
+
+
+def test_apply_edits_takes_predictions():
+    # A decoder may write nothing for a CHANGE, which removes the piece; labels may be numpy or torch numbers.
+    import numpy as np
+
+    labels = np.array([KEEP, CHANGE, DELETE, CHANGE])
+    assert apply_edits(("a", "b", "c", "d"), labels, {1: (), 3: ("x", "y")}) == ["a", "x", "y"]
+    assert apply_edits([], [], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets", "message"),
+    [
+        ([KEEP], {}, "2 pieces and 1 labels"),
+        ([KEEP, 3], {}, "label 3 at position 1"),
+        ([IGNORE_INDEX, KEEP], {}, "cut special tokens and padding off"),
+        ([KEEP, CHANGE], {}, "no target for the CHANGE label at position 1 .piece 'b'."),
+        ([KEEP, KEEP], {1: ["x"]}, "target for position 1, which is not labelled CHANGE"),
+        ([KEEP, KEEP], {5: ["x"]}, "target for position 5"),
+    ],
+)
+def test_apply_edits_refuses_what_does_not_fit(labels, targets, message):
+    with pytest.raises(ValueError, match=message):
+        apply_edits(["a", "b"], labels, targets)

@@ -1,0 +1,187 @@
+"""`correct_transcripts`: known edits, produced by weights solved for them, come out as the transcripts they make."""
+
+import pytest
+import torch
+
+from modeling_m4ser import CHANGE, DELETE, KEEP
+from tests.helpers.tiny import ragged_batch, tiny_model
+
+TOKENS = (5, 8, 2, 6)
+#: The edits of each transcript's inner pieces, and the ids that replace each CHANGE.
+EDITS = ([KEEP, CHANGE, DELETE], [CHANGE, KEEP, KEEP, DELETE, DELETE, CHANGE], [], [KEEP] * 4)
+TARGETS = ({1: [41, 42]}, {0: [50], 5: []}, {}, {})
+
+
+def solve(layer: torch.nn.Linear, inputs: torch.Tensor, classes: list[int]) -> None:
+    """Set a linear layer so that each row of `inputs` gets the highest score at its class (fewer rows than columns)."""
+    assert len(inputs) <= inputs.shape[1]
+    wanted = torch.zeros(len(inputs), layer.out_features, dtype=inputs.dtype)
+    wanted[torch.arange(len(classes)), classes] = 1.0
+    with torch.no_grad():
+        layer.weight.copy_((torch.linalg.pinv(inputs) @ wanted).T)
+        layer.bias.zero_()
+
+
+def transcripts(model):
+    batch = ragged_batch(model, samples=(1000,) * 4, tokens=TOKENS, with_labels=False)
+    return batch["input_ids"], batch["text_attention_mask"]
+
+
+def hidden_of(model, ids, mask):
+    with torch.no_grad():
+        return model.m4ser.encode_text(ids, mask)[0]
+
+
+def teach_detector(model, edits=EDITS):
+    """Make error detection say `edits`; the special tokens at both ends are taught to be CHANGE."""
+    ids, mask = transcripts(model)
+    hidden = hidden_of(model, ids, mask)
+    rows = torch.cat([hidden[i, :length] for i, length in enumerate(TOKENS)])
+    solve(model.detector, rows, [label for row in edits for label in (CHANGE, *row, CHANGE)])
+    return ids, mask
+
+
+def teach_corrector(model, ids, mask, targets):
+    """Make the decoder write targets[utterance][place]; `place` counts from the first inner piece."""
+    hidden, seen = hidden_of(model, ids, mask), []
+    hook = model.corrector.layer.register_forward_hook(lambda _, __, value: seen.append(value))
+    rows, classes = [], []
+    end = int(ids[0, TOKENS[0] - 1])
+    for utterance, row in enumerate(targets):
+        for place, pieces in row.items():
+            tokens = torch.tensor([[int(ids[utterance, 0]), *pieces]])
+            with torch.no_grad():
+                model.corrector(
+                    tokens,
+                    hidden[utterance, place + 1][None],
+                    hidden[utterance][None],
+                    mask[utterance][None].bool(),
+                    model.m4ser.text_encoder,
+                )
+            rows.append(seen[-1][0])
+            classes += [*pieces, end]
+    hook.remove()
+    solve(model.corrector.output, torch.cat(rows), classes)
+
+
+def build(text="bert", **overrides):
+    return tiny_model(text=text, spread=True, **overrides).double()
+
+
+def inner(ids, index):
+    return ids[index, 1 : TOKENS[index] - 1].tolist()
+
+
+@pytest.mark.parametrize("text", ["bert", "roberta"])
+def test_known_edits(text):
+    model = build(text)
+    ids, mask = teach_detector(model)
+    teach_corrector(model, ids, mask, TARGETS)
+    corrections = model.correct_transcripts(ids, mask)
+    first, second, _, last = (inner(ids, index) for index in range(4))
+    expected = [[first[0], 41, 42], [50, second[1], second[2]], [], last]
+    assert [correction.corrected_ids for correction in corrections] == expected
+    assert [correction.labels for correction in corrections] == [list(row) for row in EDITS]
+    assert [correction.targets for correction in corrections] == list(TARGETS)
+    assert [correction.input_ids for correction in corrections] == [first, second, [], last]
+
+
+def test_a_batch_corrects_as_each_alone():
+    model = build()
+    ids, mask = teach_detector(model)
+    teach_corrector(model, ids, mask, TARGETS)
+    together = model.correct_transcripts(ids, mask)
+    for index, length in enumerate(TOKENS):
+        assert model.correct_transcripts(ids[index : index + 1, :length]) == [together[index]]
+
+
+def test_special_tokens_are_never_edited():
+    model = build()
+    ids, mask = transcripts(model)
+    for label, targets in ((DELETE, {}), (CHANGE, None), (KEEP, {})):
+        torch.nn.init.zeros_(model.detector.weight)
+        with torch.no_grad():
+            model.detector.bias.copy_(torch.eye(3, dtype=torch.float64)[label])
+        for index, correction in enumerate(model.correct_transcripts(ids, mask)):
+            size = TOKENS[index] - 2
+            assert correction.labels == [label] * size and correction.input_ids == inner(ids, index)
+            assert correction.corrected_ids == (inner(ids, index) if label == KEEP else correction.corrected_ids)
+            assert set(correction.targets) == (set(range(size)) if targets is None else set())
+            if label == DELETE:
+                assert correction.corrected_ids == []
+
+
+def test_decoding_stops_at_the_end_token_or_the_limit():
+    model = build()
+    ids, mask = teach_detector(model)
+    torch.nn.init.zeros_(model.corrector.output.weight)
+    for piece, limit, expected in ((60, 5, [60] * 5), (60, 1, [60]), (3, 5, [])):
+        torch.nn.init.zeros_(model.corrector.output.bias)
+        model.corrector.output.bias.data[piece] = 1.0
+        lengths = []
+        hook = model.corrector.layer.register_forward_pre_hook(
+            lambda _, inputs, lengths=lengths: lengths.append(inputs[0].shape[1])
+        )
+        corrections = model.correct_transcripts(ids, mask, max_new_tokens=limit)
+        hook.remove()
+        assert corrections[0].targets == {1: expected}
+        assert lengths == list(range(1, max(len(expected), 1) + 1)), "one step for each token, none after the end"
+
+
+def test_without_error_detection_the_whole_transcript_is_written():
+    model = build(use_error_detection=False)
+    assert model.detector is None
+    ids, mask = transcripts(model)
+    # One row anchored at [CLS], place -1 before the first inner piece; an empty transcript has none.
+    written = ({-1: [30, 31, 32]}, {-1: [33]}, {}, {-1: []})
+    teach_corrector(model, ids, mask, written)
+    corrections = model.correct_transcripts(ids, mask)
+    assert [correction.corrected_ids for correction in corrections] == [[30, 31, 32], [33], [], []]
+    assert all(correction.labels == [] and correction.targets == {} for correction in corrections)
+    assert [correction.input_ids for correction in corrections] == [inner(ids, index) for index in range(4)]
+
+
+def test_without_error_correction_a_change_stays_as_it_is():
+    model = build(use_error_correction=False)
+    assert model.corrector is None
+    ids, mask = teach_detector(model)
+    corrections = model.correct_transcripts(ids, mask)
+    for index, (correction, edits) in enumerate(zip(corrections, EDITS, strict=True)):
+        pieces = inner(ids, index)
+        assert correction.labels == list(edits)
+        kept = [piece for piece, label in zip(pieces, edits, strict=True) if label != DELETE]
+        assert correction.corrected_ids == kept
+        assert correction.targets == {place: [pieces[place]] for place, label in enumerate(edits) if label == CHANGE}
+
+
+def test_mode_and_graph_are_left_as_they_were():
+    model = build()
+    ids, mask = teach_detector(model)
+    teach_corrector(model, ids, mask, TARGETS)
+    expected = model.correct_transcripts(ids, mask)
+    assert not model.training
+    model.m4ser.text_encoder.freeze()
+    model.train()
+    assert model.correct_transcripts(ids, mask) == expected, "dropout was on"
+    assert model.training and model.corrector.training and not model.m4ser.text_encoder.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_training_anchors_of_the_ablation_without_detection():
+    """The target of "w/o AED" sits at [CLS], and its loss is that of decoding from there."""
+    model = build(use_error_detection=False)
+    ids, mask = transcripts(model)
+    written = ({-1: [30, 31, 32]}, {-1: [33]}, {}, {})
+    teach_corrector(model, ids, mask, written)
+    labels = torch.full((*ids.shape, 4), -100)
+    labels[0, 0] = torch.tensor([30, 31, 32, 3])
+    labels[1, 0, :2] = torch.tensor([33, 3])
+    hidden = hidden_of(model, ids, mask)
+    right = model.corrector.loss(labels, ids, hidden, mask.bool(), model.m4ser.text_encoder)
+    # At its solution every target token scores 1 and the other 99 of the vocabulary 0.
+    expected = torch.log(torch.tensor(1 + 99 * torch.exp(torch.tensor(-1.0)).item()))
+    assert right.item() == pytest.approx(expected.item(), abs=1e-6)
+    moved = torch.zeros_like(labels).fill_(-100)
+    moved[:, 1] = labels[:, 0]
+    wrong = model.corrector.loss(moved, ids, hidden, mask.bool(), model.m4ser.text_encoder)
+    assert abs(wrong.item() - expected.item()) > 1e-3

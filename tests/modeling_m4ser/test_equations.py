@@ -1,0 +1,452 @@
+"""Equations 2-22 of the paper against loops over single, unpadded utterances, in float64.
+
+The reference below is plain tensor arithmetic: explicit softmax attention with the weights taken from the modules'
+parameters, one utterance, one head, one decoder row, one frame at a time. Nothing of ours and no library layer computes
+it; the pretrained encoders alone (Eq. 1) are run as they are, on each utterance by itself.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from modeling_m4ser.losses_m4ser import AdversarialLoss, gather_across_processes, label_contrastive_loss
+from tests.helpers.tiny import ragged_batch, tiny_model
+
+TOLERANCE = {"rtol": 0.0, "atol": 1e-6}
+HEADS = 4
+WEIGHTS = {"auxiliary_weight": 0.3, "detection_weight": 2.5, "contrastive_weight": 0.7, "adversarial_weight": 0.2}
+
+
+# The reference: plain arithmetic
+
+
+def linear(x, layer):
+    return x @ layer.weight.T + layer.bias
+
+
+def softmax(scores):
+    exponentials = torch.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def attend(query, keys, attention):
+    """h-head attention of (q, d) to (k, d), from the parameters of a MultiheadAttention."""
+    size = query.shape[-1]
+    q, k, v = (
+        x @ weight.T + bias
+        for x, weight, bias in zip(
+            (query, keys, keys), attention.in_proj_weight.split(size), attention.in_proj_bias.split(size), strict=True
+        )
+    )
+    width = size // HEADS
+    rows = []
+    for i in range(len(query)):
+        heads = []
+        for head in range(HEADS):
+            part = slice(head * width, (head + 1) * width)
+            scores = torch.stack([(q[i, part] * k[j, part]).sum() / math.sqrt(width) for j in range(len(keys))])
+            heads.append(sum(weight * v[j, part] for j, weight in enumerate(softmax(scores))))
+        rows.append(torch.cat(heads))
+    return linear(torch.stack(rows), attention.out_proj)
+
+
+def layer_norm(x, layer):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = (centred**2).mean(-1, keepdim=True)
+    return centred / torch.sqrt(variance + layer.eps) * layer.weight + layer.bias
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def prelu(x, layer):
+    return torch.where(x > 0, x, layer.weight * x)
+
+
+def cross_modal_encoder(query, keys, block):
+    """Fig. 3: Eq. 8, 9 and 10."""
+    hidden = layer_norm(query + attend(query, keys, block.attention.attention), block.attention_norm)
+    inner = gelu(linear(hidden, block.feed_forward[0]))
+    return layer_norm(hidden + linear(inner, block.feed_forward[3]), block.feed_forward_norm)
+
+
+def interpolate(text, frames):
+    """Tokens and frames as equal shares of one stretch of time: the value at each frame's middle."""
+    tokens = len(text)
+    rows = []
+    for frame in range(frames):
+        place = (frame + 0.5) / frames * tokens - 0.5
+        place = min(max(place, 0.0), tokens - 1.0)
+        left = int(place)
+        right = min(left + 1, tokens - 1)
+        rows.append(text[left] * (1 - (place - left)) + text[right] * (place - left))
+    return torch.stack(rows)
+
+
+def hybrid_modal_attention(specific, joint, block):
+    """Eq. 14 and 15."""
+    shared = attend(joint, specific, block.attention.attention)
+    gate = linear(torch.cat([specific, joint], dim=-1), block.gate)
+    return shared, shared * (1 / (1 + torch.exp(-gate)))
+
+
+def generate_invariant(speech, text, joint, generator):
+    """Eq. 11-13."""
+    total = joint
+    for specific, attention, convolution in (
+        (speech, generator.speech_attention, generator.speech_convolution),
+        (text, generator.text_attention, generator.text_convolution),
+    ):
+        shared = hybrid_modal_attention(specific, joint, attention)[1]
+        total = total + prelu(linear(shared, convolution[0]), convolution[1])
+    return layer_norm(total, generator.norm)
+
+
+def decode_row(tokens, anchor, memory, corrector, text_model):
+    """Eq. 4-6 at every step t, each from its own prefix alone: inputs, decoder outputs and probabilities."""
+    embeddings, layer = text_model.embeddings, corrector.layer
+    inputs, outputs, probabilities = [], [], []
+    for t in range(1, len(tokens) + 1):
+        rows = []
+        for step, token in enumerate(tokens[:t]):
+            embedded = (
+                embeddings.word_embeddings.weight[token]
+                + embeddings.position_embeddings.weight[step]
+                + embeddings.token_type_embeddings.weight[0]
+            )
+            embedded = layer_norm(embedded, embeddings.LayerNorm)
+            rows.append(linear(torch.cat([embedded, anchor]), corrector.input_projection))
+        hidden = torch.stack(rows)
+        inputs.append(hidden[-1])
+        hidden = layer_norm(hidden + attend(hidden, hidden, layer.self_attn), layer.norm1)
+        hidden = layer_norm(hidden + attend(hidden, memory, layer.multihead_attn), layer.norm2)
+        inner = linear(gelu(linear(hidden, layer.linear1)), layer.linear2)
+        hidden = layer_norm(hidden + inner, layer.norm3)
+        outputs.append(hidden[-1])
+        probabilities.append(softmax(linear(hidden[-1], corrector.output)))
+    return torch.stack(inputs), torch.stack(outputs), torch.stack(probabilities)
+
+
+def reference_fusion(model, batch, row, alignment="interpolate"):
+    """Every representation of one utterance, by the names of the model's output and a few more."""
+    core = model.m4ser
+    samples, tokens = int(batch["speech_attention_mask"][row].sum()), int(batch["text_attention_mask"][row].sum())
+    speech = core.speech_encoder.model(batch["input_values"][row : row + 1, :samples]).last_hidden_state[0]
+    text = core.text_encoder.model(batch["input_ids"][row : row + 1, :tokens]).last_hidden_state[0]
+    token_level = cross_modal_encoder(text, speech, core.text_query_speech_key)
+    speech_specific = cross_modal_encoder(speech, token_level, core.speech_query_token_key)
+    text_specific = cross_modal_encoder(speech, text, core.speech_query_text_key)
+    if alignment == "interpolate":
+        aligned = interpolate(text, len(speech))
+    else:
+        aligned = attend(speech, text, core.aligner.attention.attention)
+    joint = linear(torch.cat([speech, aligned], dim=-1), core.joint_projection)
+    invariant = generate_invariant(speech_specific, text_specific, joint, core.generator)
+    fused = torch.cat([speech_specific, text_specific, invariant], dim=0)
+    assert fused.shape == (3 * len(speech), model.config.hidden_size)
+    pooled = torch.stack([fused[:, feature].sum() / len(fused) for feature in range(fused.shape[1])])
+    return {
+        "speech_hidden": speech,
+        "text_hidden": text,
+        "token_level": token_level,
+        "speech_specific": speech_specific,
+        "text_specific": text_specific,
+        "aligned": aligned,
+        "joint_hidden": joint,
+        "invariant": invariant,
+        "pooled": pooled,
+        "logits": linear(pooled, model.classifier),
+    }
+
+
+# The model under test
+
+
+class Case:
+    """A float64 model, a ragged padded batch, what the model says of it, and what the reference says of each row."""
+
+    def __init__(self, **overrides):
+        self.model = tiny_model(spread=True, **overrides).double()
+        self.batch = ragged_batch(self.model, samples=(3000, 1500, 4200, 2000), tokens=(5, 11, 8, 4))
+        self.batch["labels"] = torch.tensor([0, 2, 0, 2])
+        self.seen = {}
+        core, corrector = self.model.m4ser, self.model.corrector
+        watched = {
+            "token_level": core.text_query_speech_key,
+            "aligned": core.aligner,
+            "speech_share": core.generator.speech_attention.attention,
+            "text_share": core.generator.text_attention.attention,
+            "speech_gated": core.generator.speech_attention,
+            "text_gated": core.generator.text_attention,
+            "decoder_inputs": corrector.input_projection,
+            "decoder_outputs": corrector.layer,
+            "decoder_logits": corrector.output,
+        }
+        for name, module in watched.items():
+            module.register_forward_hook(lambda _, __, value, name=name: self.seen.__setitem__(name, value))
+        with torch.no_grad():
+            self.output = self.model(**self.batch)
+            alignment = self.model.config.text_alignment
+            self.rows = [reference_fusion(self.model, self.batch, row, alignment) for row in range(4)]
+
+    def compare(self, name, of_model=None):
+        """The model's tensor on the valid places of each row equals the reference's."""
+        value = self.seen.get(name, self.output.get(name)) if of_model is None else of_model
+        for row, reference in zip(value, self.rows, strict=True):
+            expected = reference[name]
+            torch.testing.assert_close(row[: len(expected)] if expected.dim() > 1 else row, expected, **TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def case():
+    """The paper's model, with weights in Eq. 22 that none of its defaults equal."""
+    return Case(**WEIGHTS)
+
+
+def test_rows_are_ragged_and_distinct(case):
+    frames = [len(row["speech_hidden"]) for row in case.rows]
+    tokens = [len(row["text_hidden"]) for row in case.rows]
+    assert len(set(frames)) == len(set(tokens)) == 4 and any(m < n for m, n in zip(frames, tokens, strict=True))
+    assert case.output.frame_mask.sum(-1).tolist() == frames
+    spread = torch.stack([row["pooled"] for row in case.rows]).std(0)
+    assert spread.max() > 0.05, "rows so alike that a mixed-up batch would pass"
+
+
+def test_encoders_padded_batch_is_each_alone(case):
+    case.compare("speech_hidden")
+    case.compare("text_hidden")
+
+
+def test_eq_2_and_3_detection(case):
+    expected = []
+    for row, reference in enumerate(case.rows):
+        for place, hidden in enumerate(reference["text_hidden"]):
+            scores = linear(hidden, case.model.detector)
+            ours = softmax(case.output.detection_logits[row, place])
+            torch.testing.assert_close(ours, softmax(scores), **TOLERANCE)
+            label = int(case.batch["detection_labels"][row, place])
+            if label >= 0:
+                expected.append(-torch.log(softmax(scores)[label]))
+    assert len(expected) == (5 + 11 + 8 + 4) - 2 * 4  # the special tokens at both ends do not count
+    torch.testing.assert_close(case.output.detection_loss, sum(expected) / len(expected), **TOLERANCE)
+
+
+def test_eq_4_to_7_correction(case):
+    text_model = case.model.m4ser.text_encoder.model
+    labels, ids = case.batch["correction_labels"], case.batch["input_ids"]
+    expected, seen_rows = [], 0
+    for row, reference in enumerate(case.rows):
+        memory = reference["text_hidden"]
+        for place in range(len(memory)):
+            target = [int(piece) for piece in labels[row, place] if piece != -100]
+            if not target:
+                continue
+            inputs, outputs, probabilities = decode_row(
+                [int(ids[row, 0]), *target[:-1]], memory[place], memory, case.model.corrector, text_model
+            )
+            for name, value in (("decoder_inputs", inputs), ("decoder_outputs", outputs)):
+                torch.testing.assert_close(case.seen[name][seen_rows, : len(target)], value, **TOLERANCE)
+            for step, piece in enumerate(target):
+                ours = softmax(case.seen["decoder_logits"][seen_rows, step])
+                torch.testing.assert_close(ours, probabilities[step], **TOLERANCE)
+                expected.append(-torch.log(probabilities[step][piece]))
+            seen_rows += 1
+    assert seen_rows == len(case.seen["decoder_inputs"]) == 5
+    torch.testing.assert_close(case.output.correction_loss, sum(expected) / len(expected), **TOLERANCE)
+
+
+def test_eq_8_token_level_speech(case):
+    case.compare("token_level")
+
+
+def test_eq_9_speech_specific(case):
+    case.compare("speech_specific")
+
+
+def test_eq_10_text_specific(case):
+    case.compare("text_specific")
+
+
+def test_interpolation_of_tokens_onto_frames(case):
+    case.compare("aligned")
+    case.compare("joint_hidden")
+
+
+def test_attention_of_frames_to_tokens():
+    case = Case(text_alignment="attention")
+    assert case.model.m4ser.aligner.attention is not None
+    for name in ("aligned", "joint_hidden", "invariant", "pooled", "logits"):
+        case.compare(name)
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_eq_14_and_15_hybrid_modal_attention(case, modality):
+    block = getattr(case.model.m4ser.generator, f"{modality}_attention")
+    for row, reference in enumerate(case.rows):
+        shared, gated = hybrid_modal_attention(reference[f"{modality}_specific"], reference["joint_hidden"], block)
+        torch.testing.assert_close(case.seen[f"{modality}_share"][row, : len(shared)], shared, **TOLERANCE)
+        torch.testing.assert_close(case.seen[f"{modality}_gated"][row, : len(gated)], gated, **TOLERANCE)
+
+
+def test_eq_11_to_13_generator(case):
+    case.compare("invariant")
+
+
+def test_eq_16_and_17_mean_over_three_times_m_frames(case):
+    case.compare("pooled")
+
+
+def test_eq_18_and_19_classification(case):
+    case.compare("logits")
+    losses = [-torch.log(softmax(r["logits"])[y]) for r, y in zip(case.rows, case.batch["labels"], strict=True)]
+    torch.testing.assert_close(case.output.emotion_loss, sum(losses) / len(losses), **TOLERANCE)
+
+
+def discriminate(hidden, discriminator):
+    """D(H) of one frame, between 0 and 1."""
+    inner = torch.clamp(linear(hidden, discriminator.hidden), min=0)
+    return 1 / (1 + torch.exp(-linear(inner, discriminator.output)[0]))
+
+
+def test_eq_20_adversarial(case):
+    discriminator, output = case.model.discriminator, case.output
+    modality, ambiguity = [], []
+    for reference in case.rows:
+        for speech, text, invariant in zip(
+            reference["speech_specific"], reference["text_specific"], reference["invariant"], strict=True
+        ):
+            d_speech, d_text, d_invariant = (discriminate(h, discriminator) for h in (speech, text, invariant))
+            modality.append(torch.log(d_speech) + torch.log(1 - d_text))
+            ambiguity.append(-torch.log(d_invariant) - torch.log(1 - d_invariant))
+    l_d, l_g = sum(modality) / len(modality), sum(ambiguity) / len(ambiguity)
+    features = (output.speech_specific, output.text_specific, output.invariant, output.frame_mask)
+    for objective, gain in (("paper", l_d + l_g), ("modality", l_d)):
+        step = AdversarialLoss(objective).discriminator_loss(discriminator, *features)
+        torch.testing.assert_close(step["discriminator"], l_d, **TOLERANCE)
+        torch.testing.assert_close(step["generator"], l_g, **TOLERANCE)
+        torch.testing.assert_close(step["loss"], -gain, **TOLERANCE)
+        ours = AdversarialLoss(objective).generator_loss(discriminator, output.invariant, output.frame_mask)
+        torch.testing.assert_close(ours, l_g, **TOLERANCE)
+    with pytest.raises(ValueError, match="discriminator_objective"):
+        AdversarialLoss("other")
+
+
+def test_eq_20_ambiguous_discriminator_gives_two_ln_two(case):
+    discriminator = tiny_model().double().discriminator
+    for parameter in discriminator.parameters():
+        torch.nn.init.zeros_(parameter)
+    loss = AdversarialLoss().generator_loss(discriminator, case.output.invariant, case.output.frame_mask)
+    assert loss.item() == pytest.approx(2 * math.log(2), abs=1e-12)
+    torch.nn.init.constant_(discriminator.output.bias, 0.3)
+    assert AdversarialLoss().generator_loss(discriminator, case.output.invariant, case.output.frame_mask) > loss
+
+
+def test_eq_20_sides_reach_their_own_parameters_only(case):
+    """Algorithm 1: the D phase sees detached features; the other phase's gradient flows through the features."""
+    features = [torch.randn(2, 5, 24, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    AdversarialLoss().discriminator_loss(case.model.discriminator, *features, mask)["loss"].backward()
+    assert all(feature.grad is None for feature in features)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in case.model.discriminator.parameters())
+    case.model.discriminator.zero_grad()
+    AdversarialLoss().generator_loss(case.model.discriminator, features[2], mask).backward()
+    assert features[2].grad[mask].abs().min() > 0 and not features[2].grad[~mask].any()
+    case.model.discriminator.zero_grad()
+
+
+def contrastive(pooled, labels, temperature, include_self):
+    """Eq. 21 as the mean over anchors with a positive; 0 where there is none."""
+
+    def cosine(a, b):
+        return (a * b).sum() / (torch.sqrt((a * a).sum()) * torch.sqrt((b * b).sum()))
+
+    anchors = []
+    for i in range(len(labels)):
+        others = [a for a in range(len(labels)) if (include_self or a != i) and labels[a] >= 0]
+        positives = [p for p in range(len(labels)) if p != i and labels[p] == labels[i] and labels[i] >= 0]
+        if positives:
+            total = sum(torch.exp(cosine(pooled[i], pooled[a]) / temperature) for a in others)
+            terms = [torch.log(torch.exp(cosine(pooled[i], pooled[p]) / temperature) / total) for p in positives]
+            anchors.append(-sum(terms) / len(positives))
+    return sum(anchors) / len(anchors) if anchors else torch.zeros((), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 1, 2, 2, 0, 1], [0, 0, 0, 3], [1, 1], [0, 1, 2, 3], [2], [0, -100, 0, 1, -100, 1, 2]],
+    ids=["mixed", "one-member class", "one pair", "no positives", "single", "unlabelled rows"],
+)
+def test_eq_21_contrastive(labels, include_self):
+    pooled = torch.randn(len(labels), 24, dtype=torch.float64, requires_grad=True)
+    ours = label_contrastive_loss(pooled, torch.tensor(labels), 0.07, include_self)
+    torch.testing.assert_close(ours, contrastive(pooled, labels, 0.07, include_self), **TOLERANCE)
+    ours.backward()
+    assert pooled.grad is not None and pooled.grad.isfinite().all()
+    if len({label for label in labels if label >= 0}) == len([label for label in labels if label >= 0]):
+        assert ours.item() == 0 and not pooled.grad.any()
+
+
+def test_eq_21_in_the_model(case):
+    pooled = torch.stack([row["pooled"] for row in case.rows])
+    labels = case.batch["labels"].tolist()
+    for include_self in (False, True):
+        case.model.config.contrastive_include_self = include_self
+        with torch.no_grad():
+            ours = case.model(**case.batch).contrastive_loss
+        expected = contrastive(pooled, labels, case.model.config.temperature, include_self)
+        torch.testing.assert_close(ours, expected, **TOLERANCE)
+    case.model.config.contrastive_include_self = False
+
+
+def _rank_gradient(rank, processes, folder):
+    """One data-parallel process: its share of the rows, the gathered loss, the gradient averaged over processes."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
+    rows, labels, weight = torch.load(folder / "problem.pt")
+    weight.requires_grad_(True)
+    share = slice(rank * len(rows) // processes, (rank + 1) * len(rows) // processes)
+    pooled, own_labels = gather_across_processes(rows[share] @ weight), gather_across_processes(labels[share])
+    loss = label_contrastive_loss(pooled, own_labels, 0.07)
+    loss.backward()
+    dist.all_reduce(weight.grad)
+    torch.save((loss.detach(), weight.grad / processes, pooled.detach(), own_labels), folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_eq_21_over_two_processes_is_the_loss_of_one(tmp_path):
+    # Two of the four labels have their positives in the other process alone.
+    rows, labels = torch.randn(8, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 0, 1, 3, 3])
+    weight = torch.randn(6, 5, dtype=torch.float64)
+    torch.save((rows, labels, weight), tmp_path / "problem.pt")
+    torch.multiprocessing.spawn(_rank_gradient, args=(2, tmp_path), nprocs=2)
+    weight.requires_grad_(True)
+    loss = label_contrastive_loss(rows @ weight, labels, 0.07)
+    loss.backward()
+    for rank in range(2):
+        rank_loss, gradient, pooled, gathered = torch.load(tmp_path / f"rank{rank}.pt")
+        assert torch.equal(gathered, labels)
+        torch.testing.assert_close(pooled, (rows @ weight).detach(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(rank_loss, loss.detach(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(gradient, weight.grad, rtol=0, atol=1e-10)
+
+
+def test_eq_22_combined(case):
+    output, adversarial = case.output, torch.tensor(1.7, dtype=torch.float64)
+    alpha, beta, lam, gamma = WEIGHTS.values()
+    expected = output.emotion_loss + alpha * (beta * output.detection_loss + output.correction_loss)
+    expected = expected + lam * output.contrastive_loss
+    torch.testing.assert_close(output.loss, expected, **TOLERANCE)
+    with_adversarial = case.model.combine_losses(
+        output.emotion_loss, output.detection_loss, output.correction_loss, output.contrastive_loss, adversarial
+    )
+    torch.testing.assert_close(with_adversarial, expected + gamma * adversarial, **TOLERANCE)
+    assert case.model.combine_losses() is None
+
+
+def test_eq_22_defaults_are_table_i():
+    config = tiny_model().config
+    weights = (config.auxiliary_weight, config.detection_weight, config.adversarial_weight, config.contrastive_weight)
+    assert weights == (0.1, 3.0, 0.01, 0.1) and config.temperature == 0.07 and config.classifier_dropout == 0.5

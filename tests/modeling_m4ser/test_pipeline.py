@@ -1,0 +1,319 @@
+"""The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
+
+import http.server
+import io
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from datasets import Audio, Dataset
+from transformers import AutoModelForAudioClassification, pipeline
+
+from modeling_m4ser import ABLATIONS, PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
+from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_pretrained, tiny_processor
+
+RATE = 16000
+TEXT = "I can’t believe it"
+
+
+def tone(seconds, rate=RATE, pitch=220.0):
+    """A tone with two harmonics, far below every Nyquist frequency used here."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in (1, 2, 3))
+    return (0.2 * wave * np.hanning(len(time))).astype(np.float32)
+
+
+def wav_bytes(samples, rate=RATE, kind="WAV"):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=kind, subtype="FLOAT" if kind == "WAV" else None)
+    return buffer.getvalue()
+
+
+def scores(answer):
+    return {item["label"]: item["score"] for item in answer}
+
+
+def assert_same(ours, theirs, tolerance=1e-5):
+    assert scores(ours).keys() == scores(theirs).keys()
+    for label, score in scores(theirs).items():
+        assert scores(ours)[label] == pytest.approx(score, abs=tolerance)
+
+
+def load(folder, **kwargs):
+    """The pipeline of a folder with this process's code; test_hub.py runs the folder's own."""
+    return pipeline(PIPELINE_TASK, model=str(folder), pipeline_class=SpeechTextEmotionPipeline, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_pretrained(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def wav(tmp_path_factory):
+    """A mono 16 kHz file and its samples."""
+    path = tmp_path_factory.mktemp("audio") / "a.wav"
+    path.write_bytes(wav_bytes(tone(0.5)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(folder, wav):
+    """Probabilities of the file and TEXT, without the pipeline."""
+    model = M4SERForEmotionClassification.from_pretrained(folder)
+    processor = tiny_processor(folder)
+    with torch.no_grad():
+        logits = model(**processor(audio=tone(0.5), text=TEXT, sampling_rate=RATE)).logits[0]
+    probabilities = torch.exp(logits) / torch.exp(logits).sum()
+    return [{"label": EMOTIONS[index], "score": float(score)} for index, score in enumerate(probabilities)]
+
+
+def test_class_and_order(pipe, wav, expected):
+    assert type(pipe) is SpeechTextEmotionPipeline and pipe.task == PIPELINE_TASK
+    answer = pipe({"audio": str(wav), "text": TEXT})
+    assert_same(answer, expected)
+    values = [item["score"] for item in answer]
+    assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-5)
+    assert len(set(values)) == len(EMOTIONS), "a model that cannot tell anything apart"
+
+
+def test_kinds_of_audio(pipe, wav, expected, tmp_path):
+    samples = tone(0.5)
+    flac = tmp_path / "a.flac"
+    soundfile.write(flac, samples, RATE, subtype="PCM_24")
+    kinds = {
+        "path": wav,
+        "string": str(wav),
+        "flac": flac,
+        "bytes": wav.read_bytes(),
+        "open file": io.BytesIO(wav.read_bytes()),
+        "array": {"array": samples, "sampling_rate": RATE},
+        "raw": {"raw": samples, "sampling_rate": RATE},
+        "tensor": {"array": torch.from_numpy(samples), "sampling_rate": RATE},
+        "list": {"array": samples.tolist(), "sampling_rate": RATE},
+        "dataset": {"path": "a.wav", "bytes": wav.read_bytes()},
+        "dataset path": {"path": str(wav), "bytes": None},
+        "channels first": {"array": np.stack([samples * 1.5, samples * 0.5]), "sampling_rate": RATE},
+        "channels last": {"array": np.stack([samples, samples], axis=1), "sampling_rate": RATE},
+        "integers": {"array": np.round(samples * 32767).astype(np.int16), "sampling_rate": RATE},
+    }
+    for name, audio in kinds.items():
+        answer = pipe({"audio": audio, "text": TEXT})
+        assert_same(answer, expected, 2e-3 if name in ("integers", "flac") else 1e-5)
+    assert_same(pipe({"audio": samples, "sampling_rate": RATE, "text": TEXT}), expected)
+    other = pipe({"audio": {"array": tone(0.5, pitch=900.0), "sampling_rate": RATE}, "text": TEXT})
+    assert max(abs(scores(other)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3, "deaf model"
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_rates_and_channels(pipe, expected, rate, channels, tmp_path):
+    samples = tone(0.5, rate)
+    path = tmp_path / "b.wav"
+    path.write_bytes(wav_bytes(np.stack([samples] * channels, axis=1), rate))
+    answer = pipe((str(path), TEXT))
+    assert_same(answer, pipe(({"array": soxr.resample(samples, rate, RATE), "sampling_rate": RATE}, TEXT)))
+    assert_same(answer, expected, 0.02)
+
+
+def test_transcript_keys_and_normalisation(pipe, wav, expected):
+    path = str(wav)
+    for key in ("text", "hypothesis", "transcript"):
+        assert_same(pipe({"audio": path, key: "i CAN'T  believe it."}), expected)
+    assert_same(pipe({"audio": path, "text": None, "hypothesis": TEXT, "transcript": "not this"}), expected)
+    assert_same(pipe((path, TEXT)), expected)
+    changed = pipe((path, "so sad"))
+    assert max(abs(scores(changed)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3
+    assert all(np.isfinite(list(scores(pipe((path, ""))).values())))
+
+
+def test_collections_and_batches(pipe, wav):
+    arrays = [tone(0.4, pitch=150), tone(0.1, pitch=300), tone(0.31), tone(0.02)]
+    clips = [*({"array": array, "sampling_rate": RATE} for array in arrays), str(wav)]
+    texts = ["so happy", TEXT, "", "we go home now you are not sad", "no"]
+    pairs = list(zip(clips, texts, strict=True))
+    alone = [pipe(pair) for pair in pairs]
+    assert pipe([]) == []
+    for batch_size in (1, 3, 8):
+        together = pipe(pairs, batch_size=batch_size)
+        streamed = list(pipe((pair for pair in pairs), batch_size=batch_size))
+        assert len(together) == len(streamed) == 5
+        for one, other, third in zip(alone, together, streamed, strict=True):
+            assert_same(other, one)
+            assert_same(third, one)
+    assert [item["label"] for item in pipe(pairs, batch_size=2, num_workers=1)[4]] == [e["label"] for e in alone[4]]
+
+
+def test_dataset_rows(pipe, wav, expected):
+    rows = {
+        "audio": [{"path": None, "bytes": wav.read_bytes()}, {"path": str(wav), "bytes": None}],
+        "hypothesis": [TEXT, "so sad"],
+        "emotion": [0, 1],
+    }
+    dataset = Dataset.from_dict(rows).cast_column("audio", Audio(decode=False))
+    for batch_size in (1, 2):
+        answers = list(pipe(dataset, batch_size=batch_size))
+        assert len(answers) == 2
+        assert_same(answers[0], expected)
+        assert_same(answers[1], pipe((str(wav), "so sad")))
+    assert_same(pipe(dataset[0]), expected)
+
+
+def test_top_k(pipe, wav, expected, folder):
+    best = sorted(expected, key=lambda item: -item["score"])
+    assert [item["label"] for item in pipe((wav, TEXT), top_k=2)] == [item["label"] for item in best[:2]]
+    assert_same(pipe((wav, TEXT), top_k=None), expected)
+    assert len(pipe((wav, TEXT), top_k=99)) == 4
+    assert [len(answer) for answer in pipe([(wav, TEXT)] * 2, top_k=1, batch_size=2)] == [1, 1]
+    three = load(folder, top_k=3)
+    assert len(three((wav, TEXT))) == 3 and len(three((wav, TEXT), top_k=None)) == 4
+    with pytest.raises(ValueError, match="top_k"):
+        pipe((wav, TEXT), top_k=0)
+
+
+def test_asr_writes_a_missing_transcript(pipe, wav, expected):
+    heard = []
+
+    def asr(waveform):
+        heard.append(waveform)
+        return TEXT
+
+    assert_same(pipe(str(wav), asr=asr), expected)
+    assert_same(pipe({"audio": str(wav)}, asr=asr), expected)
+    assert_same(pipe([wav.read_bytes(), {"raw": tone(0.5), "sampling_rate": RATE}], asr=asr, batch_size=2)[1], expected)
+    assert len(heard) == 4
+    np.testing.assert_allclose(heard[0], tone(0.5), atol=1e-6)
+    given = pipe((str(wav), "so sad"), asr=asr)
+    assert len(heard) == 4, "a transcript that is there is not recognised again"
+    assert_same(given, pipe((str(wav), "so sad")))
+    with pytest.raises(ValueError, match="asr"):
+        pipe(str(wav), asr=7)
+
+
+def test_missing_transcript_says_what_to_do(pipe, wav):
+    for inputs in (str(wav), {"audio": str(wav)}, {"audio": str(wav), "text": None}, (str(wav), None)):
+        with pytest.raises(ValueError, match="No transcript.*asr="):
+            pipe(inputs)
+
+
+def test_bad_inputs(pipe, wav, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF not audio")
+    cases = [
+        ({"audio": tone(0.1), "text": TEXT}, "sampling rate"),
+        (({"array": tone(0.1)}, TEXT), "sampling_rate"),
+        (("nowhere.wav", TEXT), "nowhere.wav"),
+        ((str(broken), TEXT), "broken.wav"),
+        (({"array": np.array([0.1, np.nan]), "sampling_rate": RATE}, TEXT), "NaN"),
+        ({"speech": str(wav)}, "'audio' and 'text'.*speech"),
+        ({"text": TEXT}, "needs audio"),
+        ((str(wav), TEXT, 3), "3 items"),
+        ((str(wav), 3), "must be a string, not int"),
+    ]
+    for inputs, message in cases:
+        with pytest.raises(ValueError, match=message):
+            pipe(inputs)
+    with pytest.raises(TypeError, match="beam_size"):
+        pipe((str(wav), TEXT), beam_size=3)
+
+
+def test_return_corrections(pipe, wav):
+    inputs = [(str(wav), "I can’t, believe it"), (str(wav), "so"), (str(wav), "")]
+    plain = pipe(inputs)
+    torch.nn.init.zeros_(pipe.model.detector.weight)
+    for edit, bias in (("keep", 0), ("delete", 1), ("change", 2)):
+        pipe.model.detector.bias.data = torch.eye(3)[bias] * 5.0
+        for batch_size in (1, 3):
+            answers = pipe(inputs, return_corrections=True, batch_size=batch_size)
+            for answer, other, (_, text) in zip(answers, plain, inputs, strict=True):
+                assert_same(answer["emotions"], other)
+                assert answer["text"] == text
+                assert answer.keys() == {"emotions", "text", "errors", "corrected_text"}
+                assert {error["edit"] for error in answer["errors"]} <= {edit}
+            first, empty = answers[0], answers[2]
+            assert empty["errors"] == [] and empty["corrected_text"] == ""
+            if edit == "keep":
+                assert first["errors"] == [] and first["corrected_text"].replace(" ", "") == "ican'tbelieveit"
+                continue
+            assert [error["piece"] for error in first["errors"]] == ["i", "can", "'", "t", "believe", "it"]
+            assert [error["position"] for error in first["errors"]] == list(range(6))
+            if edit == "delete":
+                assert first["corrected_text"] == "" and {error["replacement"] for error in first["errors"]} == {""}
+            else:
+                assert any(error["replacement"] for error in first["errors"]) and first["corrected_text"]
+    one = pipe(inputs[0], return_corrections=True)
+    assert one["corrected_text"] == first["corrected_text"] and one["errors"] == first["errors"]
+
+
+@pytest.mark.parametrize("name, inputs", [("only speech", "audio"), ("only text", "text")])
+def test_models_of_one_modality(tmp_path, wav, name, inputs):
+    folder = tiny_pretrained(tmp_path / "model", **ABLATIONS[name])
+    pipe = load(folder)
+    both = pipe({"audio": str(wav), "text": TEXT})
+    assert len(both) == 4
+    assert_same(pipe({"audio": str(wav)} if inputs == "audio" else {"text": TEXT}), both)
+    if inputs == "audio":
+        assert_same(pipe(str(wav)), both)
+        assert_same(pipe([str(wav)] * 2, batch_size=2)[1], both)
+    with pytest.raises(ValueError):
+        pipe({"text": TEXT} if inputs == "audio" else {"audio": str(wav)})
+
+
+def test_whisper_encoder(tmp_path, wav):
+    pipe = load(tiny_pretrained(tmp_path / "model", "whisper"))
+    pairs = [(str(wav), TEXT), ({"array": tone(0.23), "sampling_rate": RATE}, "so")]
+    together = pipe(pairs, batch_size=2)
+    for answer, pair in zip(together, pairs, strict=True):
+        assert_same(answer, pipe(pair))
+
+
+def test_model_and_processor_objects(folder, wav, expected):
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    pipe = SpeechTextEmotionPipeline(model=model, processor=tiny_processor(folder))
+    assert_same(pipe((str(wav), TEXT)), expected)
+
+
+def test_half_precision(folder, wav, expected):
+    pipe = load(folder, dtype=torch.bfloat16)
+    assert pipe.model.dtype == torch.bfloat16
+    assert_same(pipe((str(wav), TEXT)), expected, 0.1)
+
+
+def test_dropped_training_modules(tmp_path, wav, expected):
+    model = tiny_model(spread=True).drop_auxiliary_heads()
+    pipe = SpeechTextEmotionPipeline(model=model, processor=tiny_processor(tmp_path))
+    assert_same(pipe((str(wav), TEXT)), expected)
+    with pytest.raises(ValueError, match="drop_auxiliary_heads"):
+        pipe((str(wav), TEXT), return_corrections=True)
+
+
+def test_url(pipe, wav, expected):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/a.wav"
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(wav.read_bytes() if found else b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert_same(pipe((f"{address}/a.wav", TEXT)), expected)
+        assert_same(pipe({"audio": f"{address}/a.wav", "text": TEXT}), expected)
+        with pytest.raises(ValueError, match="missing.wav.*404"):
+            pipe((f"{address}/missing.wav", TEXT))
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,327 @@
+"""The processor: one text rule, one utterance at a time, padding, limits, clear errors, saving."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import AutoProcessor
+
+from modeling_m4ser import M4SERProcessor, normalize_rms, normalize_text, trim_silence
+from tests.helpers.tiny import speech_config, tiny_model, tiny_processor
+
+RATE = 16000
+KINDS = ("hubert", "hubert-group", "whisper")
+
+
+def waveform(samples, seed=0):
+    return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def processor(request, tmp_path_factory):
+    """A processor for each kind of feature extractor."""
+    return tiny_processor(tmp_path_factory.mktemp("tokenizer"), request.param)
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("I can’t BELIEVE it!", "i can't believe it"),
+        ("‘Tis “so” — very — good…", "tis so very good"),
+        ("rock 'n' roll, y'all; the dogs' bones", "rock n roll y'all the dogs bones"),
+        ("a ´tick´ and caf´s ＇x＇", "a tick and caf's x"),
+        ("well-known non‑breaking", "well known non breaking"),
+        ("[LAUGHTER] so (sighs) I <unk> said [BREATHING].", "so i said"),
+        ("  tabs\tand\nlines  \u00a0 ", "tabs and lines"),
+        ("Ｆｕｌｌ ①", "full 1"),
+        ("so happy 😀👍🏽!", "so happy 😀👍🏽"),
+        ("我很高兴。", "我很高兴"),
+        ("Straße, ÉCOLE", "straße, école".replace(",", "")),
+        ("e\u0301cole", "école"),
+        ("$5 + 3%", "$5 + 3"),
+        ("it’s 5’10", "it's 5'10"),
+        ("", ""),
+        (" … ", ""),
+        ("[NOISE]", ""),
+    ],
+)
+def test_normalize_text(text, expected):
+    assert normalize_text(text) == expected
+
+
+@pytest.mark.parametrize("keep_punctuation", [False, True])
+@pytest.mark.parametrize(
+    "typographic, plain",
+    [
+        ("I can’t “do” it — now", 'I can\'t "do" it - now'),
+        ("don‛t don＇t", "don't don't"),
+        ("«so» „so‟ ″so″", '"so" "so" "so"'),
+        ("1–2 ‐ 3−1 ﹘", "1-2 - 3-1 -"),
+    ],
+)
+def test_typographic_and_ascii_give_the_same(typographic, plain, keep_punctuation):
+    ours = normalize_text(typographic, keep_punctuation=keep_punctuation)
+    assert ours == normalize_text(plain, keep_punctuation=keep_punctuation)
+    assert ours.isascii()
+
+
+def test_normalize_text_options():
+    text = "Well, I CAN’T [cough] — no!"
+    assert normalize_text(text, lowercase=False) == "Well I CAN'T no"
+    assert normalize_text(text, keep_punctuation=True) == "well, i can't - no!"
+    assert normalize_text(text, lowercase=False, keep_punctuation=True) == "Well, I CAN'T - no!"
+
+
+SIGNS = "aAs'’‘´ʼŉ\"“”‴-—﹘.,[](){}<> \t\n$+😀🏽\u200d我ßẞİΣς\u0301\u0331\u0338H"
+TEXTS = st.one_of(st.text(max_size=40), st.text(alphabet=SIGNS, max_size=20))
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.booleans(), st.booleans())
+@example("H̱ello T̈", True, False)
+@example("it ŉ a", True, False)
+@example("‴x﹘", True, True)
+@example("a[b(c]d)e", True, True)
+def test_normalize_text_is_idempotent(text, lowercase, keep_punctuation):
+    once = normalize_text(text, lowercase, keep_punctuation)
+    assert normalize_text(once, lowercase, keep_punctuation) == once
+    assert once == " ".join(once.split())
+    if not keep_punctuation:
+        assert not set(once) & set('.,!?;:"()[]{}-“”’')
+
+
+@given(st.lists(st.sampled_from(["i", "can't", "我", "😀", "x2", "é"]), min_size=1))
+def test_clean_text_stays(words):
+    assert normalize_text(" ".join(words)) == " ".join(words)
+
+
+# Batches
+
+
+def test_names_shapes_and_masks(processor):
+    batch = processor(audio=waveform(4000), text="I can’t believe it", sampling_rate=RATE)
+    assert list(batch) == processor.model_input_names
+    whisper = processor.speech_input_name == "input_features"
+    assert batch[processor.speech_input_name].shape == ((1, 16, 25) if whisper else (1, 4000))
+    assert batch["speech_attention_mask"].shape == (1, batch[processor.speech_input_name].shape[-1])
+    pieces = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
+    assert pieces == ["[CLS]", "i", "can", "'", "t", "believe", "it", "[SEP]"]
+    assert all(value.all() for name, value in batch.items() if "mask" in name)
+    assert batch[processor.speech_input_name].dtype == torch.float32
+    integers = ("speech_attention_mask", "input_ids", "text_attention_mask")
+    assert {batch[name].dtype for name in integers} == {torch.int64}
+
+
+def test_batch_is_its_members_padded(processor):
+    audio = [waveform(4000), waveform(1700, 1) * 0.01, waveform(6404, 2) + 3]
+    text = ["so happy", "", "I can't believe it"]
+    together = processor(audio=audio, text=text, sampling_rate=RATE)
+    for row in range(3):
+        alone = processor(audio=audio[row], text=text[row], sampling_rate=RATE)
+        for name, value in alone.items():
+            size = value.shape[-1]
+            assert torch.equal(together[name][row : row + 1, ..., :size], value), name
+            pad = processor.tokenizer.pad_token_id if name == "input_ids" else 0
+            assert (together[name][row, ..., size:] == pad).all(), name
+    assert together["text_attention_mask"].sum(-1).tolist() == [4, 2, 8]
+
+
+def test_pad_joins_what_call_made(processor):
+    audio, text = [waveform(4000), waveform(1700, 1)], ["so happy", "no"]
+    rows = [processor(audio=a, text=t, sampling_rate=RATE) for a, t in zip(audio, text, strict=True)]
+    joined, together = processor.pad(rows), processor(audio=audio, text=text, sampling_rate=RATE)
+    assert joined.keys() == together.keys()
+    assert all(torch.equal(joined[name], together[name]) for name in joined)
+
+
+def test_kinds_of_audio_are_the_same(processor):
+    audio = waveform(3000)
+    expected = processor(audio=audio, sampling_rate=RATE)
+    for other in (torch.from_numpy(audio), audio.tolist(), [audio], [audio.tolist()], audio.astype(np.float64)):
+        batch = processor(audio=other, sampling_rate=RATE)
+        torch.testing.assert_close(batch[processor.speech_input_name], expected[processor.speech_input_name])
+
+
+def test_one_input_alone(processor):
+    assert list(processor(text=["so", "happy"])) == ["input_ids", "text_attention_mask"]
+    assert list(processor(audio=waveform(900), sampling_rate=RATE)) == processor.model_input_names[:2]
+
+
+@pytest.mark.parametrize("samples", [1, 160, 399, 480])
+def test_very_short_audio(processor, samples):
+    features = processor(audio=waveform(samples), sampling_rate=RATE)[processor.speech_input_name]
+    assert features.isfinite().all() and features.shape[-1] >= 1
+
+
+def test_silence_is_finite(processor):
+    features = processor(audio=np.zeros(2000), sampling_rate=RATE)[processor.speech_input_name]
+    assert features.isfinite().all()
+
+
+def test_loudness_is_normalised(tmp_path):
+    processor = tiny_processor(tmp_path)
+    quiet, loud = (processor(audio=waveform(4000) * gain, sampling_rate=RATE)["input_values"] for gain in (0.1, 1.0))
+    torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-4)
+    assert quiet.mean().abs() < 1e-4 and abs(quiet.std() - 1) < 1e-2
+
+
+def test_whisper_model_takes_thirty_seconds(tmp_path):
+    processor = tiny_processor(tmp_path, "whisper")
+    features = processor(audio=waveform(31 * RATE), text="so", sampling_rate=RATE)
+    assert features["input_features"].shape[-1] == 3000
+    model = tiny_model("whisper", speech_config=speech_config("whisper", encoder_layers=1))
+    with torch.no_grad():
+        assert model(**features).frame_mask.sum() == 1500
+
+
+# Limits
+
+
+def test_long_transcript_is_cut(processor):
+    batch = processor(text="happy " * 2000)
+    assert batch["input_ids"].shape == (1, 64) == (1, processor.max_text_length)
+    assert batch["input_ids"][0, [0, -1]].tolist() == [2, 3]
+
+
+def test_limits_of_the_constructor(tmp_path, caplog):
+    # A length of its own: the warning is given once in a process.
+    processor = tiny_processor(tmp_path, max_audio_seconds=0.375, max_text_length=6)
+    batch = processor(audio=[waveform(9000), waveform(6000, 1)], text=["i " * 9] * 2, sampling_rate=RATE)
+    assert batch["input_values"].shape == (2, 6000) and batch["input_ids"].shape == (2, 6)
+    alone = processor(audio=waveform(9000)[:6000], sampling_rate=RATE)
+    assert torch.equal(batch["input_values"][:1], alone["input_values"])
+    assert "max_audio_seconds=0.375" in caplog.text
+
+
+def test_default_text_limit_is_at_most_512(tmp_path):
+    processor = tiny_processor(tmp_path)
+    processor.tokenizer.model_max_length = int(1e30)
+    assert M4SERProcessor(processor.feature_extractor, processor.tokenizer).max_text_length == 512
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({}, "`audio`, `text` or both"),
+        ({"audio": waveform(900)}, "sampling_rate=.*16000"),
+        ({"audio": waveform(900), "sampling_rate": 8000}, "8000 Hz.*16000 Hz"),
+        ({"audio": [waveform(900)] * 2, "text": ["so"], "sampling_rate": RATE}, "2 audio clips but 1 texts"),
+        ({"audio": waveform(900), "text": ["so", "no"], "sampling_rate": RATE}, "1 audio clips but 2 texts"),
+        ({"audio": [waveform((2, 900))], "sampling_rate": RATE}, r"one-dimensional.*\(2, 900\)"),
+        ({"audio": waveform((2, 900)), "text": "so", "sampling_rate": RATE}, "2 audio clips but 1 texts"),
+        ({"audio": np.zeros((1, 2, 900)), "sampling_rate": RATE}, "one-dimensional"),
+        ({"audio": np.zeros(0), "sampling_rate": RATE}, "not empty"),
+        ({"audio": [], "text": [], "sampling_rate": RATE}, "empty list"),
+        ({"text": []}, "empty list"),
+        ({"text": ["so", None]}, "must be a string, not NoneType"),
+        ({"text": [3.5]}, r"must be a string, not float \(3.5\)"),
+        ({"text": 7}, "must be a string, not int"),
+        ({"text": b"so"}, "must be a string, not bytes"),
+    ],
+)
+def test_errors(processor, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        processor(**inputs)
+
+
+def test_unknown_arguments_are_refused(processor):
+    with pytest.raises(TypeError, match="padding, truncation"):
+        processor(text="so", truncation=True, padding=True)
+
+
+# Silence
+
+
+def test_trimming_silence_cuts_both_ends_and_keeps_pauses(processor):
+    speech = np.concatenate([waveform(4000), np.zeros(3200, np.float32), waveform(4000, seed=1)])
+    padded = np.concatenate([1e-4 * waveform(16000), speech, np.zeros(8000, np.float32)])
+    trimmed = trim_silence(padded, RATE, 40)
+    assert np.array_equal(trimmed, padded[16000 - 1600 : 16000 + len(speech) + 1600])
+    trimming = M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=40)
+    batch, expected = trimming(audio=padded, sampling_rate=RATE), processor(audio=trimmed, sampling_rate=RATE)
+    assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), waveform(100), np.zeros(0, np.float32)])
+def test_trimming_leaves_what_has_no_loudest_part(audio):
+    assert np.array_equal(trim_silence(audio, RATE, 40), audio)
+
+
+def test_a_set_level_hides_how_loud_a_recording_was(processor):
+    leveling = M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=40, target_dbfs=-25)
+    speech = np.concatenate([np.zeros(16000, np.float32), waveform(9000)])
+    loud, quiet = (leveling(audio=gain * speech, sampling_rate=RATE) for gain in (1.0, 1e-3))
+    name = leveling.speech_input_name
+    torch.testing.assert_close(loud[name], quiet[name], rtol=1e-4, atol=1e-4)
+    trimmed = normalize_rms(trim_silence(speech, RATE, 40), -25)
+    assert 10 * np.log10(np.mean(trimmed.astype(np.float64) ** 2)) == pytest.approx(-25, abs=1e-3)
+    assert trimmed.dtype == np.float32
+    assert torch.equal(loud[name], processor(audio=trimmed, sampling_rate=RATE)[name])
+
+
+@pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), np.zeros(0, np.float32)])
+def test_digital_silence_has_no_level_to_set(audio):
+    assert np.array_equal(normalize_rms(audio, -25), audio)
+
+
+def test_a_level_over_full_scale_is_refused(processor):
+    with pytest.raises(ValueError, match="target_dbfs must be 0 or less"):
+        M4SERProcessor(processor.feature_extractor, processor.tokenizer, target_dbfs=25)
+
+
+def test_trimming_needs_a_positive_threshold(processor):
+    with pytest.raises(ValueError, match="trim_silence_db must be positive"):
+        M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=-40)
+
+
+# Saving
+
+
+def test_save_and_load_with_the_rule(tmp_path, processor):
+    custom = M4SERProcessor(
+        processor.feature_extractor,
+        processor.tokenizer,
+        lowercase=False,
+        keep_punctuation=True,
+        max_audio_seconds=0.5,
+        max_text_length=9,
+        trim_silence_db=35.0,
+        target_dbfs=-20.0,
+    )
+    custom.save_pretrained(tmp_path)
+    inputs = {"audio": waveform(9000), "text": "So, I can’t believe it (laughs)!", "sampling_rate": RATE}
+    expected = custom(**inputs)
+    for loaded in (M4SERProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
+        assert isinstance(loaded, M4SERProcessor)
+        assert (loaded.lowercase, loaded.keep_punctuation) == (False, True)
+        assert (loaded.max_audio_seconds, loaded.max_text_length) == (0.5, 9)
+        assert (loaded.trim_silence_db, loaded.target_dbfs) == (35.0, -20.0)
+        assert loaded.normalize_text("So, I can’t") == "So, I can't"
+        batch = loaded(**inputs)
+        assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)
+    assert any(not torch.equal(value, processor(**inputs)[name]) for name, value in expected.items() if "ids" in name)
+
+
+def test_from_encoders_pretrained(tmp_path, processor):
+    processor.feature_extractor.save_pretrained(tmp_path / "speech")
+    processor.tokenizer.save_pretrained(tmp_path / "text")
+    built = M4SERProcessor.from_encoders_pretrained(
+        str(tmp_path / "speech"), str(tmp_path / "text"), max_audio_seconds=3.0
+    )
+    assert type(built.feature_extractor) is type(processor.feature_extractor) and built.max_audio_seconds == 3.0
+    batch, expected = (p(audio=waveform(900), text="so", sampling_rate=RATE) for p in (built, processor))
+    assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+def test_decoding_joins_what_the_tokenizer_split(tmp_path):
+    processor = tiny_processor(tmp_path)
+    for text in ("i can't believe it", "we go home now", ""):
+        ids = processor.tokenizer(processor.normalize_text(text))["input_ids"]
+        assert processor.decode_transcript(ids) == text

@@ -1,0 +1,113 @@
+"""The moving average of the weights: its value, when it is used, and what a checkpoint keeps of it."""
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from modeling_m4ser import M4SERForEmotionClassification
+from tests.helpers.corpus import tiny_corpus, tiny_trainer
+from tests.helpers.tiny import parameters_of, tiny_model
+from trainer.callbacks.weight_averaging import MOVING_WEIGHTS
+
+
+class Watch(TrainerCallback):
+    """Keeps the weights before training and after each update."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self.seen.append(parameters_of(model))
+
+    def on_step_end(self, args, state, control, model, **kwargs):
+        self.seen.append(parameters_of(model))
+
+
+def average_by_hand(seen, decay):
+    """The recursion, number by number."""
+    mean = {name: value.clone() for name, value in seen[0].items()}
+    for update, weights in enumerate(seen[1:], 1):
+        kept = min(decay, (1 + update) / (10 + update))
+        mean = {name: kept * mean[name] + (1 - kept) * weights[name] for name in mean}
+    return mean
+
+
+def watched(tmp_path, model, **arguments):
+    trainer = tiny_trainer(tmp_path, model, per_device_train_batch_size=4, **arguments)
+    watch = Watch()
+    trainer.add_callback(watch)
+    return trainer, watch
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.99])
+def test_training_leaves_the_average_in_the_model(tmp_path, decay):
+    model = tiny_model("whisper")
+    trainer, watch = watched(tmp_path, model, num_train_epochs=2, ema_decay=decay)
+    trainer.train()
+    assert len(watch.seen) == 9
+    expected, final = average_by_hand(watch.seen, decay), watch.seen[-1]
+    for name, value in parameters_of(model).items():
+        # D is no part of what inference runs: it stays as its own optimizer left it.
+        wanted = final[name] if name.startswith("discriminator.") else expected[name]
+        torch.testing.assert_close(value, wanted, atol=1e-6, rtol=0)
+    moved = max((final[name] - expected[name]).abs().max().item() for name in final)
+    assert moved == 0 if decay == 0 else moved > 1e-4
+
+
+def test_it_changes_nothing_of_the_training_itself(tmp_path):
+    runs = []
+    for decay in (None, 0.9):
+        trainer, watch = watched(
+            tmp_path, tiny_model("whisper"), ema_decay=decay, eval_strategy="epoch", eval_data=tiny_corpus(4)
+        )
+        trainer.train()
+        runs.append(watch.seen[-1])
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_validation_and_checkpoints_are_of_the_average(tmp_path):
+    arguments = {"num_train_epochs": 2, "ema_decay": 0.9, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    data = tiny_corpus(6)
+    trainer, watch = watched(tmp_path, tiny_model("whisper"), eval_data=data, **arguments)
+    trainer.train()
+    validated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    for epoch, loss in enumerate(validated, 1):
+        saved = M4SERForEmotionClassification.from_pretrained(tmp_path / "run" / f"checkpoint-{4 * epoch}")
+        expected = average_by_hand(watch.seen[: 4 * epoch + 1], 0.9)
+        for name, value in parameters_of(saved).items():
+            if not name.startswith("discriminator."):
+                torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
+        assert tiny_trainer(tmp_path, saved).evaluate(data)["eval_loss"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_the_best_checkpoint_is_what_is_left(tmp_path):
+    arguments = {"num_train_epochs": 3, "ema_decay": 0.9, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    arguments |= {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    model = tiny_model("whisper")
+    trainer, watch = watched(tmp_path, model, eval_data=tiny_corpus(6), **arguments)
+    trainer.train()
+    expected = average_by_hand(watch.seen[: trainer.state.best_global_step + 1], 0.9)
+    for name, value in parameters_of(model).items():
+        if not name.startswith("discriminator."):
+            torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
+
+
+def test_resumed_run_is_bit_identical(tmp_path):
+    arguments = {"num_train_epochs": 2, "ema_decay": 0.9, "save_strategy": "steps", "save_steps": 3}
+    whole, resumed = tiny_model("whisper"), tiny_model("whisper", seed=1)
+    watched(tmp_path / "whole", whole, **arguments)[0].train()
+    trainer, _ = watched(tmp_path / "resumed", resumed, **arguments)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "whole" / "run" / "checkpoint-3"))
+    final = parameters_of(resumed)
+    assert all(torch.equal(value, final[name]) for name, value in parameters_of(whole).items())
+
+
+@pytest.mark.parametrize(("written", "read"), [(0.9, None), (None, 0.9)])
+def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path, written, read):
+    arguments = {"save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    tiny_trainer(tmp_path, tiny_model("whisper"), ema_decay=written, **arguments).train()
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    assert (checkpoint / MOVING_WEIGHTS).exists() == (written is not None)
+    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), ema_decay=read, **arguments)
+    with pytest.raises(ValueError, match="ema_decay"):
+        trainer.train(resume_from_checkpoint=str(checkpoint))

@@ -1,0 +1,145 @@
+"""Figures: valid images, whatever is missing from the history."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from trainer.evaluation import figures
+from trainer.evaluation.figures import (
+    LOSS_TITLES,
+    METRIC_TITLES,
+    plot_confusion_matrix,
+    plot_label_distribution,
+    plot_loss_curves,
+)
+
+EIGHT = ["neutral", "calm", "happy / excited", "sad", "angry", "fearful", "disgusted", "very surprised"]
+
+
+def history():
+    entries = [{"step": step, "epoch": step / 10} | dict.fromkeys(LOSS_TITLES, 5 / step) for step in range(1, 21)]
+    metrics = [{"step": step, "eval_loss": 2.0} | dict.fromkeys(METRIC_TITLES, step / 20) for step in (10, 20)]
+    return [*entries, *metrics, {"step": 20, "train_runtime": 3.0, "train_loss": 1.0}]
+
+
+def check_png(path):
+    """The file is a PNG with something drawn on white; returns its width and height."""
+    assert path.stat().st_size > 0
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("L"))
+        assert pixels.min() < 128 and pixels.max() == 255
+        return image.size
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures as matplotlib objects, caught where they are saved."""
+    caught, save = [], figures._save
+
+    def catch(figure, path):
+        caught.append(figure)
+        return save(figure, path)
+
+    monkeypatch.setattr(figures, "_save", catch)
+    return caught
+
+
+def panels(figure):
+    return {ax.get_title(): ax for ax in figure.axes if ax.axison}
+
+
+def test_loss_curves(tmp_path, drawn):
+    path = plot_loss_curves(history(), tmp_path / "new" / "folder" / "losses.png")
+    check_png(path)
+    shown = panels(drawn[0])
+    assert set(shown) == {*LOSS_TITLES.values(), "Validation metrics (%)"}
+    dashed = shown[LOSS_TITLES["loss_generator"]].get_lines()[-1]
+    assert dashed.get_ydata()[0] == pytest.approx(2 * math.log(2))
+    total = shown["Total"].get_lines()
+    assert list(total[0].get_xdata()) == list(range(1, 21)) and list(total[1].get_xdata()) == [10, 20]
+    assert [line.get_label() for line in shown["Validation metrics (%)"].get_lines()] == list(METRIC_TITLES.values())
+    assert shown["Validation metrics (%)"].get_lines()[0].get_ydata()[-1] == 100
+
+
+@pytest.mark.parametrize("left_out", [*LOSS_TITLES, "metrics", "all but one", "step"])
+def test_missing_keys(tmp_path, drawn, left_out):
+    missing = {"metrics": list(METRIC_TITLES), "all but one": [*list(LOSS_TITLES)[1:], *METRIC_TITLES]}
+    keys = missing.get(left_out, [left_out])
+    entries = [{key: value for key, value in entry.items() if key not in keys} for entry in history()]
+    check_png(plot_loss_curves(entries, tmp_path / "losses.png"))
+    shown = panels(drawn[0])
+    assert not {LOSS_TITLES.get(key, key) for key in keys} & set(shown)
+    if left_out == "step":  # only the entries with an epoch can be placed
+        assert shown["Total"].get_xlabel() == "epoch"
+
+
+def test_values_that_are_not_finite_are_left_out(tmp_path, drawn):
+    entries = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": math.inf}]
+    entries += [{"step": 4, "loss": 1.0, "loss_generator": math.nan}, {"step": 5, "loss": None}]
+    check_png(plot_loss_curves(entries, tmp_path / "losses.png"))
+    shown = panels(drawn[0])
+    assert set(shown) == {"Total"}
+    assert list(shown["Total"].get_lines()[0].get_ydata()) == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("entries", [[], [{"step": 3, "train_runtime": 1.0}]])
+def test_empty_history_says_so(tmp_path, drawn, entries):
+    check_png(plot_loss_curves(entries, tmp_path / "losses.png"))
+    assert not panels(drawn[0])
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["no losses were logged"]
+
+
+def test_confusion_matrix(tmp_path, drawn):
+    path = plot_confusion_matrix([[3, 1], [0, 0]], ["angry", "costs $5 or $6"], tmp_path / "matrix.png", "Fold 1")
+    check_png(path)
+    ax = drawn[0].axes[0]
+    # Row by row: 3 of 4 and 1 of 4; a class without utterances has no percentages.
+    assert [text.get_text() for text in ax.texts] == ["75.0\n(3)", "25.0\n(1)", "–", "–"]
+    assert ax.get_ylabel().startswith("true") and ax.get_xlabel() == "predicted"
+    assert ax.get_title() == "Fold 1"
+
+
+def test_eight_long_names_do_not_overlap(tmp_path, drawn):
+    counts = np.full((8, 8), 12) + np.diag([1500] * 8)
+    check_png(plot_confusion_matrix(counts.tolist(), EIGHT, tmp_path / "matrix.png", "A title " * 12))
+    figure = drawn[0]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    cells = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    names = [label.get_window_extent(renderer) for label in figure.axes[0].get_yticklabels()]
+    for boxes in (cells, names):
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+@pytest.mark.parametrize("matrix", [[[1, 2]], [[1, 2], [3, -1]], [[1, 2], [3, math.nan]], [[1]]])
+def test_confusion_matrix_refuses_nonsense(tmp_path, matrix):
+    with pytest.raises(ValueError, match="matrix"):
+        plot_confusion_matrix(matrix, ["a", "b"], tmp_path / "matrix.png")
+
+
+def test_label_distribution(tmp_path, drawn):
+    counts = {"train": dict.fromkeys(EIGHT, 4000), "validation": {"calm": 3}, "a test split": dict.fromkeys(EIGHT, 0)}
+    check_png(plot_label_distribution(counts, tmp_path / "labels.png"))
+    ax = drawn[0].axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == EIGHT
+    assert [bar.get_width() for bar in ax.containers[1]] == [0, 3, 0, 0, 0, 0, 0, 0]
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in ax.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    check_png(plot_label_distribution({"one": {"only": 1}}, tmp_path / "one.png"))
+
+
+@pytest.mark.parametrize("counts", [{}, {"train": {}}, {"train": {"sad": math.nan}}, {"train": {"sad": -1}}])
+def test_label_distribution_refuses_nonsense(tmp_path, counts):
+    with pytest.raises(ValueError, match="counts_by_split"):
+        plot_label_distribution(counts, tmp_path / "labels.png")
+
+
+def test_pyplot_is_left_alone(tmp_path):
+    from matplotlib import pyplot
+
+    plot_loss_curves(history(), tmp_path / "losses.png")
+    assert pyplot.get_fignums() == []

@@ -1,0 +1,155 @@
+"""Metrics against numbers worked out by hand and against plain loops."""
+
+import numpy as np
+import pytest
+from transformers import EvalPrediction
+
+from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics, metric_keys
+
+FOUR = ["neutral", "happy", "sad", "angry"]
+MELD = ["neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"]
+
+
+def naive(predictions, references, number_of_classes):
+    """Every metric by counting, one utterance at a time."""
+    counts = [[0] * number_of_classes for _ in range(number_of_classes)]
+    for predicted, true in zip(predictions, references, strict=True):
+        counts[true][predicted] += 1
+    total = len(references)
+    recalls, f1s, supports = {}, {}, {}
+    for k in range(number_of_classes):
+        support, guessed, hit = sum(counts[k]), sum(row[k] for row in counts), counts[k][k]
+        if support:
+            recalls[k], f1s[k], supports[k] = hit / support, 2 * hit / (support + guessed), support
+    return {
+        "wa": sum(counts[k][k] for k in range(number_of_classes)) / total,
+        "ua": sum(recalls.values()) / len(recalls),
+        "macro_f1": sum(f1s.values()) / len(f1s),
+        "weighted_f1": sum(f1s[k] * supports[k] for k in f1s) / total,
+        "recalls": recalls,
+        "f1s": f1s,
+        "confusion_matrix": counts,
+    }
+
+
+def test_hand_computed():
+    #              neutral x4           happy x2  sad x1   angry x1
+    references = [0, 0, 0, 0, 1, 1, 2, 3]
+    predictions = [0, 0, 0, 1, 1, 0, 2, 0]
+    results = emotion_metrics(predictions, references, FOUR)
+    assert results["wa"] == results["accuracy"] == pytest.approx(5 / 8)
+    assert results["ua"] == pytest.approx((3 / 4 + 1 / 2 + 1 + 0) / 4)
+    # F1 = 2 hits / (true + predicted): 6/9, 2/4, 2/2, 0/1
+    assert [results[f"f1_{label}"] for label in FOUR] == pytest.approx([2 / 3, 1 / 2, 1, 0])
+    assert [results[f"recall_{label}"] for label in FOUR] == pytest.approx([3 / 4, 1 / 2, 1, 0])
+    assert results["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 1 + 0) / 4)
+    assert results["weighted_f1"] == pytest.approx((4 * 2 / 3 + 2 * 1 / 2 + 1) / 8)
+    assert results["confusion_matrix"] == [[3, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+
+
+def test_wa_and_ua_are_not_swapped():
+    # Always "neutral" on nine neutral and one sad: the share of neutral is WA, one class in two is UA.
+    results = emotion_metrics([0] * 10, [0] * 9 + [2], FOUR)
+    assert results["wa"] == pytest.approx(0.9)
+    assert results["ua"] == pytest.approx(0.5)
+
+
+def test_class_absent_from_references():
+    # "angry" is predicted once but never true: it costs "happy" its recall and is in no mean.
+    results = emotion_metrics([0, 3, 1, 2], [0, 1, 1, 2], FOUR)
+    assert results["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert results["macro_f1"] == pytest.approx((1 + 2 / 3 + 1) / 3)
+    assert results["weighted_f1"] == pytest.approx((1 + 2 * 2 / 3 + 1) / 4)
+    assert "f1_angry" not in results and "recall_angry" not in results
+    assert results["confusion_matrix"][3] == [0, 0, 0, 0]
+    assert results["confusion_matrix"][1] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_meld_like_imbalance_against_loops(seed):
+    rng = np.random.default_rng(seed)
+    shares = np.array([0.47, 0.12, 0.02, 0.08, 0.17, 0.02, 0.12])
+    references = rng.choice(7, size=300, p=shares / shares.sum())
+    references[references == 5] = 0
+    references[0] = 5  # one single utterance of disgust
+    predictions = np.where(rng.random(300) < 0.6, references, rng.choice(5, size=300))
+    results, expected = emotion_metrics(predictions, references, MELD), naive(predictions, references, 7)
+    for key in ("wa", "ua", "macro_f1", "weighted_f1"):
+        assert results[key] == pytest.approx(expected[key], abs=1e-12)
+    for k, label in enumerate(MELD):
+        assert results[f"f1_{label}"] == pytest.approx(expected["f1s"][k], abs=1e-12)
+        assert results[f"recall_{label}"] == pytest.approx(expected["recalls"][k], abs=1e-12)
+    assert results["confusion_matrix"] == expected["confusion_matrix"]
+
+
+def test_metric_of_the_evaluate_library(tmp_path):
+    metric = EmotionMetrics(label_names=FOUR, cache_dir=str(tmp_path))
+    metric.add_batch(predictions=[0, 1], references=[0, 1])
+    metric.add_batch(predictions=np.array([2, 0]), references=np.array([3, 0]))
+    assert metric.compute() == emotion_metrics([0, 1, 2, 0], [0, 1, 3, 0], FOUR)
+    # A second round starts empty; names given to compute() win.
+    again = metric.compute(predictions=[1], references=[1], label_names=["calm", "tense"])
+    assert again["f1_tense"] == 1.0
+
+
+def test_evaluate_load_from_the_file(repo_root, tmp_path):
+    import evaluate
+
+    metric = evaluate.load(
+        str(repo_root / "trainer" / "evaluation" / "metrics.py"), label_names=FOUR, cache_dir=str(tmp_path)
+    )
+    assert metric.compute(predictions=[0, 1], references=[0, 2])["wa"] == 0.5
+
+
+def test_metric_without_names_says_so(tmp_path):
+    with pytest.raises(ValueError, match="label_names"):
+        EmotionMetrics(cache_dir=str(tmp_path)).compute(predictions=[0], references=[0])
+
+
+def test_trainer_function_gives_floats_only():
+    logits = np.array([[2.0, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 1], [5, 0, 0, 0]], dtype=np.float32)
+    labels = np.array([0, 1, 2, 0])
+    results = compute_emotion_metrics(FOUR)(EvalPrediction(predictions=logits, label_ids=labels))
+    assert results["wa"] == 0.75 and results["ua"] == pytest.approx(2 / 3)
+    assert all(type(value) is float and np.isfinite(value) for value in results.values())
+    assert "confusion_matrix" not in results
+    # Several tensors from the model or several labels: the first of each.
+    several = EvalPrediction(predictions=(logits, np.zeros((4, 9))), label_ids=(labels, np.zeros((4, 3))))
+    assert compute_emotion_metrics(FOUR)(several) == results
+
+
+def test_trainer_function_refuses_wrong_logits():
+    compute = compute_emotion_metrics(FOUR)
+    with pytest.raises(ValueError, match=r"\(N, 4\)"):
+        compute(EvalPrediction(predictions=np.zeros((2, 3)), label_ids=np.zeros(2, dtype=int)))
+    with pytest.raises(ValueError, match="NaN"):
+        compute(EvalPrediction(predictions=np.full((2, 4), np.nan), label_ids=np.zeros(2, dtype=int)))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([], [], "non-empty"),
+        ([0, 1], [0], "2 predictions for 1 references"),
+        ([0, 4], [0, 1], "predictions holds 4"),
+        ([0, 1], [0, -100], "references holds -100"),
+        ([0.5], [0], "integers"),
+    ],
+)
+def test_bad_input(predictions, references, message):
+    with pytest.raises(ValueError, match=message):
+        emotion_metrics(predictions, references, FOUR)
+
+
+def test_names_of_any_kind():
+    names = ["very happy", "happy/excited", "悲しい", "mid-low"]
+    assert metric_keys(names) == ["very_happy", "happy_excited", "悲しい", "mid-low"]
+    names = ["very happy", "very_happy", "very_happy_0", "悲しい", "😀", "ok"]
+    keys = metric_keys(names)
+    assert keys == ["very_happy_0", "very_happy_1", "very_happy_0_2", "悲しい_3", "4", "ok_5"]
+    results = emotion_metrics(range(6), range(6), names)
+    assert [results[f"f1_{key}"] for key in keys] == [1.0] * 6
+    with pytest.raises(ValueError, match="twice"):
+        compute_emotion_metrics(["sad", "sad"])
+    with pytest.raises(ValueError, match="empty"):
+        metric_keys([])

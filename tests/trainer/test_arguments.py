@@ -1,0 +1,35 @@
+"""Training arguments: Table I, and what they refuse."""
+
+import pytest
+
+from trainer import M4SERTrainingArguments
+
+
+def arguments(tmp_path, **changes):
+    return M4SERTrainingArguments(output_dir=str(tmp_path), **changes)
+
+
+def test_defaults_are_table_1(tmp_path):
+    args = arguments(tmp_path)
+    assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (1e-5, 16, 100)
+    assert args.lr_scheduler_type == "constant" and args.weight_decay == 0 and args.warmup_steps == 0
+    assert args.discriminator_learning_rate == args.learning_rate
+    extras = (args.encoder_learning_rate, args.classifier_learning_rate, args.speed_perturbation, args.ema_decay)
+    assert extras == (None, None, None, None) and args.balance_classes is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("speed_perturbation", []),
+        ("speed_perturbation", [1.0, 0.0]),
+        ("speed_perturbation", [-1.1]),
+        ("ema_decay", 1.0),
+        ("ema_decay", -0.1),
+        ("discriminator_max_grad_norm", 0.0),
+        ("label_smoothing_factor", 0.1),
+    ],
+)
+def test_impossible_values_are_refused_by_name(tmp_path, name, value):
+    with pytest.raises(ValueError, match=name):
+        arguments(tmp_path, **{name: value})

@@ -1,0 +1,110 @@
+"""Batches out of corpus rows: inputs, emotions, and the labels of detection and correction."""
+
+import pytest
+import torch
+
+from modeling_m4ser import AudioError, apply_edits
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.tiny import tiny_config, tiny_processor
+from trainer import M4SERDataCollator
+
+
+@pytest.fixture
+def collator(tmp_path):
+    return M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"))
+
+
+def rows_of(size=6, **changes):
+    return [{**row, **changes} for row in tiny_corpus(size)]
+
+
+def test_applying_the_labels_gives_the_reference_back(collator):
+    rows = rows_of()
+    batch = collator(rows)
+    end = collator.processor.tokenizer.sep_token_id
+    for index, row in enumerate(rows):
+        length = int(batch["text_attention_mask"][index].sum())
+        pieces = batch["input_ids"][index, 1 : length - 1].tolist()
+        labels = batch["detection_labels"][index]
+        assert labels[0] == -100 and (labels[length - 1 :] == -100).all()
+        targets = {}
+        for place in (labels == 2).nonzero()[:, 0].tolist():
+            target = batch["correction_labels"][index, place]
+            target = target[target != -100].tolist()
+            assert target[-1] == end
+            targets[place - 1] = target[:-1]
+        rewritten = {
+            place for place in range(labels.numel()) if (batch["correction_labels"][index, place] != -100).any()
+        }
+        assert rewritten == {place + 1 for place in targets}
+        reference = collator.processor.tokenizer(row["transcript"], add_special_tokens=False)["input_ids"]
+        assert apply_edits(pieces, labels[1 : length - 1].tolist(), targets) == reference
+
+
+def test_without_detection_the_whole_reference_is_written_from_the_first_token(tmp_path):
+    config = tiny_config("whisper", use_error_detection=False)
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), config)
+    rows = rows_of()
+    batch = collator(rows)
+    assert "detection_labels" not in batch
+    for index, row in enumerate(rows):
+        reference = collator.processor.tokenizer(row["transcript"], add_special_tokens=False)["input_ids"]
+        target = batch["correction_labels"][index, 0]
+        assert target[target != -100].tolist() == [*reference, collator.processor.tokenizer.sep_token_id]
+        assert (batch["correction_labels"][index, 1:] == -100).all()
+
+
+def test_rows_without_a_transcript_get_no_auxiliary_labels(collator):
+    rows = rows_of()
+    rows[0]["transcript"] = None
+    batch = collator(rows)
+    assert (batch["detection_labels"][0] == -100).all() and (batch["detection_labels"][1] != -100).any()
+    batch = collator(rows_of(transcript=None))
+    assert "detection_labels" not in batch and "correction_labels" not in batch
+
+
+def test_empty_hypothesis(collator):
+    batch = collator(rows_of(2, hypothesis=""))
+    assert batch["input_ids"].shape == (2, 2)
+    assert (batch["detection_labels"] == -100).all() and (batch["correction_labels"] == -100).all()
+
+
+def test_ground_truth_text(tmp_path):
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), text_column="transcript")
+    rows = rows_of(2, hypothesis=None)
+    expected = collator.processor(text=[row["transcript"] for row in rows])["input_ids"]
+    assert torch.equal(collator(rows)["input_ids"], expected)
+
+
+def test_missing_hypothesis_names_the_row_and_the_way_out(collator):
+    with pytest.raises(ValueError, match=r"clip00.*transcribe"):
+        collator(rows_of(2, hypothesis=None))
+
+
+def test_undecodable_audio_names_the_row(collator):
+    with pytest.raises(AudioError, match="clip01"):
+        rows = rows_of(2)
+        rows[1]["audio"] = {"path": "clip01.flac", "bytes": b"not audio"}
+        collator(rows)
+
+
+def test_emotions_all_or_none(collator):
+    assert collator(rows_of(3))["labels"].tolist() == [0, 1, 2]
+    assert "labels" not in collator(rows_of(3, emotion=None))
+    rows = rows_of(3)
+    rows[1]["emotion"] = None
+    with pytest.raises(ValueError, match="clip01"):
+        collator(rows)
+
+
+def test_long_targets_are_cut(tmp_path):
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), max_correction_tokens=3)
+    batch = collator(rows_of(1, hypothesis="home", transcript="i am so happy now"))
+    assert batch["correction_labels"].shape[-1] == 3
+
+
+def test_a_2000_word_transcript_is_cut_with_its_labels(collator):
+    text = "happy " * 2000
+    batch = collator(rows_of(1, hypothesis=text, transcript=text))
+    assert batch["input_ids"].shape == (1, 64)
+    assert (batch["detection_labels"][0, 1:63] == 0).all()

@@ -1,0 +1,1 @@
+"""What acts beside the training loop."""

@@ -1,0 +1,171 @@
+"""Emotion-recognition metrics under the names the field uses, computed offline.
+
+WA ("weighted accuracy") is plain accuracy over all utterances; UA ("unweighted accuracy") is the mean of the per-class
+recalls. Some published code swaps the two names.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import datasets
+import evaluate
+import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+from transformers import EvalPrediction
+
+from trainer.citation import CITATION
+
+_DESCRIPTION = """
+Emotion-recognition metrics: wa (accuracy over all utterances), ua (mean of the per-class recalls), weighted and macro
+F1, F1 and recall of every class, and the confusion matrix.
+"""
+
+_INPUTS = """
+Args:
+    predictions (list of int): predicted class of each utterance.
+    references (list of int): true class of each utterance.
+    label_names (list of str, optional): names of the classes, by index; overrides those given at construction.
+
+Returns:
+    wa, accuracy, ua, weighted_f1, macro_f1, and for every class with at least one utterance f1_<label>, recall_<label>:
+    floats in [0, 1]; confusion_matrix: counts as a list of lists, rows true, columns predicted.
+"""
+
+
+def metric_keys(label_names: Sequence[str]) -> list[str]:
+    """What stands for each label in names such as `f1_<label>`.
+
+    Letters, digits, `-` and `_` stay; any other run of characters becomes one `_`, since loggers read spaces and
+    slashes as structure. Where that leaves nothing of a name or makes two alike, every key carries its class index.
+
+    Args:
+        label_names: names of the classes, by index.
+
+    Raises:
+        ValueError: there are no names, or two are equal.
+    """
+    names = [str(name) for name in label_names]
+    if not names:
+        raise ValueError("label_names is empty")
+    if len(set(names)) != len(names):
+        raise ValueError(f"label_names holds a name twice: {names}")
+    plain = [re.sub(r"[^\w-]+", "_", name).strip("_") for name in names]
+    if "" in plain or len(set(plain)) != len(plain):
+        return [f"{key}_{index}".strip("_") for index, key in enumerate(plain)]
+    return plain
+
+
+def _class_indices(values: Sequence[int], number_of_classes: int, argument: str) -> np.ndarray:
+    """`values` as a checked (N,) integer array of class indices."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{argument} must be a non-empty list of class indices, got shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{argument} must hold integers, got {array.dtype}")
+    wrong = array[(array < 0) | (array >= number_of_classes)]
+    if wrong.size:
+        raise ValueError(f"{argument} holds {int(wrong[0])}, outside the {number_of_classes} classes")
+    return array
+
+
+def emotion_metrics(predictions: Sequence[int], references: Sequence[int], label_names: Sequence[str]) -> dict:
+    """All metrics of a set of utterances.
+
+    A class **without any reference utterance** has no recall: it is left out of UA and macro F1 (predicting it still
+    costs the class that was missed), and has no `f1_<label>` or `recall_<label>` entry rather than an invented zero.
+
+    Args:
+        predictions: (N,) predicted class indices.
+        references: (N,) true class indices.
+        label_names: names of the classes, by index.
+
+    Returns:
+        `wa` and `accuracy` (the same number), `ua`, `weighted_f1`, `macro_f1`, `f1_<label>` and `recall_<label>` (see
+        [`metric_keys`]) as floats in [0, 1]; `confusion_matrix` as counts, rows true, columns predicted, all classes.
+
+    Raises:
+        ValueError: empty input, different lengths, or an index outside `label_names`.
+    """
+    keys = metric_keys(label_names)
+    predictions = _class_indices(predictions, len(keys), "predictions")
+    references = _class_indices(references, len(keys), "references")
+    if len(predictions) != len(references):
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+
+    present = np.unique(references)
+    _, recalls, f1s, _ = precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
+    accuracy = float(np.mean(predictions == references))
+    results = {
+        "wa": accuracy,
+        "ua": float(np.mean(recalls)),
+        "accuracy": accuracy,
+        "weighted_f1": float(f1_score(references, predictions, labels=present, average="weighted", zero_division=0)),
+        "macro_f1": float(np.mean(f1s)),
+    }
+    results |= {f"f1_{keys[label]}": float(f1) for label, f1 in zip(present, f1s, strict=True)}
+    results |= {f"recall_{keys[label]}": float(recall) for label, recall in zip(present, recalls, strict=True)}
+    results["confusion_matrix"] = confusion_matrix(references, predictions, labels=range(len(keys))).tolist()
+    return results
+
+
+class EmotionMetrics(evaluate.Metric):
+    """[`emotion_metrics`] as a metric of the evaluate library, without a call to the Hub.
+
+        metric = EmotionMetrics(label_names=["neutral", "happy", "sad", "angry"])
+        metric.add_batch(predictions=[0, 1], references=[0, 2])
+        metric.compute()["ua"]
+
+    `evaluate.load("trainer/evaluation/metrics.py", label_names=[...])` gives the same object.
+
+    Args:
+        label_names: names of the classes, by index; may be given to `compute` instead.
+        **kwargs: those of `evaluate.Metric` (`keep_in_memory`, `num_process`, `process_id`, `experiment_id` ...).
+    """
+
+    def __init__(self, label_names: Sequence[str] | None = None, **kwargs):
+        self.label_names = None if label_names is None else list(label_names)
+        super().__init__(**kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
+        )
+
+    def _compute(self, predictions, references, label_names: Sequence[str] | None = None) -> dict:
+        label_names = self.label_names if label_names is None else label_names
+        if label_names is None:
+            raise ValueError("EmotionMetrics needs label_names, at construction or in compute()")
+        return emotion_metrics(predictions, references, label_names)
+
+
+def compute_emotion_metrics(label_names: Sequence[str]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The `compute_metrics` argument of the Hugging Face Trainer.
+
+    Args:
+        label_names: names of the classes, by index.
+
+    Returns:
+        A function from an `EvalPrediction` with logits (N, classes) and labels (N,) to a flat dict of floats:
+        everything [`emotion_metrics`] gives but the confusion matrix, which a trainer cannot log. Where the model
+        returned several tensors, the first is taken for the logits. The function raises ValueError for logits of
+        another shape, and for logits holding NaN, which argmax would turn into a confident class.
+    """
+    label_names = list(label_names)
+    metric_keys(label_names)  # a bad list of names fails here, not after the first epoch
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+        labels = prediction.label_ids[0] if isinstance(prediction.label_ids, tuple) else prediction.label_ids
+        logits = np.asarray(logits)
+        if logits.ndim != 2 or logits.shape[1] != len(label_names):
+            raise ValueError(f"expected logits of shape (N, {len(label_names)}), got {logits.shape}")
+        if np.isnan(logits).any():
+            raise ValueError("the logits hold NaN: training has diverged, or an input is not finite")
+        results = emotion_metrics(logits.argmax(axis=-1), labels, label_names)
+        del results["confusion_matrix"]
+        return results
+
+    return compute

@@ -1,0 +1,1 @@
+"""Whole experiments, from a command line to a run directory."""
