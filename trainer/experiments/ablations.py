@@ -1,4 +1,4 @@
-"""The paper's ablations (Table IV, Table V) as overrides of [`modeling_m4ser.M4SERConfig`]: a new row is one entry here.
+"""The paper's ablations (Tables IV and V) as overrides of [`modeling_m4ser.M4SERConfig`]; a new row is one entry here.
 
 This file imports nothing heavy, so that a command line can list the rows before it loads a model library.
 """
