@@ -1,9 +1,14 @@
 """From corpora to training data: one canonical schema, splits without leaks, alignment labels, ASR."""
 
-from data_scripts.alignment import align_hypothesis, apply_edits
-from data_scripts.corpora.registry import load_corpus
-from data_scripts.schema import load_prepared
-from data_scripts.splits import leave_one_session_out, speaker_folds
+from typing import TYPE_CHECKING
+
+from data_scripts.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from data_scripts.alignment import align_hypothesis, apply_edits
+    from data_scripts.prepare.in_memory import load_corpus
+    from data_scripts.schema import load_prepared
+    from data_scripts.splits import leave_one_session_out, speaker_folds
 
 __all__ = [
     "align_hypothesis",
@@ -13,3 +18,13 @@ __all__ = [
     "load_prepared",
     "speaker_folds",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "data_scripts.alignment": ("align_hypothesis", "apply_edits"),
+        "data_scripts.prepare.in_memory": ("load_corpus",),
+        "data_scripts.schema": ("load_prepared",),
+        "data_scripts.splits": ("leave_one_session_out", "speaker_folds"),
+    },
+)

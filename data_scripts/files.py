@@ -1,14 +1,74 @@
 """Writing files whole, and saying what is wrong where that fails."""
 
+import contextlib
 import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_DISK_FULL_CODES = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# pyarrow and libsndfile pass the system's message on, without its number.
+_DISK_FULL_MESSAGES = ("No space left", "Disk quota exceeded")
+
+
+def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
+    """Write a file so that it appears whole or not at all.
+
+    Args:
+        path: the file; its folder is made if absent, and what it held before is replaced.
+        data: its content; text is written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written; what it held before is unchanged.
+    """
+    with replace_together([path]) as (temporary,):
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replace_together(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
+    """Write several files that appear together, once all of them are whole.
+
+    Args:
+        paths: the files; their folders are made if absent.
+
+    Yields:
+        One temporary path for each, beside it, to be written inside the `with` block. On leaving it they take the
+        places of `paths`; if an exception leaves it, they are removed and nothing else has changed.
+
+    Raises:
+        OSError: a folder cannot be made or a file not be replaced.
+    """
+    targets = [Path(path) for path in paths]
+    temporary = [path.with_name(f".{path.name}.tmp") for path in targets]
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        for written, target in zip(temporary, targets, strict=True):
+            os.replace(written, target)
+    finally:
+        for written in temporary:
+            written.unlink(missing_ok=True)
+
+
+def find_full_disk(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk among an exception and its causes; None where there is none."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and _is_full_disk(error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def explain(error: OSError) -> str:
     """Return one line that says what went wrong and what the user can do about it."""
-    place = error.filename if error.filename is not None else "the output folder"
-    if error.errno in _FULL or "No space left" in str(error):
+    full = find_full_disk(error)
+    place = (full or error).filename
+    place = "the output folder" if place is None else place
+    if full is not None:
         return (
             f"the disk is full ({place}): free some space, or choose an --output_dir on another disk, and run the same "
             "command again; what was finished is kept"
@@ -16,3 +76,8 @@ def explain(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"no permission for {place}: make it readable (an output folder: writable) for your user, e.g. by chmod"
     return " ".join(str(error).split())
+
+
+def _is_full_disk(error: OSError) -> bool:
+    """Whether this very error says that there is no space."""
+    return error.errno in _DISK_FULL_CODES or any(message in str(error) for message in _DISK_FULL_MESSAGES)

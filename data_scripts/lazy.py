@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first asked for, so that a command's `--help` need not wait for torch."""
+"""Public names that are imported when first asked for, so that `--help` of a command need not wait for torch."""
 
 import importlib
 import sys

@@ -4,9 +4,9 @@ A prepared corpus is a folder with one Parquet file per split. It opens offline 
 `datasets.load_dataset(folder)` too.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +15,14 @@ import pyarrow.parquet
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
 
-SPLITS = ("train", "validation", "test")
+from data_scripts.corpora.base import SPLITS
+from data_scripts.errors import CorpusError
+from data_scripts.files import find_full_disk, replace_together
+
 SAMPLING_RATE = 16000
-_GROUP_ROWS = 500  # rows of a Parquet row group, and
-_GROUP_BYTES = 8 << 20  # bytes of its audio: what is held in memory at a time
+# What is held in memory at a time is a Parquet row group: so many rows at most, and so many bytes of their audio.
+_ROW_GROUP_ROWS = 500
+_ROW_GROUP_BYTES = 8 << 20
 REQUIRED_COLUMNS = (
     "id",
     "audio",
@@ -30,33 +34,6 @@ REQUIRED_COLUMNS = (
     "hypothesis",
     "asr_model",
 )
-
-
-class CorpusError(ValueError):
-    """A corpus, a manifest or a prepared folder cannot be used; the message names it and says what to do."""
-
-
-@dataclass
-class ScannedCorpus:
-    """What a corpus module found on disk, before any audio is read.
-
-    Attributes:
-        emotions: the class names, in the order of their numbers.
-        rows: one dictionary for each utterance: `split`, `id`, `path` or `bytes` of the audio, `emotion` (a name), and
-            where known `speaker`, `session`, `transcript`, `hypothesis`, `asr_model`.
-        looked_for: the files the module searches, in words, for the error that nothing was found.
-        never_empty: the values of a column (`split` or `session`) that must keep an utterance each: an empty one would
-            make an empty fold or split.
-        way_out: what a user can do where one of those is empty.
-        expected: what a complete corpus would keep, see `PreparationReport.expected`.
-    """
-
-    emotions: list[str]
-    rows: list[dict[str, Any]]
-    looked_for: str
-    never_empty: dict[str, list[str]] = field(default_factory=dict)
-    way_out: str = ""
-    expected: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def corpus_features(emotions: Sequence[str]) -> Features:
@@ -122,18 +99,36 @@ def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file
         for row in rows:
             batch.append(row)
             size += len(row["audio"]["bytes"] or b"")
-            if len(batch) >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            if len(batch) >= _ROW_GROUP_ROWS or size >= _ROW_GROUP_BYTES:
                 writer.write_table(_as_table(batch, emotions))
                 batch, size = [], 0
         if batch:
             writer.write_table(_as_table(batch, emotions))
 
 
+def save_splits(
+    splits: Mapping[str, Iterable[Mapping[str, Any]]], emotions: Sequence[str], folder: str | os.PathLike
+) -> None:
+    """Write each split's rows (as `build_dataset` takes them) into a prepared folder, in place of the splits there.
+
+    All files appear together, whole, once the last row is written; splits left by an earlier preparation and absent
+    from `splits` are removed.
+
+    Raises:
+        CorpusError: an emotion that is not among `emotions`.
+        OSError: the folder cannot be written.
+    """
+    with _replace_splits(Path(folder), splits) as temporary:
+        for split, rows in splits.items():
+            with open(temporary[split], "wb") as file:
+                write_split(rows, emotions, file)
+
+
 def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
     """Write one Parquet file per split into `folder` (made if absent) and return it.
 
-    Each file appears whole or not at all. Splits left there by an earlier preparation and absent from `dataset` are
-    removed: they would silently join it.
+    All files appear together, whole, or none does. Splits left there by an earlier preparation and absent from
+    `dataset` are removed: they would silently join it.
 
     Raises:
         CorpusError: no split, a split that is not train, validation or test, or one without a canonical column.
@@ -146,27 +141,29 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
             raise CorpusError(f"the split {split!r} is none of {', '.join(SPLITS)}: rename it")
         _check_columns(part, f"the split {split!r}")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = {split: folder / f".{split}.parquet.tmp" for split in dataset}
-    try:
+    with _replace_splits(folder, dataset) as temporary:
         for split, part in dataset.items():
             # A batch size of our own: datasets' estimate opens every audio file that a row names.
-            part.to_parquet(temporary[split], batch_size=500)
-        for split, file in temporary.items():
-            os.replace(file, folder / f"{split}.parquet")
-    finally:
-        for file in temporary.values():
-            file.unlink(missing_ok=True)
-    for split in set(SPLITS) - set(dataset):
-        (folder / f"{split}.parquet").unlink(missing_ok=True)
+            part.to_parquet(temporary[split], batch_size=_ROW_GROUP_ROWS)
     return folder
 
 
+@contextlib.contextmanager
+def _replace_splits(folder: Path, splits: Iterable[str]) -> Iterator[dict[str, Path]]:
+    """Temporary paths by split, which become the split files together; other splits are then removed."""
+    names = list(splits)
+    with replace_together(folder / f"{split}.parquet" for split in names) as temporary:
+        yield dict(zip(names, temporary, strict=True))
+    for split in set(SPLITS) - set(names):
+        (folder / f"{split}.parquet").unlink(missing_ok=True)
+
+
 def load_prepared(folder: str | os.PathLike) -> DatasetDict:
-    """Open a folder written by `save_prepared`: its splits, with the canonical features.
+    """Open a prepared folder: its splits, with the canonical features.
 
     Raises:
         CorpusError: the folder is absent, holds no prepared split, or its files are damaged or of another schema.
+        OSError: the disk of `datasets`' cache is full.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -180,6 +177,9 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
     try:
         dataset = load_dataset("parquet", data_files=files)
     except (DatasetsError, ValueError, OSError) as error:
+        # `datasets` copies the tables into its cache, so it is not always the folder that is at fault.
+        if (full := find_full_disk(error)) is not None:
+            raise full from error
         raise CorpusError(f"{folder} cannot be read: {error}; prepare the corpus again") from error
     for split, part in dataset.items():
         _check_columns(part, files[split])

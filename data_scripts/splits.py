@@ -13,7 +13,8 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from data_scripts.schema import SPLITS, CorpusError
+from data_scripts.corpora.base import SPLITS
+from data_scripts.errors import CorpusError
 
 TEST_PAIRS = (("train", "test"), ("validation", "test"))
 ALL_PAIRS = (*TEST_PAIRS, ("train", "validation"))
@@ -79,7 +80,7 @@ def speaker_folds(
         dataset: with a speaker in every row.
         num_folds: at least 3.
         seed: of the deal.
-        stratify: maps a speaker to a kind that the groups share evenly, e.g. `data_scripts.ravdess.voice`.
+        stratify: maps a speaker to a kind that the groups share evenly, e.g. `data_scripts.corpora.ravdess.voice`.
 
     Raises:
         SplitError: rows without a speaker, fewer than 3 folds, or fewer speakers than folds.
@@ -94,13 +95,13 @@ def speaker_folds(
         raise SplitError(
             f"{num_folds} folds need as many speakers; the dataset has {len(by_speaker)}: ask for fewer folds"
         )
-    dice = random.Random(seed)
+    generator = random.Random(seed)
     kinds: dict[Any, list[str]] = {}
     for speaker in sorted(by_speaker):
         kinds.setdefault(stratify(speaker) if stratify else "", []).append(speaker)
     dealt = []
     for kind in sorted(kinds, key=str):
-        dice.shuffle(kinds[kind])
+        generator.shuffle(kinds[kind])
         dealt.extend(kinds[kind])
     groups = [dealt[number::num_folds] for number in range(num_folds)]
     folds = []
@@ -141,12 +142,12 @@ def leave_one_session_out(
     for session in sorted(by_session):
         name = f"session_{session}"
         others = [row for key, rows in by_session.items() if key != session for row in rows]
-        dice = random.Random(f"{seed} {session}")
+        generator = random.Random(f"{seed} {session}")
         if is_share:
-            parts = _by_shares(dataset, others, {"train": 1 - validation, "validation": validation}, dice)
+            parts = _by_shares(dataset, others, {"train": 1 - validation, "validation": validation}, generator)
         else:
             by_speaker = _rows_by(dataset, "speaker", others)
-            held_out = dice.choice(sorted(by_speaker))
+            held_out = generator.choice(sorted(by_speaker))
             parts = {"validation": by_speaker.pop(held_out), "train": [r for rows in by_speaker.values() for r in rows]}
         fold = _fold(name, dataset, {**parts, "test": by_session[session]})
         _check_apart(fold, "session", TEST_PAIRS)
@@ -185,14 +186,14 @@ def random_split(
     if any(not 0 <= share <= 1 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise SplitError(f"the shares must lie between 0 and 1 and sum to 1, got {shares}")
     shares = {split: share for split, share in shares.items() if share > 0}
-    dice = random.Random(seed)
+    generator = random.Random(seed)
     if by == "utterance":
-        parts = _by_shares(dataset, range(len(dataset)), shares, dice)
+        parts = _by_shares(dataset, range(len(dataset)), shares, generator)
     elif by in ("speaker", "session"):
         groups = list(_rows_by(dataset, by).values())
         if len(groups) < len(shares):
             raise SplitError(f"{len(shares)} splits by {by} need as many; the dataset has {len(groups)}")
-        dice.shuffle(groups)
+        generator.shuffle(groups)
         parts = _allot(groups, shares)
     else:
         raise SplitError(f'by must be "speaker", "session" or "utterance", got {by!r}')
@@ -215,8 +216,8 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
     scarce = [f"{name} ({len(rows)})" for name, rows in by_emotion.items() if len(rows) < k]
     if scarce:
         raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
-    dice = random.Random(seed)
-    return sorted(row for rows in by_emotion.values() for row in dice.sample(rows, k))
+    generator = random.Random(seed)
+    return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
 
 
 def _single(dataset: Dataset | DatasetDict) -> Dataset:
@@ -259,12 +260,12 @@ def _rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[in
 
 
 def _by_shares(
-    dataset: Dataset, rows: Sequence[int], shares: Mapping[str, float], dice: random.Random
+    dataset: Dataset, rows: Sequence[int], shares: Mapping[str, float], generator: random.Random
 ) -> dict[str, list[int]]:
     """The rows dealt out by the shares, emotion by emotion."""
     parts: dict[str, list[int]] = {split: [] for split in shares}
     for same in _rows_by_emotion(dataset, rows).values():
-        dice.shuffle(same)
+        generator.shuffle(same)
         for split, some in _allot([[row] for row in same], shares).items():
             parts[split].extend(some)
     return parts

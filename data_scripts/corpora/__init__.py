@@ -1,1 +1,5 @@
-"""Corpora: one record and one file each, and the registry of them."""
+"""The corpora: one record in a file of its own for each, and the registry of them. Nothing here imports torch."""
+
+from data_scripts.corpora.registry import CORPORA, CorpusSelection
+
+__all__ = ["CORPORA", "CorpusSelection"]

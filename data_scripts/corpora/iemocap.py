@@ -11,15 +11,16 @@ dis disgust 2, oth other 3, xxx no agreement 2507. The four classes of most pape
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
 from data_scripts.corpora.folders import APPLE_DOUBLE, children, read_text, walk
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.schema import CorpusError, ScannedCorpus
+from data_scripts.errors import CorpusError
 
-EMOTIONS = ("neutral", "happy", "angry", "sad")
-CODES = {
+DEFAULT_EMOTIONS = ("neutral", "happy", "angry", "sad")
+EMOTION_CODES = {
     "neu": "neutral",
     "hap": "happy",
     "exc": "excited",
@@ -31,77 +32,84 @@ CODES = {
     "dis": "disgust",
     "oth": "other",
 }
-NO_AGREEMENT = "xxx"
-SESSIONS = ("1", "2", "3", "4", "5")
-LOOKED_FOR = "Session1 … Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions"
+NO_AGREEMENT_CODE = "xxx"
+SESSION_NUMBERS = ("1", "2", "3", "4", "5")
+IEMOCAP_LAYOUT = "Session1 … Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions"
 # Utterances of the four default classes in the full release.
 EXPECTED_SESSIONS = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
 EXPECTED_EMOTIONS = {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}
 
-_RELEASE = "IEMOCAP_full_release"
-_WAVS, _LABELS, _TEXTS = "sentences/wav", "dialog/EmoEvaluation", "dialog/transcriptions"
-_SESSION = re.compile(r"Session(\d+)")
+_RELEASE_FOLDER = "IEMOCAP_full_release"
+_WAV_FOLDER, _LABEL_FOLDER, _TEXT_FOLDER = "sentences/wav", "dialog/EmoEvaluation", "dialog/transcriptions"
+_SESSION_FOLDER_NAME = re.compile(r"Session(\d+)")
 # The letter after SesNN says who wears the motion capture; who speaks is the letter of the last part.
-_ID = re.compile(r"Ses(\d\d)[FM]_\w+_([FM])\w*\d+")
+_UTTERANCE_ID = re.compile(r"Ses(\d\d)[FM]_\w+_([FM])\w*\d+")
 _LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[")
 
 
-def scan(
-    data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport, sessions: Sequence[str] | None = None
-) -> ScannedCorpus:
+def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     """Join recordings, labels and words; every file, line and utterance left out goes into `report`.
 
     Args:
-        data_dir: IEMOCAP_full_release, or the folder that holds it.
-        emotions: the classes wanted, in order, out of the names in `CODES`; by default `EMOTIONS`. Excited counts as
-            happy unless it is a class of its own.
+        selection: `data_dir` is IEMOCAP_full_release or the folder that holds it. Excited counts as happy unless it is
+            among the wanted classes itself. All five sessions must be there, unless others are wanted.
         report: takes the drops, repairs and notes.
-        sessions: the sessions wanted, such as ["1", "2"]; by default all five, which must then be there.
 
     Raises:
-        CorpusError: no IEMOCAP here, a session or one of its folders missing, or an emotion IEMOCAP does not have.
+        CorpusError: no IEMOCAP here, or a session or one of its folders is missing.
         OSError: a folder or text file cannot be read.
     """
-    names = tuple(CODES.values())
-    wanted = list(EMOTIONS if emotions is None else emotions)
-    if unknown := [name for name in wanted if name not in names]:
-        raise CorpusError(f"IEMOCAP has no emotion {', '.join(unknown)}; it has {', '.join(names)}")
-    root = _find_root(data_dir)
-    numbers = _choose_sessions(root, sessions, report)
+    wanted = list(selection.emotions or DEFAULT_EMOTIONS)
+    root = _find_root(selection.data_dir)
+    numbers = _choose_sessions(root, selection.sessions, report)
     for path in walk(root):
         if path.name.startswith("._"):
             report.drop(path.relative_to(root).as_posix(), APPLE_DOUBLE)
     rows = [row for number in numbers for row in _Session(root, number, report).rows(wanted)]
-    # Of another choice of classes no counts are published.
-    usual = sorted(wanted) == sorted(EMOTIONS)
-    expected = {"sessions": {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}}
-    if tuple(numbers) == SESSIONS:
-        expected["emotions"] = {name: EXPECTED_EMOTIONS[name] for name in wanted if name in EXPECTED_EMOTIONS}
     return ScannedCorpus(
         emotions=wanted,
         rows=rows,
-        looked_for=LOOKED_FOR,
+        looked_for=IEMOCAP_LAYOUT,
         never_empty={"session": numbers},
         way_out="copy the session again, or leave it out on purpose: --sessions followed by the others",
-        expected=expected if usual else {},
+        expected=_expected_counts(wanted, numbers),
     )
+
+
+def _expected_counts(wanted: Sequence[str], numbers: Sequence[str]) -> dict[str, dict[str, int]]:
+    """What the full release keeps of this selection; of another choice of classes no counts are published."""
+    if sorted(wanted) != sorted(DEFAULT_EMOTIONS):
+        return {}
+    expected = {"sessions": {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}}
+    if tuple(numbers) == SESSION_NUMBERS:
+        expected["emotions"] = {name: EXPECTED_EMOTIONS[name] for name in wanted}
+    return expected
 
 
 def _find_root(data_dir: Path) -> Path:
     """The folder that holds the Session folders."""
-    for root in (data_dir, data_dir / _RELEASE):
-        if root.is_dir() and any(_SESSION.fullmatch(path.name) and path.is_dir() for path in children(root)):
+    for root in (data_dir, data_dir / _RELEASE_FOLDER):
+        if root.is_dir() and any(
+            _SESSION_FOLDER_NAME.fullmatch(path.name) and path.is_dir() for path in children(root)
+        ):
             return root
-    hint = "you gave one session: give the folder above it" if _SESSION.fullmatch(data_dir.resolve().name) else ""
-    raise CorpusError(f"{data_dir} is no IEMOCAP: {hint or f'give {_RELEASE}, the folder of Session1 … Session5'}")
+    hint = (
+        "you gave one session: give the folder above it"
+        if _SESSION_FOLDER_NAME.fullmatch(data_dir.resolve().name)
+        else ""
+    )
+    raise CorpusError(
+        f"{data_dir} is no IEMOCAP: {hint or f'give {_RELEASE_FOLDER}, the folder of Session1 … Session5'}"
+    )
 
 
 def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: PreparationReport) -> list[str]:
     """The numbers of the sessions to read, ascending; all of them must be there, whole."""
     present = sorted(
-        (match[1] for path in children(root) if (match := _SESSION.fullmatch(path.name)) and path.is_dir()), key=int
+        (match[1] for path in children(root) if (match := _SESSION_FOLDER_NAME.fullmatch(path.name)) and path.is_dir()),
+        key=int,
     )
-    wanted = sorted(dict.fromkeys(sessions), key=_number) if sessions else list(SESSIONS)
+    wanted = sorted(dict.fromkeys(sessions), key=_number) if sessions else list(SESSION_NUMBERS)
     missing = [number for number in wanted if number not in present]
     if missing:
         there = " ".join(number for number in wanted if number in present) or " ".join(present)
@@ -111,7 +119,11 @@ def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: Prepara
             f"or prepare what is there on purpose: --sessions {there}"
         )
     for number in wanted:
-        lacking = [part for part in (_WAVS, _LABELS, _TEXTS) if not (root / f"Session{number}" / part).is_dir()]
+        lacking = [
+            part
+            for part in (_WAV_FOLDER, _LABEL_FOLDER, _TEXT_FOLDER)
+            if not (root / f"Session{number}" / part).is_dir()
+        ]
         if lacking:
             others = " ".join(other for other in wanted if other != number)
             raise CorpusError(
@@ -157,7 +169,7 @@ class _Session:
                 "id": name,
                 "path": str(self.wavs[name].resolve()),
                 "emotion": _emotion(self.labels[name], wanted),
-                "speaker": f"Ses{int(self.number):02d}{_ID.fullmatch(name)[2]}",
+                "speaker": f"Ses{int(self.number):02d}{_UTTERANCE_ID.fullmatch(name)[2]}",
                 "session": self.number,
                 "transcript": text,
             }
@@ -172,23 +184,27 @@ class _Session:
             return f"transcription without label and wav{kind}"
         if label is None:
             return "wav without label"
-        match = _ID.fullmatch(name)
+        match = _UTTERANCE_ID.fullmatch(name)
         if match is None:
             return "id without a speaker letter in its last part"
         if int(match[1]) != int(self.number):
             return "id of another session"
         if " " in label:
             return "labelled twice, differently"
-        if label == NO_AGREEMENT:
+        if label == NO_AGREEMENT_CODE:
             return "no agreement among the raters (xxx)"
-        if label not in CODES:
+        if label not in EMOTION_CODES:
             return f"unknown label: {label}"
-        return None if _emotion(label, wanted) in wanted else f"label not among the classes: {label} ({CODES[label]})"
+        return (
+            None
+            if _emotion(label, wanted) in wanted
+            else f"label not among the classes: {label} ({EMOTION_CODES[label]})"
+        )
 
     def _find_wavs(self) -> dict[str, Path]:
         """The recordings by id."""
         found: dict[str, Path] = {}
-        for folder in children(self.folder / _WAVS):
+        for folder in children(self.folder / _WAV_FOLDER):
             if folder.name.startswith("._"):
                 continue
             for path in children(folder) if folder.is_dir() else [folder]:
@@ -203,10 +219,10 @@ class _Session:
     def _read_labels(self) -> dict[str, str]:
         """The labels by id; what raters said one by one, in the sub-folders, is not read."""
         labels: dict[str, str] = {}
-        for path in children(self.folder / _LABELS):
+        for path in children(self.folder / _LABEL_FOLDER):
             if path.is_dir():
                 self.report.drop(self._place(path), "sub-folder of single raters' views, not the agreed labels")
-        for place, line in self._lines(_LABELS):
+        for place, line in self._lines(_LABEL_FOLDER):
             if not line.startswith("["):
                 continue  # the header, the raters' own lines, blank lines
             match = _LABEL_LINE.match(line)
@@ -225,7 +241,7 @@ class _Session:
     def _read_texts(self) -> dict[str, str | None]:
         """The words by id; None where the line has none."""
         texts: dict[str, str | None] = {}
-        for place, line in self._lines(_TEXTS):
+        for place, line in self._lines(_TEXT_FOLDER):
             head, separator, text = line.partition("]:")  # the text itself may contain ':'
             name = head.split(" ", 1)[0]
             if not line.strip():
@@ -238,7 +254,7 @@ class _Session:
                 texts[name] = text.strip() or None
         return texts
 
-    def _lines(self, part: str) -> Iterable[tuple[str, str]]:
+    def _lines(self, part: str) -> Iterator[tuple[str, str]]:
         """Every line of the .txt files in a folder, with its place as `file:number`."""
         for path in children(self.folder / part):
             if path.suffix == ".txt" and not path.name.startswith("._") and path.is_file():
@@ -253,5 +269,18 @@ class _Session:
 
 def _emotion(code: str, wanted: Sequence[str]) -> str:
     """The class of a label: its name, excited being happy unless it is wanted by itself."""
-    name = CODES[code]
+    name = EMOTION_CODES[code]
     return "happy" if name == "excited" and "excited" not in wanted else name
+
+
+RECORD = CorpusRecord(
+    name="iemocap",
+    title="IEMOCAP",
+    licence="other",
+    about="Busso et al. 2008, *IEMOCAP: interactive emotional dyadic motion capture database*. Its licence, which "
+    "comes from the University of Southern California, does not allow passing the recordings on: keep this copy "
+    "private.",
+    scan=scan,
+    emotions=tuple(EMOTION_CODES.values()),
+    has_sessions=True,
+)

@@ -5,54 +5,46 @@ Audio paths are relative to the manifest's folder. Without a split column all is
 paths serve.
 """
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
+from data_scripts.corpora.base import SPLITS, CorpusRecord, ScannedCorpus, Selection, check_emotions
+from data_scripts.corpora.folders import children
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.schema import SPLITS, CorpusError, ScannedCorpus
+from data_scripts.errors import CorpusError
+from data_scripts.tables import Row, read_table
 
-REQUIRED = ("audio", "emotion")
-OPTIONAL = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
-SUFFIXES = (".csv", ".jsonl", ".parquet")
-LOOKED_FOR = "a manifest (.csv, .jsonl or .parquet) with the columns audio and emotion"
+REQUIRED_COLUMNS = ("audio", "emotion")
+OPTIONAL_COLUMNS = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+MANIFEST_LAYOUT = (
+    f"a manifest ({', '.join(MANIFEST_SUFFIXES[:-1])} or {MANIFEST_SUFFIXES[-1]}) with the columns audio and emotion"
+)
 
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"dev": "validation", "valid": "validation", "val": "validation"}
 
 
-def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     """Read a manifest; rows without a usable label or audio file go into `report`, by their id.
 
     Args:
-        data_dir: the manifest, or a folder with exactly one.
-        emotions: the classes wanted, in order; others are dropped. By default all that occur, sorted.
+        selection: `data_dir` is the manifest, or a folder with exactly one. By default the classes are all that occur,
+            sorted.
         report: takes the drops.
 
     Raises:
         CorpusError: no manifest or several, one that is empty, damaged or not UTF-8, columns missing, ids twice, an
             unknown split, or a wanted emotion that no row has.
+        OSError: the folder or file cannot be read.
     """
-    path = find_manifest(data_dir)
-    rows = read_manifest(path)
-    if not rows:
-        raise CorpusError(f"{path} has no rows: write one line for each recording")
-    found = list(dict.fromkeys(column for row in rows for column in row))
-    if missing := [column for column in REQUIRED if column not in found]:
-        hint = "; separate the columns by commas" if len(found) == 1 and ";" in found[0] else ""
-        raise CorpusError(f"{path} lacks the columns {', '.join(missing)}; its columns: {', '.join(found)}{hint}")
-    items = [_canonical(row, number, path) for number, row in enumerate(rows, 1)]
+    path = find_manifest(selection.data_dir)
+    items = _read_items(path)
     _check_ids(items, path)
     _set_splits(items, path)
     labels = sorted({item["emotion"] for item in items if item["emotion"]})
-    if unknown := [name for name in emotions or () if name not in labels]:
-        raise CorpusError(f"{path} labels no row {', '.join(unknown)}; its emotions: {', '.join(labels) or 'none'}")
-    wanted = list(emotions or labels)
+    check_emotions(selection.emotions or (), labels, path)
+    wanted = list(selection.emotions or labels)
     kept = []
     for item in items:
         reason = _unusable(item, wanted)
@@ -60,7 +52,7 @@ def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationRepo
             kept.append(item)
         else:
             report.drop(item["id"], reason)
-    return ScannedCorpus(emotions=wanted, rows=kept, looked_for=LOOKED_FOR)
+    return ScannedCorpus(emotions=wanted, rows=kept, looked_for=MANIFEST_LAYOUT)
 
 
 def find_manifest(data_dir: Path) -> Path:
@@ -68,81 +60,44 @@ def find_manifest(data_dir: Path) -> Path:
 
     Raises:
         CorpusError: it contains none or several.
+        OSError: the folder cannot be read.
     """
     if data_dir.is_file():
-        if data_dir.suffix.lower() not in SUFFIXES:
-            raise CorpusError(f"{data_dir} is not a manifest: its name must end in {', '.join(SUFFIXES)}")
+        if data_dir.suffix.lower() not in MANIFEST_SUFFIXES:
+            raise CorpusError(f"{data_dir} is not a manifest: its name must end in {', '.join(MANIFEST_SUFFIXES)}")
         return data_dir
-    files = sorted(
-        path for path in data_dir.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    visible = (path for path in children(data_dir) if not path.name.startswith("."))
+    files = [path for path in visible if path.suffix.lower() in MANIFEST_SUFFIXES]
     if len(files) != 1:
         names = ", ".join(path.name for path in files)
-        found = f"{len(files)} manifests ({names}): name one of them" if files else f"nothing; looked for {LOOKED_FOR}"
+        found = (
+            f"{len(files)} manifests ({names}): name one of them" if files else f"nothing; looked for {MANIFEST_LAYOUT}"
+        )
         raise CorpusError(f"{data_dir} holds {found}")
     return files[0]
 
 
-def read_manifest(path: Path) -> list[dict[str, Any]]:
-    """Return a manifest's rows as they stand; an empty CSV cell is None.
-
-    Raises:
-        CorpusError: the file is damaged, or is not UTF-8.
-    """
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    try:
-        return readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}; probably Windows cp1252). Save it as UTF-8: "
-            'in Excel "Save as" > "CSV UTF-8 (comma delimited)", in LibreOffice "Edit filter settings" > UTF-8'
-        ) from None
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    # utf-8-sig: Excel begins its files with a byte order mark. Not pandas, which turns the word "None" into a null.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise CorpusError(f"{path}, line {reader.line_num}: the number of cells is not that of the header")
-                rows.append({name.strip(): text or None for name, text in row.items()})
-        except csv.Error as error:
-            raise CorpusError(f"{path}, after line {reader.line_num}: {error}") from None
-    for row in rows:
-        # A named recogniser and no words is an utterance in which it heard nothing, which is not "not transcribed".
-        if row.get("asr_model") and "hypothesis" in row:
-            row["hypothesis"] = row["hypothesis"] or ""
-    return rows
+def _read_items(path: Path) -> list[Row]:
+    """The manifest's rows in canonical form."""
+    rows = read_table(path)
+    if not rows:
+        raise CorpusError(f"{path} has no rows: write one line for each recording")
+    found = list(dict.fromkeys(column for row in rows for column in row))
+    if missing := [column for column in REQUIRED_COLUMNS if column not in found]:
+        hint = "; separate the columns by commas" if len(found) == 1 and ";" in found[0] else ""
+        raise CorpusError(f"{path} lacks the columns {', '.join(missing)}; its columns: {', '.join(found)}{hint}")
+    if path.suffix.lower() == ".csv":
+        for row in rows:
+            # A CSV has no null. Where a recogniser is named, an empty hypothesis means that it recognised no words;
+            # where none is, that the utterance has not been transcribed.
+            if row.get("asr_model") and "hypothesis" in row:
+                row["hypothesis"] = row["hypothesis"] or ""
+    return [_canonical(row, number, path) for number, row in enumerate(rows, 1)]
 
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{path}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise CorpusError(f"{path}, line {number}: expected an object {{...}}, got {type(row).__name__}")
-        rows.append(row)
-    return rows
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise CorpusError(f"{path} cannot be read as Parquet: {error}") from None
-
-
-def _canonical(row: dict[str, Any], number: int, path: Path) -> dict[str, Any]:
+def _canonical(row: Row, number: int, path: Path) -> Row:
     """The row with text values, its audio resolved, and an id."""
-    item = {name: None if row.get(name) is None else str(row[name]) for name in (*OPTIONAL, "emotion")}
+    item = {name: None if row.get(name) is None else str(row[name]) for name in (*OPTIONAL_COLUMNS, "emotion")}
     for name in ("id", "emotion", "speaker", "session", "split", "asr_model"):
         item[name] = (item[name] or "").strip() or None
     audio = row.get("audio")
@@ -155,7 +110,7 @@ def _canonical(row: dict[str, Any], number: int, path: Path) -> dict[str, Any]:
     return item
 
 
-def _check_ids(items: list[dict[str, Any]], path: Path) -> None:
+def _check_ids(items: list[Row], path: Path) -> None:
     """Raise where an id occurs twice: results and hypotheses are joined on it."""
     twice = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
     if twice:
@@ -163,7 +118,7 @@ def _check_ids(items: list[dict[str, Any]], path: Path) -> None:
         raise CorpusError(f"{path} has {len(twice)} ids more than once: {names}. Give every row an id of its own")
 
 
-def _set_splits(items: list[dict[str, Any]], path: Path) -> None:
+def _set_splits(items: list[Row], path: Path) -> None:
     """Bring the splits to their canonical names; without any, all rows are training data."""
     if not any(item["split"] for item in items):
         for item in items:
@@ -177,7 +132,7 @@ def _set_splits(items: list[dict[str, Any]], path: Path) -> None:
         item["split"] = split
 
 
-def _unusable(item: dict[str, Any], wanted: Sequence[str]) -> str | None:
+def _unusable(item: Row, wanted: Sequence[str]) -> str | None:
     """Why a row cannot be kept; None where it can."""
     if item["emotion"] is None:
         return "no emotion"
@@ -188,3 +143,13 @@ def _unusable(item: dict[str, Any], wanted: Sequence[str]) -> str | None:
     if item["bytes"] is None and not Path(item["path"]).is_file():
         return "audio file missing"
     return None
+
+
+RECORD = CorpusRecord(
+    name="manifest",
+    title="Speech emotion corpus",
+    licence=None,
+    about="Made from a manifest.",
+    scan=scan,
+    takes_file=True,
+)

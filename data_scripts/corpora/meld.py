@@ -12,16 +12,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
 from data_scripts.corpora.folders import APPLE_DOUBLE, children, walk
-from data_scripts.corpora.manifest import read_manifest
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.schema import CorpusError, ScannedCorpus
+from data_scripts.errors import CorpusError
+from data_scripts.tables import Row, read_table
 
 EMOTIONS = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
-SPLITS = {"train": "train", "dev": "validation", "test": "test"}  # MELD's names and the canonical ones
-FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
-COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-LOOKED_FOR = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4, and the same for dev and test"
+SPLIT_NAMES = {"train": "train", "dev": "validation", "test": "test"}  # MELD's names and the canonical ones
+CLIP_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+CSV_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+MELD_LAYOUT = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4, and the same for dev and test"
 # The rows of the official CSVs. Every copy of MELD.Raw lacks two clips: train dia125_utt3 is broken, dev dia110_utt7 is
 # absent, so 13,706 of 13,708 can be kept.
 EXPECTED_SPLITS = {"train": 9989, "validation": 1109, "test": 2610}
@@ -35,30 +36,28 @@ EXPECTED_EMOTIONS = {
     "fear": 358,
 }
 
-_CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
-_DEPTH = 3  # levels below data_dir searched for CSVs and clip folders: MELD.Raw/train/train_splits
+_CLIP_NAME = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
+_SEARCH_DEPTH = 3  # levels below data_dir searched for CSVs and clip folders: MELD.Raw/train/train_splits
+
+ClipNumber = tuple[int, int]  # of the dialogue, and of the utterance in it
 
 
-def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     """Join the clips and the rows of the three CSVs; whatever is left out goes into `report`.
 
     Args:
-        data_dir: MELD.Raw, or the folder that holds it. Each archive may lie unpacked in a folder of its own
-            (`train/train_splits`), and the CSVs may lie apart from the clips.
-        emotions: the classes wanted, in order; others are dropped. By default all seven.
+        selection: `data_dir` is MELD.Raw or the folder that holds it. Each archive may lie unpacked in a folder of its
+            own (`train/train_splits`), and the CSVs may lie apart from the clips.
         report: takes the drops, repairs and notes.
 
     Raises:
-        CorpusError: no MELD here, one of its CSVs or clip folders missing, a CSV that is not UTF-8 or lacks a column,
-            or an emotion that MELD does not have.
+        CorpusError: no MELD here, one of its CSVs or clip folders is missing, or a CSV is not UTF-8 or lacks a column.
         OSError: a folder or CSV cannot be read.
     """
-    wanted = list(EMOTIONS if emotions is None else emotions)
-    if unknown := [name for name in wanted if name not in EMOTIONS]:
-        raise CorpusError(f"MELD has no emotion {', '.join(unknown)}; it has {', '.join(EMOTIONS)}")
+    data_dir, wanted = selection.data_dir, list(selection.emotions or EMOTIONS)
     tables, folders = _find(data_dir, report)
     rows = []
-    for split in SPLITS:
+    for split in SPLIT_NAMES:
         labelled = _read_table(tables[split], split, report)
         clips = _find_clips(folders[split], data_dir, report)
         rows.extend(_join(split, labelled, clips, wanted, data_dir, report))
@@ -68,8 +67,8 @@ def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationRepo
     return ScannedCorpus(
         emotions=wanted,
         rows=rows,
-        looked_for=LOOKED_FOR,
-        never_empty={"split": list(SPLITS.values())},
+        looked_for=MELD_LAYOUT,
+        never_empty={"split": list(SPLIT_NAMES.values())},
         way_out="unpack its archive again",
         expected=expected,
     )
@@ -78,13 +77,13 @@ def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationRepo
 def _find(data_dir: Path, report: PreparationReport) -> tuple[dict[str, Path], dict[str, Path]]:
     """The CSV and the folder of clips of each split; the shallowest where there are several."""
     by_name: dict[str, list[Path]] = {}
-    for path in _walk_outside_clips(data_dir, _DEPTH):
+    for path in _walk_outside_clips(data_dir, _SEARCH_DEPTH):
         if path.name.startswith("._"):
             report.drop(path.relative_to(data_dir).as_posix(), APPLE_DOUBLE)
         else:
             by_name.setdefault(path.name, []).append(path)
     found: list[dict[str, Path]] = []
-    for names in ({split: f"{split}_sent_emo.csv" for split in SPLITS}, FOLDERS):
+    for names in ({split: f"{split}_sent_emo.csv" for split in SPLIT_NAMES}, CLIP_FOLDERS):
         chosen = {}
         for split, name in names.items():
             candidates = sorted(by_name.get(name, ()), key=lambda path: (len(path.parts), path))
@@ -95,11 +94,11 @@ def _find(data_dir: Path, report: PreparationReport) -> tuple[dict[str, Path], d
         found.append(chosen)
     tables, folders = found
     if not tables and not folders:
-        raise CorpusError(f"{data_dir} is no MELD: give MELD.Raw, with {LOOKED_FOR}")
-    missing = [f"{split}_sent_emo.csv" for split in SPLITS if split not in tables]
-    missing += [f"{FOLDERS[split]}/" for split in SPLITS if split not in folders]
+        raise CorpusError(f"{data_dir} is no MELD: give MELD.Raw, with {MELD_LAYOUT}")
+    missing = [f"{split}_sent_emo.csv" for split in SPLIT_NAMES if split not in tables]
+    missing += [f"{CLIP_FOLDERS[split]}/" for split in SPLIT_NAMES if split not in folders]
     if missing:
-        packed = [f"{split}.tar.gz" for split in SPLITS if split not in folders and f"{split}.tar.gz" in by_name]
+        packed = [f"{split}.tar.gz" for split in SPLIT_NAMES if split not in folders and f"{split}.tar.gz" in by_name]
         do = f"unpack {', '.join(packed)} there" if packed else "copy all of MELD.Raw"
         raise CorpusError(f"{', '.join(missing)} missing in {data_dir}: {do}")
     return tables, folders
@@ -110,22 +109,22 @@ def _walk_outside_clips(folder: Path, depth: int) -> list[Path]:
     found = []
     for path in children(folder):
         found.append(path)
-        if depth > 1 and path.is_dir() and path.name not in FOLDERS.values():
+        if depth > 1 and path.is_dir() and path.name not in CLIP_FOLDERS.values():
             found.extend(_walk_outside_clips(path, depth - 1))
     return found
 
 
-def _read_table(path: Path, split: str, report: PreparationReport) -> dict[tuple[int, int], dict]:
+def _read_table(path: Path, split: str, report: PreparationReport) -> dict[ClipNumber, Row]:
     """The rows of a CSV by (dialogue, utterance)."""
-    rows = read_manifest(path)
+    rows = read_table(path)
     if not rows:
         raise CorpusError(f"{path} has no rows: download it again")
-    if missing := [column for column in COLUMNS if column not in rows[0]]:
+    if missing := [column for column in CSV_COLUMNS if column not in rows[0]]:
         raise CorpusError(
             f"{path} lacks the columns {', '.join(missing)}; its columns: {', '.join(map(str, rows[0]))}. Download it "
             "again"
         )
-    table: dict[tuple[int, int], dict] = {}
+    table: dict[ClipNumber, Row] = {}
     for number, row in enumerate(rows, 2):
         place = f"{path.name}:{number}"
         try:
@@ -140,15 +139,15 @@ def _read_table(path: Path, split: str, report: PreparationReport) -> dict[tuple
     return table
 
 
-def _find_clips(folder: Path, data_dir: Path, report: PreparationReport) -> dict[tuple[int, int], Path]:
+def _find_clips(folder: Path, data_dir: Path, report: PreparationReport) -> dict[ClipNumber, Path]:
     """The clips by (dialogue, utterance); what is none goes into the report."""
-    plain: dict[tuple[int, int], Path] = {}
-    twins: dict[tuple[int, int], Path] = {}
+    plain: dict[ClipNumber, Path] = {}
+    twins: dict[ClipNumber, Path] = {}
     for path in walk(folder):
         if path.is_dir():
             continue
         place = path.relative_to(data_dir).as_posix()
-        match = _CLIP.fullmatch(path.name)
+        match = _CLIP_NAME.fullmatch(path.name)
         if path.name.startswith("._"):
             report.drop(place, APPLE_DOUBLE)
         elif match is None:
@@ -170,8 +169,8 @@ def _find_clips(folder: Path, data_dir: Path, report: PreparationReport) -> dict
 
 def _join(
     split: str,
-    labelled: dict[tuple[int, int], dict],
-    clips: dict[tuple[int, int], Path],
+    labelled: dict[ClipNumber, Row],
+    clips: dict[ClipNumber, Path],
     wanted: Sequence[str],
     data_dir: Path,
     report: PreparationReport,
@@ -195,7 +194,7 @@ def _join(
                 report.repair(name, "no transcription: the transcript is null")
             rows.append(
                 {
-                    "split": SPLITS[split],
+                    "split": SPLIT_NAMES[split],
                     "id": name,
                     "path": str(clips[key].resolve()),
                     "emotion": emotion,
@@ -204,3 +203,14 @@ def _join(
                 }
             )
     return rows
+
+
+RECORD = CorpusRecord(
+    name="meld",
+    title="MELD",
+    licence="gpl-3.0",
+    about="Poria et al. 2019, *MELD: a multimodal multi-party dataset for emotion recognition in conversations*. Text "
+    "and labels are GPL-3.0; the clips come from a television series, so keep this copy private.",
+    scan=scan,
+    emotions=EMOTIONS,
+)

@@ -6,20 +6,20 @@ Russo 2018, PLoS ONE 13(5): e0196391; CC BY-NC-SA 4.0.
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
+from data_scripts.corpora.folders import APPLE_DOUBLE, walk
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.schema import CorpusError, ScannedCorpus
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 STATEMENTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")
-LOOKED_FOR = "Actor_NN/03-01-EE-II-SS-RR-AA.wav or .flac"
+RAVDESS_LAYOUT = "Actor_NN/03-01-EE-II-SS-RR-AA.wav or .flac"
 
 # The order in which twins of a recording are preferred: the corpus itself ships WAV.
-_SUFFIXES = (".wav", ".flac")
-_OTHER_MEDIA = (".mp3", ".ogg", ".m4a", ".mp4", ".aac", ".aiff")
-_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+_AUDIO_SUFFIXES = (".wav", ".flac")
+_OTHER_MEDIA_SUFFIXES = (".mp3", ".ogg", ".m4a", ".mp4", ".aac", ".aiff")
+_RECORDING_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 
 
 def voice(speaker: str) -> str:
@@ -27,23 +27,20 @@ def voice(speaker: str) -> str:
     return "male" if int(speaker) % 2 else "female"
 
 
-def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     """Find the recordings below `data_dir`; what is not one goes into `report`, by its path.
 
     Args:
-        data_dir: the folder that holds the Actor_NN folders.
-        emotions: the classes wanted, in order; others are dropped. By default all eight.
+        selection: `data_dir` is the folder that holds the Actor_NN folders.
         report: takes the drops and repairs.
 
     Raises:
-        CorpusError: an emotion that RAVDESS does not have.
+        OSError: a folder cannot be read.
     """
-    wanted = list(EMOTIONS if emotions is None else emotions)
-    if unknown := [name for name in wanted if name not in EMOTIONS]:
-        raise CorpusError(f"RAVDESS has no emotion {', '.join(unknown)}; it has {', '.join(EMOTIONS)}")
-    media = [path for path in data_dir.rglob("*") if path.suffix.lower() in (*_SUFFIXES, *_OTHER_MEDIA)]
+    data_dir, wanted = selection.data_dir, list(selection.emotions or EMOTIONS)
+    media = [path for path in walk(data_dir) if path.suffix.lower() in (*_AUDIO_SUFFIXES, *_OTHER_MEDIA_SUFFIXES)]
     # The shallowest copy first: a popular mirror of the corpus contains it twice, the second time one folder deeper.
-    media.sort(key=lambda path: (len(path.parts), path.stem, path.suffix.lower() != _SUFFIXES[0], path))
+    media.sort(key=lambda path: (len(path.parts), path.stem, path.suffix.lower() != _AUDIO_SUFFIXES[0], path))
     rows, taken = [], set()
     for path in media:
         item = path.relative_to(data_dir).as_posix()
@@ -61,17 +58,17 @@ def scan(data_dir: Path, emotions: Sequence[str] | None, report: PreparationRepo
         if re.fullmatch(r"Actor_\d\d", path.parent.name) and path.parent.name != f"Actor_{row['speaker']}":
             report.repair(item, "in another actor's folder: the speaker is taken from the file name")
         rows.append(row)
-    return ScannedCorpus(emotions=wanted, rows=sorted(rows, key=lambda row: row["id"]), looked_for=LOOKED_FOR)
+    return ScannedCorpus(emotions=wanted, rows=sorted(rows, key=lambda row: row["id"]), looked_for=RAVDESS_LAYOUT)
 
 
 def _unusable(path: Path) -> str | None:
     """Why a media file is no recording of RAVDESS speech; None where it is one."""
     if path.name.startswith("._"):
-        return "AppleDouble file of macOS, no audio"
+        return APPLE_DOUBLE
     if not path.is_file():
         return "not a file"
-    name = _NAME.fullmatch(path.stem)
-    if path.suffix.lower() not in _SUFFIXES or name is None:
+    name = _RECORDING_NAME.fullmatch(path.stem)
+    if path.suffix.lower() not in _AUDIO_SUFFIXES or name is None:
         return "not named as a RAVDESS recording"
     modality, channel, emotion, _, statement, _, _ = map(int, name.groups())
     if modality != 3:
@@ -85,7 +82,7 @@ def _unusable(path: Path) -> str | None:
 
 def _row(path: Path) -> dict:
     """The row of a recording, all of it from the file's name."""
-    _, _, emotion, _, statement, _, actor = _NAME.fullmatch(path.stem).groups()
+    _, _, emotion, _, statement, _, actor = _RECORDING_NAME.fullmatch(path.stem).groups()
     return {
         "split": "train",
         "id": path.stem,
@@ -94,3 +91,13 @@ def _row(path: Path) -> dict:
         "speaker": actor,
         "transcript": STATEMENTS[int(statement) - 1],
     }
+
+
+RECORD = CorpusRecord(
+    name="ravdess",
+    title="RAVDESS speech",
+    licence="cc-by-nc-sa-4.0",
+    about="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391. CC BY-NC-SA 4.0.",
+    scan=scan,
+    emotions=EMOTIONS,
+)

@@ -5,8 +5,9 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
+
+from data_scripts.files import write_atomically
 
 _NOT_GIVEN = "(not given)"
 
@@ -34,6 +35,7 @@ class PreparationReport:
         noted: {"id", "reason"} of every item kept as it is that a user may want to look at.
         expected: what a complete corpus would keep, {"emotions" | "sessions" | "splits": {name: utterances}}; empty
             where nothing is known, or another selection was asked for.
+        selection: what was asked for, see `Selection.describe`; empty in reports of earlier versions.
     """
 
     corpus: str
@@ -42,6 +44,7 @@ class PreparationReport:
     repaired: list[dict[str, str]] = field(default_factory=list)
     noted: list[dict[str, str]] = field(default_factory=list)
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -72,19 +75,19 @@ class PreparationReport:
         return sum(counts.utterances for counts in self.splits.values())
 
     def drop_reasons(self) -> dict[str, int]:
-        """How many items were dropped for each reason, the commonest first."""
+        """Return how many items were dropped for each reason, the commonest first."""
         return _by_reason(self.dropped)
 
     def repair_reasons(self) -> dict[str, int]:
-        """How many items were repaired for each reason, the commonest first."""
+        """Return how many items were repaired for each reason, the commonest first."""
         return _by_reason(self.repaired)
 
     def note_reasons(self) -> dict[str, int]:
-        """How many items were noted for each reason, the commonest first."""
+        """Return how many items were noted for each reason, the commonest first."""
         return _by_reason(self.noted)
 
     def found(self, kind: str) -> dict[str, int]:
-        """The utterances kept by "emotions", "speakers", "sessions" or "splits", over all splits."""
+        """Return the utterances kept by "emotions", "speakers", "sessions" or "splits", over all splits."""
         if kind == "splits":
             return {name: counts.utterances for name, counts in self.splits.items()}
         total: Counter[str] = Counter()
@@ -93,7 +96,7 @@ class PreparationReport:
         return dict(total)
 
     def differences(self) -> list[dict[str, Any]]:
-        """Where what is kept is not what a complete corpus keeps: {"kind", "name", "kept", "expected"} of each."""
+        """Return where the corpus is incomplete: {"kind", "name", "kept", "expected"} of each unexpected count."""
         return [
             {"kind": kind, "name": name, "kept": self.found(kind).get(name, 0), "expected": number}
             for kind, numbers in self.expected.items()
@@ -122,20 +125,15 @@ class PreparationReport:
         try:
             fields = json.loads(text)
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
-            later = {name: fields[name] for name in ("noted", "expected") if name in fields}  # absent in older reports
+            # Absent in older reports.
+            later = {name: fields[name] for name in ("noted", "expected", "selection") if name in fields}
             return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `to_json` to `path`, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text(self.to_json(), encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, self.to_json())
 
     def table(self) -> str:
         """Return a short plain-text table: emotions by split, sessions, then what was dropped, repaired and noted."""

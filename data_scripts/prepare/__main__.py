@@ -9,20 +9,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.corpora.registry import CORPORA
-from data_scripts.files import explain
-from data_scripts.prepare.folder import prepare_folder, push_to_hub
-from data_scripts.schema import CorpusError
+from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.errors import run_command
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options; a wrong one prints the usage and exits with 2."""
-    parser = argparse.ArgumentParser(prog="python -m data_scripts.prepare", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_scripts.prepare", description=(__doc__ or "").split("\n\n")[0]
+    )
+    with_sessions = ", ".join(name for name, record in CORPORA.items() if record.has_sessions)
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument("--data_dir", required=True, type=Path, help="the corpus's folder, or a manifest")
     parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
     parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
-    parser.add_argument("--sessions", nargs="+", metavar="N", help="keep only these sessions (iemocap)")
+    parser.add_argument("--sessions", nargs="+", metavar="N", help=f"keep only these sessions ({with_sessions})")
     parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
     parser.add_argument(
@@ -34,33 +35,23 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 after one line that says what the user can change."""
+    """Run the command line; returns the exit status: 0, or 2 after one line that says what the user can change."""
     options = parse_arguments(arguments)
-    try:
-        report = prepare_folder(
-            options.corpus,
-            options.data_dir,
-            options.output_dir,
-            emotions=options.emotions,
-            sessions=options.sessions,
-            embed_audio=options.embed_audio or options.push_to_hub is not None,
-            num_workers=options.num_workers,
-        )
-        print(report.table())
-        print(f"written to {options.output_dir}")
-        if options.push_to_hub is not None:
-            print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")
-    except CorpusError as error:
-        return _fail(" ".join(str(error).split()))
-    except OSError as error:
-        return _fail(explain(error))
-    return 0
+    return run_command(lambda: _prepare(options))
 
 
-def _fail(message: str) -> int:
-    """Print what is wrong; the exit code."""
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+def _prepare(options: argparse.Namespace) -> None:
+    """Do what the command line asks."""
+    selection = CorpusSelection(options.corpus, options.data_dir, options.emotions, options.sessions)
+    # Imported after the options are read, so that --help and a wrong option are answered at once.
+    from data_scripts.prepare.folder import prepare_folder, push_to_hub
+
+    embed_audio = options.embed_audio or options.push_to_hub is not None
+    report = prepare_folder(selection, options.output_dir, embed_audio=embed_audio, num_workers=options.num_workers)
+    print(report.table())
+    print(f"written to {options.output_dir}")
+    if options.push_to_hub is not None:
+        print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")
 
 
 if __name__ == "__main__":

@@ -2,32 +2,12 @@
 
 import json
 
+from data_scripts.corpora.base import CorpusRecord
 from data_scripts.corpora.report import PreparationReport
 
 CARD_MARK = "<!-- written by data_scripts.prepare -->"
 
-# Name, licence (an identifier of the Hub), and what the corpus's makers ask of its users.
-_ABOUT = {
-    "iemocap": (
-        "IEMOCAP",
-        "other",
-        "Busso et al. 2008, *IEMOCAP: interactive emotional dyadic motion capture database*. Its licence, which comes "
-        "from the University of Southern California, does not allow passing the recordings on: keep this copy private.",
-    ),
-    "meld": (
-        "MELD",
-        "gpl-3.0",
-        "Poria et al. 2019, *MELD: a multimodal multi-party dataset for emotion recognition in conversations*. Text "
-        "and labels are GPL-3.0; the clips come from a television series, so keep this copy private.",
-    ),
-    "ravdess": (
-        "RAVDESS speech",
-        "cc-by-nc-sa-4.0",
-        "Livingstone & Russo 2018, PLoS ONE 13(5): e0196391. CC BY-NC-SA 4.0.",
-    ),
-}
-
-_COLUMNS = """\
+_COLUMNS_SECTION = """\
 | column | |
 |---|---|
 | `id` | unique within its split |
@@ -39,7 +19,7 @@ _COLUMNS = """\
 | `hypothesis`, `asr_model` | of a speech recogniser, and which one; null until `data_scripts.transcribe` has run |
 """
 
-_LOADING = """\
+_LOADING_SECTION = """\
 ```python
 from datasets import load_dataset
 dataset = load_dataset("this folder or repository")
@@ -51,14 +31,14 @@ waveform = load_audio(split[0]["audio"])  # float32, mono, 16 kHz
 """
 
 
-def dataset_card(report: PreparationReport, embedded: bool) -> str:
+def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool) -> str:
     """Return the card of a prepared corpus.
 
     Args:
+        record: of the corpus.
         report: of its preparation.
         embedded: whether the Parquet files hold the audio.
     """
-    name, licence, about = _ABOUT.get(report.corpus, ("Speech emotion corpus", None, "Made from a manifest."))
     kept = (
         "The audio is inside the Parquet files."
         if embedded
@@ -66,25 +46,26 @@ def dataset_card(report: PreparationReport, embedded: bool) -> str:
         "anything, prepare again, or once with `--embed_audio`."
     )
     parts = [
-        _header(report, name, licence),
+        _header(record, report),
         CARD_MARK,
-        f"# {name}, prepared for speech emotion recognition\n",
-        f"{about}\n",
+        f"# {record.title}, prepared for speech emotion recognition\n",
+        f"{record.about}\n",
         f"Prepared with `python -m data_scripts.prepare {report.corpus}` of M4SER. {kept}\n",
         "## What is in it\n",
         f"```\n{report.table()}\n```\n",
         "`report.json` lists every item that was dropped, repaired or noted, with its reason.\n",
         "## Columns\n",
-        _COLUMNS,
+        _COLUMNS_SECTION,
         "## Loading\n",
-        _LOADING,
+        _LOADING_SECTION,
     ]
     return "\n".join(parts)
 
 
-def _header(report: PreparationReport, name: str, licence: str | None) -> str:
+def _header(record: CorpusRecord, report: PreparationReport) -> str:
     """The YAML head. Without its data_files, `datasets` would take the FLACs in audio/ for the dataset."""
-    lines = ["---", f"pretty_name: {json.dumps(name)}", *([f"license: {licence}"] if licence else [])]
+    lines = ["---", f"pretty_name: {json.dumps(record.title)}"]
+    lines += [f"license: {record.licence}"] if record.licence else []
     lines += ["task_categories:", "- audio-classification", "tags:", "- speech-emotion-recognition", "- m4ser"]
     lines += ["configs:", "- config_name: default", "  data_files:"]
     for split in report.splits:

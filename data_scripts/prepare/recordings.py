@@ -1,50 +1,55 @@
-"""Listening to each recording once: its length, whether it can be used where it lies, and a 16 kHz mono FLAC if not.
+"""Inspecting each recording once: its length, whether it can be used where it lies, and a 16 kHz mono FLAC if not.
 
-What was found out is remembered in an append-only journal, so that neither a second run nor one after a crash decodes
-an unchanged file (same path, size and time of change) again.
+The results are kept in a journal, so that neither a second run nor one after a crash decodes an unchanged file (same
+path, size and time of change) again.
 """
 
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pyarrow.parquet
 import soundfile
 from tqdm.auto import tqdm
 
-from data_scripts.schema import SAMPLING_RATE, SPLITS, CorpusError
+from data_scripts.corpora.base import SPLITS, ScannedCorpus
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.errors import CorpusError
+from data_scripts.files import write_atomically
+from data_scripts.journal import Journal
+from data_scripts.prepare.earlier import EarlierPreparation
+from data_scripts.schema import SAMPLING_RATE
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
-
-try:
-    import fcntl
-except ImportError:  # Windows: two simultaneous runs are then not noticed
-    fcntl = None
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over
 AUDIO_FOLDER = "audio"
-_VERSION = 1  # of what an entry means: entries of another version are not used
-_NAME = "the recording"  # what error messages say: with its path, no two of them could be counted together
+LONG_SECONDS = 30.0  # beyond it Whisper needs its long-form algorithm, and the processor cuts by default
+
+_JOURNAL_SETTINGS = {"work": "recordings", "version": 2}  # records of another version are not used
+# What error messages call a recording. With its path in them, no two drops would be counted together by reason.
+_RECORDING_LABEL = "the recording"
+
+Row = dict[str, Any]
+FileState = tuple[str, int, int]  # path, size and time of change
 
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """What one recording turned out to be.
+    """What the inspection of one recording found.
 
     Attributes:
-        duration: seconds.
-        direct: it is 16 kHz mono WAV or FLAC, to be used where it lies.
-        flac: the name of its 16 kHz mono FLAC, if one was made; then
-        size: of the FLAC, in bytes, and
-        digest: of its content.
-        data: the FLAC, or the recording itself where `direct`, of a row that brought bytes; never in the journal.
+        duration: in seconds.
+        direct: whether it is 16 kHz mono WAV or FLAC, which is used where it lies.
+        flac: the file name of its 16 kHz mono FLAC; None where none was made.
+        size: of that FLAC, in bytes.
+        digest: of that FLAC's content.
+        data: for a row that brought bytes, the FLAC, or the bytes themselves where `direct`; never in the journal.
     """
 
     duration: float
@@ -56,7 +61,7 @@ class RecordingInfo:
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
-    """Return a 16 kHz mono waveform (samples,) in [-1, 1] as 16-bit FLAC; what was 16-bit stays exactly what it was."""
+    """Return a 16 kHz mono waveform (samples,) in [-1, 1] as 16-bit FLAC; 16-bit samples come back unchanged."""
     # Scaled here: libsndfile writes 1.0 as 32767 but reads 32768 as 1.0, which would shift loud samples by one step.
     scaled = np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()
@@ -64,8 +69,8 @@ def encode_flac(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def is_direct(source: str | bytes) -> bool:
-    """Whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
+def is_direct(source: str | bytes | None) -> bool:
+    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             return (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
@@ -79,9 +84,7 @@ def flac_name(identity: str) -> str:
     return f"{plain}.flac" if plain == identity else f"{plain}-{_digest(identity.encode())}.flac"
 
 
-def inspect_recording(
-    row: dict[str, Any], folder: Path | None = None, always: bool = False
-) -> RecordingInfo | AudioError:
+def inspect_recording(row: Row, folder: Path | None = None, always: bool = False) -> RecordingInfo | AudioError:
     """Decode a row's recording once, all of it.
 
     Args:
@@ -90,26 +93,27 @@ def inspect_recording(
         always: make a FLAC of a direct recording too.
 
     Returns:
-        What it is, or the error of a recording that cannot be used.
+        What was found, or the error of a recording that cannot be used.
 
     Raises:
         CorpusError: this user may not read the file. That is no fault of the recording, so it is not left out for it.
         OSError: the FLAC cannot be written.
     """
     data, path = row.get("bytes"), row.get("path")
+    direct = is_direct(path if data is None else data)
+    needs_flac = folder is not None and (always or not direct)
     try:
-        samples, rate = decode_audio({"path": path, "bytes": data}, name=_NAME)
+        samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL)
+        duration = samples.size / rate
+        if needs_flac:
+            samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
     except AudioError as error:
         if isinstance(error.__cause__, PermissionError):
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
-    duration, direct = samples.size / rate, is_direct(path if data is None else data)
-    if folder is None or (direct and not always):
+    if folder is None or not needs_flac:
         return RecordingInfo(duration, direct, data=data)
-    try:
-        flac = encode_flac(load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_NAME))
-    except AudioError as error:
-        return error
+    flac = encode_flac(samples)
     if data is not None:
         return RecordingInfo(duration, direct, data=flac)
     name = flac_name(row["id"])
@@ -118,26 +122,61 @@ def inspect_recording(
 
 
 def inspect_recordings(
-    rows: Sequence[dict[str, Any]], hear: Callable[[dict], RecordingInfo | AudioError], num_workers: int
+    rows: Sequence[Row], inspect: Callable[[Row], RecordingInfo | AudioError], num_workers: int
 ) -> Iterator[RecordingInfo | AudioError]:
-    """Yield `hear` of every row, in order, with a progress bar; the first exception stops it."""
+    """Yield `inspect` of every row, in order, with a progress bar; the first exception stops it.
+
+    Raises:
+        CorpusError: `num_workers` below 1.
+    """
+    check_num_workers(num_workers)
     # Threads: the decoders release the interpreter while they work, and nothing has to be copied between processes.
     pool = ThreadPoolExecutor(num_workers)
     try:
-        yield from tqdm(pool.map(hear, rows), total=len(rows), desc="reading audio", unit="file", disable=not rows)
+        yield from tqdm(pool.map(inspect, rows), total=len(rows), desc="reading audio", unit="file", disable=not rows)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all, its folder being made if absent."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def check_num_workers(num_workers: int) -> None:
+    """Check how many recordings are decoded at once.
+
+    Raises:
+        CorpusError: fewer than one.
+    """
+    if num_workers < 1:
+        raise CorpusError(f"num_workers must be at least 1, got {num_workers}")
+
+
+def keep_usable(
+    scanned: ScannedCorpus, found: Sequence[RecordingInfo | AudioError], report: PreparationReport
+) -> dict[str, list[tuple[Row, RecordingInfo]]]:
+    """Return each split's usable rows, with `duration` and what was found; report the others, and the counts.
+
+    Raises:
+        CorpusError: nothing is kept, or nothing of a session or split that must not be empty.
+    """
+    kept: dict[str, list[tuple[Row, RecordingInfo]]] = {split: [] for split in SPLITS}
+    for row, info in zip(scanned.rows, found, strict=True):
+        if isinstance(info, AudioError):
+            report.drop(row["id"], f"unreadable audio: {info}")
+            continue
+        if info.duration > LONG_SECONDS:
+            report.note(row["id"], f"longer than {LONG_SECONDS:g} s: kept whole; max_audio_seconds cuts it in training")
+        kept[row["split"]].append(({**row, "duration": info.duration}, info))
+    rows = [row for part in kept.values() for row, _ in part]
+    place = f"of {report.corpus} in {report.selection.get('data_dir', 'its folder')}"
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in report.drop_reasons().items())
+    dropped = f". Dropped: {reasons}" if reasons else ""
+    if not rows:
+        raise CorpusError(f"no usable recording {place}; looked for {scanned.looked_for}{dropped}")
+    for column, values in scanned.never_empty.items():
+        if empty := [value for value in values if not any(row[column] == value for row in rows)]:
+            raise CorpusError(f"no usable utterance of {column} {', '.join(empty)} {place}: {scanned.way_out}{dropped}")
+    for split in SPLITS:
+        if kept[split]:
+            report.count(split, [row for row, _ in kept[split]], scanned.emotions)
+    return {split: part for split, part in kept.items() if part}
 
 
 class RecordingStore:
@@ -150,148 +189,126 @@ class RecordingStore:
         embed: every recording gets a FLAC, not only those that are not direct.
 
     Raises:
-        CorpusError: another process is preparing this folder.
+        JournalError: another process is preparing this folder.
         OSError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, embed: bool):
-        self.folder, self.embed, self.audio = folder, embed, folder / AUDIO_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(folder / JOURNAL_NAME, "ab+")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CorpusError(f"{folder} is being prepared by another process: wait until it has ended") from None
-        for rubbish in [*self.audio.glob(".*.tmp"), *folder.glob(".*.tmp")]:  # of a run that was killed
-            rubbish.unlink()
-        self._entries, self._owner = self._read()
-        self._embedded = EmbeddedAudio(folder)
+        self.folder, self.embed, self.audio_folder = folder, embed, folder / AUDIO_FOLDER
+        self._journal = Journal(folder / JOURNAL_NAME, _JOURNAL_SETTINGS, restart=True, activity="prepared")
+        for leftover in [*self.audio_folder.glob(".*.tmp"), *folder.glob(".*.tmp")]:  # of a run that was killed
+            leftover.unlink()
+        self._infos: dict[FileState, RecordingInfo] = {}
+        self._flac_sources: dict[str, FileState] = {}  # which recording each FLAC was last made of
+        for state, fields in self._journal.records:
+            self._remember(tuple(state), RecordingInfo(**fields))
+        self._earlier = EarlierPreparation(folder)
+        self._used_flacs: set[str | None] = set()
 
-    def __enter__(self) -> "RecordingStore":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._file.close()
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
 
-    def hear(self, rows: Sequence[dict[str, Any]], num_workers: int) -> list[RecordingInfo | AudioError]:
-        """Listen to the rows' recordings, except those already known; the answers are in the rows' order."""
-        keys = [_key(row) for row in rows]
-        answers: list[RecordingInfo | AudioError | None] = [
-            self._known(row, key) for row, key in zip(rows, keys, strict=True)
-        ]
-        new = [number for number, answer in enumerate(answers) if answer is None]
-        results = inspect_recordings(
-            [rows[number] for number in new], lambda row: inspect_recording(row, self.audio, self.embed), num_workers
-        )
-        for number, heard in zip(new, results, strict=True):
-            answers[number] = heard
-            # Errors are not remembered: their cause (a missing package, the disk) may lie outside the recording.
-            if isinstance(heard, RecordingInfo) and keys[number] is not None:
-                self._append(keys[number], heard)
-        return answers
+    def finished_splits(
+        self, scanned: ScannedCorpus, report: PreparationReport, num_workers: int
+    ) -> dict[str, Iterator[Row]]:
+        """Inspect a corpus's recordings and finish its rows.
 
-    def audio_of(self, row: dict[str, Any], heard: RecordingInfo) -> dict[str, Any]:
-        """Return the `audio` value of a row: where its recording lies, or its bytes."""
-        as_it_was = heard.direct and not self.embed
-        if heard.data is not None:
-            return {"path": row.get("path") if as_it_was else flac_name(row["id"]), "bytes": heard.data}
+        Args:
+            scanned: the rows as its `scan` returned them.
+            report: takes the drops, notes and counts.
+            num_workers: how many recordings are decoded at once.
+
+        Returns:
+            For each split that keeps a row, an iterator of its canonical rows. It loads their audio one by one, and
+            gives them the hypotheses they had in an earlier preparation.
+
+        Raises:
+            CorpusError: nothing is kept, or nothing of a session or split that must not be empty.
+            OSError: something cannot be read or written.
+        """
+        found = self._inspect(scanned.rows, num_workers)
+        kept = keep_usable(scanned, found, report)
         if not self.embed:
-            path = row["path"] if as_it_was else str((self.audio / heard.flac).resolve())
-            return {"path": path, "bytes": None}
-        file = self.audio / heard.flac
-        data = file.read_bytes() if file.is_file() else self._embedded.get(row["split"], row["id"])
-        if data is None or _digest(data) != heard.digest:
-            raise CorpusError(f"{file} has changed since it was made: delete {self.folder} and run again")
-        return {"path": heard.flac, "bytes": data}
+            self._used_flacs = {info.flac for info in found if isinstance(info, RecordingInfo)}
+        return {split: self._finish(split, part) for split, part in kept.items()}
 
-    def remove_unused(self, answers: Sequence[RecordingInfo | AudioError]) -> None:
-        """Remove the FLACs that this store made and the prepared files no longer name."""
-        used = set() if self.embed else {heard.flac for heard in answers if isinstance(heard, RecordingInfo)}
-        for name in self._owner.keys() - used:
-            (self.audio / name).unlink(missing_ok=True)
-        if self.audio.is_dir() and not any(self.audio.iterdir()):
-            self.audio.rmdir()
+    def remove_unused(self) -> None:
+        """Remove the FLACs that this store made and `finished_splits` has not named."""
+        for name in self._flac_sources.keys() - self._used_flacs:
+            (self.audio_folder / name).unlink(missing_ok=True)
+        if self.audio_folder.is_dir() and not any(self.audio_folder.iterdir()):
+            self.audio_folder.rmdir()
 
-    def _known(self, row: dict[str, Any], key: tuple | None) -> RecordingInfo | None:
+    def _inspect(self, rows: Sequence[Row], num_workers: int) -> list[RecordingInfo | AudioError]:
+        """What is found of each row's recording, in the rows' order; those already known are not decoded again."""
+        states = [_file_state(row) for row in rows]
+        found: list[Any] = [self._known(row, state) for row, state in zip(rows, states, strict=True)]
+        new = [number for number, info in enumerate(found) if info is None]
+        results = inspect_recordings(
+            [rows[number] for number in new],
+            lambda row: inspect_recording(row, self.audio_folder, self.embed),
+            num_workers,
+        )
+        for number, info in zip(new, results, strict=True):
+            found[number], state = info, states[number]
+            # Errors are not remembered: their cause (a missing package, the disk) may lie outside the recording.
+            if isinstance(info, RecordingInfo) and state is not None:
+                fields = {name: value for name, value in asdict(info).items() if value is not None}
+                self._journal.append([state, fields])
+                self._remember(state, info)
+        return found
+
+    def _known(self, row: Row, state: FileState | None) -> RecordingInfo | None:
         """What is known of a recording, if it serves: its FLAC, where one is needed, must still be there."""
-        heard = self._entries.get(key) if key is not None else None
-        if heard is None or (heard.direct and not self.embed):
-            return heard
-        if heard.flac != flac_name(row["id"]) or self._owner.get(heard.flac) != key:
+        info = self._infos.get(state) if state is not None else None
+        if info is None or (info.direct and not self.embed):
+            return info
+        if info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
             return None
-        file = self.audio / heard.flac
+        file = self.audio_folder / info.flac
         if file.is_file():
-            return heard if file.stat().st_size == heard.size else None
-        data = self._embedded.get(row["split"], row["id"]) if self.embed else None
-        return heard if data is not None and _digest(data) == heard.digest else None
+            return info if file.stat().st_size == info.size else None
+        data = self._earlier.audio(row["split"], row["id"]) if self.embed else None
+        return info if data is not None and _digest(data) == info.digest else None
 
-    def _read(self) -> tuple[dict[tuple, RecordingInfo], dict[str, tuple]]:
-        """The journal's entries, and which recording each FLAC was last made of."""
-        entries: dict[tuple, RecordingInfo] = {}
-        owner: dict[str, tuple] = {}
-        self._file.seek(0)
-        raw = self._file.read()
-        for line in raw.splitlines():
-            try:
-                version, path, size, changed, fields = json.loads(line)
-                if version != _VERSION:
-                    continue
-                heard = RecordingInfo(**fields)
-            except (ValueError, TypeError):
-                continue  # a line torn by a crash
-            entries[path, size, changed] = heard
-            if heard.flac is not None:
-                owner[heard.flac] = (path, size, changed)
-        if raw and not raw.endswith(b"\n"):
-            self._write(b"\n")  # or the next line would be joined to the torn one and lost with it
-        return entries, owner
+    def _remember(self, state: FileState, info: RecordingInfo) -> None:
+        """Take over what was found of a recording, now or in an earlier run."""
+        self._infos[state] = info
+        if info.flac is not None:
+            self._flac_sources[info.flac] = state
 
-    def _append(self, key: tuple, heard: RecordingInfo) -> None:
-        """Remember what was heard."""
-        fields = {name: value for name, value in asdict(heard).items() if value is not None}
-        self._write(json.dumps([_VERSION, *key, fields], ensure_ascii=False).encode() + b"\n")
-        self._entries[key] = heard
-        if heard.flac is not None:
-            self._owner[heard.flac] = key
+    def _finish(self, split: str, rows: Sequence[tuple[Row, RecordingInfo]]) -> Iterator[Row]:
+        """The rows with their audio, loaded one by one, and the hypotheses they had before."""
+        for row, info in tqdm(rows, desc=f"writing {split}", unit="row"):
+            finished = {**row, "audio": self._audio(row, info)}
+            if finished.get("hypothesis") is None:
+                earlier = self._earlier.hypothesis(split, row["id"], row["duration"])
+                if earlier is not None:
+                    finished["hypothesis"], finished["asr_model"] = earlier
+            yield finished
 
-    def _write(self, data: bytes) -> None:
-        """Hand a line over to the system, where a kill of this process cannot reach it."""
-        self._file.write(data)
-        self._file.flush()
-
-
-class EmbeddedAudio:
-    """The recordings inside the split files that an earlier run wrote, one row group in memory at a time."""
-
-    def __init__(self, folder: Path):
-        self._files: dict[str, pyarrow.parquet.ParquetFile] = {}
-        self._places: dict[tuple[str, str], tuple[int, int]] = {}
-        self._group: tuple[tuple[str, int], Any] | None = None
-        for split in SPLITS:
-            path = folder / f"{split}.parquet"
-            try:
-                file = pyarrow.parquet.ParquetFile(path)
-                groups = [file.read_row_group(g, columns=["id"])["id"] for g in range(file.num_row_groups)]
-            except (OSError, KeyError, pyarrow.ArrowException):
-                continue  # none, or nothing of ours
-            self._files[split] = file
-            for number, ids in enumerate(groups):
-                for row, identity in enumerate(ids.to_pylist()):
-                    self._places[split, identity] = (number, row)
-
-    def get(self, split: str, identity: str) -> bytes | None:
-        """Return the bytes of an utterance's recording; None where it is not there."""
-        place = self._places.get((split, identity))
-        if place is None:
-            return None
-        group, row = place
-        if self._group is None or self._group[0] != (split, group):
-            self._group = (split, group), self._files[split].read_row_group(group, columns=["audio"])["audio"]
-        return self._group[1][row].as_py()["bytes"]
+    def _audio(self, row: Row, info: RecordingInfo) -> dict[str, Any]:
+        """The `audio` value of a row: where its recording lies, or its bytes."""
+        unconverted = info.direct and not self.embed
+        if info.data is not None:
+            return {"path": row.get("path") if unconverted else flac_name(row["id"]), "bytes": info.data}
+        if unconverted:
+            return {"path": row["path"], "bytes": None}
+        if info.flac is None:
+            raise RuntimeError(f"{row['id']} was to be converted, but has no FLAC")
+        file = self.audio_folder / info.flac
+        if not self.embed:
+            return {"path": str(file.resolve()), "bytes": None}
+        data = file.read_bytes() if file.is_file() else self._earlier.audio(row["split"], row["id"])
+        if data is None or _digest(data) != info.digest:
+            raise CorpusError(f"{file} has changed since it was made: delete {self.folder} and run again")
+        return {"path": info.flac, "bytes": data}
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int, int] | None:
+def _file_state(row: Row) -> FileState | None:
     """What tells a recording from its changed self; None for bytes, and for a file that is not there."""
     if row.get("bytes") is not None:
         return None

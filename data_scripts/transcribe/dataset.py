@@ -28,7 +28,8 @@ from datasets import Dataset, DatasetDict, Value
 from tqdm.auto import tqdm
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-from data_scripts.schema import CorpusError, load_prepared, save_prepared
+from data_scripts.errors import CorpusError
+from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.faster_whisper import FasterWhisperRecognizer
 from data_scripts.transcribe.whisper import RecognizerError, WhisperRecognizer
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
