@@ -60,7 +60,7 @@ class PreparationReport:
 
     def count(self, split: str, rows: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> None:
         """Count a split's kept rows (canonical columns, `emotion` a name); a class without any shows as 0."""
-        ordered = {name: 0 for name in emotions} | Counter(row["emotion"] for row in rows)
+        ordered = dict.fromkeys(emotions, 0) | Counter(row["emotion"] for row in rows)
         self.splits[split] = SplitCounts(
             utterances=len(rows),
             hours=sum(row["duration"] for row in rows) / 3600,

@@ -1,8 +1,105 @@
-"""Run `python -m data_scripts.transcribe`."""
+"""Transcribe a prepared folder: `python -m data_scripts.transcribe --dataset PREPARED_FOLDER --model …`.
 
+    --model openai/whisper-medium.en                      recognise with transformers
+    --model medium.en --backend faster-whisper            recognise with faster-whisper
+    --hypotheses FILE --asr_model NAME                    import ready hypotheses
+
+The same command takes up an interrupted run where it stopped.
+"""
+
+import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data_scripts.transcribe.dataset import main
+from data_scripts.errors import run_command
+
+if TYPE_CHECKING:
+    from data_scripts.transcribe.dataset import Recognizer
+
+BACKENDS = ("transformers", "faster-whisper")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options; a wrong one prints the usage and exits with 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_scripts.transcribe",
+        description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
+    )
+    parser.add_argument("--dataset", required=True, type=Path, help="folder written by data_scripts.prepare")
+    parser.add_argument("--model", help="Whisper repository id or folder")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="transformers",
+        help="what runs the model; faster-whisper takes CTranslate2 checkpoints and is an extra",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=16, help="clips decoded at once (default 16; faster-whisper takes one)"
+    )
+    parser.add_argument("--device", help="torch device (default: a CUDA GPU where there is one)")
+    parser.add_argument("--language", help="language of a multilingual model, e.g. en (default: detected)")
+    parser.add_argument("--max_new_tokens", type=int, default=224, help="cap on the tokens of 30 s (default 224)")
+    parser.add_argument("--seed", type=int, default=0, help="of the temperature fallback (default 0; transformers)")
+    parser.add_argument(
+        "--hypotheses", type=Path, help="import this CSV, JSONL or Parquet file (id, hypothesis[, split]) instead"
+    )
+    parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
+    options = parser.parse_args(arguments)
+    if (options.model is None) == (options.hypotheses is None):
+        parser.error("give either --model, to recognise the audio, or --hypotheses, to import a file")
+    if options.hypotheses is not None and not options.asr_model:
+        parser.error("--hypotheses needs --asr_model, the name of the recogniser that they come from")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 after one line that says what the user can change."""
+    options = parse_arguments(arguments)
+    return run_command(lambda: _transcribe(options))
+
+
+def _transcribe(options: argparse.Namespace) -> None:
+    """Do what the command line asks, and print what came of it."""
+    # Imported after the options are read, so that --help and a wrong option are answered at once.
+    from data_scripts.schema import load_prepared
+    from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
+
+    if options.hypotheses is not None:
+        report = import_into_folder(options.dataset, options.hypotheses, options.asr_model)
+    else:
+        load_prepared(options.dataset)  # so that a wrong folder is refused before the recogniser is loaded
+        report = transcribe_folder(options.dataset, _load_recognizer(options), options.batch_size)
+    _print_report(report)
+
+
+def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
+    """The recogniser that the options ask for."""
+    shared = {
+        "device": options.device,
+        "language": options.language,
+        "max_new_tokens": options.max_new_tokens,
+        "name": options.asr_model,
+    }
+    if options.backend == "faster-whisper":
+        from data_scripts.transcribe.faster_whisper import FasterWhisperRecognizer
+
+        return FasterWhisperRecognizer(options.model, **shared)
+    from data_scripts.transcribe.whisper import WhisperRecognizer
+
+    return WhisperRecognizer(options.model, seed=options.seed, **shared)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    """Print each split's counts and word error rate, and the utterances that could not be decoded."""
+    for split, rate in report["word_error_rate"].items():
+        counts = report["counts"][split]
+        wer = "no transcripts" if rate["wer"] is None else f"WER {rate['wer']:.1%} on {rate['utterances']}"
+        print(f"{split}: {counts['with_hypothesis']}/{counts['utterances']} with a hypothesis, {wer}")
+    for name, reason in report.get("undecodable", {}).items():
+        print(f"undecodable: {name}: {reason}")
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,21 +1,23 @@
 """Speech recognition with Whisper through faster-whisper and CTranslate2.
 
-An extra: ``pip install 'm4ser[faster-whisper]'``. Greedy decoding first; what loops or is improbable, measured
-as in ``data_scripts.asr``, once more with beam search. Not at rising temperatures: CTranslate2 seeds its numbers once
-per thread, so a sampled transcript would depend on what was recognised before it, and a resumed run would differ.
+An extra: `pip install 'm4ser[faster-whisper]'`. A clip is decoded greedily first. If its transcript loops
+or is improbable (measured as in `data_scripts.transcribe.whisper`), it is decoded once more with beam search. Rising
+temperatures are not used: CTranslate2 seeds its generator once per thread, so a sampled transcript would depend on what
+was recognised before it, and a resumed run would differ.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
+from data_scripts.schema import SAMPLING_RATE
 from data_scripts.transcribe.whisper import (
     COMPRESSION_RATIO_THRESHOLD,
     LOGPROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
     PROMPT_TOKENS,
-    SAMPLING_RATE,
     RecognizerError,
     check_clips,
     check_source,
@@ -24,7 +26,7 @@ from data_scripts.transcribe.whisper import (
     loading_error,
 )
 
-WINDOW = 30 * SAMPLING_RATE  # samples
+WINDOW_SAMPLES = 30 * SAMPLING_RATE
 BEAM_SIZES = (1, 5)
 
 
@@ -32,15 +34,15 @@ class FasterWhisperRecognizer:
     """Transcribe 16 kHz speech with a Whisper checkpoint in CTranslate2's format.
 
     Args:
-        model: a size that faster-whisper knows (``"medium.en"``), a Hub repository of a converted checkpoint, or a
-            folder made by ``ct2-transformers-converter``.
-        device: ``"cpu"``, ``"cuda"``, or by default whichever there is.
-        language: e.g. ``"en"`` or ``"english"``; multilingual checkpoints only (None: detected per clip).
+        model: a size that faster-whisper knows (such as "medium.en"), a Hub repository of a converted checkpoint, or a
+            folder made by `ct2-transformers-converter`.
+        device: "cpu", "cuda", or by default whichever there is.
+        language: e.g. "en" or "english"; multilingual checkpoints only (None: detected per clip).
         max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
-        name: what goes into the ``asr_model`` column; by default ``model`` as given (the last part, for a folder).
+        name: what goes into the `asr_model` column; by default `model` as given (the last part, for a folder).
 
     Raises:
-        RecognizerError: faster-whisper is not installed, the checkpoint cannot be loaded, or ``language`` does not
+        RecognizerError: faster-whisper is not installed, the checkpoint cannot be loaded, or `language` does not
             fit it.
     """
 
@@ -85,7 +87,7 @@ class FasterWhisperRecognizer:
         return code
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """Everything that decides a transcript, JSON-ready: equal settings give equal transcripts."""
         return {
             "backend": "faster-whisper",
@@ -99,10 +101,10 @@ class FasterWhisperRecognizer:
         """Transcribe clips, one after the other.
 
         Args:
-            batch: float32 arrays of shape ``(samples,)``, mono, 16 kHz, of any lengths.
+            batch: float32 arrays of shape (samples,), mono, 16 kHz, of any lengths.
 
         Returns:
-            One stripped transcript per clip, in order; ``""`` where there is no speech (an empty or silent clip).
+            One stripped transcript per clip, in order; "" where there is no speech (an empty or silent clip).
         """
         return [self._transcribe(clip) for clip in check_clips(batch)]
 
@@ -118,8 +120,8 @@ class FasterWhisperRecognizer:
                 temperature=0.0,
                 log_prob_threshold=LOGPROB_THRESHOLD,
                 no_speech_threshold=NO_SPEECH_THRESHOLD,
-                condition_on_previous_text=False,  # what it heard wrong in one window must not steer the next
-                without_timestamps=clip.size <= WINDOW,  # longer clips are cut where the time stamps say
+                condition_on_previous_text=False,  # an error in one window must not steer the next
+                without_timestamps=clip.size <= WINDOW_SAMPLES,  # longer clips are cut where the time stamps say
                 max_new_tokens=self.max_new_tokens,
             )
             segments = list(found)

@@ -1,21 +1,23 @@
 """Speech recognition with Whisper through transformers: arrays in, transcripts out.
 
-``WhisperRecognizer`` decodes greedily in batches and re-decodes alone, at rising temperatures, each clip whose greedy
+`WhisperRecognizer` decodes greedily in batches and re-decodes alone, at rising temperatures, each clip whose greedy
 transcript loops or is improbable: the rule of the Whisper paper (section 4.5). Two things differ from Whisper's
-``generate`` called with a tuple of temperatures, and both are why the loop is written here:
+`generate` called with a tuple of temperatures, and both are why the loop is written here:
 
 * the random generator of a re-decoded clip is seeded from the clip itself, so its transcript does not depend on its
   neighbours in the batch;
-* repetition is measured on the *text* (threshold 2.4, OpenAI's). ``generate`` measures it on token bytes, where 2.4
+* repetition is measured on the *text* (threshold 2.4, OpenAI's). `generate` measures it on token bytes, where 2.4
   means something else.
 
 What is left of batch dependence is floating-point rounding (a greedy tie broken the other way): none was seen in
 float32 on CPU; half precision on a GPU makes it a little likelier.
 """
 
+import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,28 +25,34 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging as transformers_logging
 
-SAMPLING_RATE = 16_000
+from data_scripts.errors import UserError
+from data_scripts.schema import SAMPLING_RATE
+
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 COMPRESSION_RATIO_THRESHOLD = 2.4  # above: the text repeats itself
-LOGPROB_THRESHOLD = -1.0  # below: the model does not believe its own text
+LOGPROB_THRESHOLD = -1.0  # mean over a text's tokens; below: the text is improbable to the model itself
 NO_SPEECH_THRESHOLD = 0.6  # above, and improbable: there is no speech
 TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as long-form generate measures it
 SILENCE_PEAK = 1e-4  # about -80 dBFS: Whisper answers digital silence with an invented "you" or "Thank you."
 PROMPT_TOKENS = 4  # <|startoftranscript|> <|language|> <|task|> <|notimestamps|>
 
 
-class RecognizerError(ValueError):
-    """A speech recogniser cannot be loaded, or cannot do what is asked of it."""
+class RecognizerError(UserError):
+    """A speech recogniser cannot be loaded, or cannot do what is asked of it; the message says what to change."""
 
 
 def compression_ratio(text: str) -> float:
-    """UTF-8 length of ``text`` over its zlib-compressed length; high for looping text, 0.0 for none."""
+    """Return the UTF-8 length of `text` over its zlib-compressed length; high for looping text, 0.0 for none."""
     raw = text.encode("utf-8")
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
 def check_source(model: str, max_new_tokens: int) -> Path:
-    """``model`` as a path, whether a folder or a name on the Hub; ``RecognizerError`` for what can be neither."""
+    """Return `model` as a path, whether it is a folder or a name on the Hub.
+
+    Raises:
+        RecognizerError: it can be neither; or `max_new_tokens` is below 1.
+    """
     if max_new_tokens < 1:
         raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     path = Path(model)
@@ -54,13 +62,17 @@ def check_source(model: str, max_new_tokens: int) -> Path:
 
 
 def loading_error(model: str, error: Exception) -> RecognizerError:
-    """What to raise when a checkpoint does not load: the first line of the library's explanation says what is wrong."""
+    """Return the error for a checkpoint that does not load, with the first line of the library's explanation."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}")
 
 
 def check_clips(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The clips as float32 arrays; ``ValueError`` for one that is not mono."""
+    """Return the clips as float32 arrays.
+
+    Raises:
+        ValueError: a clip is not mono.
+    """
     clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
     for clip in clips:
         if clip.ndim != 1:
@@ -69,7 +81,7 @@ def check_clips(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def is_audible(clip: np.ndarray) -> bool:
-    """Whether a clip is neither empty nor digital silence."""
+    """Return whether a clip is neither empty nor digital silence."""
     return bool(clip.size) and np.abs(clip).max() >= SILENCE_PEAK
 
 
@@ -80,13 +92,13 @@ class WhisperRecognizer:
         model: repository id or folder of a Whisper checkpoint (model and processor).
         device: torch device; by default a CUDA GPU where there is one, else the CPU.
         dtype: weights and features; by default float32 on the CPU and float16 elsewhere.
-        language: e.g. ``"en"`` or ``"english"``; multilingual checkpoints only (None: detected per clip).
+        language: e.g. "en" or "english"; multilingual checkpoints only (None: detected per clip).
         max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
         seed: of the sampling at temperatures above 0.
-        name: what goes into the ``asr_model`` column; by default ``model`` as given (the last part, for a folder).
+        name: what goes into the `asr_model` column; by default `model` as given (the last part, for a folder).
 
     Raises:
-        RecognizerError: the checkpoint cannot be loaded or is not a Whisper, or ``language`` does not fit it.
+        RecognizerError: the checkpoint cannot be loaded or is not a Whisper, or `language` does not fit it.
     """
 
     def __init__(
@@ -115,13 +127,13 @@ class WhisperRecognizer:
         self.checkpoint = path.resolve().name if path.is_dir() else str(model)
         self.name = name or self.checkpoint
         self.seed = seed
-        self.window = self.processor.feature_extractor.n_samples  # samples in 30 s
+        self.window_samples = self.processor.feature_extractor.n_samples  # of 30 s
         self.max_new_tokens = min(max_new_tokens, self.model.config.max_target_positions - PROMPT_TOKENS)
         self.language = language
         self._options = self._language_options(language)
 
-    def _language_options(self, language: str | None) -> dict:
-        """``generate`` arguments that fix language and task. English-only checkpoints accept neither argument."""
+    def _language_options(self, language: str | None) -> dict[str, str]:
+        """`generate` arguments that fix language and task. English-only checkpoints accept neither argument."""
         language = language.lower() if language else None
         if getattr(self.model.generation_config, "is_multilingual", False):
             if language and language not in TO_LANGUAGE_CODE and language not in TO_LANGUAGE_CODE.values():
@@ -132,7 +144,7 @@ class WhisperRecognizer:
         return {}
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """Everything that decides a transcript, JSON-ready: equal settings give equal transcripts."""
         return {
             "model": self.checkpoint,
@@ -152,11 +164,11 @@ class WhisperRecognizer:
         """Transcribe clips.
 
         Args:
-            batch: float32 arrays of shape ``(samples,)``, mono, 16 kHz, of any lengths. Those over 30 s are decoded one
+            batch: float32 arrays of shape (samples,), mono, 16 kHz, of any lengths. Those over 30 s are decoded one
                 by one with Whisper's long-form algorithm.
 
         Returns:
-            One stripped transcript per clip, in order; ``""`` where there is no speech (an empty or silent clip).
+            One stripped transcript per clip, in order; "" where there is no speech (an empty or silent clip).
         """
         clips = check_clips(batch)
         verbosity = transformers_logging.get_verbosity()
@@ -167,10 +179,10 @@ class WhisperRecognizer:
             transformers_logging.set_verbosity(verbosity)
 
     def _transcribe(self, clips: list[np.ndarray]) -> list[str]:
-        """``transcribe`` on checked arrays."""
+        """`transcribe` on checked arrays."""
         texts = [""] * len(clips)
         audible = [i for i, clip in enumerate(clips) if is_audible(clip)]
-        short = [i for i in audible if clips[i].size <= self.window]
+        short = [i for i in audible if clips[i].size <= self.window_samples]
         if short:
             features = self._features([clips[i] for i in short])
             for row, (i, (text, logprob)) in enumerate(zip(short, self._decode(features, 0.0), strict=True)):
@@ -179,12 +191,12 @@ class WhisperRecognizer:
                 else:
                     texts[i] = self._decode_with_fallback(features[row : row + 1], clips[i], logprob)
         for i in audible:
-            if clips[i].size > self.window:
+            if clips[i].size > self.window_samples:
                 texts[i] = self._decode_long(clips[i])
         return texts
 
     def _features(self, clips: list[np.ndarray], **options) -> torch.Tensor:
-        """Log-mel features ``(B, mel, frames)`` on the model's device, every clip padded to 30 s."""
+        """Log-mel features (B, mel, frames) on the model's device, every clip padded to 30 s."""
         inputs = self.processor.feature_extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", **options)
         return inputs.input_features.to(self.device, self.dtype)
 
@@ -194,7 +206,7 @@ class WhisperRecognizer:
         return compression_ratio(text) <= COMPRESSION_RATIO_THRESHOLD and logprob >= LOGPROB_THRESHOLD
 
     def _decode(self, features: torch.Tensor, temperature: float) -> list[tuple[str, float]]:
-        """Decode windows ``(B, mel, frames)`` at one temperature: (text, mean token log-probability) of each."""
+        """Decode windows (B, mel, frames) at one temperature: (text, mean token log-probability) of each."""
         output = self.model.generate(
             features,
             temperature=temperature,
@@ -217,7 +229,7 @@ class WhisperRecognizer:
         return [(text.strip(), mean) for text, mean in zip(texts, means.tolist(), strict=True)]
 
     def _decode_with_fallback(self, features: torch.Tensor, clip: np.ndarray, greedy_logprob: float) -> str:
-        """Decode one refused window ``(1, mel, frames)`` at rising temperatures; the last one's text stands."""
+        """Decode one refused window (1, mel, frames) at rising temperatures; the last one's text stands."""
         if greedy_logprob < LOGPROB_THRESHOLD and self._no_speech_probability(features) > NO_SPEECH_THRESHOLD:
             return ""
         text = ""
@@ -229,7 +241,7 @@ class WhisperRecognizer:
         return text
 
     def _no_speech_probability(self, features: torch.Tensor) -> float:
-        """Probability of ``<|nospeech|>`` after ``<|startoftranscript|>``; 0.0 where there is no such token."""
+        """Probability of <|nospeech|> after <|startoftranscript|>; 0.0 where there is no such token."""
         no_timestamps = getattr(self.model.generation_config, "no_timestamps_token_id", None)
         if no_timestamps is None:
             return 0.0
@@ -255,7 +267,7 @@ class WhisperRecognizer:
                 compression_ratio_threshold=TOKEN_COMPRESSION_RATIO_THRESHOLD,
                 logprob_threshold=LOGPROB_THRESHOLD,
                 no_speech_threshold=NO_SPEECH_THRESHOLD,
-                condition_on_prev_tokens=False,  # what it heard wrong in one window must not steer the next
+                condition_on_prev_tokens=False,  # an error in one window must not steer the next
                 num_beams=1,
                 max_new_tokens=self.max_new_tokens,
                 return_timestamps=True,
@@ -263,21 +275,12 @@ class WhisperRecognizer:
             )
         return self.processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
 
-    def _seeded(self, clip: np.ndarray):
-        """Context in which torch's generators are seeded from ``seed`` and the clip, and restored afterwards."""
-        return _SeededGenerators((zlib.crc32(clip.tobytes()) + self.seed) % 2**63, self.device)
+    @contextlib.contextmanager
+    def _seeded(self, clip: np.ndarray) -> Iterator[None]:
+        """Seed torch's generators from `seed` and the clip inside the `with` block, and restore them after it.
 
-
-class _SeededGenerators:
-    """Seed torch's global generators (``generate`` takes no generator of its own); put their state back on leaving."""
-
-    def __init__(self, seed: int, device: torch.device):
-        self.seed = seed
-        self._fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-    def __enter__(self):
-        self._fork.__enter__()
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *error):
-        return self._fork.__exit__(*error)
+        They are the global ones: `generate` takes no generator of its own.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed((zlib.crc32(clip.tobytes()) + self.seed) % 2**63)
+            yield
