@@ -38,7 +38,7 @@ __all__ = [
     "SpeechTextEmotionPipeline",
     "apply_edits",
     "load_audio",
-    "normalize_text",
     "normalize_rms",
+    "normalize_text",
     "trim_silence",
 ]

@@ -103,8 +103,7 @@ def decode_audio(audio: Any, source_rate: float | None = None, name: str | None 
 def trim_silence(
     waveform: np.ndarray, sampling_rate: int, threshold_db: float, margin_seconds: float = 0.1
 ) -> np.ndarray:
-    """
-    Cut the silence before and after the speech; pauses inside stay.
+    """Cut the silence before and after the speech; pauses inside stay.
 
     Silence is what lies more than `threshold_db` under the loudest 10 ms.
 
@@ -128,8 +127,7 @@ def trim_silence(
 
 
 def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
-    """
-    Scale a waveform (samples,) to a level: its root mean square, in dB under full scale (a negative number).
+    """Scale a waveform (samples,) to a level: its root mean square, in dB under full scale (a negative number).
 
     How loud a recording is tells of the microphone's distance as much as of the speaker. Digital silence stays so.
     """

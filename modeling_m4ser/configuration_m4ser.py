@@ -1,6 +1,6 @@
-"""Configuration of M4SER: the encoders, the paper's hyperparameters (Table I) and its ablation switches (Table IV)."""
+"""Configuration of M4SER: encoders, hyperparameters (Table I) and the switches of the ablations (Table IV)."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -48,53 +48,60 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 @strict
 class M4SERConfig(PreTrainedConfig):
-    r"""
-    Configuration of [`M4SERModel`] and [`M4SERForEmotionClassification`].
+    r"""Configuration of [`M4SERModel`] and [`M4SERForEmotionClassification`].
 
     The defaults are the paper's recipe A: hubert-base-ls960 and bert-base-uncased, d = 768, Table I's weights.
 
     Args:
         speech_config (`PreTrainedConfig` or `dict`, *optional*): speech encoder: hubert (default), wav2vec2, wavlm,
-            data2vec-audio or whisper (whose encoder alone is used).
+            data2vec-audio or whisper (only its encoder is used).
         text_config (`PreTrainedConfig` or `dict`, *optional*): text encoder; bert by default.
-        hidden_size (`int`, *optional*): d. By default the text encoder's size. An encoder of another size gets a
-            linear projection to d.
-        num_attention_heads (`int`): heads h of every cross-attention and of the correction decoder.
-        intermediate_size (`int`, *optional*): inner size of the feed-forward part of a cross-modal encoder block;
-            4 d by default.
-        hidden_act (`str`): its activation.
-        standardize_features (`bool`): bring each dimension of what the encoders give to mean 0 and standard deviation 1
-            over the training data, measured once before training. In pretrained encoders a few dimensions are a hundred
-            times larger than the others, whose differences a new fusion hardly learns to read from little data.
-        fusion_dropout (`float`): dropout inside the fusion and the correction decoder.
-        classifier_dropout (`float`): dropout on the pooled representation, Table I.
-        text_alignment (`"interpolate"` or `"attention"`): how n token vectors become m frame vectors before H_S ∥ H_T.
-        correction_intermediate_size (`int`): inner size of the correction decoder's feed-forward part.
-        tie_correction_output (`bool`): share the correction decoder's output layer with its token embedding, both
-            then the text encoder's own. Table V's parameter count says untied.
-        discriminator_hidden_size (`int`): inner size of the modality discriminator.
-        discriminator_objective (`"paper"` or `"modality"`): D maximises L_D + L_G (Eq. 20, Algorithm 1), or L_D alone,
-            which is bounded.
-        auxiliary_weight (`float`): α of Eq. 22.
-        detection_weight (`float`): β of Eq. 22.
-        adversarial_weight (`float`): γ of Eq. 22.
-        contrastive_weight (`float`): λ of Eq. 22.
-        temperature (`float`): τ of Eq. 21.
-        contrastive_include_self (`bool`): count the anchor itself in A(i) of Eq. 21, as the paper's wording does.
-        modalities (`"speech_text"`, `"speech"` or `"text"`): Table IV A.
-        fusion (`"m4ser"` or `"concat"`): the paper's fusion module, or concatenation + one linear layer.
-        use_modality_specific, use_modality_invariant (`bool`): Table IV B.
-        use_error_detection, use_error_correction (`bool`): Table IV C.
-        use_adversarial, use_contrastive (`bool`): Table IV D.
-        initializer_range (`float`): standard deviation of the new layers' initial weights.
+        hidden_size (`int`, *optional*): d, by default the text encoder's size (the speech encoder's where there is no
+            text). A linear layer projects the vectors of an encoder of another size to d.
+        num_attention_heads (`int`, defaults to 12): heads h of every cross-attention and of the correction decoder. d
+            must be a multiple of it where the model has one of them.
+        intermediate_size (`int`, *optional*): inner size of a cross-modal encoder's feed-forward part, by default 4 d.
+        hidden_act (`str`, defaults to `"gelu"`): activation of that part.
+        standardize_features (`bool`, defaults to `False`): whether to bring each dimension of the encoders' vectors to
+            mean 0 and standard deviation 1, by statistics measured on the training data before training. A few
+            dimensions of a pretrained encoder are a hundred times larger than the rest, and a new fusion hardly learns
+            to read the rest from little data.
+        fusion_dropout (`float`, defaults to 0.1): dropout inside the fusion and the correction decoder.
+        classifier_dropout (`float`, defaults to 0.5): dropout on H_ST^(ap), Table I.
+        text_alignment (`"interpolate"` or `"attention"`, defaults to `"interpolate"`): how n token vectors become m
+            frame vectors for H_S ∥ H_T in Eq. 11.
+        correction_intermediate_size (`int`, defaults to 2048): inner size of the decoder's feed-forward part.
+        tie_correction_output (`bool`, defaults to `False`): whether the text encoder's token embedding is also the
+            correction decoder's output layer. Table V counts a separate one.
+        discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
+        discriminator_objective (`"paper"` or `"modality"`, defaults to `"paper"`): whether D maximises L_D + L_G
+            (Eq. 20, Algorithm 1) or L_D alone, which is bounded.
+        auxiliary_weight (`float`, defaults to 0.1): α of Eq. 22.
+        detection_weight (`float`, defaults to 3.0): β of Eq. 22.
+        adversarial_weight (`float`, defaults to 0.01): γ of Eq. 22.
+        contrastive_weight (`float`, defaults to 0.1): λ of Eq. 22.
+        temperature (`float`, defaults to 0.07): τ of Eq. 21.
+        contrastive_include_self (`bool`, defaults to `False`): whether A(i) of Eq. 21 holds the anchor i itself, as the
+            paper's "all samples" says.
+        modalities (`"speech_text"`, `"speech"` or `"text"`, defaults to `"speech_text"`): inputs of the model, Table IV
+            A.
+        fusion (`"m4ser"` or `"concat"`, defaults to `"m4ser"`): the paper's fusion module, or concatenation and one
+            linear layer.
+        use_modality_specific (`bool`, defaults to `True`): whether there is H_S^(spe) and H_T^(spe), Table IV B.
+        use_modality_invariant (`bool`, defaults to `True`): whether there is H_ST^(inv), Table IV B.
+        use_error_detection (`bool`, defaults to `True`): whether ASR errors are detected, Table IV C.
+        use_error_correction (`bool`, defaults to `True`): whether ASR errors are corrected, Table IV C.
+        use_adversarial (`bool`, defaults to `True`): whether there is a modality discriminator, Table IV D.
+        use_contrastive (`bool`, defaults to `True`): whether the contrastive loss is part of Eq. 22, Table IV D.
+        initializer_range (`float`, defaults to 0.02): standard deviation of the new layers' initial weights.
 
     Raises:
-        ValueError: switches that contradict each other; the message names the ones to change.
+        ValueError: switches contradict each other; the message names those to change.
     """
 
     model_type = "m4ser"
     sub_configs = {"speech_config": AutoConfig, "text_config": AutoConfig}
-    # Everything but the logits: what `Trainer.predict` must not gather.
+    # `Trainer.predict` gathers the logits alone.
     keys_to_ignore_at_inference = [
         "emotion_loss",
         "detection_loss",
@@ -111,11 +118,18 @@ class M4SERConfig(PreTrainedConfig):
         "frame_mask",
     ]
 
-    speech_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
-    hidden_size: int | None = None
+    if TYPE_CHECKING:
+        # `__post_init__` fills these four in: whoever reads a configuration never finds None.
+        speech_config: Any = None
+        text_config: Any = None
+        hidden_size: int = 0
+        intermediate_size: int = 0
+    else:
+        speech_config: dict | PreTrainedConfig | None = None
+        text_config: dict | PreTrainedConfig | None = None
+        hidden_size: int | None = None
+        intermediate_size: int | None = None
     num_attention_heads: int = 12
-    intermediate_size: int | None = None
     hidden_act: str = "gelu"
     standardize_features: bool = False
     fusion_dropout: float | int = 0.1
@@ -155,18 +169,20 @@ class M4SERConfig(PreTrainedConfig):
 
     @property
     def uses_speech(self) -> bool:
-        """Whether the waveform is an input."""
+        """`bool`: whether speech is an input."""
         return self.modalities != "text"
 
     @property
     def uses_text(self) -> bool:
-        """Whether the transcript is an input."""
+        """`bool`: whether the transcript is an input."""
         return self.modalities != "speech"
 
     def _check_switches(self) -> None:
         specific, invariant = self.use_modality_specific, self.use_modality_invariant
         problems = []
-        if self.hidden_size % self.num_attention_heads:
+        aligner_attends = self.modalities == "speech_text" and self.text_alignment == "attention"
+        attends = specific or invariant or self.use_error_correction or aligner_attends
+        if attends and self.hidden_size % self.num_attention_heads:
             problems.append(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
             )
@@ -199,7 +215,7 @@ class M4SERConfig(PreTrainedConfig):
 
 
 def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) -> PreTrainedConfig:
-    """An encoder's configuration as an object of its own class."""
+    """Return an encoder's configuration as an object of its own class."""
     if isinstance(config, PreTrainedConfig):
         return config
     config = dict(config or {})
@@ -209,4 +225,4 @@ def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) 
     return CONFIG_MAPPING[model_type](**config)
 
 
-__all__ = ["ABLATIONS", "M4SERConfig", "PIPELINE_TASK"]
+__all__ = ["ABLATIONS", "PIPELINE_TASK", "M4SERConfig"]

@@ -13,8 +13,7 @@ from .losses_m4ser import at_least_float32
 
 @dataclass
 class TranscriptCorrection:
-    """
-    What error detection and correction say of one transcript.
+    """What error detection and correction say of one transcript.
 
     Attributes:
         input_ids: the transcript's word-piece ids, without special tokens.
@@ -30,8 +29,7 @@ class TranscriptCorrection:
 
 
 class CorrectionDecoder(nn.Module):
-    """
-    Partially autoregressive correction: one decoder row for each place to rewrite, over the whole batch at once.
+    """Partially autoregressive correction: one decoder row for each place to rewrite, over the whole batch at once.
 
     A row starts with the transcript's own first token (`[CLS]`, `<s>`) as ⟨BOS⟩ and ends with its last (`[SEP]`,
     `</s>`).
@@ -66,8 +64,7 @@ class CorrectionDecoder(nn.Module):
         memory_mask: torch.Tensor,
         text_encoder: TextEncoder,
     ) -> torch.Tensor:
-        """
-        Eq. 4-6.
+        """Eq. 4-6.
 
         Args:
             tokens: z_{1:t,k}, ids (R, t), ⟨BOS⟩ first.
@@ -97,8 +94,7 @@ class CorrectionDecoder(nn.Module):
         text_mask: torch.Tensor,
         text_encoder: TextEncoder,
     ) -> torch.Tensor:
-        """
-        L_AEC, Eq. 7, as the mean over target tokens.
+        """L_AEC, Eq. 7, as the mean over target tokens.
 
         Args:
             correction_labels: (B, n, c): target ids ending with ⟨EOS⟩ at each place to rewrite, -100 elsewhere.
@@ -131,8 +127,7 @@ class CorrectionDecoder(nn.Module):
         text_encoder: TextEncoder,
         max_new_tokens: int,
     ) -> list[list[int]]:
-        """
-        Greedy decoding of all rows at once.
+        """Greedy decoding of all rows at once.
 
         Args:
             rows: (R, 2): utterance and place of each; the other arguments as in `loss`.
@@ -166,8 +161,7 @@ class CorrectionDecoder(nn.Module):
 def places_to_rewrite(
     detection_logits: torch.Tensor | None, text_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """
-    Where the decoder has to work, as rows (R, 2) of (utterance, place), and the detected labels (B, n).
+    """Where the decoder has to work, as rows (R, 2) of (utterance, place), and the detected labels (B, n).
 
     Special tokens at both ends of a transcript are always KEEP. Without detection (ablation "w/o AED") each non-empty
     transcript has one row, at its first token.

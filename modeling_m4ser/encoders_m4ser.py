@@ -15,8 +15,7 @@ def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class PretrainedEncoder(nn.Module):
-    """
-    What the two encoders share: one wrapped transformers model that can be frozen.
+    """What the two encoders share: one wrapped transformers model that can be frozen.
 
     A frozen encoder stays in evaluation mode and runs without a graph, so that its features do not depend on the step.
     """
@@ -41,8 +40,7 @@ class PretrainedEncoder(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Args:
+        """Args:
             inputs: what the encoder reads; see the subclass.
             attention_mask: 1 on valid places of `inputs`, 0 on padding.
 
@@ -73,8 +71,7 @@ class PretrainedEncoder(nn.Module):
 
 
 class FeatureStandardizer(nn.Module):
-    """
-    Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, by statistics of training data.
+    """Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, by statistics of training data.
 
     They are measured once, before training (by [`trainer.M4SERTrainer`]), and saved with the model; until then the
     vectors pass unchanged.
@@ -91,8 +88,7 @@ class FeatureStandardizer(nn.Module):
         return bool((self.deviation != 1).any())
 
     def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """
-        mean and deviation, (size,) each.
+        """Mean and deviation, (size,) each.
 
         A dimension that hardly varies is scaled as if it had a hundredth of the average deviation, lest its noise grow
         without bound.
@@ -101,13 +97,12 @@ class FeatureStandardizer(nn.Module):
         self.deviation.copy_(deviation.clamp(min=0.01 * deviation.mean()))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """hidden (..., size)."""
+        """Hidden (..., size)."""
         return (hidden - self.mean) / self.deviation
 
 
 class SpeechEncoder(PretrainedEncoder):
-    """
-    What the two speech encoders share: parts of them can be frozen, and their layers can be weighed.
+    """What the two speech encoders share: parts of them can be frozen, and their layers can be weighed.
 
     Where the encoder's own configuration says `use_weighted_layer_sum`, H_S is what it is in transformers' audio
     classifiers: the sum of what enters the first layer and what leaves each, weighted by the softmax of learned
@@ -144,8 +139,7 @@ class SpeechEncoder(PretrainedEncoder):
         raise NotImplementedError
 
     def freeze_layers(self, count: int) -> None:
-        """
-        Train of this encoder the transformer layers above the first `count` alone.
+        """Train of this encoder the transformer layers above the first `count` alone.
 
         What a corpus of few speakers would spoil in the lower layers stays as it was, and they take no backward pass.
 
@@ -160,8 +154,7 @@ class SpeechEncoder(PretrainedEncoder):
 
 
 class WaveformEncoder(SpeechEncoder):
-    """
-    HuBERT, wav2vec2, WavLM or data2vec-audio on 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
+    """HuBERT, wav2vec2, WavLM or data2vec-audio on 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
 
     With layer-norm feature extractors (hubert-large style) a padded batch gives what each utterance gives alone.
     hubert-base's group norm runs over time, padding included, before any mask: its features do depend on the padding.
@@ -223,8 +216,7 @@ class WaveformEncoder(SpeechEncoder):
 
 
 class WhisperSpeechEncoder(SpeechEncoder):
-    """
-    Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T), 100 a second -> (B, ceil(T/2), d_S).
+    """Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T), 100 a second -> (B, ceil(T/2), d_S).
 
     The library's own forward insists on 30 s of frames and knows no mask. Here the position table is cut to the batch's
     length, frames past an utterance's end are zeroed before each convolution, and their keys are masked in every layer.
@@ -288,7 +280,20 @@ class WhisperSpeechEncoder(SpeechEncoder):
 
 
 class TextEncoder(PretrainedEncoder):
-    """BERT, RoBERTa, MiniLM … on word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1."""
+    """BERT, RoBERTa, MiniLM … on word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1.
+
+    Eq. 1 does not read the encoder's pooler: it stays a part of the encoder, as in Table V's count, but never trains.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__(model)
+        self.freeze_pooler()
+
+    def freeze_pooler(self) -> None:
+        """Stop training the pooler, where the encoder has one."""
+        pooler = getattr(self.model, "pooler", None)
+        if pooler is not None:
+            pooler.requires_grad_(False)
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         hidden = self.model(input_ids=inputs, attention_mask=attention_mask).last_hidden_state

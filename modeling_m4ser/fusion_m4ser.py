@@ -1,10 +1,38 @@
 """The multimodal fusion module (Section III-E, Eq. 8-17) and the modality discriminator (Section III-G)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
+from transformers.utils import ModelOutput
 
 from .configuration_m4ser import M4SERConfig
+
+
+@dataclass
+class M4SERModelOutput(ModelOutput):
+    """Output of [`MultimodalFusion`] and of [`M4SERModel`]. What the configuration leaves out is None.
+
+    Args:
+        pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap), Eq. 17.
+        speech_hidden (`torch.Tensor` of shape `(B, m, d)`): H_S, Eq. 1.
+        text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T, Eq. 1.
+        speech_specific (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), Eq. 9.
+        text_specific (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), Eq. 10.
+        joint_hidden (`torch.Tensor` of shape `(B, m, d)`): H_ST, Eq. 11.
+        invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), Eq. 12.
+        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+    """
+
+    pooled: torch.Tensor | None = None
+    speech_hidden: torch.Tensor | None = None
+    text_hidden: torch.Tensor | None = None
+    speech_specific: torch.Tensor | None = None
+    text_specific: torch.Tensor | None = None
+    joint_hidden: torch.Tensor | None = None
+    invariant: torch.Tensor | None = None
+    frame_mask: torch.Tensor | None = None
 
 
 class CrossAttention(nn.Module):
@@ -17,7 +45,16 @@ class CrossAttention(nn.Module):
         )
 
     def forward(self, query: torch.Tensor, keys: torch.Tensor, key_mask: torch.Tensor) -> torch.Tensor:
-        """query (B, q, d), keys (B, k, d), boolean key_mask (B, k), True on valid keys -> (B, q, d)."""
+        """Attend from each query place to the valid keys.
+
+        Args:
+            query (`torch.Tensor` of shape `(B, q, d)`): what asks.
+            keys (`torch.Tensor` of shape `(B, k, d)`): what is attended to, as keys and as values.
+            key_mask (`torch.Tensor` of shape `(B, k)`): True on valid keys.
+
+        Returns:
+            `torch.Tensor` of shape `(B, q, d)`.
+        """
         return self.attention(query, keys, keys, key_padding_mask=~key_mask, need_weights=False)[0]
 
 
@@ -38,7 +75,16 @@ class CrossModalEncoder(nn.Module):
         self.dropout = nn.Dropout(config.fusion_dropout)
 
     def forward(self, query: torch.Tensor, keys: torch.Tensor, key_mask: torch.Tensor) -> torch.Tensor:
-        """query (B, q, d), keys (B, k, d), key_mask (B, k) -> (B, q, d)."""
+        """Bring into each query place what the keys add to it.
+
+        Args:
+            query (`torch.Tensor` of shape `(B, q, d)`): what asks; the residual connection starts from it.
+            keys (`torch.Tensor` of shape `(B, k, d)`): the other modality.
+            key_mask (`torch.Tensor` of shape `(B, k)`): True on valid keys.
+
+        Returns:
+            `torch.Tensor` of shape `(B, q, d)`.
+        """
         hidden = self.attention_norm(query + self.dropout(self.attention(query, keys, key_mask)))
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
 
@@ -53,7 +99,16 @@ class HybridModalAttention(nn.Module):
         self.gate = nn.Linear(2 * config.hidden_size, config.hidden_size)
 
     def forward(self, specific: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-        """specific H_i^(spe) and joint H_ST, both (B, m, d) -> H_i^(b) (B, m, d)."""
+        """Compute Eq. 14-15.
+
+        Args:
+            specific (`torch.Tensor` of shape `(B, m, d)`): H_i^(spe) of one modality i.
+            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST.
+            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+
+        Returns:
+            `torch.Tensor` of shape `(B, m, d)`: H_i^(b).
+        """
         shared = self.attention(joint, specific, frame_mask)
         return shared * torch.sigmoid(self.gate(torch.cat([specific, joint], dim=-1)))
 
@@ -73,14 +128,24 @@ class InvariantGenerator(nn.Module):
     def forward(
         self, speech: torch.Tensor, text: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """H_S^(spe), H_T^(spe), H_ST, all (B, m, d) -> H_ST^(inv) (B, m, d)."""
+        """Compute Eq. 11-13.
+
+        Args:
+            speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe).
+            text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe).
+            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST.
+            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+
+        Returns:
+            `torch.Tensor` of shape `(B, m, d)`: H_ST^(inv).
+        """
         speech_shared = self.speech_convolution(self.speech_attention(speech, joint, frame_mask))
         text_shared = self.text_convolution(self.text_attention(text, joint, frame_mask))
         return self.norm(joint + speech_shared + text_shared)
 
 
 class TextAligner(nn.Module):
-    """n token vectors -> m frame vectors, so that H_S ∥ H_T of Eq. 11 exists (the paper does not say how)."""
+    """Turns n token vectors into m frame vectors: Eq. 11 concatenates H_S ∥ H_T, and the paper does not say how."""
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
@@ -89,28 +154,108 @@ class TextAligner(nn.Module):
     def forward(
         self, text: torch.Tensor, text_mask: torch.Tensor, speech: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """text (B, n, d) with mask (B, n), speech (B, m, d) with mask (B, m) -> (B, m, d)."""
+        """Give each frame a token vector.
+
+        Args:
+            text (`torch.Tensor` of shape `(B, n, d)`): H_T.
+            text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
+            speech (`torch.Tensor` of shape `(B, m, d)`): H_S; only attention reads it.
+            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+
+        Returns:
+            `torch.Tensor` of shape `(B, m, d)`.
+        """
         if self.attention is not None:
             return self.attention(speech, text, text_mask)
         return interpolate_tokens(text, text_mask, frame_mask)
 
 
-def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-    """
-    Linear interpolation of each utterance's valid tokens onto its valid frames.
+class MultimodalFusion(nn.Module):
+    """The multimodal fusion module (Fig. 2c): from H_S and H_T to H_ST^(ap), with every representation in between.
 
-    Frame t of m looks at token position (t + 1/2)·n/m − 1/2, held inside 0 … n−1: tokens and frames are taken as equal
-    shares of the same stretch of time.
+    It needs nothing of the encoders: call it directly on features that were computed elsewhere, e.g. read from a cache.
+
+    Modules that the configuration leaves out are None: the cross-modal encoders ("w/o MSR", concatenation), the
+    generator ("w/o MIR", concatenation), and the aligner with the joint projection ("w/o MIR").
+    """
+
+    def __init__(self, config: M4SERConfig):
+        super().__init__()
+        self.aligner = self.joint_projection = None
+        if config.use_modality_invariant or config.fusion == "concat":
+            self.aligner = TextAligner(config)
+            self.joint_projection = nn.Linear(2 * config.hidden_size, config.hidden_size)
+        self.text_query_speech_key = self.speech_query_token_key = self.speech_query_text_key = None
+        if config.use_modality_specific:
+            self.text_query_speech_key = CrossModalEncoder(config)
+            self.speech_query_token_key = CrossModalEncoder(config)
+            self.speech_query_text_key = CrossModalEncoder(config)
+        self.generator = InvariantGenerator(config) if config.use_modality_invariant else None
+
+    def forward(
+        self,
+        speech_hidden: torch.Tensor,
+        frame_mask: torch.Tensor,
+        text_hidden: torch.Tensor,
+        text_mask: torch.Tensor,
+    ) -> M4SERModelOutput:
+        """Compute Eq. 8-17.
+
+        Args:
+            speech_hidden (`torch.Tensor` of shape `(B, m, d)`): H_S, standardized and projected to d.
+            frame_mask (`torch.Tensor` of shape `(B, m)`): boolean, True on valid frames, which come first.
+            text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T, standardized and projected to d.
+            text_mask (`torch.Tensor` of shape `(B, n)`): boolean, True on valid tokens, which come first.
+
+        Returns:
+            [`M4SERModelOutput`]: where there are no cross-modal encoders, H_S itself is `speech_specific`, and H_T
+            aligned to the frames is `text_specific`.
+        """
+        speech_specific, text_specific, joint, invariant = speech_hidden, None, None, None
+        fused = []
+        if self.text_query_speech_key is not None:
+            token_level = self.text_query_speech_key(text_hidden, speech_hidden, frame_mask)
+            speech_specific = self.speech_query_token_key(speech_hidden, token_level, text_mask)
+            text_specific = self.speech_query_text_key(speech_hidden, text_hidden, text_mask)
+            fused += [speech_specific, text_specific]
+        if self.aligner is not None:
+            aligned = self.aligner(text_hidden, text_mask, speech_hidden, frame_mask)
+            joint = self.joint_projection(torch.cat([speech_hidden, aligned], dim=-1))
+            text_specific = aligned if text_specific is None else text_specific
+        if self.generator is not None:
+            invariant = self.generator(speech_specific, text_specific, joint, frame_mask)
+            fused.append(invariant)
+        # The parts have the same valid frames: the mean of their means is the mean over the 3m frames of Eq. 16-17.
+        means = [masked_mean(part, frame_mask) for part in fused or [joint]]
+        return M4SERModelOutput(
+            pooled=sum(means[1:], means[0]) / len(means),
+            speech_hidden=speech_hidden,
+            text_hidden=text_hidden,
+            speech_specific=speech_specific,
+            text_specific=text_specific,
+            joint_hidden=joint,
+            invariant=invariant,
+            frame_mask=frame_mask,
+        )
+
+
+def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+    """Interpolate each utterance's valid tokens linearly onto its valid frames.
+
+    Tokens and frames are taken as equal shares of the same stretch of time: frame t of m reads token position
+    (t + 1/2)·n/m - 1/2, clamped to 0 … n-1.
 
     Args:
-        text: (B, n, d); text_mask: (B, n); frame_mask: (B, m), valid places first in both.
+        text (`torch.Tensor` of shape `(B, n, d)`): token vectors.
+        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens, which come first.
+        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames, which come first.
 
     Returns:
-        (B, m, d); rows past an utterance's last frame repeat its last token.
+        `torch.Tensor` of shape `(B, m, d)`. Frames after an utterance's last one repeat its last token.
     """
     tokens = text_mask.sum(-1, keepdim=True)
     frames = frame_mask.sum(-1, keepdim=True)
-    # In float32 or better: half precision cannot tell the frames of a long utterance apart.
+    # float32 at least: half precision cannot tell the frames of a long utterance apart.
     precision = torch.promote_types(text.dtype, torch.float32)
     steps = torch.arange(frame_mask.shape[1], device=text.device, dtype=precision)[None, :]
     position = ((steps + 0.5) * tokens / frames - 0.5).clamp(min=0)
@@ -126,16 +271,23 @@ def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: 
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over the valid places of the second axis: (B, m, d), (B, m) -> (B, d)."""
+    """Average over the valid places of the second axis.
+
+    Args:
+        hidden (`torch.Tensor` of shape `(B, m, d)`): vectors.
+        mask (`torch.Tensor` of shape `(B, m)`): True on valid places.
+
+    Returns:
+        `torch.Tensor` of shape `(B, d)`.
+    """
     mask = mask[..., None].to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
 
 
 class ModalityDiscriminator(nn.Module):
-    """
-    D (Fig. 2f): two linear layers with a ReLU between. Returns **logits**; the paper's sigmoid lives in the losses.
+    """D (Fig. 2f): two linear layers with a ReLU between them. It returns **logits**; the losses apply the sigmoid.
 
-    Runs outside autocast in its weights' own precision: half precision makes the adversarial game unstable.
+    It runs outside autocast, in the precision of its weights: in half precision the adversarial game is unstable.
     """
 
     def __init__(self, config: M4SERConfig):
@@ -144,7 +296,14 @@ class ModalityDiscriminator(nn.Module):
         self.output = nn.Linear(config.discriminator_hidden_size, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, m, d) -> logits (B, m): above 0 says speech, below 0 text."""
+        """Score each frame.
+
+        Args:
+            features (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), H_T^(spe) or H_ST^(inv).
+
+        Returns:
+            `torch.Tensor` of shape `(B, m)`: logits, above 0 for speech and below 0 for text.
+        """
         with torch.autocast(features.device.type, enabled=False):
             hidden = torch.relu(self.hidden(features.to(self.hidden.weight.dtype)))
             return self.output(hidden).squeeze(-1)

@@ -8,8 +8,7 @@ from .fusion_m4ser import ModalityDiscriminator
 
 
 class AdversarialLoss:
-    """
-    Both sides of Eq. 20; expectations run over the valid frames of the batch.
+    """Both sides of Eq. 20; expectations run over the valid frames of the batch.
 
     The discriminator *maximises* L_D + L_G (`objective="paper"`) or L_D alone (`"modality"`) on features cut from the
     graph; the rest of the network *minimises* L_G through features that are not.
@@ -28,8 +27,7 @@ class AdversarialLoss:
         invariant: torch.Tensor,
         frame_mask: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """
-        Args:
+        """Args:
             speech, text, invariant: H_S^(spe), H_T^(spe), H_ST^(inv), each (B, m, d); detached here.
             frame_mask: (B, m).
 
@@ -60,8 +58,7 @@ def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
 def label_contrastive_loss(
     pooled: torch.Tensor, labels: torch.Tensor, temperature: float, include_self: bool = False
 ) -> torch.Tensor:
-    """
-    Label-based contrastive loss, Eq. 21, as the mean over anchors that have a positive.
+    """Label-based contrastive loss, Eq. 21, as the mean over anchors that have a positive.
 
     Args:
         pooled: H_ST^(ap), (B, d).
@@ -94,8 +91,7 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 
 
 def gather_across_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """
-    Rows of all processes in rank order; the tensor itself where there is one process. Every process brings the same
+    """Rows of all processes in rank order; the tensor itself where there is one process. Every process brings the same
     number of rows, as accelerate's even batches do.
 
     Every process computes the same loss of all rows, and only its own rows carry a gradient here. That gradient is

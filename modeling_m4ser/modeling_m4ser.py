@@ -1,6 +1,9 @@
 """M4SER in transformers' terms: the bare model, and the model with its heads for emotion classification."""
 
+import contextlib
+import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +12,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .configuration_m4ser import M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .edits_m4ser import IGNORE_INDEX
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
-from .fusion_m4ser import CrossModalEncoder, InvariantGenerator, ModalityDiscriminator, TextAligner, masked_mean
+from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
 
 if TYPE_CHECKING:
@@ -26,58 +29,35 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class M4SERModelOutput(ModelOutput):
-    """
-    Output of [`M4SERModel`]; what the configuration leaves out is None.
-
-    Args:
-        pooled: H_ST^(ap) (B, d), Eq. 17.
-        speech_hidden: H_S (B, m, d). text_hidden: H_T (B, n, d).
-        speech_specific: H_S^(spe) (B, m, d), Eq. 9. text_specific: H_T^(spe) (B, m, d), Eq. 10.
-        joint_hidden: H_ST (B, m, d). invariant: H_ST^(inv) (B, m, d), Eq. 12.
-        frame_mask: (B, m), True on valid frames.
-    """
-
-    pooled: torch.FloatTensor | None = None
-    speech_hidden: torch.FloatTensor | None = None
-    text_hidden: torch.FloatTensor | None = None
-    speech_specific: torch.FloatTensor | None = None
-    text_specific: torch.FloatTensor | None = None
-    joint_hidden: torch.FloatTensor | None = None
-    invariant: torch.FloatTensor | None = None
-    frame_mask: torch.BoolTensor | None = None
-
-
-@dataclass
 class M4SEROutput(ModelOutput):
-    """
-    Output of [`M4SERForEmotionClassification`].
+    """Output of [`M4SERForEmotionClassification`]: its losses and scores, then the fields of [`M4SERModelOutput`].
 
     Args:
-        loss: Eq. 22 without its adversarial part, of whichever labels were given; each part follows by name.
-        logits: emotion scores before the softmax (B, e), Eq. 18.
-        emotion_loss: L_ER, Eq. 19. detection_loss: L_AED, Eq. 3. correction_loss: L_AEC, Eq. 7.
-        contrastive_loss: L_LCL, Eq. 21.
-        detection_logits: KEEP / DELETE / CHANGE scores (B, n, 3), Eq. 2; only with `detection_labels`.
-
-    The remaining fields are [`M4SERModelOutput`]'s.
+        loss (`torch.Tensor` of shape `()`): Eq. 22 over the labels that were given, without its adversarial part.
+        logits (`torch.Tensor` of shape `(B, e)`): emotion scores before the softmax, Eq. 18.
+        emotion_loss (`torch.Tensor` of shape `()`): L_ER, Eq. 19.
+        detection_loss (`torch.Tensor` of shape `()`): L_AED, Eq. 3.
+        correction_loss (`torch.Tensor` of shape `()`): L_AEC, Eq. 7.
+        contrastive_loss (`torch.Tensor` of shape `()`): L_LCL, Eq. 21.
+        detection_logits (`torch.Tensor` of shape `(B, n, 3)`): KEEP / DELETE / CHANGE scores, Eq. 2; only with
+            `detection_labels`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    emotion_loss: torch.FloatTensor | None = None
-    detection_loss: torch.FloatTensor | None = None
-    correction_loss: torch.FloatTensor | None = None
-    contrastive_loss: torch.FloatTensor | None = None
-    detection_logits: torch.FloatTensor | None = None
-    pooled: torch.FloatTensor | None = None
-    speech_hidden: torch.FloatTensor | None = None
-    text_hidden: torch.FloatTensor | None = None
-    speech_specific: torch.FloatTensor | None = None
-    text_specific: torch.FloatTensor | None = None
-    joint_hidden: torch.FloatTensor | None = None
-    invariant: torch.FloatTensor | None = None
-    frame_mask: torch.BoolTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    emotion_loss: torch.Tensor | None = None
+    detection_loss: torch.Tensor | None = None
+    correction_loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    detection_logits: torch.Tensor | None = None
+    pooled: torch.Tensor | None = None
+    speech_hidden: torch.Tensor | None = None
+    text_hidden: torch.Tensor | None = None
+    speech_specific: torch.Tensor | None = None
+    text_specific: torch.Tensor | None = None
+    joint_hidden: torch.Tensor | None = None
+    invariant: torch.Tensor | None = None
+    frame_mask: torch.Tensor | None = None
 
 
 class M4SERPreTrainedModel(PreTrainedModel):
@@ -104,78 +84,119 @@ class M4SERPreTrainedModel(PreTrainedModel):
             init.zeros_(module.mean)
             init.ones_(module.deviation)
 
-    def save_pretrained(self, save_directory, **kwargs):
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load a model as transformers does, see [`~PreTrainedModel.from_pretrained`]."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for module in model.modules():
+            # transformers makes every parameter it loads trainable.
+            if isinstance(module, TextEncoder):
+                module.freeze_pooler()
+        return loaded
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
+        """Save the weights, the configuration and the code of the model.
+
+        With its code, the folder (or the repository it is pushed to) works with `trust_remote_code=True` where this
+        package is not installed.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): folder to write; it is made where there is none.
+            args: further arguments of [`~PreTrainedModel.save_pretrained`].
+            kwargs: further keyword arguments of [`~PreTrainedModel.save_pretrained`].
         """
-        Saves weights, configuration and the model's code, so that the folder (or the repository it is pushed to) works
-        with `trust_remote_code=True` where this package is not installed.
-        """
-        super().save_pretrained(save_directory, **kwargs)
+        with _no_bar_for_one_file():
+            super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, Path(save_directory) / module.name)
 
 
+@contextlib.contextmanager
+def _no_bar_for_one_file() -> Iterator[None]:
+    """Hide the progress bars of transformers that would count to one: small models are saved in one file."""
+
+    def create(factory: Callable, args: tuple, kwargs: dict):
+        single = bool(args) and hasattr(args[0], "__len__") and len(args[0]) <= 1
+        options = {**kwargs, "disable": True} if single else kwargs
+        return factory(*args, **options) if previous is None else previous(factory, args, options)
+
+    previous = logging.set_tqdm_hook(create)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
 class M4SERModel(M4SERPreTrainedModel):
-    """The two encoders and the multimodal fusion module: (S, T) -> H_ST^(ap), Eq. 1 and 8-17."""
+    """The bare model, Eq. 1 and 8-17: two encoders, a standardizer and a projection to d for each, and the fusion.
+
+    The encoder of a modality that is no input is None, and a model of one modality has no fusion. A standardizer or
+    projection that is not needed is an `nn.Identity`.
+    """
 
     def __init__(self, config: M4SERConfig):
         super().__init__(config)
-        size = config.hidden_size
-        self.speech_encoder = self.text_encoder = self.speech_projection = self.text_projection = None
-        self.speech_standardizer = self.text_standardizer = None
+        self.speech_encoder: SpeechEncoder | None = None
+        self.text_encoder: TextEncoder | None = None
         if config.uses_speech:
             self.speech_encoder = speech_encoder_class(config.speech_config).from_config(config.speech_config)
-            self.speech_projection = _projection(self.speech_encoder, size)
-            if config.standardize_features:
-                self.speech_standardizer = FeatureStandardizer(self.speech_encoder.hidden_size)
+        self.speech_projection, self.speech_standardizer = _adapters(self.speech_encoder, config)
         if config.uses_text:
             self.text_encoder = TextEncoder.from_config(config.text_config)
-            self.text_projection = _projection(self.text_encoder, size)
-            if config.standardize_features:
-                self.text_standardizer = FeatureStandardizer(self.text_encoder.hidden_size)
-
-        self.aligner = self.joint_projection = None
-        if config.modalities == "speech_text" and (config.use_modality_invariant or config.fusion == "concat"):
-            self.aligner = TextAligner(config)
-            self.joint_projection = nn.Linear(2 * size, size)
-        self.text_query_speech_key = self.speech_query_token_key = self.speech_query_text_key = self.generator = None
-        if config.use_modality_specific:
-            self.text_query_speech_key = CrossModalEncoder(config)
-            self.speech_query_token_key = CrossModalEncoder(config)
-            self.speech_query_text_key = CrossModalEncoder(config)
-        if config.use_modality_invariant:
-            self.generator = InvariantGenerator(config)
+        self.text_projection, self.text_standardizer = _adapters(self.text_encoder, config)
+        self.fusion = MultimodalFusion(config) if config.modalities == "speech_text" else None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text encoder's token embedding; the speech encoder's front end where there is no text."""
+        """Return the text encoder's token embedding, or the speech encoder's front end where there is no text."""
         encoder = self.text_encoder or self.speech_encoder
         return encoder.model.get_input_embeddings()
 
+    def standardizers(self) -> dict[str, FeatureStandardizer]:
+        """Return the standardizers that exist, under "speech" and "text"; none without `standardize_features`."""
+        modules = {"speech": self.speech_standardizer, "text": self.text_standardizer}
+        return {name: module for name, module in modules.items() if isinstance(module, FeatureStandardizer)}
+
     def forward(
         self,
-        input_values: torch.FloatTensor | None = None,
+        input_values: torch.Tensor | None = None,
         speech_attention_mask: torch.Tensor | None = None,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         text_attention_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
+        input_features: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> M4SERModelOutput | tuple:
-        """
+        """Encode and fuse a batch of utterances.
+
         Args:
-            input_values: 16 kHz samples (B, samples), for waveform encoders.
-            input_features: log-mel frames (B, mel, T), for Whisper's encoder.
-            speech_attention_mask: (B, samples) or (B, T), 1 on valid places; everything is valid without it.
-            input_ids: word pieces of the ASR transcript (B, n). text_attention_mask: (B, n).
+            input_values (`torch.Tensor` of shape `(B, samples)`, *optional*): 16 kHz samples, for waveform encoders.
+            speech_attention_mask (`torch.Tensor` of shape `(B, samples)` or `(B, T)`, *optional*): 1 on valid places.
+                Without it all are valid.
+            input_ids (`torch.Tensor` of shape `(B, n)`, *optional*): word pieces of the ASR transcript.
+            text_attention_mask (`torch.Tensor` of shape `(B, n)`, *optional*): 1 on valid word pieces. Without it all
+                are valid.
+            input_features (`torch.Tensor` of shape `(B, mel, T)`, *optional*): log-mel frames, for Whisper's encoder.
+            return_dict (`bool`, *optional*): whether to return an [`M4SERModelOutput`] or a tuple.
+
+        Returns:
+            [`M4SERModelOutput`] or `tuple`.
 
         Raises:
             ValueError: an input that the configuration needs is missing.
         """
-        speech_hidden = text_hidden = speech_mask = text_mask = None
+        speech_hidden = text_hidden = frame_mask = text_mask = None
         if self.speech_encoder is not None:
-            speech_hidden, speech_mask = self.encode_speech(input_values, input_features, speech_attention_mask)
+            speech_hidden, frame_mask = self.encode_speech(input_values, input_features, speech_attention_mask)
         if self.text_encoder is not None:
             text_hidden, text_mask = self.encode_text(input_ids, text_attention_mask)
-        output = self.fuse(speech_hidden, speech_mask, text_hidden, text_mask)
+        if self.fusion is not None:
+            output = self.fusion(speech_hidden, frame_mask, text_hidden, text_mask)
+        else:
+            hidden, mask = (text_hidden, text_mask) if speech_hidden is None else (speech_hidden, frame_mask)
+            output = M4SERModelOutput(
+                pooled=masked_mean(hidden, mask), speech_hidden=speech_hidden, text_hidden=text_hidden, frame_mask=mask
+            )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
@@ -185,7 +206,19 @@ class M4SERModel(M4SERPreTrainedModel):
         input_features: torch.Tensor | None,
         speech_attention_mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """H_S (B, m, d) and its frame mask (B, m)."""
+        """Compute H_S, standardized and projected to d.
+
+        Args:
+            input_values (`torch.Tensor`, *optional*): as in `forward`.
+            input_features (`torch.Tensor`, *optional*): as in `forward`.
+            speech_attention_mask (`torch.Tensor`, *optional*): as in `forward`.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: H_S `(B, m, d)` and its boolean frame mask `(B, m)`.
+
+        Raises:
+            ValueError: the tensor that this speech encoder reads is missing.
+        """
         name = self.speech_encoder.input_name
         inputs = {"input_values": input_values, "input_features": input_features}[name]
         if inputs is None:
@@ -193,90 +226,59 @@ class M4SERModel(M4SERPreTrainedModel):
                 f"This M4SER model needs `{name}` (its speech encoder is a {self.config.speech_config.model_type})."
             )
         if speech_attention_mask is None:
-            speech_attention_mask = torch.ones(
-                inputs.shape[0], inputs.shape[-1], dtype=torch.long, device=inputs.device
-            )
+            shape = inputs.shape[0], inputs.shape[-1]
+            speech_attention_mask = torch.ones(shape, dtype=torch.long, device=inputs.device)
         hidden, mask = self.speech_encoder(inputs, speech_attention_mask)
-        if self.speech_standardizer is not None:
-            hidden = self.speech_standardizer(hidden)
-        return (self.speech_projection(hidden) if self.speech_projection is not None else hidden), mask
+        return self.speech_projection(self.speech_standardizer(hidden)), mask
 
     def encode_text(
         self, input_ids: torch.Tensor | None, text_attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """H_T (B, n, d) and its mask (B, n)."""
+        """Compute H_T, standardized and projected to d.
+
+        Args:
+            input_ids (`torch.Tensor`, *optional*): as in `forward`.
+            text_attention_mask (`torch.Tensor`, *optional*): as in `forward`.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: H_T `(B, n, d)` and its boolean mask `(B, n)`.
+
+        Raises:
+            ValueError: `input_ids` is missing.
+        """
         if input_ids is None:
             raise ValueError("This M4SER model needs `input_ids`, the word pieces of the transcript.")
         if text_attention_mask is None:
             text_attention_mask = torch.ones_like(input_ids)
         hidden, mask = self.text_encoder(input_ids, text_attention_mask)
-        if self.text_standardizer is not None:
-            hidden = self.text_standardizer(hidden)
-        return (self.text_projection(hidden) if self.text_projection is not None else hidden), mask
-
-    def fuse(
-        self,
-        speech: torch.Tensor | None,
-        frame_mask: torch.Tensor | None,
-        text: torch.Tensor | None,
-        text_mask: torch.Tensor | None,
-    ) -> M4SERModelOutput:
-        """Eq. 8-17 on encoded inputs: H_S (B, m, d) with (B, m), H_T (B, n, d) with (B, n)."""
-        if speech is None or text is None:
-            hidden, mask = (text, text_mask) if speech is None else (speech, frame_mask)
-            return M4SERModelOutput(
-                pooled=masked_mean(hidden, mask), speech_hidden=speech, text_hidden=text, frame_mask=mask
-            )
-        speech_specific = text_specific = joint = invariant = aligned = None
-        if self.text_query_speech_key is not None:
-            token_level = self.text_query_speech_key(text, speech, frame_mask)
-            speech_specific = self.speech_query_token_key(speech, token_level, text_mask)
-            text_specific = self.speech_query_text_key(speech, text, text_mask)
-        if self.joint_projection is not None:
-            aligned = self.aligner(text, text_mask, speech, frame_mask)
-            joint = self.joint_projection(torch.cat([speech, aligned], dim=-1))
-        if self.generator is not None:
-            # "w/o MSR" has no cross-modal blocks: the encoders' own, untouched representations stand in for theirs.
-            invariant = self.generator(
-                speech if speech_specific is None else speech_specific,
-                aligned if text_specific is None else text_specific,
-                joint,
-                frame_mask,
-            )
-        fused = [part for part in (speech_specific, text_specific, invariant) if part is not None] or [joint]
-        # The mean over the 3m frames of Eq. 16-17 is the mean of the parts' means: they have the same valid frames.
-        pooled = sum(masked_mean(part, frame_mask) for part in fused) / len(fused)
-        return M4SERModelOutput(
-            pooled=pooled,
-            speech_hidden=speech,
-            text_hidden=text,
-            speech_specific=speech if speech_specific is None else speech_specific,
-            text_specific=aligned if text_specific is None else text_specific,
-            joint_hidden=joint,
-            invariant=invariant,
-            frame_mask=frame_mask,
-        )
+        return self.text_projection(self.text_standardizer(hidden)), mask
 
     def freeze_feature_encoder(self) -> None:
-        """Stop training the speech encoder's convolutional front end."""
+        """Stop training the front end of the speech encoder, i.e. its convolutions."""
         if self.speech_encoder is not None:
             self.speech_encoder.freeze_feature_encoder()
 
     def freeze_speech_layers(self, count: int) -> None:
-        """Of the speech encoder, train the layers above the first `count` alone."""
+        """Stop training the speech encoder, but for its transformer layers above the first `count`.
+
+        Args:
+            count (`int`): how many layers to freeze, from the lowest.
+
+        Raises:
+            ValueError: the encoder has fewer layers.
+        """
         if self.speech_encoder is not None:
             self.speech_encoder.freeze_layers(count)
 
     def freeze_encoders(self) -> None:
-        """Stop training both encoders: the fusion and the heads alone learn."""
+        """Stop training both encoders: only the fusion and the heads learn."""
         for encoder in (self.speech_encoder, self.text_encoder):
             if encoder is not None:
                 encoder.freeze()
 
 
 class M4SERForEmotionClassification(M4SERPreTrainedModel):
-    """
-    M4SER: emotion recognition (Eq. 18-19) with error detection, error correction, contrastive learning, and the
+    """M4SER: emotion recognition (Eq. 18-19) with error detection, error correction, contrastive learning, and the
     modality discriminator that [`trainer.M4SERTrainer`] trains against it.
 
     Without labels it runs the emotion branch alone: detection, correction and the discriminator cost nothing.
@@ -303,8 +305,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         text_options: dict | None = None,
         **kwargs,
     ) -> "M4SERForEmotionClassification":
-        """
-        Pretrained encoders under a new fusion and new heads.
+        """Pretrained encoders under a new fusion and new heads.
 
         Args:
             speech_encoder: Hub name or folder of a hubert, wav2vec2, wavlm, data2vec-audio or whisper model.
@@ -367,13 +368,12 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         correction_labels: torch.LongTensor | None = None,
         return_dict: bool | None = None,
     ) -> M4SEROutput | tuple:
-        """
-        Args:
-            input_values, speech_attention_mask, input_ids, text_attention_mask, input_features:
-                as in [`M4SERModel.forward`].
-            labels: emotions (B,).
-            detection_labels: (B, n), KEEP 0 / DELETE 1 / CHANGE 2, -100 on special tokens and padding.
-            correction_labels: (B, n, c), target ids ending with `[SEP]` at each place to rewrite, -100 elsewhere.
+        """Args:
+        input_values, speech_attention_mask, input_ids, text_attention_mask, input_features:
+            as in [`M4SERModel.forward`].
+        labels: emotions (B,).
+        detection_labels: (B, n), KEEP 0 / DELETE 1 / CHANGE 2, -100 on special tokens and padding.
+        correction_labels: (B, n, c), target ids ending with `[SEP]` at each place to rewrite, -100 elsewhere.
         """
         if text_attention_mask is None and input_ids is not None:
             text_attention_mask = torch.ones_like(input_ids)
@@ -439,8 +439,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
     def correct_transcripts(
         self, input_ids: torch.Tensor, text_attention_mask: torch.Tensor | None = None, max_new_tokens: int = 16
     ) -> list[TranscriptCorrection]:
-        """
-        Detect and correct the errors of ASR transcripts (Eq. 2 and 4-6, greedy).
+        """Detect and correct the errors of ASR transcripts (Eq. 2 and 4-6, greedy).
 
         Args:
             input_ids: (B, n) with special tokens at both ends. text_attention_mask: (B, n).
@@ -481,9 +480,14 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         return label_contrastive_loss(pooled, labels, self.config.temperature, self.config.contrastive_include_self)
 
 
-def _projection(encoder: PretrainedEncoder, size: int) -> nn.Linear | None:
-    """A linear layer to d, only where the encoder's size differs."""
-    return None if encoder.hidden_size == size else nn.Linear(encoder.hidden_size, size)
+def _adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[nn.Module, nn.Module]:
+    """Return the projection to d and the standardizer of an encoder's vectors, each an identity where not needed."""
+    projection, standardizer = nn.Identity(), nn.Identity()
+    if encoder is not None and encoder.hidden_size != config.hidden_size:
+        projection = nn.Linear(encoder.hidden_size, config.hidden_size)
+    if encoder is not None and config.standardize_features:
+        standardizer = FeatureStandardizer(encoder.hidden_size)
+    return projection, standardizer
 
 
 def _token_mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,7 @@ _ARRAY_KEYS = ("array", "raw", "sampling_rate", "path", "bytes")
 
 
 class SpeechTextEmotionPipeline(Pipeline):
-    """
-    Emotion of an utterance from its audio and its (ASR) transcript.
+    """Emotion of an utterance from its audio and its (ASR) transcript.
 
     ```python
     pipe = pipeline("speech-text-emotion-recognition", model=folder_or_repo, trust_remote_code=True)

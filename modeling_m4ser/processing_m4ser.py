@@ -22,8 +22,7 @@ _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
 
 
 def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:
-    """
-    One form for ASR hypotheses, human references and transcripts at inference.
+    """One form for ASR hypotheses, human references and transcripts at inference.
 
     Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space is single.
     Hypotheses and references punctuate by different habits, which would count as ASR errors: punctuation goes too, but
@@ -41,8 +40,7 @@ def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = F
 
 
 class M4SERProcessor(ProcessorMixin):
-    """
-    A speech encoder's feature extractor and a text encoder's tokenizer in one object.
+    """A speech encoder's feature extractor and a text encoder's tokenizer in one object.
 
     Args:
         feature_extractor: of the speech encoder (`Wav2Vec2FeatureExtractor` or `WhisperFeatureExtractor`).
@@ -122,8 +120,7 @@ class M4SERProcessor(ProcessorMixin):
         return text if self.keep_punctuation else _INNER_APOSTROPHE.sub("'", text)
 
     def __call__(self, audio=None, text=None, sampling_rate: int | None = None, **kwargs) -> BatchFeature:
-        """
-        Args:
+        """Args:
             audio: one mono waveform (samples,) or a list of them; None for a text-only model.
             text: one transcript or a list of them; None for a speech-only model.
             sampling_rate: of `audio`, in Hz; must be `self.sampling_rate`.
@@ -192,8 +189,10 @@ class M4SERProcessor(ProcessorMixin):
             waveform = waveform[:longest]
         name = self.speech_input_name
         if name == "input_features":
-            # The spectrogram reflects half a window (200 samples) at both ends; shorter audio has nothing to reflect.
-            waveform = np.pad(waveform, (0, max(0, 2 * self.feature_extractor.hop_length + 80 - len(waveform))))
+            # The spectrogram reflects half a window at both ends, and drops its last frame: audio shorter than a window
+            # has too little to reflect, and audio shorter than a hop would leave no frame.
+            shortest = max(self.feature_extractor.n_fft, self.feature_extractor.hop_length)
+            waveform = np.pad(waveform, (0, max(0, shortest - len(waveform))))
             features = self.feature_extractor(
                 waveform, sampling_rate=self.sampling_rate, padding=False, truncation=False, return_tensors="np"
             )

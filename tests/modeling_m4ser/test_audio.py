@@ -135,7 +135,8 @@ def test_url(wav):
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "RF64"])
 def test_formats_of_soundfile(form):
     loaded = load_audio(encoded(tone(), form=form))
-    assert loaded.shape == (8000,) and frequency(loaded) == pytest.approx(440, abs=2)
+    assert loaded.shape == (8000,)
+    assert frequency(loaded) == pytest.approx(440, abs=2)
 
 
 def test_mp4_goes_through_pyav():
@@ -149,7 +150,8 @@ def test_mp4_goes_through_pyav():
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_any_rate_is_resampled(rate):
     for loaded in (load_audio(encoded(tone(rate=rate), rate)), load_audio(tone(rate=rate), source_rate=rate)):
-        assert loaded.dtype == np.float32 and abs(loaded.size - 8000) <= 1
+        assert loaded.dtype == np.float32
+        assert abs(loaded.size - 8000) <= 1
         assert frequency(loaded) == pytest.approx(440, abs=2)
         assert np.abs(loaded[1000:7000]).max() == pytest.approx(0.5, abs=0.01)
     assert load_audio(tone(), sampling_rate=rate, source_rate=RATE).size == pytest.approx(rate / 2, abs=1)
@@ -276,7 +278,8 @@ def test_lengths_that_a_stream_left_open_are_no_cut():
     flac[21] &= 0xF0
     flac[22:26] = bytes(4)
     for data in (wav, flac):
-        assert load_audio(data).size == 8000 and audio_duration(data) == 0.5
+        assert load_audio(data).size == 8000
+        assert audio_duration(data) == 0.5
 
 
 def test_a_playlist_cannot_reach_other_files(tmp_path):

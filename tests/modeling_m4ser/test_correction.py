@@ -104,7 +104,8 @@ def test_special_tokens_are_never_edited():
             model.detector.bias.copy_(torch.eye(3, dtype=torch.float64)[label])
         for index, correction in enumerate(model.correct_transcripts(ids, mask)):
             size = TOKENS[index] - 2
-            assert correction.labels == [label] * size and correction.input_ids == inner(ids, index)
+            assert correction.labels == [label] * size
+            assert correction.input_ids == inner(ids, index)
             assert correction.corrected_ids == (inner(ids, index) if label == KEEP else correction.corrected_ids)
             assert set(correction.targets) == (set(range(size)) if targets is None else set())
             if label == DELETE:
@@ -163,7 +164,9 @@ def test_mode_and_graph_are_left_as_they_were():
     model.m4ser.text_encoder.freeze()
     model.train()
     assert model.correct_transcripts(ids, mask) == expected, "dropout was on"
-    assert model.training and model.corrector.training and not model.m4ser.text_encoder.training
+    assert model.training
+    assert model.corrector.training
+    assert not model.m4ser.text_encoder.training
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

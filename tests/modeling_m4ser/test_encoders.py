@@ -1,4 +1,4 @@
-"""SpecAugment of Whisper's encoder, the weighted sum of layers, and encoder settings that a user changes on loading."""
+"""The encoders: Whisper at true length, SpecAugment, the weighted sum of layers, options on loading, freezing."""
 
 import math
 
@@ -7,8 +7,17 @@ import torch
 from transformers import AutoModel
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
-from modeling_m4ser.encoders_m4ser import WhisperSpeechEncoder
-from tests.helpers.tiny import MEL_BINS, SPEECH_KINDS, ragged_batch, speech_config, take, text_config, tiny_model
+from modeling_m4ser.encoders_m4ser import TextEncoder, WhisperSpeechEncoder
+from tests.helpers.tiny import (
+    MEL_BINS,
+    SPEECH_KINDS,
+    TEXT_KINDS,
+    ragged_batch,
+    speech_config,
+    take,
+    text_config,
+    tiny_model,
+)
 
 AUGMENT = {"apply_spec_augment": True, "mask_time_prob": 0.3, "mask_feature_prob": 0.3, "mask_feature_length": 4}
 
@@ -17,6 +26,30 @@ def encode(encoder, frames=60):
     torch.manual_seed(1)
     inputs = torch.randn(2, MEL_BINS, frames)
     return encoder(inputs, torch.ones(2, frames, dtype=torch.long))[0]
+
+
+def test_whisper_frames_do_not_know_the_other_utterances():
+    model = tiny_model("whisper")
+    lengths = (1600, 2320, 9600)  # 10, 14 (odd after halving: 7) and 60 mel frames
+    batch = ragged_batch(model, samples=lengths)
+    with torch.no_grad():
+        hidden, mask = model.m4ser.speech_encoder(batch["input_features"], batch["speech_attention_mask"])
+        assert mask.sum(-1).tolist() == [5, 7, 30]
+        batch["input_features"][2] = torch.randn_like(batch["input_features"][2]) * 50
+        changed, _ = model.m4ser.speech_encoder(batch["input_features"], batch["speech_attention_mask"])
+    torch.testing.assert_close(changed[:2], hidden[:2], rtol=0, atol=0)
+    assert (changed[2] - hidden[2]).abs().max() > 0.1
+
+
+def test_whisper_at_full_length_is_the_library_s_encoder():
+    model = tiny_model("whisper", speech_config=speech_config("whisper", max_source_positions=15))
+    features = torch.randn(2, 16, 30)
+    with torch.no_grad():
+        ours, _ = model.m4ser.speech_encoder(features, torch.ones(2, 30, dtype=torch.long))
+        theirs = model.m4ser.speech_encoder.model(features).last_hidden_state
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="31 mel frames.*max_audio_seconds"):
+        model.m4ser.speech_encoder(torch.randn(1, 16, 31), torch.ones(1, 31, dtype=torch.long))
 
 
 def test_whisper_spec_augment_masks_in_training_alone():
@@ -59,7 +92,8 @@ def test_options_change_the_encoders_and_keep_their_weights(tmp_path, kind):
         num_labels=3,
     )
     for config in (model.config.speech_config, model.m4ser.speech_encoder.model.config):
-        assert config.apply_spec_augment and config.mask_time_prob == 0.2
+        assert config.apply_spec_augment
+        assert config.mask_time_prob == 0.2
     dropouts = {m.p for m in model.m4ser.text_encoder.modules() if isinstance(m, torch.nn.Dropout)}
     assert 0.37 in dropouts
     loaded = model.m4ser.speech_encoder.model.state_dict()
@@ -131,3 +165,89 @@ def test_layer_weights_are_saved_and_start_equal_where_a_checkpoint_has_none(tmp
 def test_layers_that_are_dropped_cannot_be_weighed():
     with pytest.raises(ValueError, match="set its layerdrop to 0"):
         layer_sum_model("hubert", layerdrop=0.1)
+
+
+# Freezing
+
+
+@pytest.mark.parametrize("kind", ["hubert", "whisper"])
+def test_freeze_feature_encoder(kind):
+    model = tiny_model(kind).train()
+    model.freeze_feature_encoder()
+    model(**ragged_batch(model)).loss.backward()
+    encoder = model.m4ser.speech_encoder.model
+    front = [encoder.conv1, encoder.conv2] if kind == "whisper" else [encoder.feature_extractor]
+    frozen = {id(parameter) for module in front for parameter in module.parameters()}
+    assert frozen
+    for parameter in encoder.parameters():
+        assert id(parameter) not in frozen or (not parameter.requires_grad and parameter.grad is None)
+    layers = encoder.layers if kind == "whisper" else encoder.encoder.layers
+    assert all(parameter.grad is not None for parameter in layers.parameters())
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wavlm", "whisper"])
+def test_freeze_speech_layers(kind):
+    model = tiny_model(kind).train()
+    encoder = model.m4ser.speech_encoder
+    model.freeze_speech_layers(1)
+    model(**ragged_batch(model)).loss.backward()
+    trained = {id(parameter) for layer in encoder.layers[1:] for parameter in layer.parameters()}
+    assert trained
+    assert len(encoder.layers) > 1
+    for name, parameter in encoder.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None) == (id(parameter) in trained), name
+    with pytest.raises(ValueError, match="Cannot freeze 99 layers"):
+        model.freeze_speech_layers(99)
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wavlm", "whisper"])
+def test_freeze_encoders(kind):
+    model = tiny_model(kind)
+    batch = ragged_batch(model)
+    with torch.no_grad():
+        before = model(**batch)
+    model.freeze_encoders()
+    with torch.no_grad():
+        expected = model(**batch)
+    # Not bit for bit: with AVX-512 PyTorch multiplies weights that take no gradient by another kernel (1e-6 in WavLM).
+    torch.testing.assert_close(expected.speech_hidden, before.speech_hidden, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected.text_hidden, before.text_hidden, atol=1e-5, rtol=0)
+    outputs = [model.train()(**batch) for _ in range(2)]
+    outputs[0].loss.backward()
+    for output in outputs:
+        assert torch.equal(output.speech_hidden, expected.speech_hidden)
+        assert torch.equal(output.text_hidden, expected.text_hidden)
+        assert not output.speech_hidden.requires_grad
+        assert not output.text_hidden.requires_grad
+    assert not torch.equal(outputs[0].logits, outputs[1].logits), "the heads still train with dropout"
+    for name, parameter in model.named_parameters():
+        if "_encoder." in name:
+            assert not parameter.requires_grad and parameter.grad is None, name
+        elif "discriminator" not in name:
+            assert parameter.requires_grad and parameter.grad is not None, name
+
+
+@pytest.mark.parametrize("text", TEXT_KINDS)
+def test_the_pooler_is_counted_and_never_trains(tmp_path, text):
+    model = tiny_model(text=text).train()
+    model.save_pretrained(tmp_path / "model")
+    model.m4ser.text_encoder.model.save_pretrained(tmp_path / "text")
+    AutoModel.from_config(speech_config()).save_pretrained(tmp_path / "speech")
+    loaded = M4SERForEmotionClassification.from_pretrained(tmp_path / "model")
+    built = M4SERForEmotionClassification.from_encoders_pretrained(
+        str(tmp_path / "speech"), str(tmp_path / "text"), num_attention_heads=4
+    )
+    for each in (model, loaded, built):
+        parameters = dict(each.m4ser.text_encoder.named_parameters())
+        poolers = {name for name in parameters if "pooler" in name}
+        assert len(poolers) == 2
+        assert {name for name, parameter in parameters.items() if not parameter.requires_grad} == poolers
+    model(**ragged_batch(model)).loss.backward()
+    trained = {name for name, parameter in model.m4ser.named_parameters() if parameter.grad is not None}
+    assert not any("pooler" in name for name in trained)
+    assert any("text_encoder" in name for name in trained)
+
+
+def test_an_encoder_without_a_pooler_is_taken_as_it_is():
+    encoder = TextEncoder(AutoModel.from_config(text_config(), add_pooling_layer=False))
+    assert all(parameter.requires_grad for parameter in encoder.parameters())

@@ -136,15 +136,15 @@ def reference_fusion(model, batch, row, alignment="interpolate"):
     samples, tokens = int(batch["speech_attention_mask"][row].sum()), int(batch["text_attention_mask"][row].sum())
     speech = core.speech_encoder.model(batch["input_values"][row : row + 1, :samples]).last_hidden_state[0]
     text = core.text_encoder.model(batch["input_ids"][row : row + 1, :tokens]).last_hidden_state[0]
-    token_level = cross_modal_encoder(text, speech, core.text_query_speech_key)
-    speech_specific = cross_modal_encoder(speech, token_level, core.speech_query_token_key)
-    text_specific = cross_modal_encoder(speech, text, core.speech_query_text_key)
+    token_level = cross_modal_encoder(text, speech, core.fusion.text_query_speech_key)
+    speech_specific = cross_modal_encoder(speech, token_level, core.fusion.speech_query_token_key)
+    text_specific = cross_modal_encoder(speech, text, core.fusion.speech_query_text_key)
     if alignment == "interpolate":
         aligned = interpolate(text, len(speech))
     else:
-        aligned = attend(speech, text, core.aligner.attention.attention)
-    joint = linear(torch.cat([speech, aligned], dim=-1), core.joint_projection)
-    invariant = generate_invariant(speech_specific, text_specific, joint, core.generator)
+        aligned = attend(speech, text, core.fusion.aligner.attention.attention)
+    joint = linear(torch.cat([speech, aligned], dim=-1), core.fusion.joint_projection)
+    invariant = generate_invariant(speech_specific, text_specific, joint, core.fusion.generator)
     fused = torch.cat([speech_specific, text_specific, invariant], dim=0)
     assert fused.shape == (3 * len(speech), model.config.hidden_size)
     pooled = torch.stack([fused[:, feature].sum() / len(fused) for feature in range(fused.shape[1])])
@@ -175,12 +175,12 @@ class Case:
         self.seen = {}
         core, corrector = self.model.m4ser, self.model.corrector
         watched = {
-            "token_level": core.text_query_speech_key,
-            "aligned": core.aligner,
-            "speech_share": core.generator.speech_attention.attention,
-            "text_share": core.generator.text_attention.attention,
-            "speech_gated": core.generator.speech_attention,
-            "text_gated": core.generator.text_attention,
+            "token_level": core.fusion.text_query_speech_key,
+            "aligned": core.fusion.aligner,
+            "speech_share": core.fusion.generator.speech_attention.attention,
+            "text_share": core.fusion.generator.text_attention.attention,
+            "speech_gated": core.fusion.generator.speech_attention,
+            "text_gated": core.fusion.generator.text_attention,
             "decoder_inputs": corrector.input_projection,
             "decoder_outputs": corrector.layer,
             "decoder_logits": corrector.output,
@@ -209,7 +209,8 @@ def case():
 def test_rows_are_ragged_and_distinct(case):
     frames = [len(row["speech_hidden"]) for row in case.rows]
     tokens = [len(row["text_hidden"]) for row in case.rows]
-    assert len(set(frames)) == len(set(tokens)) == 4 and any(m < n for m, n in zip(frames, tokens, strict=True))
+    assert len(set(frames)) == len(set(tokens)) == 4
+    assert any(m < n for m, n in zip(frames, tokens, strict=True))
     assert case.output.frame_mask.sum(-1).tolist() == frames
     spread = torch.stack([row["pooled"] for row in case.rows]).std(0)
     assert spread.max() > 0.05, "rows so alike that a mixed-up batch would pass"
@@ -277,14 +278,14 @@ def test_interpolation_of_tokens_onto_frames(case):
 
 def test_attention_of_frames_to_tokens():
     case = Case(text_alignment="attention")
-    assert case.model.m4ser.aligner.attention is not None
+    assert case.model.m4ser.fusion.aligner.attention is not None
     for name in ("aligned", "joint_hidden", "invariant", "pooled", "logits"):
         case.compare(name)
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
 def test_eq_14_and_15_hybrid_modal_attention(case, modality):
-    block = getattr(case.model.m4ser.generator, f"{modality}_attention")
+    block = getattr(case.model.m4ser.fusion.generator, f"{modality}_attention")
     for row, reference in enumerate(case.rows):
         shared, gated = hybrid_modal_attention(reference[f"{modality}_specific"], reference["joint_hidden"], block)
         torch.testing.assert_close(case.seen[f"{modality}_share"][row, : len(shared)], shared, **TOLERANCE)
@@ -353,7 +354,8 @@ def test_eq_20_sides_reach_their_own_parameters_only(case):
     assert all(parameter.grad.abs().sum() > 0 for parameter in case.model.discriminator.parameters())
     case.model.discriminator.zero_grad()
     AdversarialLoss().generator_loss(case.model.discriminator, features[2], mask).backward()
-    assert features[2].grad[mask].abs().min() > 0 and not features[2].grad[~mask].any()
+    assert features[2].grad[mask].abs().min() > 0
+    assert not features[2].grad[~mask].any()
     case.model.discriminator.zero_grad()
 
 
@@ -385,9 +387,11 @@ def test_eq_21_contrastive(labels, include_self):
     ours = label_contrastive_loss(pooled, torch.tensor(labels), 0.07, include_self)
     torch.testing.assert_close(ours, contrastive(pooled, labels, 0.07, include_self), **TOLERANCE)
     ours.backward()
-    assert pooled.grad is not None and pooled.grad.isfinite().all()
+    assert pooled.grad is not None
+    assert pooled.grad.isfinite().all()
     if len({label for label in labels if label >= 0}) == len([label for label in labels if label >= 0]):
-        assert ours.item() == 0 and not pooled.grad.any()
+        assert ours.item() == 0
+        assert not pooled.grad.any()
 
 
 def test_eq_21_in_the_model(case):
@@ -449,4 +453,6 @@ def test_eq_22_combined(case):
 def test_eq_22_defaults_are_table_i():
     config = tiny_model().config
     weights = (config.auxiliary_weight, config.detection_weight, config.adversarial_weight, config.contrastive_weight)
-    assert weights == (0.1, 3.0, 0.01, 0.1) and config.temperature == 0.07 and config.classifier_dropout == 0.5
+    assert weights == (0.1, 3.0, 0.01, 0.1)
+    assert config.temperature == 0.07
+    assert config.classifier_dropout == 0.5

@@ -77,11 +77,13 @@ def expected(folder, wav):
 
 
 def test_class_and_order(pipe, wav, expected):
-    assert type(pipe) is SpeechTextEmotionPipeline and pipe.task == PIPELINE_TASK
+    assert type(pipe) is SpeechTextEmotionPipeline
+    assert pipe.task == PIPELINE_TASK
     answer = pipe({"audio": str(wav), "text": TEXT})
     assert_same(answer, expected)
     values = [item["score"] for item in answer]
-    assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-5)
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
     assert len(set(values)) == len(EMOTIONS), "a model that cannot tell anything apart"
 
 
@@ -174,7 +176,8 @@ def test_top_k(pipe, wav, expected, folder):
     assert len(pipe((wav, TEXT), top_k=99)) == 4
     assert [len(answer) for answer in pipe([(wav, TEXT)] * 2, top_k=1, batch_size=2)] == [1, 1]
     three = load(folder, top_k=3)
-    assert len(three((wav, TEXT))) == 3 and len(three((wav, TEXT), top_k=None)) == 4
+    assert len(three((wav, TEXT))) == 3
+    assert len(three((wav, TEXT), top_k=None)) == 4
     with pytest.raises(ValueError, match="top_k"):
         pipe((wav, TEXT), top_k=0)
 
@@ -239,21 +242,26 @@ def test_return_corrections(pipe, wav):
                 assert answer.keys() == {"emotions", "text", "errors", "corrected_text"}
                 assert {error["edit"] for error in answer["errors"]} <= {edit}
             first, empty = answers[0], answers[2]
-            assert empty["errors"] == [] and empty["corrected_text"] == ""
+            assert empty["errors"] == []
+            assert empty["corrected_text"] == ""
             if edit == "keep":
-                assert first["errors"] == [] and first["corrected_text"].replace(" ", "") == "ican'tbelieveit"
+                assert first["errors"] == []
+                assert first["corrected_text"].replace(" ", "") == "ican'tbelieveit"
                 continue
             assert [error["piece"] for error in first["errors"]] == ["i", "can", "'", "t", "believe", "it"]
             assert [error["position"] for error in first["errors"]] == list(range(6))
             if edit == "delete":
-                assert first["corrected_text"] == "" and {error["replacement"] for error in first["errors"]} == {""}
+                assert first["corrected_text"] == ""
+                assert {error["replacement"] for error in first["errors"]} == {""}
             else:
-                assert any(error["replacement"] for error in first["errors"]) and first["corrected_text"]
+                assert any(error["replacement"] for error in first["errors"])
+                assert first["corrected_text"]
     one = pipe(inputs[0], return_corrections=True)
-    assert one["corrected_text"] == first["corrected_text"] and one["errors"] == first["errors"]
+    assert one["corrected_text"] == first["corrected_text"]
+    assert one["errors"] == first["errors"]
 
 
-@pytest.mark.parametrize("name, inputs", [("only speech", "audio"), ("only text", "text")])
+@pytest.mark.parametrize(("name", "inputs"), [("only speech", "audio"), ("only text", "text")])
 def test_models_of_one_modality(tmp_path, wav, name, inputs):
     folder = tiny_pretrained(tmp_path / "model", **ABLATIONS[name])
     pipe = load(folder)

@@ -28,7 +28,7 @@ def processor(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("I can’t BELIEVE it!", "i can't believe it"),
         ("‘Tis “so” — very — good…", "tis so very good"),
@@ -55,7 +55,7 @@ def test_normalize_text(text, expected):
 
 @pytest.mark.parametrize("keep_punctuation", [False, True])
 @pytest.mark.parametrize(
-    "typographic, plain",
+    ("typographic", "plain"),
     [
         ("I can’t “do” it — now", 'I can\'t "do" it - now'),
         ("don‛t don＇t", "don't don't"),
@@ -154,7 +154,8 @@ def test_one_input_alone(processor):
 @pytest.mark.parametrize("samples", [1, 160, 399, 480])
 def test_very_short_audio(processor, samples):
     features = processor(audio=waveform(samples), sampling_rate=RATE)[processor.speech_input_name]
-    assert features.isfinite().all() and features.shape[-1] >= 1
+    assert features.isfinite().all()
+    assert features.shape[-1] >= 1
 
 
 def test_silence_is_finite(processor):
@@ -166,7 +167,8 @@ def test_loudness_is_normalised(tmp_path):
     processor = tiny_processor(tmp_path)
     quiet, loud = (processor(audio=waveform(4000) * gain, sampling_rate=RATE)["input_values"] for gain in (0.1, 1.0))
     torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-4)
-    assert quiet.mean().abs() < 1e-4 and abs(quiet.std() - 1) < 1e-2
+    assert quiet.mean().abs() < 1e-4
+    assert abs(quiet.std() - 1) < 1e-2
 
 
 def test_whisper_model_takes_thirty_seconds(tmp_path):
@@ -191,7 +193,8 @@ def test_limits_of_the_constructor(tmp_path, caplog):
     # A length of its own: the warning is given once in a process.
     processor = tiny_processor(tmp_path, max_audio_seconds=0.375, max_text_length=6)
     batch = processor(audio=[waveform(9000), waveform(6000, 1)], text=["i " * 9] * 2, sampling_rate=RATE)
-    assert batch["input_values"].shape == (2, 6000) and batch["input_ids"].shape == (2, 6)
+    assert batch["input_values"].shape == (2, 6000)
+    assert batch["input_ids"].shape == (2, 6)
     alone = processor(audio=waveform(9000)[:6000], sampling_rate=RATE)
     assert torch.equal(batch["input_values"][:1], alone["input_values"])
     assert "max_audio_seconds=0.375" in caplog.text
@@ -207,7 +210,7 @@ def test_default_text_limit_is_at_most_512(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "inputs, message",
+    ("inputs", "message"),
     [
         ({}, "`audio`, `text` or both"),
         ({"audio": waveform(900)}, "sampling_rate=.*16000"),
@@ -305,7 +308,8 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
         assert (loaded.trim_silence_db, loaded.target_dbfs) == (35.0, -20.0)
         assert loaded.normalize_text("So, I can’t") == "So, I can't"
         batch = loaded(**inputs)
-        assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)
+        assert batch.keys() == expected.keys()
+        assert all(torch.equal(batch[name], expected[name]) for name in batch)
     assert any(not torch.equal(value, processor(**inputs)[name]) for name, value in expected.items() if "ids" in name)
 
 
@@ -315,7 +319,8 @@ def test_from_encoders_pretrained(tmp_path, processor):
     built = M4SERProcessor.from_encoders_pretrained(
         str(tmp_path / "speech"), str(tmp_path / "text"), max_audio_seconds=3.0
     )
-    assert type(built.feature_extractor) is type(processor.feature_extractor) and built.max_audio_seconds == 3.0
+    assert type(built.feature_extractor) is type(processor.feature_extractor)
+    assert built.max_audio_seconds == 3.0
     batch, expected = (p(audio=waveform(900), text="so", sampling_rate=RATE) for p in (built, processor))
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 

@@ -1,0 +1,135 @@
+"""The configuration: defaults, refused contradictions, and ablations that build with every shipped encoder."""
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
+from tests.helpers.tiny import tiny_config
+from trainer.experiments.ablations import ABLATIONS
+
+
+@pytest.mark.parametrize(
+    ("switches", "named"),
+    [
+        ({"modalities": "speech"}, ["modalities", "fusion"]),
+        ({"modalities": "text"}, ["modalities", "fusion"]),
+        ({"fusion": "concat"}, ["fusion", "use_modality_specific", "use_modality_invariant"]),
+        ({"use_modality_invariant": False}, ["use_adversarial", "use_modality_invariant"]),
+        (
+            {"use_modality_specific": False, "use_modality_invariant": False, "use_adversarial": False},
+            ["use_modality_specific", "use_modality_invariant", "fusion"],
+        ),
+        ({**ABLATIONS["only speech"], "use_error_detection": True}, ["modalities", "use_error_detection"]),
+        ({**ABLATIONS["only speech"], "use_error_correction": True}, ["modalities", "use_error_correction"]),
+        ({**ABLATIONS["speech & text + concat"], "use_adversarial": True}, ["use_adversarial"]),
+        ({"hidden_size": 25}, ["hidden_size", "num_attention_heads"]),
+        ({"temperature": 0}, ["temperature"]),
+    ],
+)
+def test_impossible_combinations_name_their_switches(switches, named):
+    with pytest.raises(ValueError) as error:
+        tiny_config(**switches)
+    assert all(switch in str(error.value) for switch in named), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"fusion": "sum"}, {"modalities": "video"}, {"text_alignment": "nearest"}, {"temperature": "cold"}]
+)
+def test_wrong_values_are_refused(fields):
+    with pytest.raises(Exception, match=next(iter(fields))):
+        tiny_config(**fields)
+
+
+#: The pairs of encoders that the shipped experiments name, at their real sizes and with one layer each.
+SHIPPED_ENCODERS = {
+    "hubert-base and BERT": (
+        {"model_type": "hubert", "hidden_size": 768, "num_hidden_layers": 1},
+        {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 1},
+    ),
+    "hubert-large and BERT": (
+        {"model_type": "hubert", "hidden_size": 1024, "num_hidden_layers": 1, "num_attention_heads": 16},
+        {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 1},
+    ),
+    "Whisper tiny and MiniLM": (
+        {"model_type": "whisper", "d_model": 384, "encoder_layers": 1, "encoder_attention_heads": 6},
+        {"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 1, "intermediate_size": 1536},
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", SHIPPED_ENCODERS)
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_builds_with_every_shipped_encoder(name, pair):
+    speech, text = SHIPPED_ENCODERS[pair]
+    config = M4SERConfig(speech_config=speech, text_config=text, num_labels=4, **ABLATIONS[name])
+    with torch.device("meta"):
+        model = M4SERForEmotionClassification(config)
+    own = text["hidden_size"] if config.uses_text else config.speech_config.hidden_size
+    assert config.hidden_size == model.classifier.in_features == own
+    for attention in (m for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)):
+        assert attention.num_heads == 12
+        assert attention.embed_dim == own
+
+
+def test_heads_must_divide_the_size_only_where_something_attends():
+    nothing = {**ABLATIONS["speech & text + concat"], "hidden_size": 25}
+    assert tiny_config(**nothing).hidden_size == 25
+    for attends in (
+        {"text_alignment": "attention"},
+        {"use_error_correction": True},
+        {"fusion": "m4ser", "use_modality_specific": True},
+        {"fusion": "m4ser", "use_modality_invariant": True},
+    ):
+        with pytest.raises(ValueError, match="hidden_size=25 is not a multiple of num_attention_heads=4"):
+            tiny_config(**{**nothing, **attends})
+    alone = {**ABLATIONS["only text"], "hidden_size": 25, "text_alignment": "attention"}
+    assert tiny_config(**alone).hidden_size == 25, "a model of one modality has nothing to align"
+
+
+def test_defaults_are_recipe_a_and_table_i():
+    config = M4SERConfig()
+    assert (config.speech_config.model_type, config.text_config.model_type) == ("hubert", "bert")
+    base = config.speech_config
+    assert (base.hidden_size, base.num_hidden_layers, base.feat_extract_norm) == (768, 12, "group")
+    assert (config.text_config.hidden_size, config.text_config.num_hidden_layers) == (768, 12)
+    expected = {
+        "hidden_size": 768,
+        "num_attention_heads": 12,
+        "intermediate_size": 4 * 768,
+        "hidden_act": "gelu",
+        "standardize_features": False,
+        "fusion_dropout": 0.1,
+        "classifier_dropout": 0.5,
+        "text_alignment": "interpolate",
+        "correction_intermediate_size": 2048,
+        "tie_correction_output": False,
+        "discriminator_hidden_size": 256,
+        "discriminator_objective": "paper",
+        "auxiliary_weight": 0.1,
+        "detection_weight": 3.0,
+        "adversarial_weight": 0.01,
+        "contrastive_weight": 0.1,
+        "temperature": 0.07,
+        "contrastive_include_self": False,
+        "modalities": "speech_text",
+        "fusion": "m4ser",
+        "use_modality_specific": True,
+        "use_modality_invariant": True,
+        "use_error_detection": True,
+        "use_error_correction": True,
+        "use_adversarial": True,
+        "use_contrastive": True,
+        "initializer_range": 0.02,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_encoder_configurations_come_as_objects_or_dicts():
+    given = AutoConfig.for_model("wavlm", hidden_size=32, num_attention_heads=2)
+    config = M4SERConfig(speech_config=given, text_config={"model_type": "roberta", "hidden_size": 36})
+    assert config.speech_config is given
+    assert (config.text_config.model_type, config.hidden_size, config.intermediate_size) == ("roberta", 36, 144)
+    again = M4SERConfig.from_dict(config.to_dict())
+    assert again.speech_config.to_dict() == given.to_dict()
+    assert again.hidden_size == 36
