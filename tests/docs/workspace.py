@@ -1,0 +1,106 @@
+"""The folder in which the documentation's commands run: what they name is there, but tiny."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+from data_scripts.corpora.ravdess import EMOTIONS as RAVDESS_EMOTIONS
+from tests.data_scripts.transcribe.helpers import make_tiny_whisper
+from tests.helpers import ROOT
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.layouts import make_iemocap, make_meld, noise, write_wav
+from tests.helpers.tiny import speech_config, tiny_pretrained
+
+SPEECH_ENCODERS = ("facebook/hubert-base-ls960",)
+TEXT_ENCODERS = ("google-bert/bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2")
+RECOGNISERS = ("openai/whisper-tiny.en", "openai/whisper-small.en", "openai/whisper-medium.en")
+#: Every name on the Hub that the pages use.
+HUB_NAMES = (*SPEECH_ENCODERS, *TEXT_ENCODERS, *RECOGNISERS)
+SPEAKERS = ("anna", "ben", "cleo", "dan", "eve", "fred")
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Folders with tiny models: two speech encoders, a text encoder, and a recogniser."""
+
+    hubert: Path
+    whisper: Path
+    text: Path
+    recogniser: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Encoders":
+        """Write them."""
+        hubert = folder / "hubert"
+        AutoModel.from_config(speech_config("hubert")).save_pretrained(hubert)
+        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(hubert)
+        whisper, text = encoder_folders(folder)
+        return cls(hubert, whisper, text, make_tiny_whisper(folder / "recogniser", seconds=3))
+
+    def substitute(self, text: str) -> str:
+        """The folders in place of names on the Hub."""
+        for names, folder in (
+            (SPEECH_ENCODERS, self.hubert),
+            (TEXT_ENCODERS, self.text),
+            (RECOGNISERS, self.recogniser),
+        ):
+            for name in names:
+                text = text.replace(name, str(folder))
+        return text
+
+
+def make_materials(folder: Path) -> Path:
+    """What the pages read: recordings, corpora in their own layouts, a trained model, the example scripts."""
+    for name in ("a.wav", "b.wav"):
+        write_wav(folder / name, 0.3)
+    (folder / "runs" / "demo").mkdir(parents=True)
+    tiny_pretrained(folder / "runs" / "demo" / "model", "whisper")
+    make_iemocap(folder / "IEMOCAP_full_release")
+    make_meld(folder / "MELD.Raw")
+    make_ravdess(folder / "RAVDESS")
+    make_own_corpus(folder / "my_corpus")
+    with open(folder / "hypotheses.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "hypothesis"), ("Ses01F_impro01_F000", "words of it")])
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+def make_ravdess(folder: Path) -> None:
+    """Twelve actors, each with one clip of each emotion."""
+    for actor in range(1, 13):
+        for emotion in range(1, len(RAVDESS_EMOTIONS) + 1):
+            write_wav(folder / f"Actor_{actor:02d}" / f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav", seed=emotion)
+
+
+def make_own_corpus(folder: Path) -> None:
+    """A manifest as the README shows it, without hypotheses."""
+    rows = [("audio", "emotion", "speaker", "transcript")]
+    for number, speaker in enumerate(SPEAKERS):
+        for emotion in ("happy", "sad"):
+            clip = write_wav(folder / "clips" / f"{speaker}_{emotion}.wav", seed=number)
+            rows.append((clip.relative_to(folder).as_posix(), emotion, speaker, f"i am {emotion}"))
+    with open(folder / "manifest.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def make_clips_of(manifest: Path) -> None:
+    """Recordings of a second for every row of a manifest."""
+    with open(manifest, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            path = manifest.parent / row["audio"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.asarray(noise(1.0)), 16000)
+
+
+def link(materials: Path, folder: Path) -> Path:
+    """A fresh working folder with the materials in it; what is written there stays there."""
+    for item in materials.iterdir():
+        if item.name != "runs":
+            (folder / item.name).symlink_to(item)
+    (folder / "runs" / "demo").mkdir(parents=True)
+    (folder / "runs" / "demo" / "model").symlink_to(materials / "runs" / "demo" / "model")
+    return folder
