@@ -1,6 +1,6 @@
-"""Train and test M4SER on your own corpus, or on RAVDESS, with speakers held out.
+r"""Train and test M4SER on your own corpus, or on RAVDESS, with speakers held out.
 
-    accelerate launch examples/run_custom.py --corpus manifest --data_dir my_corpus --output_dir runs/mine \\
+    accelerate launch examples/run_custom.py --corpus manifest --data_dir my_corpus --output_dir runs/mine \
         --asr_model openai/whisper-small.en
 
 A manifest is a CSV, JSONL or Parquet file with the columns `audio` and `emotion`, optionally `transcript`,
@@ -10,14 +10,16 @@ train/validation/test splits keeps them; any other is divided into speaker-indep
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import data_scripts
 from data_scripts.corpora.ravdess import voice
-from data_scripts.splits import speaker_folds
-from trainer import M4SERTrainingArguments
-from trainer.experiments.cli import parse_arguments, run_main
-from trainer.experiments.cross_validation import RunArguments, own_split, run_folds
-from trainer.experiments.data import CorpusArguments, prepare_corpus
-from trainer.experiments.run import ModelArguments
+from trainer import experiments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.cli import run_script
+
+if TYPE_CHECKING:
+    from trainer import ExperimentArguments
 
 
 @dataclass
@@ -27,20 +29,18 @@ class CustomRunArguments(RunArguments):
     num_folds: int = field(default=6, metadata={"help": "Speaker-independent folds."})
 
 
-def main() -> None:
-    """Every fold with every seed, then the summary."""
-    corpus, model, runs, args = parse_arguments(
-        (CorpusArguments, ModelArguments, CustomRunArguments, M4SERTrainingArguments)
-    )
-    dataset = prepare_corpus(corpus, Path(args.output_dir) / "corpus")
+def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
+    """Run every fold with every seed, then print the summary."""
+    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     if set(dataset) == {"train"}:
         # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
         kind = voice if corpus.corpus == "ravdess" else None
-        folds = runs.choose(speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind), dataset)
+        folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
+        chosen = runs.choose(folds, dataset)
     else:
-        folds = own_split(dataset)
-    run_folds(folds, model, runs, args, description=f"Corpus: {corpus.corpus}, speakers held out.")
+        chosen = experiments.own_split(dataset)
+    experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, speakers held out.")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_script(main, CorpusArguments, ModelArguments, CustomRunArguments)

@@ -1,21 +1,24 @@
-"""IEMOCAP as the paper uses it: 4 emotions, leave one session out, ASR text (Tables II and IV).
+r"""IEMOCAP as the paper uses it: 4 emotions, leave one session out, ASR text (Tables II and IV).
 
-    accelerate launch examples/run_iemocap.py --config examples/configs/iemocap_hubert_base.yaml \\
+    accelerate launch examples/run_iemocap.py --config examples/configs/iemocap_hubert_base.yaml \
         --data_dir IEMOCAP_full_release --output_dir runs/iemocap [--folds 1]
 
 `--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.
-The best epoch is chosen on a speaker held out of the training sessions; the test session is heard once, at the end.
+The best epoch is chosen on a speaker held out of the training sessions; the test session is used once, at the end.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_scripts.splits import leave_one_session_out
-from trainer import M4SERTrainingArguments
-from trainer.experiments.cli import parse_arguments, run_main
-from trainer.experiments.cross_validation import RunArguments, run_folds
-from trainer.experiments.data import CorpusArguments, prepare_corpus
-from trainer.experiments.run import ModelArguments
+import data_scripts
+from trainer import experiments
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.cli import run_script
+
+if TYPE_CHECKING:
+    from trainer import ExperimentArguments
 
 
 @dataclass
@@ -28,21 +31,32 @@ class IemocapArguments(CorpusArguments):
         metadata={"help": "'speaker' holds out one speaker of the training sessions, 0.1 a tenth of their utterances."},
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.validation != "speaker" and not 0 < _as_number(self.validation) < 1:
+            raise ExperimentError(
+                f"validation must be 'speaker' or a share between 0 and 1 such as 0.1, not {self.validation!r}."
+            )
 
-def main() -> None:
-    """One fold per session."""
-    corpus, model, runs, args = parse_arguments(
-        (IemocapArguments, ModelArguments, RunArguments, M4SERTrainingArguments)
-    )
-    dataset = prepare_corpus(corpus, Path(args.output_dir) / "corpus")
+
+def _as_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
+    """Run one fold per session."""
+    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     validation = corpus.validation if corpus.validation == "speaker" else float(corpus.validation)
-    folds = leave_one_session_out(dataset, validation, runs.split_seed)
+    folds = data_scripts.leave_one_session_out(dataset, validation, runs.split_seed)
     held_out = "one speaker" if validation == "speaker" else f"{validation:.0%}"
     description = (
         f"IEMOCAP, leave one session out; validation on {held_out} of the training sessions, never the test session."
     )
-    run_folds(runs.choose(folds, dataset), model, runs, args, description)
+    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, description)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_script(main, IemocapArguments, ModelArguments, RunArguments)

@@ -1,15 +1,34 @@
 """Training M4SER: the two-phase Trainer, its arguments, the data collator, metrics and whole experiments."""
 
-from trainer.arguments import M4SERTrainingArguments
-from trainer.collator import M4SERDataCollator
-from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics
-from trainer.m4ser_trainer import M4SERTrainer
+from typing import TYPE_CHECKING
+
+from data_scripts.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from trainer.arguments import ExperimentArguments, M4SERTrainingArguments
+    from trainer.collator import M4SERDataCollator
+    from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics
+    from trainer.losses import BalancedCrossEntropy
+    from trainer.m4ser_trainer import M4SERTrainer
 
 __all__ = [
+    "BalancedCrossEntropy",
     "EmotionMetrics",
+    "ExperimentArguments",
     "M4SERDataCollator",
     "M4SERTrainer",
     "M4SERTrainingArguments",
     "compute_emotion_metrics",
     "emotion_metrics",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "trainer.arguments": ["ExperimentArguments", "M4SERTrainingArguments"],
+        "trainer.collator": ["M4SERDataCollator"],
+        "trainer.evaluation.metrics": ["EmotionMetrics", "compute_emotion_metrics", "emotion_metrics"],
+        "trainer.losses": ["BalancedCrossEntropy"],
+        "trainer.m4ser_trainer": ["M4SERTrainer"],
+    },
+)

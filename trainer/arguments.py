@@ -1,4 +1,4 @@
-"""Training arguments: Table I as defaults, and the discriminator's own few."""
+"""Training arguments: Table I as defaults, the discriminator's own few, and what experiments add."""
 
 from dataclasses import dataclass, field
 
@@ -7,8 +7,7 @@ from transformers import TrainingArguments
 
 @dataclass
 class M4SERTrainingArguments(TrainingArguments):
-    """
-    [`transformers.TrainingArguments`] with the paper's settings (Table I, IEMOCAP) and what M4SER needs.
+    """[`transformers.TrainingArguments`] with the paper's settings (Table I, IEMOCAP) and what M4SER needs.
 
     Defaults that differ: `learning_rate` 1e-5 and constant, `num_train_epochs` 100, `per_device_train_batch_size` 16,
     `optim` Adam (AdamW with its `weight_decay` of 0), batches grouped by length (`train_sampling_strategy`, on the
@@ -17,25 +16,21 @@ class M4SERTrainingArguments(TrainingArguments):
 
     Args:
         encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
-            data, new layers want to move faster than what is pretrained.
-        classifier_learning_rate: of the emotion classifier; `learning_rate` by default, as in the paper. Utterances
-            differ by about 0.1 in each place of the pooled representation, so that its one linear layer needs large
-            weights, which Adam at a fine-tuning rate reaches in thousands of steps only: short runs want about 1e-2.
+            data, new layers need a higher rate than pretrained ones.
+        classifier_learning_rate: of the emotion classifier; `learning_rate` by default, as in the paper. The pooled
+            representations of two utterances differ by about 0.1 in each dimension, so this one linear layer needs
+            large weights. At a fine-tuning rate Adam takes thousands of steps to reach them: short runs want about
+            1e-2.
         discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
-        discriminator_max_grad_norm: its gradient is clipped to this norm. With an optimizer of its own, γ does not
-            restrain the discriminator, and Eq. 20 has no upper bound in its logits.
-        balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data, so that
-            rare classes (half the others' size, or MELD's fear and disgust) count as much as frequent ones. The
-            weights' mean over the training data is 1. For UA and macro F1; not in the paper.
-        speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1; an epoch is so
-            many times as long. Against learning a corpus's few speakers by heart; not in the paper.
+        discriminator_max_grad_norm: the discriminator's gradient is clipped to this norm. Since it has its own Adam, γ
+            does not restrain it, and Eq. 20 has no upper bound in its logits.
         ema_decay: evaluate, choose and keep an exponential moving average of the weights, of about
-            1 / (1 − ema_decay) updates, e.g. 0.98 or 0.999. Where single updates throw a validation score about,
-            as small batches do, the average is steadier and better; not in the paper.
+            1 / (1 − ema_decay) updates, e.g. 0.98 or 0.999. With small batches, the average gives steadier and better
+            validation scores than the weights of a single update. Not in the paper.
 
     Raises:
-        ValueError: `discriminator_max_grad_norm` or a speed factor is not positive, `ema_decay` is outside [0, 1),
-            or `label_smoothing_factor` is set, which M4SER's losses do not have.
+        ValueError: `discriminator_max_grad_norm` is not positive, `ema_decay` is outside [0, 1), or
+            `label_smoothing_factor` is set, which M4SER's losses do not have.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -53,7 +48,7 @@ class M4SERTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "The collator reads raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
+    report_to: str | list[str] | None = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
     encoder_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate by default."}
     )
@@ -66,27 +61,58 @@ class M4SERTrainingArguments(TrainingArguments):
     discriminator_max_grad_norm: float = field(
         default=1.0, metadata={"help": "Norm to which the discriminator's gradient is clipped."}
     )
-    balance_classes: bool = field(
-        default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
-    )
-    speed_perturbation: list[float] | None = field(
-        default=None, metadata={"help": "Train on each utterance at each of these speeds, e.g. 0.9 1.0 1.1."}
-    )
     ema_decay: float | None = field(
         default=None, metadata={"help": "Keep a moving average of the weights with this decay, e.g. 0.98."}
     )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # pinning serves copies to an accelerator
         if self.discriminator_learning_rate is None:
             self.discriminator_learning_rate = self.learning_rate
         if self.discriminator_max_grad_norm <= 0:
             raise ValueError(f"discriminator_max_grad_norm must be positive, not {self.discriminator_max_grad_norm}.")
-        if self.speed_perturbation is not None and not (self.speed_perturbation and min(self.speed_perturbation) > 0):
-            raise ValueError(
-                f"speed_perturbation must be positive numbers such as 0.9 1.0 1.1, not {self.speed_perturbation}."
-            )
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), e.g. 0.98, not {self.ema_decay}.")
         if self.label_smoothing_factor:
             raise ValueError("M4SER trains on plain cross-entropy (Eq. 19): leave label_smoothing_factor at 0.")
+
+
+@dataclass
+class ExperimentArguments(M4SERTrainingArguments):
+    """[`M4SERTrainingArguments`] of a whole experiment, which validates after each epoch and tests the best one.
+
+    Defaults that differ: `eval_strategy` and `save_strategy` "epoch", `load_best_model_at_end`,
+    `metric_for_best_model` "ua", `save_total_limit` 1 (the best and the last checkpoint stay).
+
+    Args:
+        balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data
+            ([`trainer.losses.BalancedCrossEntropy`]), so that rare classes (MELD's fear and disgust) count as much as
+            frequent ones. For UA and macro F1; not in the paper.
+        speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1
+            ([`trainer.augmentation.with_speeds`]); an epoch is then three times as long. It keeps the model from
+            learning a corpus's few speakers by heart; not in the paper.
+
+    Raises:
+        ValueError: a speed is not positive.
+    """
+
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to validate."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to keep a checkpoint."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept besides the best one."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Test the epoch that was best in validation."})
+    metric_for_best_model: str | None = field(default="ua", metadata={"help": "The validation metric that says so."})
+    balance_classes: bool = field(
+        default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
+    )
+    speed_perturbation: list[float] | None = field(
+        default=None, metadata={"help": "Train on each utterance at each of these speeds, e.g. 0.9 1.0 1.1."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.speed_perturbation is not None and not (self.speed_perturbation and min(self.speed_perturbation) > 0):
+            raise ValueError(
+                f"speed_perturbation must be positive numbers such as 0.9 1.0 1.1, not {self.speed_perturbation}."
+            )

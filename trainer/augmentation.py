@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from datasets import Dataset, concatenate_datasets
 
-SPEED = "speed"
+SPEED_COLUMN = "speed"
 
 
 def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
-    """
-    `data` once at each speed: a column `speed` says which, for the collator, and `duration` is divided by it.
+    """`data` once at each speed: a column `speed` says which, for the collator, and `duration` is divided by it.
 
     Sound played at 1.1 times its speed is shorter and higher by that factor, as if somebody else had spoken it. Copies
     rather than a draw in each epoch: what is trained on depends on nothing but the row, so a resumed run sees the same.
@@ -28,7 +27,7 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
         )
     copies = []
     for factor in factors:
-        copy = data.add_column(SPEED, [float(factor)] * len(data))
+        copy = data.add_column(SPEED_COLUMN, [float(factor)] * len(data))
         if "duration" in data.column_names:
             durations = [seconds / factor for seconds in data["duration"]]
             feature = copy.features["duration"]

@@ -7,13 +7,12 @@ import torch
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor, load_audio
-from trainer.augmentation import SPEED
+from trainer.augmentation import SPEED_COLUMN
 
 
 @dataclass
 class M4SERDataCollator:
-    """
-    Runs in the data loader's workers, so that decoding and alignment overlap with training.
+    """Runs in the data loader's workers, so that decoding and alignment overlap with training.
 
     Args:
         processor: of the model.
@@ -32,9 +31,15 @@ class M4SERDataCollator:
     max_correction_tokens: int = 32
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """
-        Rows with `id`, `audio`, `emotion` (class index or None), `transcript` and `hypothesis`, and where wanted the
-        `speed` at which the audio is to be heard -> the model's inputs.
+        """Make the model's inputs of some rows.
+
+        Args:
+            rows: with `id`, `audio`, `emotion` (class index or None), `transcript` and `hypothesis`, and where wanted
+                the `speed` to play the audio at.
+
+        Returns:
+            The processor's tensors; `labels` (B,); and the auxiliary labels `detection_labels` (B, n) and
+            `correction_labels` (B, n, c).
 
         Raises:
             AudioError: naming the file that cannot be decoded.
@@ -45,7 +50,8 @@ class M4SERDataCollator:
         if self.config.uses_speech:
             # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
             speech = [
-                load_audio(row["audio"], sampling_rate=rate / row.get(SPEED, 1), name=row.get("id")) for row in rows
+                load_audio(row["audio"], sampling_rate=rate / row.get(SPEED_COLUMN, 1), name=row.get("id"))
+                for row in rows
             ]
         if self.config.uses_text:
             text = [self._text(row) for row in rows]

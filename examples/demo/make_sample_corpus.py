@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data_scripts.transcribe.whisper import SAMPLING_RATE, WhisperRecognizer  # noqa: E402
+from data_scripts.transcribe.whisper import SAMPLING_RATE, WhisperRecognizer
 
 FOLDER = Path(__file__).resolve().parent / "sample_corpus"
 COLUMNS = ["id", "audio", "emotion", "transcript", "hypothesis", "speaker", "split", "asr_model"]

@@ -74,7 +74,13 @@ def deterministic_model(**overrides) -> M4SERForEmotionClassification:
 
 
 def tiny_trainer(
-    folder, model, data=None, processor: M4SERProcessor | None = None, eval_data=None, **arguments
+    folder,
+    model,
+    data=None,
+    processor: M4SERProcessor | None = None,
+    eval_data=None,
+    emotion_loss_func=None,
+    **arguments,
 ) -> M4SERTrainer:
     """A trainer of `model` on the CPU; float64 models get float64 inputs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,4 +104,5 @@ def tiny_trainer(
         eval_dataset=eval_data,
         data_collator=collator(processor, model.config),
         processing_class=processor,
+        emotion_loss_func=emotion_loss_func,
     )

@@ -1,4 +1,4 @@
-"""Small corpora in the layouts of IEMOCAP and MELD, made by hand: a few noises, the real folders and traps."""
+"""Small corpora in the layouts of IEMOCAP, MELD and RAVDESS, made by hand: a few noises in the real folders."""
 
 import csv
 from pathlib import Path
@@ -50,6 +50,21 @@ def write_mp4(path: Path, seconds: float = 0.4, rate: int = 44100, audio: bool =
                 container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
     return path
+
+
+def drop_reasons(report) -> dict[str, str]:
+    """The dropped items of a preparation report, and why."""
+    return {note["id"]: note["reason"] for note in report.dropped}
+
+
+def make_ravdess(root: Path) -> Path:
+    """RAVDESS speech of two actors with every emotion and statement once; emotion n lasts n tenths of a second."""
+    for actor in ("01", "02"):
+        for emotion in range(1, 9):
+            for statement in ("01", "02"):
+                name = f"03-01-{emotion:02d}-01-{statement}-01-{actor}.wav"
+                write_wav(root / f"Actor_{actor}" / name, seconds=0.1 * emotion)
+    return root
 
 
 def make_iemocap(root: Path, sessions=("1", "2", "3", "4", "5"), codes=("neu", "hap", "exc", "ang", "sad")) -> Path:

@@ -2,20 +2,23 @@
 
 import pytest
 
-from trainer import M4SERTrainingArguments
+from trainer import ExperimentArguments, M4SERTrainingArguments
 
 
 def arguments(tmp_path, **changes):
-    return M4SERTrainingArguments(output_dir=str(tmp_path), **changes)
+    return ExperimentArguments(output_dir=str(tmp_path), **changes)
 
 
 def test_defaults_are_table_1(tmp_path):
     args = arguments(tmp_path)
     assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (1e-5, 16, 100)
-    assert args.lr_scheduler_type == "constant" and args.weight_decay == 0 and args.warmup_steps == 0
+    assert args.lr_scheduler_type == "constant"
+    assert args.weight_decay == 0
+    assert args.warmup_steps == 0
     assert args.discriminator_learning_rate == args.learning_rate
     extras = (args.encoder_learning_rate, args.classifier_learning_rate, args.speed_perturbation, args.ema_decay)
-    assert extras == (None, None, None, None) and args.balance_classes is False
+    assert extras == (None, None, None, None)
+    assert args.balance_classes is False
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,22 @@ def test_defaults_are_table_1(tmp_path):
 def test_impossible_values_are_refused_by_name(tmp_path, name, value):
     with pytest.raises(ValueError, match=name):
         arguments(tmp_path, **{name: value})
+
+
+def test_experiments_test_the_best_epoch_by_default(tmp_path):
+    args = arguments(tmp_path)
+    assert args.load_best_model_at_end
+    assert args.metric_for_best_model == "ua"
+    assert args.greater_is_better
+    assert (args.eval_strategy, args.save_strategy, args.save_total_limit) == ("epoch", "epoch", 1)
+
+
+def test_a_trainer_of_ones_own_has_the_library_s_habits(tmp_path):
+    """Without a validation set there is no best epoch: `M4SERTrainer` alone must not ask for one."""
+    args = M4SERTrainingArguments(output_dir=str(tmp_path))
+    assert (args.eval_strategy, args.load_best_model_at_end) == ("no", False)
+
+
+def test_nothing_is_pinned_for_a_cpu(tmp_path):
+    args = arguments(tmp_path)
+    assert args.dataloader_pin_memory == (args.device.type != "cpu")

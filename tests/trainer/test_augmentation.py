@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from modeling_m4ser import ABLATIONS
-from tests.helpers.corpus import tiny_corpus, tiny_trainer
-from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.tiny import tiny_config, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.augmentation import with_speeds
 
@@ -15,7 +14,8 @@ from trainer.augmentation import with_speeds
 def test_every_row_stands_once_at_each_speed():
     data = tiny_corpus(5)
     copies = with_speeds(data, [0.9, 1.0, 1.1])
-    assert len(copies) == 15 and copies.features["emotion"] == data.features["emotion"]
+    assert len(copies) == 15
+    assert copies.features["emotion"] == data.features["emotion"]
     for number, row in enumerate(copies):
         original = data[number % 5]
         assert row.pop("speed") == (0.9, 1.0, 1.1)[number // 5]
@@ -43,30 +43,6 @@ def test_rows_without_a_speed_are_heard_as_they_are(tmp_path):
     assert all((plain[name] == at_one[name]).all() for name in plain)
 
 
-def test_training_hears_every_speed_and_evaluation_none(tmp_path):
-    data = tiny_corpus(4)
-    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), data, speed_perturbation=[0.9, 1.1], balance_classes=True)
-    heard = []
-    collate = trainer.data_collator
-
-    def inspect_recording(rows):
-        heard.extend((row["id"], row.get("speed")) for row in rows)
-        return collate(rows)
-
-    trainer.data_collator = inspect_recording
-    trainer.train()
-    assert sorted(heard) == sorted((name, speed) for name in data["id"] for speed in (0.9, 1.1))
-    heard.clear()
-    trainer.evaluate(data)
-    assert heard == [(name, None) for name in data["id"]]
-
-
-def test_a_model_of_text_alone_has_no_speed(tmp_path):
-    data = tiny_corpus(4)
-    model = tiny_model("whisper", **ABLATIONS["only text"])
-    assert tiny_trainer(tmp_path, model, data, speed_perturbation=[0.9, 1.1]).train_dataset is data
-
-
-def test_other_collections_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="speed_perturbation.*datasets.Dataset.*list"):
-        tiny_trainer(tmp_path, tiny_model("whisper"), list(tiny_corpus(4)), speed_perturbation=[0.9, 1.1])
+def test_other_collections_are_refused():
+    with pytest.raises(ValueError, match=r"speed_perturbation.*datasets\.Dataset.*list"):
+        with_speeds(list(tiny_corpus(4)), [0.9, 1.1])

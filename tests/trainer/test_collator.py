@@ -26,7 +26,8 @@ def test_applying_the_labels_gives_the_reference_back(collator):
         length = int(batch["text_attention_mask"][index].sum())
         pieces = batch["input_ids"][index, 1 : length - 1].tolist()
         labels = batch["detection_labels"][index]
-        assert labels[0] == -100 and (labels[length - 1 :] == -100).all()
+        assert labels[0] == -100
+        assert (labels[length - 1 :] == -100).all()
         targets = {}
         for place in (labels == 2).nonzero()[:, 0].tolist():
             target = batch["correction_labels"][index, place]
@@ -58,15 +59,18 @@ def test_rows_without_a_transcript_get_no_auxiliary_labels(collator):
     rows = rows_of()
     rows[0]["transcript"] = None
     batch = collator(rows)
-    assert (batch["detection_labels"][0] == -100).all() and (batch["detection_labels"][1] != -100).any()
+    assert (batch["detection_labels"][0] == -100).all()
+    assert (batch["detection_labels"][1] != -100).any()
     batch = collator(rows_of(transcript=None))
-    assert "detection_labels" not in batch and "correction_labels" not in batch
+    assert "detection_labels" not in batch
+    assert "correction_labels" not in batch
 
 
 def test_empty_hypothesis(collator):
     batch = collator(rows_of(2, hypothesis=""))
     assert batch["input_ids"].shape == (2, 2)
-    assert (batch["detection_labels"] == -100).all() and (batch["correction_labels"] == -100).all()
+    assert (batch["detection_labels"] == -100).all()
+    assert (batch["correction_labels"] == -100).all()
 
 
 def test_ground_truth_text(tmp_path):
@@ -82,9 +86,9 @@ def test_missing_hypothesis_names_the_row_and_the_way_out(collator):
 
 
 def test_undecodable_audio_names_the_row(collator):
+    rows = rows_of(2)
+    rows[1]["audio"] = {"path": "clip01.flac", "bytes": b"not audio"}
     with pytest.raises(AudioError, match="clip01"):
-        rows = rows_of(2)
-        rows[1]["audio"] = {"path": "clip01.flac", "bytes": b"not audio"}
         collator(rows)
 
 
@@ -108,3 +112,14 @@ def test_a_2000_word_transcript_is_cut_with_its_labels(collator):
     batch = collator(rows_of(1, hypothesis=text, transcript=text))
     assert batch["input_ids"].shape == (1, 64)
     assert (batch["detection_labels"][0, 1:63] == 0).all()
+
+
+def test_case_and_punctuation_of_a_reference_are_no_errors(collator):
+    """References are normalised as hypotheses are, before they are compared."""
+    (row,) = rows_of(1, hypothesis="i am so happy", transcript="I am SO happy!")
+    batch = collator([row])
+    labels = batch["detection_labels"][0]
+    assert (labels[labels != -100] == 0).all()
+    assert (batch["correction_labels"] == -100).all()
+    (row,) = rows_of(1, hypothesis="I am so HAPPY.", transcript="i am so happy")
+    assert not ({1, 2} & set(collator([row])["detection_labels"].flatten().tolist()))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from modeling_m4ser import ABLATIONS
 from tests.helpers.corpus import DoubleCollator, deterministic_model, tiny_corpus, tiny_trainer
 from tests.helpers.tiny import parameters_of, tiny_model
-from trainer.m4ser_trainer import DISCRIMINATOR_OPTIMIZER, EpochSampler
+from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
+from trainer.experiments.ablations import ABLATIONS
 
 
 def changed(before, model):
@@ -46,7 +46,7 @@ def test_optimizers_are_disjoint_and_complete(tmp_path):
     trainer = tiny_trainer(tmp_path, model)
     trainer.create_optimizer()
     main = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
-    adversary = {id(p) for group in trainer.discriminator_optimizer.param_groups for p in group["params"]}
+    adversary = {id(p) for group in trainer.adversary.optimizer.param_groups for p in group["params"]}
     assert adversary == {id(p) for p in model.discriminator.parameters()}
     assert not main & adversary
     assert main | adversary == {id(p) for p in model.parameters() if p.requires_grad}
@@ -58,7 +58,8 @@ def test_encoders_can_have_a_learning_rate_of_their_own(tmp_path):
     trainer = tiny_trainer(tmp_path, model, learning_rate=1e-3, encoder_learning_rate=0.0, max_steps=2)
     trainer.train()
     moved = changed(before, model)
-    assert "classifier.weight" in moved and "discriminator.output.weight" in moved
+    assert "classifier.weight" in moved
+    assert "discriminator.output.weight" in moved
     assert not any("_encoder." in name for name in moved)
     optimized = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
     assert len(optimized) == len(set(optimized))
@@ -121,37 +122,19 @@ def test_one_step_is_algorithm_1_by_hand(tmp_path):
     assert largest_difference(parameters_of(reference), parameters_of(model)) < 1e-6
 
 
-def test_balanced_classes_weigh_each_utterance_by_its_class(tmp_path):
-    """Three of class 0 and one of class 1 among two: weights 4/(2·3) and 4/(2·1), whose mean over the data is 1."""
-    data = tiny_corpus(4)
-    data = data.remove_columns("emotion").add_column("emotion", [0, 0, 1, 0])
-    model = deterministic_model()
-    trainer = tiny_trainer(tmp_path, model, data, balance_classes=True)
-    torch.testing.assert_close(trainer._class_weights[:2], torch.tensor([2 / 3, 2.0]))
-    batch = trainer.data_collator(list(data))
-    outputs = model(**batch)
-    log_probabilities = outputs.logits.double().log_softmax(-1)
-    expected = -(2 / 3 * (log_probabilities[[0, 1, 3], 0]).sum() + 2 * log_probabilities[2, 1]) / 4
-    torch.testing.assert_close(trainer._emotion_loss(outputs, batch["labels"]).double(), expected, atol=1e-6, rtol=0)
-    plain = tiny_trainer(tmp_path, model, data)._emotion_loss(outputs, batch["labels"])
-    assert plain is outputs.emotion_loss
-
-
-def test_balanced_classes_change_what_is_learned_and_what_is_logged(tmp_path):
+def test_a_given_emotion_loss_is_what_is_learned_and_logged(tmp_path):
     runs = []
-    for balance in (False, True):
-        model = deterministic_model()
-        data = tiny_corpus(8).remove_columns("emotion").add_column("emotion", [0, 0, 0, 0, 0, 0, 0, 1])
-        trainer = tiny_trainer(tmp_path, model, data, max_steps=1, logging_steps=1, balance_classes=balance)
+    for loss in (None, lambda logits, labels: 3 * cross_entropy(logits, labels)):
+        model = deterministic_model(use_contrastive=False, use_error_detection=False, use_error_correction=False)
+        trainer = tiny_trainer(
+            tmp_path, model, tiny_corpus(8), max_steps=1, logging_steps=1, emotion_loss_func=loss, max_grad_norm=0.0
+        )
         trainer.train()
-        runs.append((trainer.state.log_history[0]["loss_emotion"], parameters_of(model)))
-    assert abs(runs[0][0] - runs[1][0]) > 1e-4
-    assert largest_difference(runs[0][1], runs[1][1]) > 1e-6
-
-
-def test_balanced_classes_need_the_emotion_column(tmp_path):
-    with pytest.raises(ValueError, match="balance_classes.*'emotion'"):
-        tiny_trainer(tmp_path, tiny_model("whisper"), tiny_corpus(4).remove_columns("emotion"), balance_classes=True)
+        runs.append((trainer.state.log_history[0], parameters_of(model)))
+    (plain, first), (tripled, second) = runs
+    assert tripled["loss_emotion"] == pytest.approx(3 * plain["loss_emotion"], rel=1e-6)
+    assert tripled["loss"] - plain["loss"] == pytest.approx(2 * plain["loss_emotion"], abs=1e-4)
+    assert largest_difference(first, second) > 1e-9
 
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (2, 4)])
@@ -209,7 +192,7 @@ def test_resume_from_mid_epoch_is_bit_identical(tmp_path):
     uninterrupted.train()
     assert uninterrupted.state.global_step == 12
     checkpoint = tmp_path / "whole" / "run" / "checkpoint-6"
-    assert (checkpoint / DISCRIMINATOR_OPTIMIZER).is_file()
+    assert (checkpoint / DISCRIMINATOR_OPTIMIZER_FILE).is_file()
 
     resumed_model = tiny_model("hubert", seed=1)
     resumed = tiny_trainer(tmp_path / "resumed", resumed_model, **arguments)
@@ -217,8 +200,8 @@ def test_resume_from_mid_epoch_is_bit_identical(tmp_path):
     for name, parameter in parameters_of(whole).items():
         assert torch.equal(parameter, parameters_of(resumed_model)[name]), name
     for one, other in zip(
-        uninterrupted.discriminator_optimizer.state_dict()["state"].values(),
-        resumed.discriminator_optimizer.state_dict()["state"].values(),
+        uninterrupted.adversary.optimizer.state_dict()["state"].values(),
+        resumed.adversary.optimizer.state_dict()["state"].values(),
         strict=True,
     ):
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -229,8 +212,8 @@ def test_checkpoint_without_the_second_optimizer_is_refused(tmp_path):
     trainer = tiny_trainer(tmp_path, tiny_model("whisper"), **arguments)
     trainer.train()
     checkpoint = tmp_path / "run" / "checkpoint-1"
-    (checkpoint / DISCRIMINATOR_OPTIMIZER).unlink()
-    with pytest.raises(ValueError, match=DISCRIMINATOR_OPTIMIZER):
+    (checkpoint / DISCRIMINATOR_OPTIMIZER_FILE).unlink()
+    with pytest.raises(ValueError, match=DISCRIMINATOR_OPTIMIZER_FILE):
         tiny_trainer(tmp_path, tiny_model("whisper"), **arguments).train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -273,7 +256,8 @@ def test_training_without_any_error_to_correct(tmp_path):
     trainer = tiny_trainer(tmp_path, tiny_model("whisper"), data, logging_steps=1, max_steps=2)
     trainer.train()
     entry = trainer.state.log_history[0]
-    assert entry["loss_correction"] == 0 and np.isfinite(entry["loss"])
+    assert entry["loss_correction"] == 0
+    assert np.isfinite(entry["loss"])
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -284,7 +268,7 @@ def test_every_ablation_trains(tmp_path, name):
     trainer.train()
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert "classifier.weight" in changed(before, model)
-    assert (tmp_path / "run" / "checkpoint-1" / DISCRIMINATOR_OPTIMIZER).exists() == model.config.use_adversarial
+    assert (tmp_path / "run" / "checkpoint-1" / DISCRIMINATOR_OPTIMIZER_FILE).exists() == model.config.use_adversarial
 
 
 def test_frozen_encoders_stay_and_the_rest_learns(tmp_path):
@@ -293,19 +277,8 @@ def test_frozen_encoders_stay_and_the_rest_learns(tmp_path):
     before = parameters_of(model)
     tiny_trainer(tmp_path, model, max_steps=2).train()
     moved = changed(before, model)
-    assert "classifier.weight" in moved and not any("_encoder." in name for name in moved)
-
-
-def test_the_sampler_depends_on_seed_and_epoch_alone():
-    lengths = list(np.random.default_rng(0).uniform(1, 5, size=400))
-    sampler = EpochSampler(4, lengths, seed=3)
-    first = list(sampler)
-    torch.manual_seed(99)
-    assert list(sampler) == first and sorted(first) == list(range(400))
-    sampler.epoch = 1
-    assert list(sampler) != first
-    spread = np.mean([np.ptp([lengths[i] for i in first[start : start + 4]]) for start in range(0, 400, 4)])
-    assert spread < 0.8, "batches are not of similar length"
+    assert "classifier.weight" in moved
+    assert not any("_encoder." in name for name in moved)
 
 
 def test_missing_length_column_is_named(tmp_path):
@@ -320,7 +293,7 @@ def test_plain_training_arguments_are_refused(tmp_path):
     from trainer import M4SERTrainer
 
     with pytest.raises(ValueError, match="M4SERTrainingArguments"):
-        M4SERTrainer(model=tiny_model("whisper"), args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
+        M4SERTrainer(tiny_model("whisper"), TrainingArguments(output_dir=str(tmp_path), use_cpu=True), list)
 
 
 def test_adversary_is_watched_by_clipping(tmp_path):
@@ -334,4 +307,5 @@ def test_adversary_is_watched_by_clipping(tmp_path):
         (before[f"discriminator.{n}"] - p).abs().max().item() for n, p in model.discriminator.named_parameters()
     )
     assert moved < 1e-6
-    assert isinstance(trainer.data_collator, DoubleCollator) and Path(trainer.args.output_dir).name == "run"
+    assert isinstance(trainer.data_collator, DoubleCollator)
+    assert Path(trainer.args.output_dir).name == "run"

@@ -1,20 +1,17 @@
 """The mean and standard deviation of what the encoders give, measured once before training."""
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 from transformers.trainer_callback import TrainerCallback
 
 from modeling_m4ser import M4SERForEmotionClassification
 
-if TYPE_CHECKING:
-    from trainer.m4ser_trainer import M4SERTrainer
-
 #: Utterances that are enough to know the statistics of a few hundred dimensions by, at 50 frames a second.
-MAX_STATISTICS_UTTERANCES = 1000
+MAX_UTTERANCES = 1000
 
 
 class _Moments:
@@ -24,7 +21,7 @@ class _Moments:
         self.count, self.total, self.squares = 0, 0.0, 0.0
 
     def add(self, vectors: torch.Tensor) -> None:
-        """vectors (N, size)."""
+        """Vectors (N, size)."""
         vectors = vectors.double()
         self.count += len(vectors)
         self.total = self.total + vectors.sum(0)
@@ -38,58 +35,62 @@ class _Moments:
 
 @torch.no_grad()
 def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
-    """
-    Give the model's standardisers (`standardize_features`) the statistics of its encoders on these batches.
+    """Give the model's standardizers (`standardize_features`) the statistics of its encoders on these batches.
 
     The encoders run as in evaluation; every valid frame and token counts the same. [`trainer.M4SERTrainer`] does this
-    before its first step; a training loop of one's own calls it.
+    before its first step; call it in a training loop of your own.
 
     Args:
+        model: whose standardizers are set.
         batches: what [`trainer.M4SERDataCollator`] makes; labels are not read.
     """
     core, was_training = model.m4ser, model.training
-    speech, text = _Moments(), _Moments()
+    moments = {name: _Moments() for name in core.standardizers()}
     model.eval()
-    for batch in batches:
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        if core.speech_standardizer is not None:
-            encoder = core.speech_encoder
-            hidden, mask = encoder(batch[encoder.input_name], batch["speech_attention_mask"])
-            speech.add(hidden[mask])
-        if core.text_standardizer is not None:
-            hidden, mask = core.text_encoder(batch["input_ids"], batch["text_attention_mask"])
-            text.add(hidden[mask])
-    model.train(was_training)
-    for standardizer, moments in ((core.speech_standardizer, speech), (core.text_standardizer, text)):
-        if standardizer is not None:
-            standardizer.set_statistics(*moments.statistics())
+    try:
+        for batch in batches:
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            if "speech" in moments:
+                encoder = core.speech_encoder
+                hidden, mask = encoder(batch[encoder.input_name], batch["speech_attention_mask"])
+                moments["speech"].add(hidden[mask])
+            if "text" in moments:
+                hidden, mask = core.text_encoder(batch["input_ids"], batch["text_attention_mask"])
+                moments["text"].add(hidden[mask])
+    finally:
+        model.train(was_training)
+    for name, standardizer in core.standardizers().items():
+        standardizer.set_statistics(*moments[name].statistics())
 
 
 class FeatureStatisticsCallback(TrainerCallback):
+    """Measures a new model's encoders on the training data before the first step.
+
+    Every process measures for itself, over the same utterances: at most `MAX_UTTERANCES`, evenly spaced (the first ones
+    of a stream). A model that was measured before, loaded or resumed, keeps the statistics its fusion was trained on.
+
+    Args:
+        dataset: the training data.
+        data_collator: makes batches of its rows.
     """
-    Measures a new model's encoders on the training data before the first step.
 
-    Every process measures for itself, over the same utterances: at most `MAX_STATISTICS_UTTERANCES`, evenly spaced
-    (the first of a stream). A model that was measured before, loaded or resumed, keeps what its fusion was trained on.
-    """
+    def __init__(self, dataset: Dataset, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
+        self.dataset = dataset
+        self.data_collator = data_collator
 
-    def __init__(self, trainer: "M4SERTrainer"):
-        self.trainer = trainer
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        trainer = self.trainer
-        core, data = trainer.model.m4ser, trainer.train_dataset
-        standardizers = [part for part in (core.speech_standardizer, core.text_standardizer) if part is not None]
-        if all(part.measured for part in standardizers):
+    def on_train_begin(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
+        """Measure, unless the model has its statistics."""
+        if all(standardizer.measured for standardizer in model.m4ser.standardizers().values()):
             return
-        if hasattr(data, "__len__"):
-            rows = Subset(data, range(0, len(data), -(-len(data) // MAX_STATISTICS_UTTERANCES)))
+        if hasattr(self.dataset, "__len__"):
+            size = len(self.dataset)
+            rows = Subset(self.dataset, range(0, size, -(-size // MAX_UTTERANCES)))
         else:
-            rows = list(itertools.islice(data, MAX_STATISTICS_UTTERANCES))
+            rows = list(itertools.islice(self.dataset, MAX_UTTERANCES))
         batches = DataLoader(
             rows,
             batch_size=args.eval_batch_size,
-            collate_fn=trainer.data_collator,
+            collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
         )
-        measure_features(trainer.model, batches)
+        measure_features(model, batches)

@@ -1,24 +1,24 @@
-"""An exponential moving average of the weights, which is steadier than the weights themselves."""
+"""An exponential moving average (EMA) of the weights, which is steadier than the weights themselves."""
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 
-MOVING_WEIGHTS = "moving_weights.safetensors"
+MOVING_WEIGHTS_FILE = "moving_weights.safetensors"
 
 
 class WeightAveragingCallback(TrainerCallback):
-    """
-    After update t, average ← d · average + (1 − d) · weights with d = min(decay, (1 + t) / (10 + t)).
+    """After update t, average ← d · average + (1 − d) · weights with d = min(decay, (1 + t) / (10 + t)).
 
-    The second term lets the average leave the first, random weights behind. While a run goes on, the model holds the
-    moving weights, and the average but inside `applied()`; when it ends, the model holds the average. So does a
-    checkpoint's model; the moving weights lie beside it, for a resumed run to go on from.
+    The second term lets the average leave the first, random weights behind. During a run the model holds the moving
+    weights; inside `applied()`, and once the run has ended, it holds the average. A checkpoint's model is the average
+    too. The moving weights are saved beside it, so that a resumed run continues from them.
 
     Args:
         parameters: name -> parameter to average.
@@ -38,7 +38,7 @@ class WeightAveragingCallback(TrainerCallback):
         """Forget the average."""
         self.average = None
 
-    @contextlib.contextmanager
+    @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the model holds the average (outside a run: what it holds anyway)."""
         self._exchange()
@@ -55,12 +55,12 @@ class WeightAveragingCallback(TrainerCallback):
     def save_moving(self, folder: str) -> None:
         """Write the moving weights beside a checkpoint's model."""
         moving = {name: parameter.detach().contiguous() for name, parameter in self.parameters.items()}
-        save_file(moving, os.path.join(folder, MOVING_WEIGHTS))
+        save_file(moving, os.path.join(folder, MOVING_WEIGHTS_FILE))
 
     def resume(self, folder: str) -> None:
         """Go on from a checkpoint, whose model, the average, is loaded already."""
         self.start()
-        moving = load_file(os.path.join(folder, MOVING_WEIGHTS))
+        moving = load_file(os.path.join(folder, MOVING_WEIGHTS_FILE))
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(moving[name])
@@ -81,3 +81,55 @@ class WeightAveragingCallback(TrainerCallback):
         """Leave the average in the model."""
         self._exchange()
         self.stop()
+
+
+class WeightAveragingMixin(Trainer):
+    """The parts of a [`transformers.Trainer`] that use the average in place of the weights.
+
+    Evaluation, saving and choosing the best model see the average; checkpoints hold the moving weights as well. Without
+    a call of `average_weights`, everything is as in the library.
+    """
+
+    _average: WeightAveragingCallback | None = None
+
+    def average_weights(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        """Average these parameters, by name, from the next run on."""
+        self._average = WeightAveragingCallback(parameters, decay)
+        self.add_callback(self._average)
+
+    def _averaged(self) -> AbstractContextManager:
+        """Inside, the model is what it would be if training ended now."""
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def evaluation_loop(self, *args, **kwargs):
+        """Run the library's loop on the average."""
+        with self._averaged():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Save the average."""
+        with self._averaged():
+            super().save_model(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self._average is not None:
+            # The best checkpoint's average is in the model now, and stays there.
+            self._average.stop()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self._average is not None and self.args.should_save:
+            self._average.save_moving(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        if os.path.isfile(os.path.join(checkpoint, MOVING_WEIGHTS_FILE)) != (self._average is not None):
+            raise ValueError(
+                f"{checkpoint} was written with another ema_decay: one of the two runs averages its weights and the "
+                "other does not. Resume with the setting it was started with."
+            )
+        if self._average is not None:
+            self._average.resume(checkpoint)

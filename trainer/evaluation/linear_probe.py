@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor, load_audio
 from trainer.evaluation.metrics import emotion_metrics
 
-REGULARIZATION_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+INVERSE_REGULARIZATIONS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
 @torch.no_grad()
@@ -38,8 +38,7 @@ def speech_features(
 def linear_probe(
     model: M4SERForEmotionClassification, processor: M4SERProcessor, data: DatasetDict, emotions: Sequence[str]
 ) -> dict[str, Any]:
-    """
-    Metrics on `test` of logistic regression on standardised `speech_features`, fitted on `train`.
+    """Metrics on `test` of logistic regression on standardised `speech_features`, fitted on `train`.
 
     The regularisation is the one with the best UA on `validation`.
     """
@@ -51,5 +50,5 @@ def linear_probe(
         classifier.fit(features["train"], labels["train"])
         return emotion_metrics(classifier.predict(features[split]), labels[split], emotions)
 
-    best = max(REGULARIZATION_STRENGTHS, key=lambda strength: score(strength, "validation")["ua"])
+    best = max(INVERSE_REGULARIZATIONS, key=lambda strength: score(strength, "validation")["ua"])
     return {**score(best, "test"), "regularisation": best}

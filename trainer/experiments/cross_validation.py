@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,18 @@ import numpy as np
 from datasets import DatasetDict
 from transformers import set_seed
 
-from data_scripts.splits import Fold
-from trainer.arguments import M4SERTrainingArguments
+from data_scripts.files import write_atomically
+from trainer.arguments import ExperimentArguments
 from trainer.evaluation.linear_probe import linear_probe
-from trainer.experiments.run import ExperimentError, ModelArguments, run_experiment
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.model import build_model
+from trainer.experiments.run import run_experiment
+from trainer.provenance import changed_arguments, check_settings, corpus_fingerprint, run_settings
 
-SUMMARY = "summary.json"
-METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
-#: What `--probe` measures, and how the summary calls it.
-PROBES = {"probe": "frozen-feature probe", "probe_own_encoder": "frozen-feature probe, encoder changed as in M4SER"}
-
-
-@dataclass
-class RunArguments:
-    """Which runs of a protocol to make."""
-
-    folds: list[int] | None = field(default=None, metadata={"help": "Run these folds only, counted from 1."})
-    split_seed: int = field(default=0, metadata={"help": "Seed of the division into folds."})
-    seeds: list[int] | None = field(default=None, metadata={"help": "Repeat each fold with these training seeds."})
-    probe: bool = field(
-        default=False, metadata={"help": "Also measure logistic regression on the pretrained encoder's frozen frames."}
-    )
-
-    def choose(self, folds: Sequence[Fold], dataset: DatasetDict) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
-        """Name -> (splits, description) of the folds to run."""
-        wanted = self.folds or range(1, len(folds) + 1)
-        outside = sorted(set(wanted) - set(range(1, len(folds) + 1)))
-        if outside:
-            raise ExperimentError(f"There is no fold {outside[0]}: folds are counted from 1 to {len(folds)}.")
-        chosen = [folds[number - 1] for number in sorted(set(wanted))]
-        return {fold.name: (fold.select(dataset), {**fold.describe(), "seed": self.split_seed}) for fold in chosen}
+SUMMARY_FILE = "summary.json"
+SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
+#: What `--linear_probe` measures, and how the summary calls it.
+PROBES = {"linear_probe": "linear probe", "linear_probe_own_encoder": "linear probe, encoder changed as in M4SER"}
 
 
 def own_split(dataset: DatasetDict) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
@@ -52,52 +34,89 @@ def own_split(dataset: DatasetDict) -> dict[str, tuple[DatasetDict, dict[str, An
 
 def run_folds(
     folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]],
+    corpus: CorpusArguments,
     model: ModelArguments,
     runs: RunArguments,
-    args: M4SERTrainingArguments,
+    args: ExperimentArguments,
     description: str,
 ) -> dict[str, Any]:
-    """
-    Every fold with every seed, each in `output_dir/FOLD/seedN`; finished ones are not run again.
+    """Run every fold with every seed, each in `output_dir/FOLD/seedN`; finished ones are not run again.
 
     Writes `summary.json` with the results and the table below, and prints a line per run and the table.
 
+    Args:
+        folds: name -> (splits, what `Fold.describe()` says).
+        corpus: what the folds were made from, recorded with each run.
+        model: the model of every run.
+        runs: the seeds, and whether to measure the linear probe.
+        args: training arguments; `output_dir` and `seed` are set for each run.
+        description: Markdown about data and protocol, for the model cards.
+
     Returns:
-        The summary: `runs`, `test` (mean, standard deviation and values over runs), `pooled` (metrics of all folds'
-        predictions together, for each seed), and where asked for `probe` (of the speech encoder as it was published)
-        and, where `speech_options` change that encoder, `probe_own_encoder`.
+        The summary: `model` (the ablation), `runs`, `test` (mean, standard deviation and values over runs), `pooled`
+        (metrics of all folds' predictions together, for each seed), and where asked for `linear_probe` (of the speech
+        encoder as published) and, where `speech_options` change that encoder, `linear_probe_own_encoder`.
+
+    Raises:
+        ExperimentError: a run directory belongs to other settings. Nothing has been run then.
     """
     root = Path(args.output_dir)
-    finished: dict[int, list[Mapping[str, Any]]] = {seed: [] for seed in runs.seeds or [args.seed]}
-    probed = _probed_models(model) if runs.probe else {}
-    probes: dict[str, list[dict[str, Any]]] = {key: [] for key in probed}
-    for name, (data, split) in folds.items():
-        for key, encoder in probed.items():
-            probes[key].append(_probe_fold(encoder, data, root / name / f"{key}.json"))
-        for seed in finished:
-            settings = copy.copy(args)
-            settings.output_dir, settings.seed = str(root / name / f"seed{seed}"), seed
-            results = run_experiment(
-                model.build, data, settings, description=f"{description} Fold: {name}.", split=split,
-                text_column=model.text_column,
-            )  # fmt: skip
-            finished[seed].append(results)
-            if args.should_log:
-                print(f"{name} seed {seed}: {format_row(summarize([results]))}", flush=True)
-    every = [results for results in finished.values() for results in results]
-    pooled = [pool(results) for results in finished.values()]
-    summary = {"runs": len(every), "folds": list(folds), "seeds": list(finished), "test": summarize(every)}
-    if len(folds) > 1:
-        summary["pooled"] = summarize([{"metrics": {"test": metrics}} for metrics in pooled], ("wa", "ua"))
-    for key, measured in probes.items():
-        summary[key] = summarize([{"metrics": {"test": metrics}} for metrics in measured])
+    arguments = {"corpus": corpus, "model": model, "runs": runs}
+    planned = [
+        (name, seed, _with_output(args, root / name / f"seed{seed}", seed))
+        for name in folds
+        for seed in runs.seeds or [args.seed]
+    ]
+    for name, _, settings in planned:
+        sections = {**arguments, "training": settings}
+        check_settings(settings.output_dir, run_settings(sections, *folds[name], model.text_column))
+    probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
+    finished: dict[int, list[Mapping[str, Any]]] = {}
+    for name, seed, settings in planned:
+        data, split = folds[name]
+        results = run_experiment(
+            partial(build_model, model),
+            data,
+            settings,
+            description=f"{description} Fold: {name}.",
+            split=split,
+            text_column=model.text_column,
+            arguments=arguments,
+        )
+        finished.setdefault(seed, []).append(results)
+        if args.should_log:
+            print(f"{name} seed {seed}: {format_row(summarize([results]))}", flush=True)
+    summary = {"model": model.ablation, **_summary(finished, list(folds), probes)}
     if args.should_log:
         print(format_summary(summary), flush=True)
-        (root / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_atomically(root / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
-def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = METRICS) -> dict[str, dict[str, Any]]:
+def _with_output(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
+    """The training arguments of one run."""
+    settings = copy.copy(args)
+    settings.output_dir, settings.seed = str(folder), seed
+    return settings
+
+
+def _summary(
+    finished: Mapping[int, Sequence[Mapping[str, Any]]],
+    folds: Sequence[str],
+    probes: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """What `run_folds` returns, of the results of each seed."""
+    every = [results for runs in finished.values() for results in runs]
+    summary = {"runs": len(every), "folds": list(folds), "seeds": list(finished), "test": summarize(every)}
+    if len(folds) > 1:
+        pooled = [{"metrics": {"test": pool(runs)}} for runs in finished.values()]
+        summary["pooled"] = summarize(pooled, ("wa", "ua"))
+    for key, measured in probes.items():
+        summary[key] = summarize([{"metrics": {"test": metrics}} for metrics in measured])
+    return summary
+
+
+def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = SUMMARY_METRICS) -> dict[str, dict[str, Any]]:
     """Mean and standard deviation (n − 1) of the runs' test metrics, as shares in [0, 1]."""
     summary = {}
     for key in keys:
@@ -126,7 +145,7 @@ def format_row(summary: Mapping[str, Mapping[str, Any]]) -> str:
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """The lines printed at the end of `run_folds`."""
-    lines = [f"M4SER, {summary['runs']} runs: {format_row(summary['test'])}"]
+    lines = [f"{summary.get('model', 'M4SER')}, {summary['runs']} runs: {format_row(summary['test'])}"]
     if "pooled" in summary:
         lines.append(f"all folds pooled: {format_row(summary['pooled'])}")
     for key, label in PROBES.items():
@@ -135,18 +154,32 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _measure_probes(
+    folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], model: ModelArguments, root: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """The test metrics of each probe on each fold."""
+    return {
+        key: [_probe_fold(encoder, data, root / name / f"{key}.json") for name, (data, _) in folds.items()]
+        for key, encoder in _probed_models(model).items()
+    }
+
+
 def _probed_models(model: ModelArguments) -> dict[str, ModelArguments]:
     """The keys of `PROBES` that apply, and whose speech encoder each measures."""
     published = dataclasses.replace(model, speech_options={}, freeze_speech_layers=0)
-    return {"probe": published, "probe_own_encoder": model} if model.speech_options else {"probe": published}
+    both = {"linear_probe": published, "linear_probe_own_encoder": model}
+    return both if model.speech_options else {"linear_probe": published}
 
 
 def _probe_fold(model: ModelArguments, data: DatasetDict, path: Path) -> dict[str, Any]:
-    """The probe's test metrics of one fold, measured once and kept in a file."""
-    if not path.is_file():
-        emotions = data["train"].features["emotion"].names
-        set_seed(0)
-        metrics = linear_probe(*model.build(emotions), data, emotions)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The probe's test metrics of one fold, kept in a file and measured again where the settings differ."""
+    settings = {"model": changed_arguments(model), "fingerprint": corpus_fingerprint(data)}
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["settings"] == settings:
+            return kept["metrics"]
+    emotions = data["train"].features["emotion"].names
+    set_seed(0)
+    metrics = linear_probe(*build_model(model, emotions), data, emotions)
+    write_atomically(path, json.dumps({"settings": settings, "metrics": metrics}, indent=2) + "\n")
+    return metrics

@@ -1,72 +1,58 @@
 """From a corpus on disk to a prepared dataset with hypotheses, once, whatever the number of processes."""
 
-from dataclasses import dataclass, field
+import json
 from pathlib import Path
 
 from accelerate import PartialState
 from datasets import DatasetDict
 
-from data_scripts.corpora.registry import CORPORA
+from data_scripts.corpora import CorpusSelection
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 from data_scripts.transcribe.whisper import WhisperRecognizer
-from trainer.experiments.run import ExperimentError
-
-
-@dataclass
-class CorpusArguments:
-    """Which corpus an experiment reads."""
-
-    corpus: str = field(
-        default="manifest", metadata={"help": f"{', '.join(CORPORA)}, or prepared (a folder of data_scripts.prepare)."}
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "Its folder (or the manifest file)."})
-    emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
-    sessions: list[str] | None = field(default=None, metadata={"help": "Use these sessions only (IEMOCAP)."})
-    asr_model: str | None = field(
-        default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
-    )
-    hypotheses: str | None = field(
-        default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
-    )
-    num_workers: int = field(default=2, metadata={"help": "Threads that read the corpus."})
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments
 
 
 def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDict:
-    """
-    The corpus as a prepared dataset, kept in `folder` with its report; what is there already is not made again.
+    """Return the corpus as a prepared dataset, kept in `folder` with its report; a prepared folder is used as it is.
 
     Raises:
-        ExperimentError: no `data_dir`; or `folder` holds other classes than asked for.
+        ExperimentError: no `data_dir`; or `folder` was prepared from another selection.
         CorpusError: the corpus or the hypotheses cannot be read.
     """
     if arguments.data_dir is None:
         raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
     if arguments.corpus == "prepared":
         return load_prepared(arguments.data_dir)
+    selection = CorpusSelection(arguments.corpus, arguments.data_dir, arguments.emotions, arguments.sessions)
     folder = Path(folder)
     with PartialState().main_process_first():
-        if not (folder / "report.json").is_file():
-            report = prepare_folder(
-                arguments.corpus,
-                arguments.data_dir,
-                folder,
-                arguments.emotions,
-                arguments.sessions,
-                num_workers=arguments.num_workers,
-            )
-            print(report.table(), flush=True)
+        if (folder / "report.json").is_file():
+            _check_selection(folder, selection)
+        else:
+            print(prepare_folder(selection, folder, num_workers=arguments.num_workers).table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):
             _write_hypotheses(folder, arguments)
             dataset = load_prepared(folder)
-    found = next(iter(dataset.values())).features["emotion"].names
-    if arguments.emotions and sorted(found) != sorted(arguments.emotions):
-        raise ExperimentError(
-            f"{folder} was prepared with the classes {', '.join(found)}; delete it or choose another output_dir."
-        )
     return dataset
+
+
+def _check_selection(folder: Path, selection: CorpusSelection) -> None:
+    """Raise where a folder was prepared from something else than what is asked for now."""
+    prepared = json.loads((folder / "report.json").read_text(encoding="utf-8"))["selection"]
+    differences = [
+        f"{name} {prepared.get(name)!r} there, {value!r} now"
+        for name, value in selection.describe().items()
+        if prepared.get(name) != value
+    ]
+    if differences:
+        raise ExperimentError(
+            f"{folder} was prepared from another selection ({'; '.join(differences)}). Choose another --output_dir, "
+            "ask for the same again, or delete that folder."
+        )
 
 
 def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from modeling_m4ser import M4SERConfig
 from trainer.citation import CITATION
 from trainer.evaluation.metrics import metric_keys
+from trainer.provenance import PRESENTATION_ARGUMENTS, changed_arguments
 
 PIPELINE_TASK = "speech-text-emotion-recognition"
 
@@ -20,49 +22,17 @@ _METRICS = {
     "weighted_f1": ("weighted F1", "f1", {"average": "weighted"}),
     "macro_f1": ("macro F1", "f1", {"average": "macro"}),
 }
-# What decides a run's numbers; paths, tokens and logging settings have no place in a published card.
-_SETTINGS = (
+# Stated in every card, also where they are defaults; any other training argument only where it is not.
+_ALWAYS_STATED = (
     "learning_rate",
-    "encoder_learning_rate",
-    "classifier_learning_rate",
-    "discriminator_learning_rate",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
     "num_train_epochs",
-    "max_steps",
     "optim",
-    "weight_decay",
     "lr_scheduler_type",
-    "warmup_steps",
-    "max_grad_norm",
-    "train_sampling_strategy",
-    "balance_classes",
-    "speed_perturbation",
-    "ema_decay",
-    "bf16",
-    "fp16",
-    "metric_for_best_model",
     "seed",
-    "data_seed",
 )
-_CONFIG_FIELDS = (
-    "modalities",
-    "fusion",
-    "text_alignment",
-    "use_modality_specific",
-    "use_modality_invariant",
-    "use_error_detection",
-    "use_error_correction",
-    "use_adversarial",
-    "use_contrastive",
-    "auxiliary_weight",
-    "detection_weight",
-    "adversarial_weight",
-    "contrastive_weight",
-    "temperature",
-    "discriminator_objective",
-    "classifier_dropout",
-)
+_ENCODER_FIELDS = ("speech_config", "text_config")
 _TEMPLATE = """\
 # {name}
 
@@ -128,6 +98,25 @@ Versions: {versions}.
 def _as_dict(value: Any) -> dict:
     """A configuration or training arguments, given as an object with `to_dict` or as a mapping, as a dict."""
     return dict(value.to_dict() if hasattr(value, "to_dict") else value)
+
+
+def _training_settings(arguments: Any) -> dict[str, Any]:
+    """What a card says of the training arguments: all that decides a run, without paths, tokens and logging."""
+    if isinstance(arguments, Mapping):
+        stated = dict(arguments)
+    else:
+        stated = {name: getattr(arguments, name) for name in _ALWAYS_STATED} | changed_arguments(arguments)
+    return {
+        name: value
+        for name, value in stated.items()
+        if name not in PRESENTATION_ARGUMENTS and not name.endswith("_token") and value is not None
+    }
+
+
+def _config_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that M4SERConfig itself defines, without the encoders'."""
+    own = [name for name in M4SERConfig.__annotations__ if name not in _ENCODER_FIELDS]
+    return {name: config[name] for name in own if config.get(name) is not None}
 
 
 def _cell(value: Any) -> str:
@@ -215,6 +204,7 @@ def write_model_card(
     dataset_description: str,
     training_arguments: Any,
     versions: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
     license: str | None = "apache-2.0",
     dataset_name: str = "custom corpus",
     dataset_split: str = "test",
@@ -230,8 +220,10 @@ def write_model_card(
         metrics: what `compute_emotion_metrics` or `Trainer.evaluate` returns, shares in [0, 1], with or without the
             `eval_`/`test_` prefix; what is not a finite number (the confusion matrix) is left out.
         dataset_description: Markdown on the data and the protocol: corpus, classes, split, recogniser.
-        training_arguments: a `TrainingArguments`, or a dict of it. Paths, tokens and logging settings are left out.
+        training_arguments: a `TrainingArguments`, of which the card states what is not a default, or a dict, of which
+            it states all. Paths, tokens and logging settings are left out.
         versions: what `collect_versions` returns.
+        settings: further settings to state, e.g. the processor's.
         license: the model's licence as the Hub's identifier; None leaves it open.
         dataset_name: the corpus' name in the results' metadata.
         dataset_split: the split the metrics were measured on.
@@ -246,11 +238,11 @@ def write_model_card(
     labels, name = [str(label) for label in labels], _public_name(model_name.strip())
     if not labels or not name:
         raise ValueError("a model card needs a model_name and labels")
-    config, arguments, measured = _as_dict(config), _as_dict(training_arguments), _measured(metrics)
+    config, measured = _as_dict(config), _measured(metrics)
     speech_encoder, speech_id = _encoder(config, "speech")
     text_encoder, text_id = _encoder(config, "text")
-    settings = [[key, arguments[key]] for key in _SETTINGS if arguments.get(key) is not None]
-    settings += [[key, config[key]] for key in _CONFIG_FIELDS if config.get(key) is not None]
+    stated = {**_training_settings(training_arguments), **_config_settings(config), **(settings or {})}
+    table = [[name, value] for name, value in stated.items()]
 
     data = ModelCardData(
         model_name=name,
@@ -273,7 +265,7 @@ def write_model_card(
         first_label=labels[0].replace('"', r"\""),
         dataset_description=dataset_description.strip() or "Not described.",
         results=_results(measured, labels),
-        settings=_table(["Setting", "Value"], settings) if settings else "No settings were recorded.",
+        settings=_table(["Setting", "Value"], table) if table else "No settings were recorded.",
         versions=", ".join(f"{package} {version}" for package, version in versions.items()) or "not recorded",
         citation=CITATION,
     )

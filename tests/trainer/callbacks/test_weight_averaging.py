@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import parameters_of, tiny_model
-from trainer.callbacks.weight_averaging import MOVING_WEIGHTS
+from trainer.callbacks.weight_averaging import MOVING_WEIGHTS_FILE
 
 
 class Watch(TrainerCallback):
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path, written, read):
     arguments = {"save_strategy": "steps", "save_steps": 1, "max_steps": 1}
     tiny_trainer(tmp_path, tiny_model("whisper"), ema_decay=written, **arguments).train()
     checkpoint = tmp_path / "run" / "checkpoint-1"
-    assert (checkpoint / MOVING_WEIGHTS).exists() == (written is not None)
+    assert (checkpoint / MOVING_WEIGHTS_FILE).exists() == (written is not None)
     trainer = tiny_trainer(tmp_path, tiny_model("whisper"), ema_decay=read, **arguments)
     with pytest.raises(ValueError, match="ema_decay"):
         trainer.train(resume_from_checkpoint=str(checkpoint))

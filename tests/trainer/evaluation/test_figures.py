@@ -31,7 +31,8 @@ def check_png(path):
     with Image.open(path) as image:
         assert image.format == "PNG"
         pixels = np.asarray(image.convert("L"))
-        assert pixels.min() < 128 and pixels.max() == 255
+        assert pixels.min() < 128
+        assert pixels.max() == 255
         return image.size
 
 
@@ -60,7 +61,8 @@ def test_loss_curves(tmp_path, drawn):
     dashed = shown[LOSS_TITLES["loss_generator"]].get_lines()[-1]
     assert dashed.get_ydata()[0] == pytest.approx(2 * math.log(2))
     total = shown["Total"].get_lines()
-    assert list(total[0].get_xdata()) == list(range(1, 21)) and list(total[1].get_xdata()) == [10, 20]
+    assert list(total[0].get_xdata()) == list(range(1, 21))
+    assert list(total[1].get_xdata()) == [10, 20]
     assert [line.get_label() for line in shown["Validation metrics (%)"].get_lines()] == list(METRIC_TITLES.values())
     assert shown["Validation metrics (%)"].get_lines()[0].get_ydata()[-1] == 100
 
@@ -99,7 +101,8 @@ def test_confusion_matrix(tmp_path, drawn):
     ax = drawn[0].axes[0]
     # Row by row: 3 of 4 and 1 of 4; a class without utterances has no percentages.
     assert [text.get_text() for text in ax.texts] == ["75.0\n(3)", "25.0\n(1)", "–", "–"]
-    assert ax.get_ylabel().startswith("true") and ax.get_xlabel() == "predicted"
+    assert ax.get_ylabel().startswith("true")
+    assert ax.get_xlabel() == "predicted"
     assert ax.get_title() == "Fold 1"
 
 

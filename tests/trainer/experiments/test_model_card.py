@@ -4,9 +4,9 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import TrainingArguments
 
+from data_scripts.versions import collect_versions
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.model_card import write_model_card
-from trainer.provenance import collect_versions
 
 LABELS = ["neutral", "happy", "sad", "angry"]
 CONFIG = {
@@ -36,12 +36,15 @@ def test_parses_back(tmp_path):
     assert path == tmp_path / "model" / "README.md"
     card = ModelCard.load(path)
     data = card.data
-    assert data.library_name == "transformers" and data.pipeline_tag == "audio-classification"
-    assert data.license == "apache-2.0" and data.language == "en"
+    assert data.library_name == "transformers"
+    assert data.pipeline_tag == "audio-classification"
+    assert data.license == "apache-2.0"
+    assert data.language == "en"
     assert data.base_model == ["facebook/hubert-base-ls960", "google-bert/bert-base-uncased"]
     assert "speech-emotion-recognition" in data.tags
     values = {result.metric_name.split(" (")[0]: result.metric_value for result in data.eval_results}
-    assert values["WA"] == pytest.approx(5 / 6, abs=1e-4) and values["UA"] == pytest.approx(7 / 8, abs=1e-4)
+    assert values["WA"] == pytest.approx(5 / 6, abs=1e-4)
+    assert values["UA"] == pytest.approx(7 / 8, abs=1e-4)
     assert set(values) == {"WA", "UA", "weighted F1", "macro F1"}
     assert {result.dataset_name for result in data.eval_results} == {"IEMOCAP"}
     assert data.model_name == "someone/m4ser-iemocap"
@@ -57,16 +60,22 @@ def test_sections_and_numbers(tmp_path):
     assert "AutoModelForAudioClassification" in text
     assert "| WA (accuracy over all utterances) | 83.3 |" in text
     assert "| happy | 50.0 | 66.7 |" in text
-    assert "| learning_rate | 1e-05 |" in text and "| use_contrastive | False |" in text
-    assert "session 5 held out" in text and "torch 2." in text and "@article{he2025m4ser" in text
+    assert "| learning_rate | 1e-05 |" in text
+    assert "| use_contrastive | False |" in text
+    assert "session 5 held out" in text
+    assert "torch 2." in text
+    assert "@article{he2025m4ser" in text
 
 
 def test_says_nothing_about_the_machine(tmp_path):
     speech = {"_name_or_path": str(tmp_path / "encoders" / "whisper-tiny.en"), "model_type": "whisper"}
     path = write(tmp_path, config=CONFIG | {"speech_config": speech}, model_name=str(tmp_path / "runs" / "my-model"))
     text = path.read_text(encoding="utf-8")
-    assert str(tmp_path) not in text and "hf_secret" not in text and "runs/fold5" not in text
-    assert "`whisper-tiny.en` (whisper)" in text and "# my-model" in text
+    assert str(tmp_path) not in text
+    assert "hf_secret" not in text
+    assert "runs/fold5" not in text
+    assert "`whisper-tiny.en` (whisper)" in text
+    assert "# my-model" in text
     assert ModelCard.load(path).data.base_model == ["google-bert/bert-base-uncased"]
 
 
@@ -75,7 +84,8 @@ def test_objects_of_transformers(tmp_path):
 
     arguments = TrainingArguments(output_dir=str(tmp_path / "out"), learning_rate=3e-4, seed=7, report_to=[])
     text = ModelCard.load(write(tmp_path, training_arguments=arguments, config=BertConfig())).text
-    assert "| learning_rate | 0.0003 |" in text and "| seed | 7 |" in text
+    assert "| learning_rate | 0.0003 |" in text
+    assert "| seed | 7 |" in text
     assert "**Speech encoder:** not recorded" in text
     text = write(tmp_path, config=CONFIG | {"modalities": "text"}).read_text(encoding="utf-8")
     assert "**Speech encoder:** none" in text
@@ -85,9 +95,11 @@ def test_metrics_of_the_trainer_and_none(tmp_path):
     prefixed = {"eval_ua": 0.5, "eval_wa": float("nan"), "eval_loss": 1.0, "epoch": 2.0, "eval_f1_sad": 0.25}
     card = ModelCard.load(write(tmp_path, metrics=prefixed))
     assert [result.metric_value for result in card.data.eval_results] == [0.5]
-    assert "| sad | – | 25.0 |" in card.text and "nan" not in card.text
+    assert "| sad | – | 25.0 |" in card.text
+    assert "nan" not in card.text
     card = ModelCard.load(write(tmp_path, metrics={}))
-    assert card.data.eval_results is None and "No results were recorded." in card.text
+    assert card.data.eval_results is None
+    assert "No results were recorded." in card.text
 
 
 def test_awkward_text(tmp_path):
@@ -98,7 +110,8 @@ def test_awkward_text(tmp_path):
         write(tmp_path, labels=labels, metrics=metrics, dataset_description=described, dataset_name="My: corpus #1")
     ).text
     assert described in text
-    assert r"| happy \| excited | 100.0 | 100.0 |" in text and "| 悲しい | 100.0 | 100.0 |" in text
+    assert r"| happy \| excited | 100.0 | 100.0 |" in text
+    assert "| 悲しい | 100.0 | 100.0 |" in text
     assert "| {angry} | 100.0 | 100.0 |" in text
     with pytest.raises(ValueError, match="labels"):
         write(tmp_path, labels=[])

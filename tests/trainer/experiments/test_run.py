@@ -1,9 +1,6 @@
-"""Whole runs: what a run directory holds, resuming, the probe, command lines and the example script on a manifest."""
+"""Whole runs: what a run directory holds, resuming, its settings, which split does what."""
 
 import json
-import subprocess
-import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,14 +9,15 @@ from datasets import DatasetDict
 from transformers import AutoModel
 
 from data_scripts.splits import speaker_folds
-from modeling_m4ser import ABLATIONS, M4SERConfig, load_audio
+from modeling_m4ser import M4SERForEmotionClassification, load_audio
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.tiny import EMOTIONS, speech_config, text_config, tiny_model, tiny_processor, tiny_tokenizer
-from trainer import M4SERTrainingArguments
-from trainer.evaluation.linear_probe import linear_probe, speech_features
-from trainer.experiments.cli import parse_arguments
-from trainer.experiments.cross_validation import METRICS, _probed_models, format_summary, pool, summarize
-from trainer.experiments.run import ExperimentError, ModelArguments, load_results, run_experiment
+from tests.helpers.experiments import experiment_arguments
+from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
+from trainer import BalancedCrossEntropy
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.run import load_results, make_trainer, run_experiment
 
 FILES = {
     "results.json",
@@ -33,25 +31,6 @@ FILES = {
     "processor_config.json",
     "modeling_m4ser.py",
 }
-
-
-def settings(folder, **arguments):
-    defaults = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 1e-3,
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "ua",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "seed": 7,
-    }
-    return M4SERTrainingArguments(**{**defaults, **arguments})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +47,9 @@ def run(data, tmp_path_factory):
         assert list(emotions) == list(EMOTIONS)
         return tiny_model("whisper"), tiny_processor(folder, "whisper")
 
-    results = run_experiment(build, data, settings(folder / "out"), description="Noise.", split={"name": "fold1"})
+    results = run_experiment(
+        build, data, experiment_arguments(folder / "out"), description="Noise.", split={"name": "fold1"}
+    )
     return folder / "out", results
 
 
@@ -76,7 +57,9 @@ def test_run_directory(run, data):
     folder, results = run
     assert {path.name for path in folder.iterdir()} >= FILES
     assert load_results(folder) == json.loads(json.dumps(results))
-    assert results["seed"] == 7 and results["split"] == {"name": "fold1"} and results["versions"]["torch"]
+    assert results["seed"] == 7
+    assert results["split"] == {"name": "fold1"}
+    assert results["versions"]["torch"]
     table = pd.read_parquet(folder / "predictions.parquet")
     assert table["id"].tolist() == data["test"]["id"][:]
     scores = table[[f"probability_{name}" for name in EMOTIONS]].to_numpy()
@@ -102,19 +85,19 @@ def test_a_finished_run_is_not_run_again(run, data):
     def build(emotions):
         raise AssertionError("built again")
 
-    again = run_experiment(build, data, settings(folder), description="", split={})
+    again = run_experiment(build, data, experiment_arguments(folder), description="", split={"name": "fold1"})
     assert again == json.loads(json.dumps(results))
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
-    folder, results = run
+    _folder, results = run
     for path in ("half", "other"):
         (tmp_path / path).mkdir()
 
     def build(emotions):
         return tiny_model("whisper"), tiny_processor(tmp_path, "whisper")
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def interrupted(emotions):
@@ -124,16 +107,17 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
         def stop(*_):
             calls["forward"] += 1
             if calls["forward"] > 6:
-                raise Stop
+                raise StoppedError
 
         model.register_forward_hook(stop)
         return model, processor
 
     out = tmp_path / "half" / "out"
-    with pytest.raises(Stop):
-        run_experiment(interrupted, data, settings(out), description="Noise.", split={"name": "fold1"})
-    assert not (out / "results.json").exists() and list(out.glob("checkpoint-*"))
-    resumed = run_experiment(build, data, settings(out), description="Noise.", split={"name": "fold1"})
+    with pytest.raises(StoppedError):
+        run_experiment(interrupted, data, experiment_arguments(out), description="Noise.", split={"name": "fold1"})
+    assert not (out / "results.json").exists()
+    assert list(out.glob("checkpoint-*"))
+    resumed = run_experiment(build, data, experiment_arguments(out), description="Noise.", split={"name": "fold1"})
     assert resumed["metrics"] == results["metrics"]
 
 
@@ -142,182 +126,153 @@ def test_missing_split_is_named(data, tmp_path):
         run_experiment(
             lambda emotions: None,
             DatasetDict(train=data["train"], validation=data["validation"]),
-            settings(tmp_path),
+            experiment_arguments(tmp_path),
             description="",
             split={},
         )
 
 
-def test_summary():
-    runs = [{"metrics": {"test": {"ua": value}}} for value in (0.5, 0.7)]
-    assert summarize(runs, ["ua"])["ua"]["mean"] == pytest.approx(0.6)
-    assert summarize(runs, ["ua"])["ua"]["std"] == pytest.approx(0.1414, abs=1e-4)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_in_the_same_directory_stop_and_are_named(run, data, tmp_path, finished):
+    """A finished run, or one that has only begun, must not pass for a run of other settings."""
+    folder = run[0] if finished else tmp_path / "begun"
+
+    def build(emotions):
+        raise InterruptedError
+
+    if not finished:
+        with pytest.raises(InterruptedError):
+            run_experiment(build, data, experiment_arguments(folder), description="", split={"name": "fold1"})
+    changed = experiment_arguments(folder, learning_rate=0.5, num_train_epochs=1)
+    with pytest.raises(ExperimentError) as caught:
+        run_experiment(build, data, changed, description="", split={"name": "fold1"})
+    message = str(caught.value)
+    assert "training.learning_rate 0.001 before, 0.5 now" in message
+    assert "training.num_train_epochs 2 before, 1 now" in message
+    assert "--output_dir" in message
+    assert str(folder) in message
 
 
-def test_pooled_metrics_weigh_utterances_not_folds():
-    matrices = ([[8, 2], [0, 0]], [[1, 0], [3, 1]])
-    runs = [{"metrics": {"test": {"confusion_matrix": matrix}}} for matrix in matrices]
-    assert pool(runs) == {"wa": pytest.approx(10 / 15), "ua": pytest.approx((9 / 11 + 1 / 4) / 2)}
+def test_other_data_in_the_same_directory_stops(run, data):
+    folder, _ = run
+    other = DatasetDict({**data, "train": data["train"].select(range(1, len(data["train"])))})
+    with pytest.raises(ExperimentError, match=r"data\.fingerprint"):
+        run_experiment(None, other, experiment_arguments(folder), description="", split={"name": "fold1"})
+    with pytest.raises(ExperimentError, match=r"data\.split"):
+        run_experiment(None, data, experiment_arguments(folder), description="", split={"name": "fold2"})
 
 
-def test_probe_features_ignore_the_batch(data, tmp_path):
-    model, processor = tiny_model("hubert"), tiny_processor(tmp_path, "hubert")
-    together = speech_features(model, processor, data["test"], batch_size=8)
-    alone = speech_features(model, processor, data["test"], batch_size=1)
-    assert together.shape == (len(data["test"]), 2 * 24)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    metrics = linear_probe(model, processor, data, EMOTIONS)
-    assert 0 <= metrics["ua"] <= 1 and metrics["regularisation"] in (0.001, 0.01, 0.1, 1.0, 10.0)
+def test_how_a_run_shows_itself_may_change(run, data):
+    folder, results = run
+    shown = experiment_arguments(folder, logging_steps=5, disable_tqdm=False, dataloader_num_workers=1)
+    again = run_experiment(None, data, shown, description="", split={"name": "fold1"})
+    assert again == json.loads(json.dumps(results))
 
 
-def test_yaml_under_the_command_line(tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text("learning_rate: 1e-4\nnum_train_epochs: 3\nmodel_options: {fusion_dropout: 0.3}\n")
-    arguments = ["--config", str(config), "--num_train_epochs", "5", "--output_dir", str(tmp_path), "--use_cpu"]
-    model, args = parse_arguments((ModelArguments, M4SERTrainingArguments), arguments)
-    assert args.learning_rate == 1e-4 and args.num_train_epochs == 5
-    assert model.model_options == {"fusion_dropout": 0.3}
-    config.write_text("learning_rat: 1\n")
-    with pytest.raises(ExperimentError, match="learning_rat"):
-        parse_arguments((ModelArguments, M4SERTrainingArguments), arguments)
-    with pytest.raises(ExperimentError, match="no configuration file"):
-        parse_arguments((ModelArguments,), ["--config", str(tmp_path / "absent.yaml")])
-    with pytest.raises(ExperimentError, match="ema_decay"):
-        parse_arguments((M4SERTrainingArguments,), ["--output_dir", str(tmp_path), "--ema_decay", "2"])
+def test_what_decides_a_run_is_recorded(data, tmp_path):
+    model = tiny_model("whisper")
+    model.freeze_encoders()
+    processor = tiny_processor(tmp_path, "whisper", trim_silence_db=40, keep_punctuation=True)
+    results = run_experiment(
+        lambda emotions: (model, processor),
+        data,
+        experiment_arguments(tmp_path / "out", max_steps=1, balance_classes=True),
+        description="Noise.",
+        split={"name": "fold1"},
+        arguments={"model": ModelArguments(freeze_encoders=True, model_options='{"fusion_dropout": 0.3}')},
+    )
+    assert results["processor"]["trim_silence_db"] == 40
+    assert results["processor"]["keep_punctuation"] is True
+    assert results["arguments"]["model"] == {"freeze_encoders": True, "model_options": {"fusion_dropout": 0.3}}
+    assert results["arguments"]["training"]["balance_classes"] is True
+    assert results["arguments"]["training"]["learning_rate"] == 1e-3
+    assert "per_device_eval_batch_size" not in results["arguments"]["training"]
+    assert {"m4ser.speech_encoder", "m4ser.text_encoder"} <= set(results["frozen_parameters"])
+    assert not any(name.startswith("classifier") for name in results["frozen_parameters"])
+    assert len(results["corpus_fingerprint"]) == 16
+    assert "--learning_rate 0.001" in results["command"]
+    assert "--freeze_encoders true" in results["command"]
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for line in ("| trim_silence_db | 40 |", "| freeze_encoders | True |", "| fusion_dropout | 0.1 |"):
+        assert line in card
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"ablation": "w/o everything"}, "w/o MIR"),
-        ({"text_column": "subtitle"}, "hypothesis"),
-        ({"model_options": "{fusion: concat"}, "JSON"),
-    ],
-)
-def test_wrong_model_arguments(arguments, message):
-    with pytest.raises(ExperimentError, match=message):
-        ModelArguments(**arguments)
+def test_each_split_does_its_own_work(data, tmp_path):
+    """The best epoch is chosen on validation; training sees nothing of the test split."""
+    args = experiment_arguments(tmp_path)
+    trainer = make_trainer(tiny_model("whisper"), tiny_processor(tmp_path, "whisper"), data, args)
+    assert trainer.train_dataset["id"][:] == data["train"]["id"][:]
+    assert trainer.eval_dataset["id"][:] == data["validation"]["id"][:]
+    assert not set(trainer.train_dataset["id"]) & set(data["test"]["id"])
+    assert not set(trainer.eval_dataset["id"]) & set(data["test"]["id"])
 
 
-def encoder_folders(folder):
-    """Saved tiny encoders, as a user names them: with the feature extractor and the tokenizer."""
-    from transformers import AutoModel, WhisperFeatureExtractor
-
-    speech, text = folder / "speech", folder / "text"
-    AutoModel.from_config(speech_config("whisper")).save_pretrained(speech)
-    WhisperFeatureExtractor(feature_size=16).save_pretrained(speech)
-    AutoModel.from_config(text_config()).save_pretrained(text)
-    tiny_tokenizer(text).save_pretrained(text)
-    return speech, text
+def test_the_best_epoch_of_validation_is_tested(run, data):
+    folder, results = run
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    state = json.loads((checkpoints[-1] / "trainer_state.json").read_text())
+    assert state["best_metric"] == pytest.approx(results["metrics"]["validation"]["ua"])
+    assert state["best_metric"] == max(entry["eval_ua"] for entry in state["log_history"] if "eval_ua" in entry)
+    assert results["best_checkpoint"] == f"checkpoint-{state['best_global_step']}"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"speech_encoder": "no/such/encoder/folder"}, "no/such/encoder/folder"),
-        ({"speech_encoder": "text"}, "Can't load feature extractor for '.*text'"),
-        ({"freeze_speech_layers": 9}, "Cannot freeze 9 layers"),
-        ({"ablation": "w/o MIR", "model_options": {"use_adversarial": True}}, "use_adversarial=False"),
-        ({"processor_options": {"target_dbfs": 3}}, "target_dbfs must be 0 or less"),
-    ],
-)
-def test_a_model_that_cannot_be_built_says_why(tmp_path, changes, message):
-    encoders = dict(zip(("speech", "text"), map(str, encoder_folders(tmp_path)), strict=True))
-    changes = {name: encoders.get(value, value) if isinstance(value, str) else value for name, value in changes.items()}
-    options = {"num_attention_heads": 4, **changes.pop("model_options", {})}
-    arguments = {"speech_encoder": encoders["speech"], "text_encoder": encoders["text"], "model_options": options}
-    with pytest.raises(ExperimentError, match=message):
-        ModelArguments(**{**arguments, **changes}).build(EMOTIONS)
+def test_the_seed_decides_the_initial_weights(data, tmp_path):
+    started = {}
+    for name, seed in (("one", 1), ("again", 1), ("two", 2)):
+
+        def build(emotions, name=name):
+            model = M4SERForEmotionClassification(tiny_config("whisper"))
+            started[name] = parameters_of(model)["classifier.weight"]
+            return model, tiny_processor(tmp_path, "whisper")
+
+        args = experiment_arguments(tmp_path / name, seed=seed, max_steps=1, save_strategy="no", eval_strategy="no")
+        args.load_best_model_at_end = False
+        run_experiment(build, data, args, description="", split={})
+    assert (started["one"] == started["again"]).all()
+    assert (started["one"] != started["two"]).any()
 
 
-def write_manifest(folder):
-    rows = []
-    for row in tiny_corpus(18):
-        (folder / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
-        rows.append(
-            {
-                "audio": row["audio"]["path"],
-                "emotion": EMOTIONS[row["emotion"]],
-                "speaker": row["speaker"],
-                "transcript": row["transcript"],
-                "hypothesis": row["hypothesis"],
-            }
+def test_speeds_are_for_training_alone(data, tmp_path):
+    args = experiment_arguments(tmp_path, speed_perturbation=[0.9, 1.1], balance_classes=True, num_train_epochs=1)
+    trainer = make_trainer(tiny_model("whisper"), tiny_processor(tmp_path, "whisper"), data, args)
+    read = []
+    collate = trainer.data_collator
+
+    def watch(rows):
+        read.extend((row["id"], row.get("speed")) for row in rows)
+        return collate(rows)
+
+    trainer.data_collator = watch
+    trainer.args.eval_strategy = "no"
+    trainer.train()
+    expected = sorted((name, speed) for name in data["train"]["id"] for speed in (0.9, 1.1))
+    assert sorted(entry for entry in read if entry[1] is not None) == expected
+    read.clear()
+    trainer.evaluate()
+    assert read == [(name, None) for name in data["validation"]["id"]]
+
+
+def test_a_model_of_text_alone_has_no_speed(data, tmp_path):
+    model = tiny_model("whisper", **ABLATIONS["only text"])
+    args = experiment_arguments(tmp_path, speed_perturbation=[0.9, 1.1])
+    assert make_trainer(model, tiny_processor(tmp_path, "whisper"), data, args).train_dataset is data["train"]
+
+
+def test_balanced_classes_are_those_of_the_training_split(data, tmp_path):
+    trained = data["train"].remove_columns("emotion")
+    feature = data["train"].features["emotion"]
+    trained = trained.add_column("emotion", [0] * (len(trained) - 1) + [1], feature=feature)
+    skewed = DatasetDict({**data, "train": trained})
+    trainers = [
+        make_trainer(
+            tiny_model("whisper"),
+            tiny_processor(tmp_path, "whisper"),
+            skewed,
+            experiment_arguments(tmp_path, balance_classes=balance),
         )
-    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
-
-
-def run_custom(repo_root, *arguments):
-    command = [sys.executable, str(repo_root / "examples" / "run_custom.py"), "--use_cpu", "--disable_tqdm", "true"]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-
-
-def test_run_custom_on_a_manifest(repo_root, tmp_path):
-    write_manifest(tmp_path)
-    speech, text = encoder_folders(tmp_path)
-    out = tmp_path / "out"
-    done = run_custom(
-        repo_root, "--data_dir", tmp_path, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", out,
-        "--num_folds", 3, "--folds", 2, "--seeds", 1, 2, "--num_train_epochs", 1, "--probe", "--model_options",
-        '{"num_attention_heads": 4}',
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "M4SER, 2 runs" in done.stdout and "frozen-feature probe, 1 folds" in done.stdout
-    assert "encoder changed" not in done.stdout
-    assert (out / "corpus" / "report.json").is_file() and (out / "summary.json").is_file()
-    first, second = (load_results(out / "fold2" / f"seed{seed}") for seed in (1, 2))
-    assert first["seed"] == 1 and second["seed"] == 2
-    speakers = {name: set(first["split"][name]["speakers"]) for name in ("train", "validation", "test")}
-    assert not speakers["train"] & speakers["test"] and not speakers["validation"] & speakers["test"]
-
-
-def test_the_probe_is_of_the_published_encoder_and_of_a_changed_one_too(tmp_path):
-    speech, text = map(str, encoder_folders(tmp_path))
-    options = {"speech_encoder": speech, "text_encoder": text, "model_options": {"num_attention_heads": 4}}
-    changed = ModelArguments(**options, speech_options={"encoder_layers": 1}, freeze_speech_layers=1)
-    layers = {
-        key: len(arguments.build(EMOTIONS)[0].m4ser.speech_encoder.layers)
-        for key, arguments in _probed_models(changed).items()
-    }
-    assert layers == {"probe": 2, "probe_own_encoder": 1}
-    assert list(_probed_models(ModelArguments(**options))) == ["probe"]
-    runs = [{"metrics": {"test": dict.fromkeys(METRICS, value)}} for value in (0.25, 0.75)]
-    summary = {"runs": 2, "test": summarize(runs), "probe": summarize(runs), "probe_own_encoder": summarize(runs[:1])}
-    lines = format_summary(summary).splitlines()
-    assert len(lines) == 3 and "2 folds: wa 50.0 ± 35.4" in lines[1] and "changed" in lines[2] and "25.0" in lines[2]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--output_dir", "out"], "--data_dir"),
-        (["--data_dir", "no/such/folder", "--output_dir", "out"], "no/such/folder"),
-        (["--config", "absent.yaml"], "absent.yaml"),
-    ],
-)
-def test_mistakes_end_in_one_line(repo_root, tmp_path, arguments, message):
-    arguments = [str(tmp_path / "out") if argument == "out" else argument for argument in arguments]
-    done = run_custom(repo_root, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-
-
-def test_every_shipped_configuration_is_read(repo_root, tmp_path):
-    from trainer.experiments.cross_validation import RunArguments
-    from trainer.experiments.data import CorpusArguments
-
-    configs = sorted((repo_root / "examples" / "configs").glob("*.yaml"))
-    assert {config.stem for config in configs} == {
-        *("iemocap_hubert_base", "iemocap_hubert_large", "iemocap_small"),
-        *("meld_hubert_base", "meld_small", "ravdess4_whisper_tiny", "ravdess8_whisper_tiny"),
-    }
-
-    @dataclass
-    class AnyRun(RunArguments):
-        num_folds: int = 6
-
-    for config in configs:
-        arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
-        classes = (CorpusArguments, ModelArguments, AnyRun, M4SERTrainingArguments)
-        _, model, _, args = parse_arguments(classes, arguments)
-        assert args.load_best_model_at_end and model.model_options is not None
-        M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
+        for balance in (True, False)
+    ]
+    loss = trainers[0].emotion_loss_func
+    assert isinstance(loss, BalancedCrossEntropy)
+    assert loss.weight[1] == pytest.approx(len(trained) / 2)
+    assert trainers[1].emotion_loss_func is None

@@ -1,0 +1,51 @@
+"""What tests of whole experiments share: arguments, encoder folders and a corpus on disk."""
+
+from pathlib import Path
+
+import pandas as pd
+from transformers import AutoModel, WhisperFeatureExtractor
+
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.tiny import EMOTIONS, MEL_BINS, speech_config, text_config, tiny_tokenizer
+from trainer import ExperimentArguments
+
+
+def experiment_arguments(folder, **changes) -> ExperimentArguments:
+    """Two epochs on the CPU."""
+    defaults = {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": 7,
+    }
+    return ExperimentArguments(**{**defaults, **changes})
+
+
+def encoder_folders(folder: Path) -> tuple[Path, Path]:
+    """Saved tiny encoders, as a user names them: with the feature extractor and the tokenizer."""
+    speech, text = folder / "speech", folder / "text"
+    AutoModel.from_config(speech_config("whisper")).save_pretrained(speech)
+    WhisperFeatureExtractor(feature_size=MEL_BINS).save_pretrained(speech)
+    AutoModel.from_config(text_config()).save_pretrained(text)
+    tiny_tokenizer(text).save_pretrained(text)
+    return speech, text
+
+
+def write_manifest(folder):
+    rows = []
+    for row in tiny_corpus(18):
+        (folder / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
+        rows.append(
+            {
+                "audio": row["audio"]["path"],
+                "emotion": EMOTIONS[row["emotion"]],
+                "speaker": row["speaker"],
+                "transcript": row["transcript"],
+                "hypothesis": row["hypothesis"],
+            }
+        )
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)

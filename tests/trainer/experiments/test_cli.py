@@ -1,0 +1,151 @@
+"""Command lines: YAML under arguments, help that answers at once, mistakes in one line, the shipped configurations."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from transformers import TrainingArguments
+
+from modeling_m4ser import M4SERConfig
+from tests.helpers import ROOT
+from tests.helpers.experiments import write_manifest
+from tests.helpers.process import run_example
+from trainer import ExperimentArguments
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.cli import parse_arguments
+
+SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
+
+
+def test_yaml_under_the_command_line(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("learning_rate: 1e-4\nnum_train_epochs: 3\nmodel_options: {fusion_dropout: 0.3}\n")
+    arguments = ["--config", str(config), "--num_train_epochs", "5", "--output_dir", str(tmp_path), "--use_cpu"]
+    model, args = parse_arguments((ModelArguments, ExperimentArguments), arguments)
+    assert args.learning_rate == 1e-4
+    assert args.num_train_epochs == 5
+    assert model.model_options == {"fusion_dropout": 0.3}
+    config.write_text("learning_rat: 1\n")
+    with pytest.raises(ExperimentError, match="learning_rat"):
+        parse_arguments((ModelArguments, ExperimentArguments), arguments)
+    with pytest.raises(ExperimentError, match="no configuration file"):
+        parse_arguments((ModelArguments,), ["--config", str(tmp_path / "absent.yaml")])
+    with pytest.raises(ExperimentError, match="ema_decay"):
+        parse_arguments((ExperimentArguments,), ["--output_dir", str(tmp_path), "--ema_decay", "2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output_dir", "out"], "--data_dir"),
+        (["--data_dir", "no/such/folder", "--output_dir", "out"], "no/such/folder"),
+        (["--config", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, arguments, message):
+    arguments = [str(tmp_path / "out") if argument == "out" else argument for argument in arguments]
+    done = run_example("run_custom.py", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_validation_is_told_before_anything_is_prepared(tmp_path):
+    done = run_example(
+        "run_iemocap.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--validation", "foo"
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: validation must be 'speaker' or a share")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_in_one_line(tmp_path):
+    write_manifest(tmp_path)
+    done = run_example("run_custom.py", "--data_dir", tmp_path, "--output_dir", "/dev/full/out")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_needs_no_torch_and_lists_our_own_arguments_first(script):
+    watched = f"""
+import runpy, sys
+sys.argv = [{script!r}, "--help"]
+try:
+    runpy.run_path({str(ROOT / "examples" / script)!r}, run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 0
+print("LOADED", sorted({{"torch", "transformers", "datasets"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+    listed = re.findall(r"^  --(\w+)", done.stdout, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    fields = {name for cls in (ExperimentArguments, TrainingArguments) for name in cls.__dataclass_fields__}
+    computed = {field.name for field in ExperimentArguments.__dataclass_fields__.values() if not field.init}
+    assert fields - computed <= set(listed)
+    ours = max(listed.index(name) for name in ("ema_decay", "balance_classes", "discriminator_learning_rate"))
+    assert ours < listed.index("gradient_accumulation_steps")
+    if script != "demo/train.py":
+        assert listed.index("data_dir") < listed.index("speech_encoder") < listed.index("balance_classes")
+        assert "w/o AED & AEC" in done.stdout
+
+
+#: What the paper's Table I (and the text on recipe A and B) says of the two corpora: everything that a YAML may break.
+PAPER = {
+    "iemocap_hubert_base": ("facebook/hubert-base-ls960", "openai/whisper-medium.en", 1e-5, "ua"),
+    "iemocap_hubert_large": ("facebook/hubert-large-ll60k", "openai/whisper-medium.en", 1e-5, "ua"),
+    "meld_hubert_base": ("facebook/hubert-base-ls960", "openai/whisper-large-v2", 1e-4, "weighted_f1"),
+}
+SMALL = {
+    "iemocap_small": "ua",
+    "meld_small": "weighted_f1",
+    "ravdess4_whisper_tiny": "ua",
+    "ravdess8_whisper_tiny": "ua",
+}
+
+
+@dataclass
+class AnyRun(RunArguments):
+    """The run arguments of any script."""
+
+    num_folds: int = 6
+
+
+def shipped(tmp_path, name):
+    config = ROOT / "examples" / "configs" / f"{name}.yaml"
+    arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
+    return parse_arguments((CorpusArguments, ModelArguments, AnyRun, ExperimentArguments), arguments)
+
+
+def test_every_configuration_is_known_here():
+    configs = {path.stem for path in (ROOT / "examples" / "configs").glob("*.yaml")}
+    assert configs == {*PAPER, *SMALL}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_s_configurations_are_the_paper_s(tmp_path, name):
+    corpus, model, _, args = shipped(tmp_path, name)
+    speech_encoder, asr_model, learning_rate, metric = PAPER[name]
+    assert model == ModelArguments(speech_encoder=speech_encoder)
+    assert model.text_encoder == "google-bert/bert-base-uncased"
+    assert corpus.asr_model == asr_model
+    assert (args.learning_rate, args.metric_for_best_model) == (learning_rate, metric)
+    assert (args.num_train_epochs, args.per_device_train_batch_size) == (100, 16)
+    assert (args.lr_scheduler_type, args.weight_decay, args.gradient_accumulation_steps) == ("constant", 0, 1)
+
+
+@pytest.mark.parametrize("name", [*PAPER, *SMALL])
+def test_every_configuration_is_read_and_keeps_the_best_epoch(tmp_path, name):
+    _, model, _, args = shipped(tmp_path, name)
+    assert args.load_best_model_at_end
+    assert (args.eval_strategy, args.save_strategy, args.save_total_limit) == ("epoch", "epoch", 1)
+    assert args.metric_for_best_model == {**{key: value[-1] for key, value in PAPER.items()}, **SMALL}[name]
+    M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)

@@ -1,0 +1,123 @@
+"""Several runs of one protocol: summaries, the probes beside them, and a whole command on a manifest."""
+
+import shlex
+
+import pytest
+
+from tests.helpers.experiments import encoder_folders, write_manifest
+from tests.helpers.process import run_example
+from tests.helpers.tiny import EMOTIONS
+from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.cross_validation import SUMMARY_METRICS, _probed_models, format_summary, pool, summarize
+from trainer.experiments.model import build_model
+from trainer.experiments.run import load_results
+
+
+def test_summary():
+    runs = [{"metrics": {"test": {"ua": value}}} for value in (0.5, 0.7)]
+    assert summarize(runs, ["ua"])["ua"]["mean"] == pytest.approx(0.6)
+    assert summarize(runs, ["ua"])["ua"]["std"] == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_pooled_metrics_weigh_utterances_not_folds():
+    matrices = ([[8, 2], [0, 0]], [[1, 0], [3, 1]])
+    runs = [{"metrics": {"test": {"confusion_matrix": matrix}}} for matrix in matrices]
+    assert pool(runs) == {"wa": pytest.approx(10 / 15), "ua": pytest.approx((9 / 11 + 1 / 4) / 2)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One fold with two seeds from a manifest, by the command, and the arguments it was given."""
+    folder = tmp_path_factory.mktemp("custom")
+    write_manifest(folder)
+    speech, text = encoder_folders(folder)
+    arguments = [
+        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
+        *("--num_folds", 3, "--folds", 2, "--seeds", 1, 2, "--num_train_epochs", 1, "--linear_probe"),
+        *("--model_options", '{"num_attention_heads": 4}'),
+    ]
+    return folder / "out", arguments, run_example("run_custom.py", *arguments)
+
+
+def test_run_custom_on_a_manifest(finished):
+    out, _, done = finished
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "M4SER, 2 runs" in done.stdout
+    assert "linear probe, 1 folds" in done.stdout
+    assert "encoder changed" not in done.stdout
+    assert (out / "corpus" / "report.json").is_file()
+    assert (out / "summary.json").is_file()
+    first, second = (load_results(out / "fold2" / f"seed{seed}") for seed in (1, 2))
+    assert first["seed"] == 1
+    assert second["seed"] == 2
+    speakers = {name: set(first["split"][name]["speakers"]) for name in ("train", "validation", "test")}
+    assert not speakers["train"] & speakers["test"]
+    assert not speakers["validation"] & speakers["test"]
+    assert first["best_checkpoint"] is not None
+
+
+def test_the_same_command_again_keeps_what_is_finished(finished):
+    out, arguments, done = finished
+    written = (out / "fold2" / "seed1" / "results.json").stat().st_mtime_ns
+    again = run_example("run_custom.py", *arguments)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert again.stdout.splitlines()[-3:] == done.stdout.splitlines()[-3:]
+    assert (out / "fold2" / "seed1" / "results.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (["--learning_rate", 0.5, "--num_train_epochs", 3], ["training.learning_rate", "training.num_train_epochs"]),
+        (["--ablation", "w/o GAN"], ["model.ablation"]),
+        (["--processor_options", '{"trim_silence_db": 40}'], ["model.processor_options"]),
+        (["--split_seed", 3], ["runs.split_seed", "data.fingerprint"]),
+        (["--emotions", "sad", "happy"], ["emotions"]),
+    ],
+)
+def test_other_settings_in_a_finished_directory_stop_the_command(finished, changes, named):
+    _out, arguments, _ = finished
+    done = run_example("run_custom.py", *arguments, *changes)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert all(name in last for name in named)
+    assert "--output_dir" in last
+    assert "wa " not in done.stdout
+
+
+def test_the_recorded_command_repeats_the_run(finished, tmp_path):
+    """Every argument is in it, those of a YAML file too."""
+    out, _, _ = finished
+    results = load_results(out / "fold2" / "seed2")
+    script, *arguments = shlex.split(results["command"])
+    assert script == "run_custom.py"
+    arguments[arguments.index("--output_dir") + 1] = str(tmp_path / "again")
+    done = run_example(script, *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_results(tmp_path / "again" / "fold2" / "seed2")["metrics"] == results["metrics"]
+
+
+def test_the_probe_is_of_the_published_encoder_and_of_a_changed_one_too(tmp_path):
+    speech, text = map(str, encoder_folders(tmp_path))
+    options = {"speech_encoder": speech, "text_encoder": text, "model_options": {"num_attention_heads": 4}}
+    changed = ModelArguments(**options, speech_options={"encoder_layers": 1}, freeze_speech_layers=1)
+    layers = {
+        key: len(build_model(arguments, EMOTIONS)[0].m4ser.speech_encoder.layers)
+        for key, arguments in _probed_models(changed).items()
+    }
+    assert layers == {"linear_probe": 2, "linear_probe_own_encoder": 1}
+    assert list(_probed_models(ModelArguments(**options))) == ["linear_probe"]
+    runs = [{"metrics": {"test": dict.fromkeys(SUMMARY_METRICS, value)}} for value in (0.25, 0.75)]
+    summary = {
+        "runs": 2,
+        "test": summarize(runs),
+        "linear_probe": summarize(runs),
+        "linear_probe_own_encoder": summarize(runs[:1]),
+    }
+    lines = format_summary(summary).splitlines()
+    assert len(lines) == 3
+    assert "2 folds: wa 50.0 ± 35.4" in lines[1]
+    assert "changed" in lines[2]
+    assert "25.0" in lines[2]

@@ -1,0 +1,78 @@
+"""The corpus of an experiment: prepared once, from one selection."""
+
+import pytest
+
+from tests.helpers.experiments import write_manifest
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments
+from trainer.experiments.data import prepare_corpus
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    write_manifest(folder)
+    return folder
+
+
+def test_it_is_prepared_once(corpus, tmp_path, capsys):
+    first = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    assert "18 utterances kept" in capsys.readouterr().out
+    again = prepare_corpus(CorpusArguments(data_dir=str(corpus), num_workers=1), tmp_path / "prepared")
+    assert capsys.readouterr().out == ""
+    assert again["train"]["id"][:] == first["train"]["id"][:]
+    assert len(first["train"]) == 18
+
+
+@pytest.mark.parametrize("emotions", [["happy", "sad"], ["sad", "happy", "angry", "neutral"]])
+def test_another_selection_in_the_same_folder_stops(corpus, tmp_path, emotions):
+    prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    with pytest.raises(ExperimentError, match=r"another selection.*emotions") as caught:
+        prepare_corpus(CorpusArguments(data_dir=str(corpus), emotions=emotions), tmp_path / "prepared")
+    assert "--output_dir" in str(caught.value)
+
+
+def test_another_corpus_in_the_same_folder_stops(corpus, tmp_path):
+    prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_manifest(other)
+    with pytest.raises(ExperimentError, match="data_dir"):
+        prepare_corpus(CorpusArguments(data_dir=str(other)), tmp_path / "prepared")
+
+
+def test_missing_hypotheses_are_imported(corpus, tmp_path, capsys):
+    table = (corpus / "manifest.csv").read_text().splitlines()
+    header = table[0].split(",")
+    column = header.index("hypothesis")
+    rows = [line.split(",") for line in table]
+    (corpus / "manifest.csv").write_text("\n".join(",".join(r[:column] + r[column + 1 :]) for r in rows))
+    hypotheses = tmp_path / "heard.csv"
+    hypotheses.write_text("id,hypothesis\n" + "\n".join(f"{row[0]},words" for row in rows[1:-1]))
+    arguments = CorpusArguments(data_dir=str(corpus), hypotheses=str(hypotheses), asr_model="somebody")
+    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
+    assert dataset["hypothesis"][:] == ["words"] * 17 + [None]
+    assert set(dataset["asr_model"][:17]) == {"somebody"}
+    assert "no hypothesis for 1 utterances" in capsys.readouterr().out
+
+
+def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):
+    prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    arguments = CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "prepared"))
+    assert len(prepare_corpus(arguments, tmp_path / "unused")["train"]) == 18
+    assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"corpus": "emodb"}, "emodb.*ravdess"), ({"num_workers": 0}, "num_workers")],
+)
+def test_impossible_arguments_are_refused_at_once(arguments, message):
+    with pytest.raises(ExperimentError, match=message):
+        CorpusArguments(**arguments)
+
+
+def test_a_missing_folder_is_asked_for(tmp_path):
+    with pytest.raises(ExperimentError, match="--data_dir"):
+        prepare_corpus(CorpusArguments(), tmp_path)

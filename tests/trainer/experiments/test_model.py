@@ -1,0 +1,91 @@
+"""The model of a command line: what is built, what is frozen, and what cannot be."""
+
+import pytest
+
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.tiny import EMOTIONS
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.model import build_model
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
+    return {"speech_encoder": str(speech), "text_encoder": str(text), "model_options": {"num_attention_heads": 4}}
+
+
+def trainable(encoders, **changes):
+    model, _ = build_model(ModelArguments(**{**encoders, **changes}), EMOTIONS)
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_the_convolutions_are_frozen_by_default(encoders):
+    convolutions = {"m4ser.speech_encoder.model.conv1.weight", "m4ser.speech_encoder.model.conv2.weight"}
+    assert not convolutions & trainable(encoders)
+    assert convolutions <= trainable(encoders, freeze_feature_encoder=False)
+    assert any("speech_encoder.model.layers" in name for name in trainable(encoders))
+
+
+def test_lower_layers_or_whole_encoders_can_be_frozen(encoders):
+    upper = trainable(encoders, freeze_speech_layers=1)
+    assert any(".layers.1." in name for name in upper)
+    below = ("layers.0.", "conv1.", "conv2.")
+    prefixes = tuple(f"m4ser.speech_encoder.model.{part}" for part in below)
+    assert not any(name.startswith(prefixes) for name in upper)
+    assert not any("_encoder.model" in name for name in trainable(encoders, freeze_encoders=True))
+
+
+def test_options_arrive(encoders):
+    arguments = ModelArguments(
+        **{**encoders, "model_options": {"num_attention_heads": 4, "temperature": 0.5}},
+        ablation="w/o GAN",
+        speech_options={"encoder_layers": 1},
+        text_options='{"num_hidden_layers": 1}',
+        processor_options={"trim_silence_db": 30},
+    )
+    model, processor = build_model(arguments, EMOTIONS)
+    assert model.config.temperature == 0.5
+    assert model.discriminator is None
+    assert len(model.m4ser.speech_encoder.layers) == 1
+    assert model.config.text_config.num_hidden_layers == 1
+    assert processor.trim_silence_db == 30
+    assert [model.config.id2label[index] for index in range(4)] == list(EMOTIONS)
+
+
+def test_human_text_has_no_errors_to_learn_from(encoders):
+    model, _ = build_model(ModelArguments(**encoders, text_column="transcript"), EMOTIONS)
+    assert model.detector is None
+    assert model.corrector is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ablation": "w/o everything"}, "w/o MIR"),
+        ({"text_column": "subtitle"}, "hypothesis"),
+        ({"model_options": "{fusion: concat"}, "JSON"),
+    ],
+)
+def test_wrong_model_arguments(arguments, message):
+    with pytest.raises(ExperimentError, match=message):
+        ModelArguments(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"speech_encoder": "no/such/encoder/folder"}, "no/such/encoder/folder"),
+        ({"speech_encoder": "text"}, "Can't load feature extractor for '.*text'"),
+        ({"freeze_speech_layers": 9}, "Cannot freeze 9 layers"),
+        ({"ablation": "w/o MIR", "model_options": {"use_adversarial": True}}, "use_adversarial=False"),
+        ({"processor_options": {"target_dbfs": 3}}, "target_dbfs must be 0 or less"),
+    ],
+)
+def test_a_model_that_cannot_be_built_says_why(tmp_path, changes, message):
+    encoders = dict(zip(("speech", "text"), map(str, encoder_folders(tmp_path)), strict=True))
+    changes = {name: encoders.get(value, value) if isinstance(value, str) else value for name, value in changes.items()}
+    options = {"num_attention_heads": 4, **changes.pop("model_options", {})}
+    arguments = {"speech_encoder": encoders["speech"], "text_encoder": encoders["text"], "model_options": options}
+    with pytest.raises(ExperimentError, match=message):
+        build_model(ModelArguments(**{**arguments, **changes}), EMOTIONS)

@@ -1,0 +1,113 @@
+"""The discriminator's life: its update by hand, its objective, its optimizer in checkpoints."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+from tests.helpers.corpus import deterministic_model, tiny_trainer
+from tests.helpers.tiny import parameters_of, ragged_batch
+from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
+
+
+@pytest.fixture
+def adversary_of(tmp_path):
+    def make(model, **arguments):
+        adversary = tiny_trainer(tmp_path, model, **arguments).adversary
+        adversary.create_optimizer()
+        return adversary
+
+    return make
+
+
+def gradients_by_hand(model, outputs, objective):
+    """The gradients of D's objective on detached features, clipped to norm 1."""
+    critic, valid = model.discriminator, outputs.frame_mask
+    speech, text, invariant = (
+        critic(part.detach())[valid] for part in (outputs.speech_specific, outputs.text_specific, outputs.invariant)
+    )
+    gain = (logsigmoid(speech) + logsigmoid(-text)).mean()
+    if objective == "paper":
+        gain = gain + (-logsigmoid(invariant) - logsigmoid(-invariant)).mean()
+    gradients = torch.autograd.grad(-gain, list(critic.parameters()))
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    return [gradient * min(1.0, 1.0 / (norm.item() + 1e-6)) for gradient in gradients]
+
+
+@pytest.mark.parametrize("objective", ["paper", "modality"])
+def test_the_configured_objective_is_what_the_discriminator_ascends(adversary_of, objective):
+    model = deterministic_model(discriminator_objective=objective)
+    for parameter in model.discriminator.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)  # at the initial weights L_G is at its minimum, without a gradient
+    adversary = adversary_of(model, discriminator_learning_rate=1e-2)
+    outputs = model(**ragged_batch(model))
+    expected = gradients_by_hand(model, outputs, objective)
+    other = gradients_by_hand(model, outputs, "modality" if objective == "paper" else "paper")
+    assert any((one - two).abs().max() > 1e-3 for one, two in zip(expected, other, strict=True))
+    seen = []
+    adversary.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(parameter.grad.clone() for parameter in model.discriminator.parameters())
+    )
+    adversary.update(outputs, torch.tensor(1.0), step=True)
+    for gradient, wanted in zip(seen, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=0)
+
+
+def test_an_update_reaches_nothing_but_the_discriminator(adversary_of):
+    model = deterministic_model().train()
+    before = parameters_of(model)
+    adversary = adversary_of(model, discriminator_learning_rate=1e-2)
+    adversary.update(model(**ragged_batch(model)), torch.tensor(1.0), step=True)
+    changed = {name for name, value in parameters_of(model).items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith("discriminator.")}
+    assert all(parameter.grad is None for parameter in model.m4ser.parameters())
+
+
+def test_it_moves_with_the_last_micro_batch_alone(adversary_of):
+    model = deterministic_model()
+    adversary = adversary_of(model)
+    before, outputs = parameters_of(model.discriminator), model(**ragged_batch(model))
+    adversary.update(outputs, torch.tensor(0.5), step=False)
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(model.discriminator).items())
+    assert all(parameter.grad is not None for parameter in model.discriminator.parameters())
+    adversary.update(outputs, torch.tensor(0.5), step=True)
+    assert any(not torch.equal(value, before[name]) for name, value in parameters_of(model.discriminator).items())
+    assert all(parameter.grad is None for parameter in model.discriminator.parameters())
+
+
+def test_the_generator_loss_reaches_the_features_and_not_the_discriminator(adversary_of):
+    model = deterministic_model()
+    adversary = adversary_of(model)
+    invariant = torch.randn(2, 5, model.config.hidden_size, dtype=torch.float64, requires_grad=True)
+    outputs = SimpleNamespace(invariant=invariant, frame_mask=torch.ones(2, 5, dtype=torch.bool))
+    adversary.generator_loss(outputs).backward()
+    assert invariant.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in model.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in model.discriminator.parameters())
+
+
+def test_its_optimizer_uses_the_arguments_of_its_own(adversary_of):
+    adversary = adversary_of(
+        deterministic_model(), learning_rate=1e-3, discriminator_learning_rate=2e-4, adam_beta1=0.5, adam_epsilon=1e-6
+    )
+    (group,) = adversary.optimizer.param_groups
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-6, 0)
+    first = adversary.optimizer
+    adversary.create_optimizer()
+    assert adversary.optimizer is first
+
+
+def test_state_survives_a_checkpoint(adversary_of, tmp_path):
+    model = deterministic_model()
+    adversary = adversary_of(model)
+    adversary.update(model(**ragged_batch(model)), torch.tensor(1.0), step=True)
+    adversary.save(str(tmp_path))
+    other = adversary_of(deterministic_model())
+    other.load(str(tmp_path))
+    states = (one.optimizer.state_dict()["state"] for one in (adversary, other))
+    for first, second in zip(*(state.values() for state in states), strict=True):
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    (tmp_path / DISCRIMINATOR_OPTIMIZER_FILE).unlink()
+    with pytest.raises(ValueError, match="use_adversarial=False"):
+        other.load(str(tmp_path))

@@ -1,0 +1,110 @@
+"""The modality discriminator D during training: its optimizer, its update, its place beside the main model."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
+from modeling_m4ser.losses_m4ser import AdversarialLoss
+from trainer.arguments import M4SERTrainingArguments
+
+DISCRIMINATOR_OPTIMIZER_FILE = "discriminator_optimizer.pt"
+
+
+class Adversary:
+    """D and its own Adam, from the first update to the last checkpoint (Algorithm 1, line 23).
+
+    D is trained outside the accelerator: in float32 and without loss scaling; its gradients are averaged and clipped
+    here. The main optimizer never sees D's parameters, and data-parallel wrapping leaves them out.
+
+    Args:
+        model: whose `discriminator` this is; it must have one.
+        args: `discriminator_learning_rate`, `discriminator_max_grad_norm` and Adam's own settings.
+        accelerator: averages D's gradients over processes.
+    """
+
+    def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
+        self.discriminator: nn.Module = model.discriminator
+        self.objective = AdversarialLoss(model.config.discriminator_objective)
+        self.args = args
+        self.accelerator = accelerator
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    def create_optimizer(self) -> None:
+        """Make D's Adam, unless there is one."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.Adam(
+                self.discriminator.parameters(),
+                lr=self.args.discriminator_learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+            )
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, D's parameters take no gradient and do not count as trainable."""
+        self.discriminator.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self.discriminator.requires_grad_(True)
+
+    def update(self, outputs: M4SEROutput, share: torch.Tensor, step: bool) -> dict[str, torch.Tensor]:
+        """Let D ascend its objective on the features of one micro-batch, cut from the graph.
+
+        Args:
+            outputs: of the model's forward pass.
+            share: the weight of this micro-batch in the update's mean over frames.
+            step: whether this is the update's last micro-batch, after which D moves.
+
+        Returns:
+            `discriminator` (L_D) and `generator` (L_G) of Eq. 20 before D's step, times `share`, detached.
+        """
+        terms = self.objective.discriminator_loss(
+            self.discriminator, outputs.speech_specific, outputs.text_specific, outputs.invariant, outputs.frame_mask
+        )
+        (terms["loss"] * share).backward()
+        if step:
+            for parameter in self.discriminator.parameters():
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+            nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.args.discriminator_max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return {name: (terms[name] * share).detach() for name in ("discriminator", "generator")}
+
+    def generator_loss(self, outputs: M4SEROutput) -> torch.Tensor:
+        """Return L_G of Eq. 20 against the D of now; its gradient reaches the features and not D."""
+        with self.frozen():
+            return self.objective.generator_loss(self.discriminator, outputs.invariant, outputs.frame_mask)
+
+    def leave_data_parallel(self, model: nn.Module) -> None:
+        """Keep D out of the coming DistributedDataParallel wrapping of `model`, and start all processes from one D."""
+        ours = {id(parameter) for parameter in self.discriminator.parameters()}
+        names = [name for name, parameter in model.named_parameters() if id(parameter) in ours]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+        # What is not wrapped is not broadcast either.
+        for parameter in self.discriminator.parameters():
+            torch.distributed.broadcast(parameter.data, src=0)
+
+    def save(self, folder: str) -> None:
+        """Write the state of D's optimizer into a checkpoint; D itself is part of the model."""
+        torch.save(self.optimizer.state_dict(), os.path.join(folder, DISCRIMINATOR_OPTIMIZER_FILE))
+
+    def load(self, checkpoint: str) -> None:
+        """Restore the state of D's optimizer from a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint holds none.
+        """
+        path = os.path.join(checkpoint, DISCRIMINATOR_OPTIMIZER_FILE)
+        if not os.path.isfile(path):
+            raise ValueError(
+                f"{checkpoint} holds no {DISCRIMINATOR_OPTIMIZER_FILE}: it is no checkpoint of an adversarial M4SER "
+                "run, or an incomplete one. Resume from another checkpoint or set use_adversarial=False."
+            )
+        self.optimizer.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))

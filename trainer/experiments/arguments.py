@@ -1,0 +1,126 @@
+"""What a command line says about corpus, model and runs. Imports nothing heavy, so that `--help` answers at once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from data_scripts.corpora import CORPORA
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from data_scripts.splits import Fold
+
+TEXT_COLUMNS = ("hypothesis", "transcript")
+_JSON_FIELDS = ("model_options", "speech_options", "text_options", "processor_options")
+
+
+@dataclass
+class CorpusArguments:
+    """Which corpus an experiment reads."""
+
+    corpus: str = field(
+        default="manifest", metadata={"help": f"{', '.join(CORPORA)}, or prepared (a folder of data_scripts.prepare)."}
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Its folder (or the manifest file)."})
+    emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
+    sessions: list[str] | None = field(default=None, metadata={"help": "Use these sessions only (IEMOCAP)."})
+    asr_model: str | None = field(
+        default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
+    )
+    hypotheses: str | None = field(
+        default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
+    )
+    num_workers: int = field(default=2, metadata={"help": "Threads that read the corpus."})
+
+    def __post_init__(self):
+        if self.corpus != "prepared" and self.corpus not in CORPORA:
+            raise ExperimentError(f"corpus {self.corpus!r} is none of: {', '.join(CORPORA)}, prepared.")
+        if self.num_workers < 1:
+            raise ExperimentError(f"num_workers must be at least 1, not {self.num_workers}.")
+
+
+@dataclass
+class ModelArguments:
+    """Which model an experiment trains."""
+
+    speech_encoder: str = field(
+        default="facebook/hubert-base-ls960",
+        metadata={"help": "Hub name or folder: hubert, wav2vec2, wavlm, data2vec-audio or whisper."},
+    )
+    text_encoder: str = field(
+        default="google-bert/bert-base-uncased", metadata={"help": "Hub name or folder of a BERT-like model."}
+    )
+    ablation: str = field(default="M4SER", metadata={"help": f"Row of Table IV or V: {', '.join(ABLATIONS)}."})
+    model_options: str = field(
+        default="{}", metadata={"help": "Further M4SERConfig fields, as JSON (a mapping in a YAML file)."}
+    )
+    speech_options: str = field(
+        default="{}", metadata={"help": "Fields of the speech encoder's own configuration, e.g. SpecAugment, as JSON."}
+    )
+    text_options: str = field(
+        default="{}", metadata={"help": "Fields of the text encoder's own configuration, as JSON."}
+    )
+    processor_options: str = field(
+        default="{}", metadata={"help": "Arguments of M4SERProcessor, e.g. trim_silence_db, as JSON."}
+    )
+    text_column: str = field(
+        default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
+    )
+    freeze_encoders: bool = field(default=False, metadata={"help": "Train the fusion and the heads alone."})
+    freeze_speech_layers: int = field(
+        default=0, metadata={"help": "Freeze this many of the speech encoder's lowest layers, and its front end."}
+    )
+    freeze_feature_encoder: bool = field(
+        default=True, metadata={"help": "Keep the speech encoder's convolutional front end as pretrained."}
+    )
+
+    def __post_init__(self):
+        if self.ablation not in ABLATIONS:
+            raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
+        if self.text_column not in TEXT_COLUMNS:
+            raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
+        for name in _JSON_FIELDS:
+            setattr(self, name, _as_mapping(name, getattr(self, name)))
+
+
+@dataclass
+class RunArguments:
+    """Which runs of a protocol to make."""
+
+    folds: list[int] | None = field(default=None, metadata={"help": "Run these folds only, counted from 1."})
+    split_seed: int = field(default=0, metadata={"help": "Seed of the division into folds."})
+    seeds: list[int] | None = field(default=None, metadata={"help": "Repeat each fold with these training seeds."})
+    linear_probe: bool = field(
+        default=False, metadata={"help": "Also measure logistic regression on the pretrained encoder's frozen frames."}
+    )
+
+    def choose(
+        self, folds: Sequence["Fold"], dataset: "DatasetDict"
+    ) -> dict[str, tuple["DatasetDict", dict[str, Any]]]:
+        """Return name -> (splits, description) of the folds to run.
+
+        Raises:
+            ExperimentError: a fold is asked for that does not exist.
+        """
+        wanted = sorted(set(self.folds or range(1, len(folds) + 1)))
+        outside = [number for number in wanted if not 1 <= number <= len(folds)]
+        if outside:
+            raise ExperimentError(f"There is no fold {outside[0]}: folds are counted from 1 to {len(folds)}.")
+        chosen = [folds[number - 1] for number in wanted]
+        return {fold.name: (fold.select(dataset), {**fold.describe(), "seed": self.split_seed}) for fold in chosen}
+
+
+def _as_mapping(name: str, value: Any) -> dict[str, Any]:
+    """Parse an option that a command line gives as JSON and a YAML file as a mapping."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ExperimentError(f"{name} is no JSON ({error}): {value!r}.") from error
+    if not isinstance(value, dict):
+        raise ExperimentError(f'{name} must be a mapping such as {{"name": value}}, not {value!r}.')
+    return value

@@ -1,0 +1,61 @@
+"""The order in which training utterances come: batches of similar length, the same after a resumed start."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Dataset
+from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from trainer.arguments import M4SERTrainingArguments
+
+
+class EpochSampler(LengthGroupedSampler):
+    """Length-grouped order that depends on seed and epoch alone, so that a resumed run sees the same batches.
+
+    Args:
+        batch_size: utterances of one update, over all micro-batches and processes.
+        lengths: of the utterances, in any unit.
+        seed: of the order.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[float], seed: int):
+        super().__init__(batch_size, lengths=lengths)
+        self.seed = seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return super().__iter__()
+
+
+class SamplerEpochCallback(TrainerCallback):
+    """Tells a sampler the epoch.
+
+    The data loader's own `set_epoch` does not reach a sampler through the wrappers of a resumed, distributed run.
+    """
+
+    def __init__(self):
+        self.sampler: EpochSampler | None = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        """Set the sampler's epoch."""
+        if self.sampler is not None:
+            self.sampler.epoch = int(state.epoch or 0)
+
+
+def length_grouped_sampler(dataset: Dataset, args: M4SERTrainingArguments) -> EpochSampler:
+    """Return the sampler of `train_sampling_strategy="group_by_length"` for a data set with a column of lengths.
+
+    Raises:
+        ValueError: the data set has no column `args.length_column_name`.
+    """
+    column, columns = args.length_column_name, getattr(dataset, "column_names", [])
+    if column not in columns:
+        raise ValueError(
+            f"The training data has no column {column!r} to group batches by (columns: {', '.join(columns)}). Name "
+            "one with length_column_name or set train_sampling_strategy='random'."
+        )
+    seed = args.seed if args.data_seed is None else args.data_seed
+    update_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return EpochSampler(update_size, dataset[column], seed)
