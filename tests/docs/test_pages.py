@@ -1,6 +1,8 @@
 """The documentation agrees with the repository: links, places in the code, options and error messages exist."""
 
 import ast
+import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -10,7 +12,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+from transformers import HubertConfig, WhisperConfig
 
+from modeling_m4ser import M4SERConfig, M4SERProcessor
 from tests.docs.markdown import CURRENT_PAGES, PAGES, anchors, links, name, prose, spans
 from tests.helpers import ROOT
 from trainer.arguments import ExperimentArguments
@@ -109,6 +114,18 @@ def test_options_in_the_text_exist(page):
     assert not mentioned - known_options()
 
 
+@pytest.mark.parametrize("page", CURRENT_PAGES, ids=name)
+def test_json_options_name_fields(page):
+    known = {
+        "--model_options": set(M4SERConfig().to_dict()),
+        "--processor_options": set(inspect.signature(M4SERProcessor.__init__).parameters),
+        "--speech_options": set(WhisperConfig().to_dict()) | set(HubertConfig().to_dict()),
+    }
+    text = page.read_text(encoding="utf-8")
+    for option, value in re.findall(r"(--\w+_options) '(\{.*?\})'", text):
+        assert set(json.loads(value)) <= known[option]
+
+
 def test_messages_of_troubleshooting_are_those_of_the_code():
     text = prose(ROOT / "docs" / "troubleshooting.md")
     messages = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
@@ -119,6 +136,34 @@ def test_messages_of_troubleshooting_are_those_of_the_code():
         if not any(pattern.search(string) for string in code_strings()):
             missing.append(message)
     assert not missing
+
+
+def test_the_workflow_uses_what_there_is():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    files = {step["with"]["cache-dependency-path"] for step in steps if "cache" in step.get("with", {})}
+    files |= set(re.findall(r"-c (\S+)", "\n".join(step.get("run", "") for step in steps)))
+    assert not [file for file in files if not (ROOT / file).is_file()]
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    tested = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert set(re.findall(r"Python :: (3\.\d+)", setup)) <= set(tested)
+    assert f">={workflow['jobs']['minimum']['steps'][1]['with']['python-version']}" in setup
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
+def test_github_s_files_are_yaml(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_pre_commit_runs_what_is_installed():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    for repository in config["repos"]:
+        assert repository["repo"] == "local"
+        for hook in repository["hooks"]:
+            program, *arguments = shlex.split(hook["entry"])
+            assert program == "python"
+            script = str(ROOT / "docs" / "pictures" / "draw_architecture.py")
+            subprocess.run([sys.executable, *arguments, script], check=True, cwd=ROOT, timeout=60)
 
 
 def test_the_script_draws_the_architecture(tmp_path):
