@@ -50,7 +50,7 @@ class Journal:
         self._last_sync = time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: what has been written is with the system, where a kill of this process cannot reach it.
-        self._file = open(self.path, "ab+", buffering=0)
+        self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115 (it stays open, and locked, until close)
         try:
             self._lock(activity)
             self._open(settings, restart)

@@ -30,7 +30,9 @@ class Fold:
 
     Attributes:
         name: of the fold, fit for a folder name.
-        train, validation, test: row numbers, ascending; only a split asked for with a share of 0 is empty.
+        train: its row numbers, ascending; only a split asked for with a share of 0 is empty.
+        validation: its row numbers, likewise.
+        test: its row numbers, likewise.
         speakers: the speakers of each split, sorted; empty where the dataset names none.
         sessions: the sessions of each split, likewise.
         num_rows: the length of the dataset that the row numbers belong to.
@@ -170,8 +172,10 @@ def random_split(
 
     Args:
         dataset: canonical.
-        train, validation, test: the shares, with a sum of 1; a share of 0 leaves that split empty (30 % validation and
-            70 % test, for a corpus that another one is transferred to).
+        train: its share; the three have a sum of 1, and a share of 0 leaves its split empty (30 % validation and 70 %
+            test, for a corpus that another one is transferred to).
+        validation: its share.
+        test: its share.
         by: "speaker" or "session" keeps each of those whole, so the shares are met as nearly as their sizes allow;
             "utterance" divides each emotion by the shares.
         seed: of the draw.

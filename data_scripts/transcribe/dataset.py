@@ -221,7 +221,7 @@ def read_hypotheses(path: str | Path) -> dict[tuple[str | None, str], str]:
         # An empty cell is a hypothesis without words; a missing one is an error.
         rows = read_table(path, empty_cell="")
     except (CorpusError, OSError) as error:
-        raise TranscriptionError(f"cannot read hypotheses from {path}: {error}") from error
+        raise TranscriptionError(f"cannot read hypotheses: {error}") from error
     found: dict[tuple[str | None, str], str] = {}
     for number, row in enumerate(rows, start=1):
         if row.get("id") is None or row.get("hypothesis") is None:

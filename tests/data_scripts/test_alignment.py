@@ -127,7 +127,9 @@ def test_all_real_asr_pairs_round_trip(unit):
 
 def test_apply_edits_is_one_function_everywhere():
     assert data_scripts.alignment.apply_edits is apply_edits
-    assert EDIT_NAMES[KEEP] == "keep" and EDIT_NAMES[DELETE] == "delete" and EDIT_NAMES[CHANGE] == "change"
+    assert EDIT_NAMES[KEEP] == "keep"
+    assert EDIT_NAMES[DELETE] == "delete"
+    assert EDIT_NAMES[CHANGE] == "change"
 
 
 def test_apply_edits_takes_predictions():

@@ -7,9 +7,9 @@ import pyarrow.parquet
 import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Value, load_dataset
 
+from data_scripts.errors import CorpusError
 from data_scripts.schema import (
     REQUIRED_COLUMNS,
-    CorpusError,
     build_dataset,
     corpus_features,
     load_prepared,
@@ -54,7 +54,9 @@ def test_build_dataset_numbers_the_emotions_and_fills_nulls(dataset):
     first, second = dataset["train"]
     assert (first["emotion"], second["emotion"]) == (1, 2)
     assert first["audio"] == {"path": "clips/1.wav", "bytes": None}
-    assert first["hypothesis"] == "" and second["hypothesis"] is None and second["speaker"] is None
+    assert first["hypothesis"] == ""
+    assert second["hypothesis"] is None
+    assert second["speaker"] is None
     with pytest.raises(CorpusError, match="clip9: unknown emotion 'bored'; the classes are sad, happy, angry"):
         build_dataset([row(9, "bored")], EMOTIONS)
 
@@ -120,13 +122,13 @@ def test_save_refuses_what_is_not_canonical(dataset, tmp_path):
 def test_load_refuses_a_wrong_folder(tmp_path):
     with pytest.raises(CorpusError, match="nowhere is not a folder"):
         load_prepared(tmp_path / "nowhere")
-    with pytest.raises(CorpusError, match="holds none of train.parquet"):
+    with pytest.raises(CorpusError, match=r"holds none of train.parquet"):
         load_prepared(tmp_path)
     (tmp_path / "train.parquet").write_bytes(b"PAR1 no longer")
     with pytest.raises(CorpusError, match="cannot be read"):
         load_prepared(tmp_path)
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "train.parquet")
-    with pytest.raises(CorpusError, match="train.parquet lacks the columns id, audio.*its columns: text"):
+    with pytest.raises(CorpusError, match=r"train.parquet lacks the columns id, audio.*its columns: text"):
         load_prepared(tmp_path)
 
 
@@ -141,7 +143,7 @@ def test_write_split_streams_the_same_table(tmp_path, monkeypatch):
     """In small row groups, always the same bytes, and what build_dataset holds."""
     rows = [row(number, audio={"path": f"{number}.flac", "bytes": bytes(40)}) for number in range(25)]
     for name in ("train", "again"):
-        monkeypatch.setattr("data_scripts.schema._GROUP_BYTES", 100)
+        monkeypatch.setattr("data_scripts.schema._ROW_GROUP_BYTES", 100)
         with open(tmp_path / f"{name}.parquet", "wb") as file:
             write_split(iter(rows), EMOTIONS, file)
     assert (tmp_path / "train.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
@@ -149,5 +151,5 @@ def test_write_split_streams_the_same_table(tmp_path, monkeypatch):
     loaded = load_prepared(tmp_path)["train"]
     assert loaded.features == corpus_features(EMOTIONS)
     assert loaded.to_list() == build_dataset(rows, EMOTIONS).to_list()
-    with pytest.raises(CorpusError, match="unknown emotion 'bored'"):
-        write_split([row(1, "bored")], EMOTIONS, open(os.devnull, "wb"))
+    with pytest.raises(CorpusError, match="unknown emotion 'bored'"), open(os.devnull, "wb") as nowhere:
+        write_split([row(1, "bored")], EMOTIONS, nowhere)

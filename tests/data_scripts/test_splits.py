@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
+from itertools import chain
 
 import pytest
 from datasets import DatasetDict, concatenate_datasets
 
+from data_scripts.corpora.base import SPLITS
 from data_scripts.corpora.ravdess import voice
 from data_scripts.schema import build_dataset
-from data_scripts.splits import SPLITS, SplitError, k_shot, leave_one_session_out, random_split, speaker_folds
+from data_scripts.splits import SplitError, k_shot, leave_one_session_out, random_split, speaker_folds
 
 EMOTIONS = ["happy", "sad"]
 
@@ -56,7 +58,7 @@ def test_speaker_folds(actors, num_folds, stratify):
     speakers = list(actors["speaker"])
     for fold in folds:
         assert sorted(rows_of(fold)) == list(range(len(actors)))
-        assert sorted(sum(fold.speakers.values(), [])) == ACTORS  # each in one split only
+        assert sorted(chain(*fold.speakers.values())) == ACTORS  # each in one split only
         for split in SPLITS:
             assert sorted({speakers[row] for row in getattr(fold, split)}) == fold.speakers[split] != []
 
@@ -91,7 +93,7 @@ def test_speaker_folds_refuses(actors, num_folds, message):
 
 
 def test_speakers_must_be_known(actors):
-    with pytest.raises(SplitError, match="4 of 16 rows have no speaker .the first is row 8."):
+    with pytest.raises(SplitError, match=r"4 of 16 rows have no speaker .the first is row 8."):
         speaker_folds(make(["a", "b", None, "c"]), 3)
     with pytest.raises(SplitError, match="no column 'speaker'; its columns: id, audio"):
         speaker_folds(actors.remove_columns("speaker"), 3)
@@ -103,12 +105,13 @@ def test_speakers_must_be_known(actors):
 def test_leave_one_session_out_with_a_held_out_speaker(sessions):
     folds = leave_one_session_out(sessions)
     assert [fold.sessions["test"] for fold in folds] == [[f"Ses0{number}"] for number in range(1, 6)]
-    assert [fold.name for fold in folds][0] == "session_Ses01"
+    assert folds[0].name == "session_Ses01"
     for fold in folds:
         assert sorted(rows_of(fold)) == list(range(len(sessions)))
         assert fold.sessions["test"][0] not in fold.sessions["train"] + fold.sessions["validation"]
-        assert len(fold.speakers["validation"]) == 1 and len(fold.speakers["train"]) == 7
-        assert sorted(sum(fold.speakers.values(), [])) == IEMOCAP
+        assert len(fold.speakers["validation"]) == 1
+        assert len(fold.speakers["train"]) == 7
+        assert sorted(chain(*fold.speakers.values())) == IEMOCAP
     assert leave_one_session_out(sessions, seed=1) == leave_one_session_out(sessions, seed=1)
     assert leave_one_session_out(sessions, seed=1) != leave_one_session_out(sessions, seed=2)
 
@@ -124,7 +127,7 @@ def test_leave_one_session_out_with_a_share(sessions):
 def test_a_speaker_of_two_sessions_would_leak():
     shared_names = make(IEMOCAP, session=lambda speaker: speaker[:5]).map(lambda row: {"speaker": row["speaker"][-1]})
     for validation in ("speaker", 0.2):
-        with pytest.raises(SplitError, match="session_Ses01 would leak: speaker (F|M|F, M) in both train and test"):
+        with pytest.raises(SplitError, match=r"session_Ses01 would leak: speaker (F|M|F, M) in both train and test"):
             leave_one_session_out(shared_names, validation)
 
 
@@ -151,7 +154,7 @@ def test_sessions_must_suffice(actors):
 def test_random_split_by_speaker(actors):
     fold = random_split(actors, 0.5, 0.25, 0.25, seed=5)
     assert [len(fold.speakers[split]) for split in SPLITS] == [8, 4, 4]
-    assert sorted(sum(fold.speakers.values(), [])) == ACTORS
+    assert sorted(chain(*fold.speakers.values())) == ACTORS
     assert sorted(rows_of(fold)) == list(range(len(actors)))
     assert fold == random_split(actors, 0.5, 0.25, 0.25, seed=5) != random_split(actors, 0.5, 0.25, 0.25, seed=6)
 
@@ -172,7 +175,8 @@ def test_random_split_by_session(sessions):
 def test_random_split_by_utterance_divides_every_emotion(actors):
     fold = random_split(actors, 0, 0.25, 0.75, by="utterance")
     labels = list(actors["emotion"])
-    assert fold.train == [] and list(fold.select(actors)) == ["validation", "test"]
+    assert fold.train == []
+    assert list(fold.select(actors)) == ["validation", "test"]
     assert Counter(labels[row] for row in fold.validation) == {0: 8, 1: 8}
     assert Counter(labels[row] for row in fold.test) == {0: 24, 1: 24}
     assert sorted(rows_of(fold)) == list(range(64))
@@ -185,7 +189,7 @@ def test_random_split_refuses_shares(actors, shares):
 
 
 def test_random_split_refuses_the_rest(actors):
-    with pytest.raises(SplitError, match="by must be .* got 'dialogue'"):
+    with pytest.raises(SplitError, match=r"by must be .* got 'dialogue'"):
         random_split(actors, by="dialogue")
     with pytest.raises(SplitError, match="would have no test data"):
         random_split(actors.select([0]), 0.5, 0, 0.5, by="utterance")
@@ -197,7 +201,8 @@ def test_random_split_refuses_the_rest(actors):
 def test_k_shot(actors):
     rows = k_shot(actors, 5, seed=1)
     labels = list(actors["emotion"])
-    assert rows == sorted(set(rows)) and Counter(labels[row] for row in rows) == {0: 5, 1: 5}
+    assert rows == sorted(set(rows))
+    assert Counter(labels[row] for row in rows) == {0: 5, 1: 5}
     assert rows == k_shot(actors, 5, seed=1) != k_shot(actors, 5, seed=2)
     assert len(k_shot(actors, 32)) == 64
 

@@ -7,18 +7,12 @@ from collections import Counter
 
 import pytest
 
-from data_scripts import leave_one_session_out
-from data_scripts.corpora.iemocap import CODES, EMOTIONS, EXPECTED_EMOTIONS, EXPECTED_SESSIONS
-from data_scripts.corpora.registry import load_corpus
-from data_scripts.schema import CorpusError
-from tests.helpers.layouts import APPLE_DOUBLE, make_iemocap, write_bytes, write_wav
+from data_scripts import leave_one_session_out, load_corpus
+from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS, EMOTION_CODES, EXPECTED_EMOTIONS, EXPECTED_SESSIONS
+from data_scripts.errors import CorpusError
+from tests.helpers.layouts import APPLE_DOUBLE, drop_reasons, make_iemocap, write_bytes, write_wav
 
 DIALOG = "Ses02F_impro01"
-
-
-def reasons(report):
-    """The dropped items and why."""
-    return {note["id"]: note["reason"] for note in report.dropped}
 
 
 @pytest.fixture
@@ -35,14 +29,17 @@ def append(path, text, encoding="utf-8"):
 def test_rows_and_labels(release):
     corpus = load_corpus("iemocap", release, num_workers=2)
     rows = corpus.dataset["train"]
-    assert rows.features["emotion"].names == list(EMOTIONS) == ["neutral", "happy", "angry", "sad"]
-    assert len(rows) == 50 and list(rows["id"]) == sorted(rows["id"])
+    assert rows.features["emotion"].names == list(DEFAULT_EMOTIONS) == ["neutral", "happy", "angry", "sad"]
+    assert len(rows) == 50
+    assert list(rows["id"]) == sorted(rows["id"])
     assert Counter(rows["session"]) == dict.fromkeys("12345", 10)
     assert Counter(rows["speaker"]) == {f"Ses0{n}{voice}": 5 for n in range(1, 6) for voice in "FM"}
     # Both speak in the dialog named after F's motion capture: the speaker is the letter of the last part.
     row = next(row for row in rows if row["id"] == f"{DIALOG}_M002")
-    assert row["speaker"] == "Ses02M" and row["emotion"] == EMOTIONS.index("happy")  # excited
-    assert row["transcript"] == f"Words of {DIALOG}_M002." and row["hypothesis"] is None
+    assert row["speaker"] == "Ses02M"
+    assert row["emotion"] == DEFAULT_EMOTIONS.index("happy")
+    assert row["transcript"] == f"Words of {DIALOG}_M002."
+    assert row["hypothesis"] is None
     assert row["audio"]["path"] == str((release / f"Session2/sentences/wav/{DIALOG}/{DIALOG}_M002.wav").resolve())
     assert (corpus.report.dropped, corpus.report.repaired, corpus.report.noted) == ([], [], [])
     assert corpus.report.expected == {"sessions": EXPECTED_SESSIONS, "emotions": EXPECTED_EMOTIONS}
@@ -63,11 +60,12 @@ def test_folds_come_out_whole(release):
 
 def test_classes_by_name(release):
     corpus = load_corpus("iemocap", release, emotions=["excited", "happy"])
-    assert Counter(corpus.dataset["train"]["emotion"]) == {0: 10, 1: 10} and corpus.report.expected == {}
+    assert Counter(corpus.dataset["train"]["emotion"]) == {0: 10, 1: 10}
+    assert corpus.report.expected == {}
     assert corpus.report.drop_reasons()["label not among the classes: sad (sad)"] == 10
     with pytest.raises(CorpusError, match="IEMOCAP has no emotion joy; it has neutral, happy, excited"):
         load_corpus("iemocap", release, emotions=["joy"])
-    with pytest.raises(CorpusError, match="no usable recording of iemocap.*50"):
+    with pytest.raises(CorpusError, match=r"no usable recording of iemocap.*50"):
         load_corpus("iemocap", make_iemocap(release, codes=("neu",) * 5), emotions=["fearful"])
 
 
@@ -94,7 +92,7 @@ def test_every_trap_is_reported(release):
         write_bytes(path, APPLE_DOUBLE)
 
     corpus = load_corpus("iemocap", release)
-    found = reasons(corpus.report)
+    found = drop_reasons(corpus.report)
     label_lines = len(labels.read_text().splitlines())
     assert found.pop(f"{DIALOG}_F001").startswith("unreadable audio: the recording is")
     expected = {path.relative_to(release).as_posix(): "AppleDouble file of macOS" for path in apple} | {
@@ -114,7 +112,8 @@ def test_every_trap_is_reported(release):
     }
     assert {name: reason[: len(expected.get(name, ""))] for name, reason in found.items()} == expected
     rows = {row["id"]: row for row in corpus.dataset["train"]}
-    assert len(rows) == 50 and rows[f"{DIALOG}_F906"]["transcript"] == "He said: [LAUGHTER] x]: y"
+    assert len(rows) == 50
+    assert rows[f"{DIALOG}_F906"]["transcript"] == "He said: [LAUGHTER] x]: y"
     assert rows[f"{DIALOG}_F904"]["transcript"] is None
     assert corpus.report.repaired == [{"id": f"{DIALOG}_F904", "reason": "no transcription: the transcript is null"}]
     assert [note["id"] for note in corpus.report.noted] == [f"{DIALOG}_F906"]
@@ -137,7 +136,7 @@ def test_a_missing_session_is_an_error_unless_left_out_on_purpose(tmp_path):
         load_corpus("iemocap", release, sessions=["1", "3"])
     corpus = load_corpus("iemocap", release, sessions=["1", "2", "5"])
     assert set(corpus.dataset["train"]["session"]) == {"1", "2", "5"}
-    assert reasons(corpus.report) == {"Session4": "session not selected"}
+    assert drop_reasons(corpus.report) == {"Session4": "session not selected"}
     assert corpus.report.expected == {"sessions": {n: EXPECTED_SESSIONS[n] for n in "125"}}
     with pytest.raises(CorpusError, match="sessions of IEMOCAP are numbers, 1 to 5, got 'one'"):
         load_corpus("iemocap", release, sessions=["one"])
@@ -203,10 +202,10 @@ def test_spoken_counts_equal_the_tools(spoken_release, spoken_corpus):
         every.update(session["labels"])
     assert dropped["no agreement among the raters (xxx)"] == every["xxx"]
     for code in ("fea", "sur", "dis"):
-        assert dropped[f"label not among the classes: {code} ({CODES[code]})"] == every[code]
+        assert dropped[f"label not among the classes: {code} ({EMOTION_CODES[code]})"] == every[code]
 
 
-WORDS = {
+REASONS_BY_TRAP = {
     "label without wav": "label without wav",
     "wav without label": "wav without label",
     "text with ':'": "text contains ':'",
@@ -223,7 +222,9 @@ def test_spoken_every_planted_fault_is_reported(spoken_release, spoken_corpus):
     listed = {(note["id"].rpartition(":")[0] or note["id"], note["reason"]) for note in report.dropped + report.noted}
     assert len(expected["traps"]) > 80
     for trap in expected["traps"]:
-        assert any(name == trap["where"] and why.startswith(WORDS[trap["kind"]]) for name, why in listed), trap
+        assert any(name == trap["where"] and why.startswith(REASONS_BY_TRAP[trap["kind"]]) for name, why in listed), (
+            trap
+        )
 
 
 def test_spoken_texts_are_those_of_the_map(spoken_release, spoken_corpus):

@@ -7,25 +7,23 @@ from collections import Counter
 
 import pytest
 
+from data_scripts import load_corpus
+from data_scripts.corpora import CorpusSelection
 from data_scripts.corpora.meld import EMOTIONS, EXPECTED_EMOTIONS, EXPECTED_SPLITS
-from data_scripts.corpora.registry import load_corpus
+from data_scripts.errors import CorpusError
 from data_scripts.prepare.folder import prepare_folder
-from data_scripts.schema import CorpusError, load_prepared
+from data_scripts.schema import load_prepared
 from modeling_m4ser.audio_m4ser import load_audio
 from tests.helpers.layouts import (
     APPLE_DOUBLE,
     MELD_FOLDERS,
+    drop_reasons,
     make_meld,
     meld_row,
     write_bytes,
     write_meld_csv,
     write_mp4,
 )
-
-
-def reasons(report):
-    """The dropped items and why."""
-    return {note["id"]: note["reason"] for note in report.dropped}
 
 
 @pytest.fixture
@@ -39,7 +37,8 @@ def test_rows(raw):
     assert list(corpus.dataset) == ["train", "validation", "test"]
     ids = {split: list(part["id"]) for split, part in corpus.dataset.items()}
     assert ids["train"] == ["train_dia0_utt0", "train_dia0_utt1"]
-    assert ids["validation"] == ["dev_dia0_utt0", "dev_dia0_utt1"] and ids["test"][0] == "test_dia0_utt0"
+    assert ids["validation"] == ["dev_dia0_utt0", "dev_dia0_utt1"]
+    assert ids["test"][0] == "test_dia0_utt0"
     row = corpus.dataset["validation"][1]
     assert row["duration"] == pytest.approx(0.6, abs=0.06)  # AAC pads to whole frames
     assert corpus.dataset["validation"].features["emotion"].names == list(EMOTIONS)
@@ -50,12 +49,12 @@ def test_rows(raw):
 
 
 def test_expected_counts_are_those_of_the_real_csvs(shared_dir):
-    from data_scripts.corpora.manifest import read_manifest
+    from data_scripts.tables import read_table
 
     tables = {split: shared_dir / "data" / "meld" / f"{split}_sent_emo.csv" for split in MELD_FOLDERS}
     if not all(path.is_file() for path in tables.values()):
         pytest.skip("no data/meld in ../shared")
-    rows = {split: read_manifest(path) for split, path in tables.items()}
+    rows = {split: read_table(path) for split, path in tables.items()}
     assert list(map(len, rows.values())) == list(EXPECTED_SPLITS.values())
     assert Counter(row["Emotion"] for some in rows.values() for row in some) == EXPECTED_EMOTIONS
 
@@ -69,13 +68,14 @@ def test_nested_as_the_archives_unpack(raw, tmp_path):
     for path in list(raw.glob("*.csv")):
         shutil.move(path, tmp_path / "csv" / path.name)
     corpus = load_corpus("meld", tmp_path)  # CSVs beside MELD.Raw
-    assert corpus.report.kept == 6 and len(corpus.report.dropped) == 3
+    assert corpus.report.kept == 6
+    assert len(corpus.report.dropped) == 3
 
 
 def test_a_second_csv_is_reported(raw):
     write_meld_csv(raw / "old" / "dev_sent_emo.csv", [meld_row(0, 0, "fear")])
     corpus = load_corpus("meld", raw)
-    assert reasons(corpus.report) == {"old/dev_sent_emo.csv": "second dev_sent_emo.csv: the other one is read"}
+    assert drop_reasons(corpus.report) == {"old/dev_sent_emo.csv": "second dev_sent_emo.csv: the other one is read"}
     assert corpus.report.kept == 6
 
 
@@ -98,7 +98,7 @@ def test_every_trap_is_reported(raw):
     write_bytes(test / "._dia0_utt0.mp4", APPLE_DOUBLE)
     write_bytes(test / "notes.txt", b"mine")
     corpus = load_corpus("meld", raw)
-    found = reasons(corpus.report)
+    found = drop_reasons(corpus.report)
     assert found.pop("test_dia0_utt2").startswith("unreadable audio: the recording is not audio, or is truncated")
     assert found.pop("test_dia0_utt4").startswith("unreadable audio: the recording has no audio stream")
     assert found.pop("test_dia0_utt5").startswith("unreadable audio: the recording ")
@@ -130,7 +130,8 @@ def test_every_trap_is_reported(raw):
 
 def test_a_subset_of_emotions(raw):
     corpus = load_corpus("meld", raw, emotions=["joy"])
-    assert corpus.report.kept == 3 and corpus.report.drop_reasons() == {"emotion not selected: neutral": 3}
+    assert corpus.report.kept == 3
+    assert corpus.report.drop_reasons() == {"emotion not selected: neutral": 3}
     assert corpus.report.expected == {"emotions": {"joy": 2308}}
     with pytest.raises(CorpusError, match="MELD has no emotion happy; it has neutral, joy"):
         load_corpus("meld", raw, emotions=["happy"])
@@ -138,39 +139,40 @@ def test_a_subset_of_emotions(raw):
 
 def test_what_is_missing_is_named(raw, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match="empty is no MELD: give MELD.Raw, with train_sent_emo.csv"):
+    with pytest.raises(CorpusError, match=r"empty is no MELD: give MELD.Raw, with train_sent_emo.csv"):
         load_corpus("meld", tmp_path / "empty")
     shutil.rmtree(raw / "dev_splits_complete")
     (raw / "test_sent_emo.csv").rename(raw / "test.csv")
-    with pytest.raises(CorpusError, match="test_sent_emo.csv, dev_splits_complete/ missing in .*: copy all"):
+    with pytest.raises(CorpusError, match=r"test_sent_emo.csv, dev_splits_complete/ missing in .*: copy all"):
         load_corpus("meld", raw)
     (raw / "test.csv").rename(raw / "test_sent_emo.csv")
     (raw / "dev.tar.gz").write_bytes(b"")
-    with pytest.raises(CorpusError, match="dev_splits_complete/ missing in .*: unpack dev.tar.gz there"):
+    with pytest.raises(CorpusError, match=r"dev_splits_complete/ missing in .*: unpack dev.tar.gz there"):
         load_corpus("meld", raw)
     (raw / "dev_splits_complete").mkdir()
-    with pytest.raises(CorpusError, match="no usable utterance of split validation of meld.*unpack its archive again"):
+    with pytest.raises(CorpusError, match=r"no usable utterance of split validation of meld.*unpack its archive again"):
         load_corpus("meld", raw)
 
 
 def test_a_csv_in_windows_encoding_or_without_columns(raw):
     write_meld_csv(raw / "dev_sent_emo.csv", [meld_row(0, 0, "joy", "You’re late")], encoding="cp1252")
-    with pytest.raises(CorpusError, match="dev_sent_emo.csv is not UTF-8 .byte 0x92; probably Windows cp1252.*UTF-8"):
+    with pytest.raises(CorpusError, match=r"dev_sent_emo.csv is not UTF-8 .byte 0x92; probably Windows cp1252.*UTF-8"):
         load_corpus("meld", raw)
     (raw / "dev_sent_emo.csv").write_text("Utterance,Emotion\nHi,joy\n")
-    with pytest.raises(CorpusError, match="dev_sent_emo.csv lacks the columns Speaker, Dialogue_ID, Utterance_ID"):
+    with pytest.raises(CorpusError, match=r"dev_sent_emo.csv lacks the columns Speaker, Dialogue_ID, Utterance_ID"):
         load_corpus("meld", raw)
 
 
 def test_prepared_clips_become_flac(raw, tmp_path):
-    report = prepare_folder("meld", raw, tmp_path / "out", num_workers=2)
+    report = prepare_folder(CorpusSelection("meld", raw), tmp_path / "out", num_workers=2)
     dataset = load_prepared(tmp_path / "out")
     assert report.kept == 6
     row = dataset["train"][0]
     assert row["audio"] == {"path": str((tmp_path / "out/audio/train_dia0_utt0.flac").resolve()), "bytes": None}
     samples = load_audio(row["audio"])
     original = load_audio(str(raw / "train_splits/dia0_utt0.mp4"))
-    assert samples.shape == original.shape and abs(samples - original).max() <= 2**-15
+    assert samples.shape == original.shape
+    assert abs(samples - original).max() <= 2**-15
     assert row["duration"] == pytest.approx(len(samples) / 16000, abs=1e-3)
 
 
@@ -190,11 +192,11 @@ def spoken(shared_dir):
 def prepared_spoken(spoken, tmp_path_factory):
     """The whole of it prepared, once."""
     out = tmp_path_factory.mktemp("meld") / "out"
-    report = prepare_folder("meld", spoken[0], out, num_workers=2)
+    report = prepare_folder(CorpusSelection("meld", spoken[0]), out, num_workers=2)
     return out, report
 
 
-SAID = {
+REASONS_BY_FAULT = {
     "broken mp4 (truncated, no moov atom)": "unreadable audio: the recording is not audio, or is truncated",
     "absent clip": "clip absent",
     "final_videos_test twin": "final_videos_test twin: the clip with the plain name is used",
@@ -207,14 +209,14 @@ SAID = {
 
 
 def test_spoken_every_fault_is_reported(spoken, prepared_spoken):
-    folder, traps = spoken
+    _, traps = spoken
     out, report = prepared_spoken
     written = json.loads((out / "report.json").read_text(encoding="utf-8"))
     listed = {(note["id"], note["reason"]) for kind in ("dropped", "noted") for note in written[kind]}
     for trap in traps["traps"]:
         name = "{split}_dia{dialogue_id}_utt{utterance_id}".format(**trap)
         places = {trap["path"], name}
-        assert any(item in places and why.startswith(SAID[trap["kind"]]) for item, why in listed), trap
+        assert any(item in places and why.startswith(REASONS_BY_FAULT[trap["kind"]]) for item, why in listed), trap
     assert len(written["dropped"]) + len(written["noted"]) == len(traps["traps"])
     usable = [traps["counts"][split]["usable_rows"] for split in ("train", "dev", "test")]
     assert [report.splits[split].utterances for split in ("train", "validation", "test")] == usable
@@ -232,6 +234,7 @@ def test_spoken_plain_twins_are_used_and_untouched(spoken, prepared_spoken):
         assert hashlib.sha256(twin.read_bytes()).hexdigest() == trap["sha256"]
         samples = load_audio(rows["test_dia{dialogue_id}_utt{utterance_id}".format(**trap)]["audio"])
         wanted, other = load_audio(str(plain)), load_audio(str(twin))
-        assert samples.shape == wanted.shape and abs(samples - wanted).max() <= 2**-15
+        assert samples.shape == wanted.shape
+        assert abs(samples - wanted).max() <= 2**-15
         assert samples.shape != other.shape or abs(samples - other).max() > 0.01
     assert len(list((out / "audio").iterdir())) == sum(traps["counts"][s]["usable_rows"] for s in traps["counts"])

@@ -1,7 +1,8 @@
-"""Prepare under bad conditions: killed at any moment, a full disk, no permission, two at once.
+"""The command `python -m data_scripts.prepare`: files written, table printed, mistakes told in one line.
 
-One helper process imports everything once and forks a child for each run, so that a run starts at once and may be
-killed, or lose its rights, without the tests doing so.
+Bad conditions too: killed at any moment, a full disk, no permission, two at once. For these one helper process imports
+everything once and forks a child for each run, so that a run starts at once and may be killed, or lose its rights,
+without the tests doing so.
 """
 
 import hashlib
@@ -18,12 +19,121 @@ from pathlib import Path
 
 import pytest
 
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.prepare.__main__ import main
+from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
-from tests.helpers.layouts import make_iemocap, write_wav
+from tests.helpers.layouts import make_iemocap, make_meld, write_wav
+
+
+def test_it_writes_everything(corpus, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--data_dir", str(corpus), "--output_dir", str(out), "--emotions", "happy", "angry"]
+    assert main(["ravdess", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "ravdess: 2 utterances kept" in printed
+    assert "1  emotion not selected" in printed
+    assert str(out) in printed
+    assert sorted(os.listdir(out)) == [".prepare.jsonl", "README.md", "report.json", "train.parquet"]
+    train = load_prepared(out)["train"]
+    assert train.features["emotion"].names == ["happy", "angry"]
+    assert list(train["emotion"]) == [0, 1]
+    report = PreparationReport.from_json((out / "report.json").read_text(encoding="utf-8"))
+    assert report.kept == 2
+    assert len(report.dropped) == 2
+
+
+@pytest.mark.parametrize(
+    ("corpus_name", "extra", "message"),
+    [
+        ("ravdess", ["--emotions", "bored"], "RAVDESS speech has no emotion bored"),
+        ("ravdess", ["--data_dir", "nowhere"], "nowhere does not exist"),
+        ("ravdess", ["--num_workers", "0"], "num_workers must be at least 1"),
+        ("manifest", [], "looked for a manifest"),
+        ("ravdess", ["--sessions", "1"], "RAVDESS speech has no sessions to choose from"),
+        ("iemocap", [], "is no IEMOCAP: give IEMOCAP_full_release, the folder of Session1"),
+        ("meld", [], "is no MELD: give MELD.Raw"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(corpus, tmp_path, capsys, corpus_name, extra, message):
+    options = ["--data_dir", str(corpus), "--output_dir", str(tmp_path / "out"), *extra]
+    assert main([corpus_name, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_a_folder(corpus, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["ravdess", "--data_dir", str(corpus), "--output_dir", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_mistakes_inside_a_corpus_are_one_line_too(tmp_path, capsys):
+    release = make_iemocap(tmp_path / "iemocap", sessions="1235", codes=("neu",))
+    raw = make_meld(tmp_path / "meld")
+    text = (raw / "train_sent_emo.csv").read_text(encoding="utf-8")
+    (raw / "train_sent_emo.csv").write_bytes(text.encode("cp1252"))
+    for name, folder, message in (
+        ("iemocap", release, "Session4 is missing in"),
+        ("meld", raw, "train_sent_emo.csv is not UTF-8"),
+    ):
+        assert main([name, "--data_dir", str(folder), "--output_dir", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert message in error
+        assert not (tmp_path / "out").exists()
+    options = ["--data_dir", str(release), "--output_dir", str(tmp_path / "out"), "--sessions", "1", "2"]
+    assert main(["iemocap", *options]) == 0
+    printed = capsys.readouterr().out
+    assert ["1", "2", "1085", "-1083"] in [line.split() for line in printed.splitlines()]
+
+
+def test_foreign_files_are_not_overwritten(corpus, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my notes")
+    for folder, message in ((tmp_path / "mine", "README.md was not written by this command"), (corpus, "own folder")):
+        before = sorted(folder.rglob("*"))
+        assert main(["ravdess", "--data_dir", str(corpus), "--output_dir", str(folder)]) == 2
+        assert message in capsys.readouterr().err
+        assert sorted(folder.rglob("*")) == before
+
+
+def test_as_a_command(corpus, tmp_path):
+    """Run as a user does, from the repository root: the table on stdout, the progress bar on stderr."""
+    command = [sys.executable, "-m", "data_scripts.prepare", "ravdess", "--output_dir", str(tmp_path / "out")]
+    good = subprocess.run([*command, "--data_dir", str(corpus)], cwd=ROOT, capture_output=True, text=True)
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.startswith("ravdess: 3 utterances kept")
+    assert "reading audio: 100%" in good.stderr
+    assert (tmp_path / "out" / "train.parquet").is_file()
+    bad = subprocess.run([*command, "--data_dir", str(tmp_path / "no")], cwd=ROOT, capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stdout == ""
+    assert "Traceback" not in bad.stderr
+    assert bad.stderr.startswith("error: ")
+    assert bad.stderr.count("\n") == 1
+
+
+def test_a_push_that_fails_is_one_line(mixed, tmp_path, capsys, monkeypatch):
+    options = ["--data_dir", str(mixed), "--output_dir", str(tmp_path / "out"), "--push_to_hub"]
+    assert main(["manifest", *options, "someone/corpus"]) == 2  # the tests' environment is offline
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: the prepared folder is written, but not pushed")
+    assert main(["manifest", *options, "not a repository!"]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("error: the prepared folder is written, but not pushed to not a repository!: ")
+    assert load_prepared(tmp_path / "out")["train"].num_rows == 5
+
+
+# Bad conditions
 
 HELPER = """
 import io, json, os, signal, sys, tempfile, time
 from contextlib import redirect_stderr, redirect_stdout
+import data_scripts.prepare.folder  # what the command imports once its options are read
 from data_scripts.prepare import __main__ as prepare
 
 def run(order):
@@ -134,7 +244,8 @@ def test_what_was_finished_before_a_kill_is_not_done_again(prepare, recordings, 
     (out / ".prepare.jsonl").write_bytes(remembered[:-20])
     assert prepare(*arguments)["status"] == 0
     kept = sum((out / "audio" / name).stat().st_mtime_ns == changed for name, changed in made.items())
-    assert kept >= remembered.count(b"\n") - 1 > 0
+    # The last line was torn, and the first holds the journal's settings.
+    assert kept >= remembered.count(b"\n") - 2 > 0
 
 
 def test_two_at_once_are_refused(prepare, recordings, tmp_path):
@@ -143,7 +254,8 @@ def test_two_at_once_are_refused(prepare, recordings, tmp_path):
     with open(tmp_path / "out" / ".prepare.jsonl", "ab") as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
         result = prepare("manifest", "--data_dir", recordings, "--output_dir", tmp_path / "out")
-    assert result["status"] == 2 and "is being prepared by another process" in last_line(result)
+    assert result["status"] == 2
+    assert "is being prepared by another process" in last_line(result)
 
 
 def test_full_disk(prepare, recordings, tmp_path):
@@ -156,8 +268,10 @@ def test_full_disk(prepare, recordings, tmp_path):
         for options in ((), ("--embed_audio",)):
             arguments = ("manifest", "--data_dir", recordings, "--output_dir", disk / "out", *options)
             full = prepare(*arguments)
-            assert full["status"] == 2 and "Traceback" not in full["error"]
-            assert last_line(full).startswith("error: the disk is full (") and "run the same command" in last_line(full)
+            assert full["status"] == 2
+            assert "Traceback" not in full["error"]
+            assert last_line(full).startswith("error: the disk is full (")
+            assert "run the same command" in last_line(full)
             assert not list((disk / "out").rglob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
         arguments = ("manifest", "--data_dir", recordings, "--output_dir", disk / "out")
@@ -196,8 +310,10 @@ def test_no_permission_to_read(prepare, open_folder, closed):
     (open_folder / "out").mkdir()
     (open_folder / "out").chmod(0o777)
     result = prepare("iemocap", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)
-    assert result["status"] == 2 and "Traceback" not in result["error"]
-    assert last_line(result).startswith("error: no permission") and path.name in last_line(result)
+    assert result["status"] == 2
+    assert "Traceback" not in result["error"]
+    assert last_line(result).startswith("error: no permission")
+    assert path.name in last_line(result)
     assert not list((open_folder / "out").glob("*.parquet"))
     path.chmod(0o755)
     assert prepare("iemocap", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)["status"] == 0
@@ -208,4 +324,5 @@ def test_no_permission_to_write(prepare, open_folder):
     open_folder.chmod(0o555)
     result = prepare("iemocap", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)
     assert result["status"] == 2
-    assert last_line(result).startswith("error: no permission for ") and "writable" in last_line(result)
+    assert last_line(result).startswith("error: no permission for ")
+    assert "writable" in last_line(result)

@@ -1,0 +1,115 @@
+"""RAVDESS in its own layout: everything from the file's name, and every other file reported."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from data_scripts import load_corpus
+from data_scripts.corpora.ravdess import EMOTIONS, voice
+from data_scripts.schema import corpus_features
+from tests.helpers import SHARED
+from tests.helpers.layouts import drop_reasons, make_ravdess, write_wav
+
+
+@pytest.fixture
+def ravdess(tmp_path):
+    """Two actors, every emotion and statement once."""
+    return make_ravdess(tmp_path)
+
+
+def test_rows(ravdess):
+    corpus = load_corpus("ravdess", ravdess, num_workers=2)
+    assert list(corpus.dataset) == ["train"]
+    rows = corpus.dataset["train"]
+    assert rows.features == corpus_features(EMOTIONS)
+    assert len(rows) == 32
+    assert list(rows["id"]) == sorted(rows["id"])
+    last = rows[31]
+    path = (ravdess / "Actor_02" / "03-01-08-01-02-01-02.wav").resolve()
+    assert last.pop("duration") == pytest.approx(0.8)
+    assert last == {
+        "id": "03-01-08-01-02-01-02",
+        "audio": {"path": str(path), "bytes": None},
+        "speaker": "02",
+        "session": None,
+        "emotion": EMOTIONS.index("surprised"),
+        "transcript": "Dogs are sitting by the door.",
+        "hypothesis": None,
+        "asr_model": None,
+    }
+    counts = corpus.report.splits["train"]
+    assert counts.emotions == dict.fromkeys(EMOTIONS, 4)
+    assert counts.speakers == {"01": 16, "02": 16}
+    assert counts.hours == pytest.approx(4 * 0.1 * 36 / 3600)
+    assert (corpus.report.dropped, corpus.report.repaired) == ([], [])
+
+
+def test_subset_of_emotions_counts_the_others(ravdess):
+    corpus = load_corpus("ravdess", ravdess, emotions=["sad", "happy"])
+    rows = corpus.dataset["train"]
+    assert rows.features["emotion"].names == ["sad", "happy"]
+    assert Counter(rows["emotion"]) == {0: 4, 1: 4}
+    assert corpus.report.drop_reasons() == {"emotion not selected": 24}
+    assert corpus.report.kept + len(corpus.report.dropped) == 32
+
+
+def test_faulty_files_are_dropped_by_name(ravdess):
+    folder = ravdess / "Actor_01"
+    good = write_wav(folder / "03-01-05-02-01-01-01.wav")
+    write_wav(folder / "03-01-05-02-01-01-01.flac")  # a twin of it
+    write_wav(ravdess / "copy" / "Actor_01" / "03-01-01-01-01-01-01.wav")  # the mirror that holds everything twice
+    write_wav(folder / "03-02-05-01-01-01-01.wav")  # song
+    write_wav(folder / "02-01-05-01-01-01-01.wav")  # from the video
+    write_wav(folder / "03-01-09-01-01-01-01.wav")  # no such emotion
+    write_wav(folder / "03-01-05-01-03-01-01.wav")  # no such statement
+    write_wav(folder / "take two.wav")
+    (folder / "03-01-05-01-01-01-01.mp4").write_bytes(b"video")
+    (folder / "._03-01-05-01-01-01-01.wav").write_bytes(b"\0\5\x16\7")
+    (folder / "03-01-05-02-02-01-01.wav").write_bytes(b"")
+    (folder / "03-01-05-02-02-02-01.wav").write_bytes(good.read_bytes()[:1000])
+    (folder / "notes.txt").write_text("not a recording")
+    corpus = load_corpus("ravdess", ravdess)
+    found = drop_reasons(corpus.report)
+    assert found == {
+        "Actor_01/03-01-05-02-01-01-01.flac": "second copy of a recording",
+        "copy/Actor_01/03-01-01-01-01-01-01.wav": "second copy of a recording",
+        "Actor_01/03-02-05-01-01-01-01.wav": "song, not speech (vocal channel 02)",
+        "Actor_01/02-01-05-01-01-01-01.wav": "not an audio-only recording (modality 01 or 02)",
+        "Actor_01/03-01-09-01-01-01-01.wav": "not named as a RAVDESS recording",
+        "Actor_01/03-01-05-01-03-01-01.wav": "not named as a RAVDESS recording",
+        "Actor_01/take two.wav": "not named as a RAVDESS recording",
+        "Actor_01/03-01-05-01-01-01-01.mp4": "not named as a RAVDESS recording",
+        "Actor_01/._03-01-05-01-01-01-01.wav": "AppleDouble file of macOS (._*), neither text nor media",
+        "03-01-05-02-02-01-01": found["03-01-05-02-02-01-01"],
+        "03-01-05-02-02-02-01": found["03-01-05-02-02-02-01"],
+    }
+    assert found["03-01-05-02-02-01-01"].startswith("unreadable audio: the recording is empty (0 bytes)")
+    assert found["03-01-05-02-02-02-01"].startswith("unreadable audio: the recording is truncated")
+    assert corpus.report.kept == corpus.dataset["train"].num_rows == 33
+    paths = [audio["path"] for audio in corpus.dataset["train"]["audio"]]
+    assert str(good.resolve()) in paths
+    assert not any("copy" in Path(path).parts for path in paths)
+
+
+def test_misplaced_file_keeps_the_speaker_of_its_name(ravdess):
+    write_wav(ravdess / "Actor_02" / "03-01-05-02-01-01-01.wav")
+    corpus = load_corpus("ravdess", ravdess)
+    row = next(row for row in corpus.dataset["train"] if row["id"] == "03-01-05-02-01-01-01")
+    assert row["speaker"] == "01"
+    reason = "in another actor's folder: the speaker is taken from the file name"
+    assert corpus.report.repaired == [{"id": "Actor_02/03-01-05-02-01-01-01.wav", "reason": reason}]
+
+
+def test_voices():
+    assert [voice(speaker) for speaker in ("01", "02", "23", "24")] == ["male", "female", "male", "female"]
+
+
+def test_the_real_ravdess_is_complete():
+    if not (SHARED / "data" / "ravdess").is_dir():
+        pytest.skip("no ../shared/data/ravdess beside the repository")
+    corpus = load_corpus("ravdess", SHARED / "data" / "ravdess", num_workers=2)
+    expected = {name: 64 if name == "neutral" else 128 for name in EMOTIONS}
+    assert corpus.report.splits["train"].emotions == expected
+    assert corpus.report.splits["train"].speakers == {f"{actor:02d}": 60 for actor in range(1, 17)}
+    assert (corpus.report.kept, corpus.report.dropped, corpus.report.repaired) == (960, [], [])

@@ -1,0 +1,237 @@
+"""A prepared folder: what it holds, what a second run does again, and what goes to the Hub."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from datasets import DatasetDict, load_dataset
+
+from data_scripts.corpora import CorpusSelection
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.errors import CorpusError
+from data_scripts.prepare import folder as preparation
+from data_scripts.prepare.folder import prepare_folder, push_to_hub
+from data_scripts.prepare.recordings import is_direct
+from data_scripts.schema import load_prepared, save_prepared
+from modeling_m4ser.audio_m4ser import decode_audio, load_audio
+from tests.helpers import ROOT
+from tests.helpers.layouts import make_meld, write_wav
+
+
+def test_only_what_is_not_16_khz_mono_is_converted(mixed, tmp_path):
+    report = prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", num_workers=2)
+    rows = {row["id"]: row for row in load_prepared(tmp_path / "out")["train"]}
+    assert report.kept == 5
+    for name, row in rows.items():
+        path = Path(row["audio"]["path"])
+        assert path.is_absolute()
+        assert row["audio"]["bytes"] is None
+        assert path.parent == ((mixed if name.startswith("direct") else tmp_path / "out" / "audio").resolve())
+        samples, rate = decode_audio(row["audio"])
+        wanted = load_audio(str(mixed / name))
+        assert rate == 16000
+        assert samples.shape == wanted.shape
+        assert abs(samples - wanted).max() <= 2**-15
+        assert row["duration"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_embedded_audio_depends_on_no_other_file(mixed, tmp_path):
+    wanted = {path.name: load_audio(str(path)) for path in mixed.iterdir() if path.suffix != ".csv"}
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", embed_audio=True)
+    shutil.rmtree(mixed)
+    assert not (tmp_path / "out" / "audio").exists()
+    for row in load_dataset(str(tmp_path / "out"))["train"]:
+        assert row["audio"]["bytes"][:4] == b"fLaC"
+        assert "/" not in row["audio"]["path"]
+        samples = load_audio(row["audio"])
+        assert abs(samples - wanted[row["id"]]).max() <= 2**-15
+        assert is_direct(row["audio"]["bytes"])
+
+
+def test_bytes_of_a_parquet_manifest_stay_bytes(mixed, tmp_path):
+    files = [mixed / "direct.wav", mixed / "stereo.wav"]
+    audio = [{"path": path.name, "bytes": path.read_bytes()} for path in files]
+    (tmp_path / "parquet").mkdir()
+    table = pyarrow.table({"audio": audio, "emotion": ["sad", "happy"], "id": ["a", "b"]})
+    pyarrow.parquet.write_table(table, tmp_path / "parquet" / "m.parquet")
+    prepare_folder(CorpusSelection("manifest", tmp_path / "parquet"), tmp_path / "out")
+    first, second = load_prepared(tmp_path / "out")["train"]["audio"]
+    assert first == audio[0]
+    assert second["path"] == "b.flac"
+    assert is_direct(second["bytes"])
+    prepare_folder(CorpusSelection("manifest", tmp_path / "parquet"), tmp_path / "out", embed_audio=True)
+    embedded = load_prepared(tmp_path / "out")["train"]["audio"]
+    assert [part["path"] for part in embedded] == ["a.flac", "b.flac"]
+    assert all(part["bytes"][:4] == b"fLaC" for part in embedded)
+
+
+def test_load_dataset_takes_the_tables_and_not_the_flacs(tmp_path):
+    prepare_folder(CorpusSelection("meld", make_meld(tmp_path / "MELD.Raw")), tmp_path / "out")
+    assert len(list((tmp_path / "out" / "audio").iterdir())) == 6
+    loaded = load_dataset(str(tmp_path / "out"))
+    assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "validation": 2, "test": 2}
+    assert loaded["test"].features == load_prepared(tmp_path / "out")["test"].features
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "license: gpl-3.0" in card
+    assert "meld: 6 utterances kept" in card
+    assert "path: validation.parquet" in card
+
+
+# The second run
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_second_run_decodes_only_what_changed(mixed, tmp_path, decoded, embed):
+    def run():
+        decoded.clear()
+        prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", embed_audio=embed)
+        state = {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.suffix in (".parquet", ".flac")}
+        return sorted(decoded), state
+
+    first, state = run()
+    assert len(first) == 5
+    assert run() == ([], state)
+    write_wav(mixed / "other rate.wav", seconds=0.3, rate=44100)
+    write_wav(mixed / "direct.wav", seconds=0.3)
+    changed, after = run()
+    assert changed == ["direct.wav", "other rate.wav"]
+    assert after != state
+    durations = {row["id"]: row["duration"] for row in load_prepared(tmp_path / "out")["train"]}
+    assert durations["direct.wav"] == durations["other rate.wav"] == pytest.approx(0.3)
+    assert run() == ([], after)
+
+
+def test_embedding_afterwards_and_back(mixed, tmp_path, decoded):
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    decoded.clear()
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", embed_audio=True)
+    assert sorted(decoded) == ["direct.flac", "direct.wav"]  # of the others there was a FLAC
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    assert len(list((tmp_path / "out" / "audio").iterdir())) == 3
+    assert all(row["audio"]["bytes"] is None for row in load_prepared(tmp_path / "out")["train"])
+
+
+def test_a_lost_or_damaged_flac_is_made_again(mixed, tmp_path, decoded):
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    first, second, _ = sorted((tmp_path / "out" / "audio").iterdir())
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-10])
+    second.unlink()
+    decoded.clear()
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    assert len(decoded) == 2
+    assert first.read_bytes() == whole
+    assert second.is_file()
+
+
+def test_what_is_no_longer_selected_goes_away(mixed, tmp_path):
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    kept = tmp_path / "out" / "audio" / "mine.txt"
+    kept.write_text("not ours")
+    prepare_folder(CorpusSelection("manifest", mixed, ["happy"]), tmp_path / "out")
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["lossy.mp3.flac", "mine.txt"]
+
+
+def test_hypotheses_outlive_a_second_run(mixed, tmp_path):
+    out = tmp_path / "out"
+    prepare_folder(CorpusSelection("manifest", mixed), out)
+
+    def recognise(row):
+        return {"hypothesis": f"words of {row['id']}", "asr_model": "tiny"}
+
+    train = load_prepared(out)["train"]
+    save_prepared(DatasetDict({"train": train.map(recognise, features=train.features)}), out)
+    write_wav(mixed / "direct.wav", seconds=0.3)
+    prepare_folder(CorpusSelection("manifest", mixed), out)
+    rows = {row["id"]: row for row in load_prepared(out)["train"]}
+    assert rows.pop("direct.wav")["hypothesis"] is None  # another recording now
+    assert {name: (row["hypothesis"], row["asr_model"]) for name, row in rows.items()} == {
+        name: (f"words of {name}", "tiny") for name in rows
+    }
+
+
+# The Hub
+
+
+def test_push_needs_embedded_audio(mixed, tmp_path):
+    prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out")
+    with pytest.raises(CorpusError, match="only refers to its audio by path: prepare it with --embed_audio first"):
+        push_to_hub(tmp_path / "out", "someone/corpus")
+
+
+def test_a_new_dataset_is_private_and_holds_no_machine_paths(mixed, tmp_path, monkeypatch):
+    calls, uploaded = {}, {}
+
+    class FakeHub:
+        def create_repo(self, name, **options):
+            calls["create"] = options
+            return type("Address", (str,), {"repo_id": name})(f"https://hub/{name}")
+
+        def create_commit(self, repository, operations, **options):
+            calls["commit"] = repository, options["repo_type"]
+            for operation in operations:
+                with operation.as_file() as file:
+                    uploaded[operation.path_in_repo] = file.read()
+
+    monkeypatch.setattr(preparation, "HfApi", FakeHub)
+    out = tmp_path / "out"
+    report = prepare_folder(CorpusSelection("manifest", mixed), out, embed_audio=True)
+    assert push_to_hub(out, "someone/corpus") == "https://hub/someone/corpus"
+    assert calls["create"] == {"repo_type": "dataset", "private": True, "exist_ok": True}
+    assert calls["commit"] == ("someone/corpus", "dataset")
+    assert sorted(uploaded) == ["README.md", "report.json", "train.parquet"]
+    assert not any(str(tmp_path).encode() in content for content in uploaded.values())
+    for name in ("train.parquet", "README.md"):
+        assert uploaded[name] == (out / name).read_bytes()
+    # The folder's own report says where the corpus lies; everything else of it is published.
+    assert PreparationReport.from_json((out / "report.json").read_text(encoding="utf-8")) == report
+    published = PreparationReport.from_json(uploaded["report.json"].decode())
+    assert published.selection | {"data_dir": str(mixed.resolve())} == report.selection
+    published.selection = report.selection
+    assert published == report
+
+
+def test_push_to_a_hub_and_load_from_it(mixed, tmp_path, shared_dir):
+    """Against the loopback server of ../shared: pushed as a dataset, and loaded from there."""
+    server = shared_dir / "tools" / "minihub.py"
+    if not server.is_file():
+        pytest.skip("no tools/minihub.py in ../shared")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(server), "--port", str(port), "--root", str(tmp_path / "hub"), "--token", "hf_local"]
+    hub = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")} | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "HF_TOKEN": "hf_local",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "home"),
+    }
+    script = (
+        "import sys\nfrom data_scripts.prepare.__main__ import main\nstatus = main(sys.argv[1:])\n"
+        "from datasets import load_dataset\nrows = load_dataset('someone/corpus')['train']\n"
+        "print('loaded', rows.num_rows, rows[0]['audio']['bytes'][:4], status)"
+    )
+    options = ["--data_dir", str(mixed), "--output_dir", str(tmp_path / "out"), "--push_to_hub", "someone/corpus"]
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        command = [sys.executable, "-c", script, "manifest", *options]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    finally:
+        hub.terminate()
+        hub.wait()
+    assert done.returncode == 0, done.stderr
+    assert "loaded 5 b'fLaC' 0" in done.stdout
+    assert "pushed to " in done.stdout

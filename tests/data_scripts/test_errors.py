@@ -1,0 +1,65 @@
+"""How a command ends: one line for what the user can mend, a traceback for a bug."""
+
+import subprocess
+import sys
+
+import pytest
+
+from data_scripts.errors import CorpusError, UserError, run_command, user_errors
+from data_scripts.journal import JournalError
+from data_scripts.splits import SplitError
+from data_scripts.transcribe.dataset import TranscriptionError
+from data_scripts.transcribe.whisper import RecognizerError
+from modeling_m4ser.audio_m4ser import AudioError
+from tests.helpers import ROOT
+
+
+def raising(error):
+    """A command that ends in this error."""
+
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("give\n another  folder"), "error: give another folder\n"),
+        (CorpusError("no corpus"), "error: no corpus\n"),
+        (AudioError("no audio"), "error: no audio\n"),
+        (FileNotFoundError(2, "No such file", "a.csv"), "error: [Errno 2] No such file: 'a.csv'\n"),
+        (OSError(28, "No space left on device", "x"), "error: the disk is full (x): free some space, or choose an"),
+        (PermissionError(13, "Permission denied", "x"), "error: no permission for x: make it readable"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_2(capsys, error, line):
+    assert run_command(raising(error)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(line)
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a bug"), RuntimeError("a bug"), KeyboardInterrupt()])
+def test_a_bug_is_not_hidden(capsys, error):
+    with pytest.raises(type(error)):
+        run_command(raising(error))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
+def test_the_status_is_that_of_the_command(returned, status):
+    assert run_command(lambda: returned) == status
+
+
+def test_our_errors_are_user_errors():
+    assert user_errors() == (UserError, AudioError, OSError)
+    assert all(issubclass(error, CorpusError) for error in (TranscriptionError, SplitError))
+    assert all(issubclass(error, UserError) for error in (CorpusError, RecognizerError, JournalError))
+
+
+def test_naming_the_errors_imports_nothing_heavy():
+    script = "import sys, data_scripts.errors; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

@@ -1,0 +1,181 @@
+"""The journal: whole records after any kill, one process at a time, and no records of other settings."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from data_scripts import journal as journals
+from data_scripts.journal import Journal, JournalError
+from tests.helpers import ROOT
+
+SETTINGS = {"model": "tiny", "sizes": (1, 2)}
+
+# Appends records as fast as it can, and says after each that it is safe.
+WRITER = """
+import sys
+from data_scripts.journal import Journal
+with Journal(sys.argv[1], {"work": "counting"}) as journal:
+    for number in range(len(journal.records), int(sys.argv[2])):
+        journal.append({"number": number, "text": "x" * 5000})
+        print(number, flush=True)
+"""
+
+
+def records(path, settings=SETTINGS, **options):
+    """What a journal holds."""
+    with Journal(path, settings, **options) as journal:
+        return journal.records
+
+
+def test_records_come_back(tmp_path):
+    path = tmp_path / "new" / "journal.jsonl"
+    values = [{"a": "naïve 漢 \udcff"}, [1, None, 2.5], "text", {}]
+    with Journal(path, SETTINGS) as journal:
+        assert journal.records == []
+        for value in values:
+            journal.append(value)
+        assert journal.records == values
+    with Journal(path, SETTINGS) as journal:
+        assert journal.records == values
+        journal.append("more")
+    assert records(path) == [*values, "more"]
+    lines = path.read_bytes().splitlines()
+    assert json.loads(lines[0]) == {"settings": {"model": "tiny", "sizes": [1, 2]}}
+    assert [json.loads(line) for line in lines[1:]] == [*values, "more"]
+
+
+def test_what_is_appended_is_with_the_system_at_once(tmp_path):
+    with Journal(tmp_path / "journal", SETTINGS) as journal:
+        for number in range(3):
+            journal.append(number)
+            assert (tmp_path / "journal").read_bytes().endswith(f"{number}\n".encode())
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_torn_last_line_is_repaired(tmp_path, cut):
+    path = tmp_path / "journal"
+    with Journal(path, SETTINGS) as journal:
+        journal.append({"a": 1})
+        journal.append({"b": 22})
+    path.write_bytes(path.read_bytes()[:-cut])
+    left = [{"a": 1}] if cut <= len('{"b": 22}\n') else []
+    with Journal(path, SETTINGS) as journal:
+        assert journal.records == left
+        journal.append("after")
+    assert records(path) == [*left, "after"]
+    assert all(json.loads(line) is not None for line in path.read_bytes().splitlines())
+
+
+def test_a_torn_first_line_is_a_new_journal(tmp_path):
+    path = tmp_path / "journal"
+    path.write_bytes(b'{"settings": {"mo')
+    with Journal(path, SETTINGS) as journal:
+        journal.append(1)
+    assert records(path) == [1]
+
+
+def test_a_line_damaged_in_the_middle_loses_only_itself(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(path, SETTINGS) as journal:
+        for number in range(3):
+            journal.append({"number": number})
+    path.write_bytes(path.read_bytes().replace(b'{"number": 1}', b"\0" * 13))
+    assert records(path) == [{"number": 0}, {"number": 2}]
+
+
+def test_a_process_killed_in_the_middle_loses_nothing_it_was_told_is_safe(tmp_path):
+    path = tmp_path / "journal"
+    for wanted in (5, 40, 90):
+        command = [sys.executable, "-c", WRITER, str(path), "100000"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        last = next(line for line in process.stdout if int(line) >= wanted)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        found = records(path, {"work": "counting"})
+        assert len(found) > int(last)
+        assert [record["number"] for record in found] == list(range(len(found)))
+    done = len(found)
+    subprocess.run([sys.executable, "-c", WRITER, str(path), str(done + 5)], cwd=ROOT, check=True, capture_output=True)
+    assert [record["number"] for record in records(path, {"work": "counting"})] == list(range(done + 5))
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
+    pytest.importorskip("fcntl")
+    path = tmp_path / "folder" / "journal"
+    script = (
+        "import sys; from data_scripts.journal import Journal\n"
+        "with Journal(sys.argv[1], {}): print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    other = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "open\n"
+    before = path.read_bytes()
+    for restart in (False, True):
+        with pytest.raises(JournalError, match=r"folder is being prepared by another process: wait until it has ended"):
+            Journal(path, SETTINGS, restart=restart, activity="prepared")
+    assert path.read_bytes() == before
+    other.communicate()
+    assert records(path, {}) == []
+
+
+def test_other_settings_are_refused(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(path, SETTINGS) as journal:
+        journal.append(1)
+    with pytest.raises(JournalError, match=r"journal was written with other settings .*'tiny'.*now .*'large'.*delete"):
+        Journal(path, {"model": "large"})
+    assert records(path) == [1]
+
+
+@pytest.mark.parametrize("content", [b'{"settings": {"version": 1}}\n1\n', b"[1, 2]\n", b"no journal\n1\n"])
+def test_other_settings_start_anew_on_request(tmp_path, content):
+    path = tmp_path / "journal"
+    path.write_bytes(content)
+    with Journal(path, SETTINGS, restart=True) as journal:
+        assert journal.records == []
+        journal.append("first")
+    assert records(path) == ["first"]
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_a_refused_journal_is_not_kept_open(tmp_path):
+    with Journal(tmp_path / "journal", SETTINGS):
+        pass
+    with pytest.raises(JournalError):
+        Journal(tmp_path / "journal", {})
+    assert records(tmp_path / "journal") == []  # the lock was given back
+
+
+def test_the_disk_is_asked_for_about_once_a_second_and_on_closing(tmp_path, monkeypatch):
+    synced, now = [], [100.0]
+    monkeypatch.setattr(journals.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(journals.os, "fsync", lambda number: synced.append(now[0]))
+    with Journal(tmp_path / "journal", SETTINGS) as journal:
+        for moment in (100.1, 100.9, 101.1, 101.2, 102.0, 102.2):
+            now[0] = moment
+            journal.append(moment)
+        assert synced == [101.1, 102.2]
+    assert synced == [101.1, 102.2, 102.2]
+
+
+def test_a_record_that_does_not_fit_on_the_disk_leaves_the_file_as_it_was(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "journal"
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with Journal(path, SETTINGS) as journal:
+        journal.append("fits")
+        before = path.read_bytes()
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
+            with pytest.raises(OSError, match="File too large"):
+                journal.append("x" * 1000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert path.read_bytes() == before
+        assert journal.records == ["fits"]
+        journal.append("fits again")
+    assert records(path) == ["fits", "fits again"]

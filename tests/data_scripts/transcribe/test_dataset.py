@@ -1,0 +1,128 @@
+"""Filling hypotheses: batches that a journal records, imported files, and word error rates."""
+
+import pytest
+from datasets import DatasetDict
+
+from data_scripts.journal import Journal, JournalError
+from data_scripts.schema import build_dataset
+from data_scripts.transcribe.dataset import (
+    TranscriptionError,
+    import_hypotheses,
+    read_hypotheses,
+    transcribe_dataset,
+    undecodable_utterances,
+    word_error_rates,
+)
+from tests.data_scripts.transcribe.helpers import EMOTIONS, EchoRecognizer, make_dataset
+
+
+def transcribed(dataset, recognizer, path, **options):
+    """The dataset with its journal opened and closed again, as one run of the command does."""
+    with Journal(path, recognizer.settings) as journal:
+        return transcribe_dataset(dataset, recognizer, journal, **options)
+
+
+def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, tmp_path):
+    recognizer = EchoRecognizer()
+    filled = transcribed(dataset, recognizer, tmp_path / "journal.jsonl", batch_size=3)
+    assert filled["train"].features == dataset["train"].features
+    assert filled["train"].column_names == dataset["train"].column_names
+    assert filled["train"]["id"][:] == dataset["train"]["id"][:]
+    assert all(text.startswith("checksum") for text in filled["train"]["hypothesis"])
+    assert set(filled["train"]["asr_model"]) == {"echo"}
+    assert [text is None for text in filled["test"]["hypothesis"]] == [False, False, True, False]
+    assert filled["test"]["asr_model"][2] is None
+    with Journal(tmp_path / "journal.jsonl", recognizer.settings) as journal:
+        assert list(undecodable_utterances(dataset, journal)) == ["test/utt2"]
+
+
+def test_interrupted_run_resumes_to_the_same_output(dataset, tmp_path):
+    undisturbed = transcribed(dataset, EchoRecognizer(), tmp_path / "a.jsonl", batch_size=2)
+    for fail_at in (2, 1):
+        with pytest.raises(RuntimeError):
+            transcribed(dataset, EchoRecognizer(fail_at=fail_at), tmp_path / "b.jsonl", batch_size=2)
+    with open(tmp_path / "b.jsonl", "ab") as journal:
+        journal.write(b'{"utterances": [{"split": "train", "id": "ut')  # torn by the crash
+    last = EchoRecognizer()
+    resumed = transcribed(dataset, last, tmp_path / "b.jsonl", batch_size=2)
+    assert sum(last.batches) == 10 - 3 * 2  # ten decodable clips, three batches of two done before
+    for split in undisturbed:
+        assert resumed[split].to_dict() == undisturbed[split].to_dict()
+    again = EchoRecognizer()
+    assert transcribed(dataset, again, tmp_path / "b.jsonl", batch_size=2)["train"][:] == undisturbed["train"][:]
+    assert again.batches == []
+
+
+def test_repaired_audio_is_recognised_on_the_next_run(dataset, tmp_path):
+    transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl")
+    again = EchoRecognizer()
+    filled = transcribed(make_dataset(broken=None), again, tmp_path / "journal.jsonl")
+    assert again.batches == [1]
+    assert None not in filled["test"]["hypothesis"][:]
+
+
+def test_journal_of_another_recogniser_is_refused(dataset, tmp_path):
+    transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl")
+    with pytest.raises(JournalError, match="other settings"):
+        transcribed(dataset, EchoRecognizer(seed=1), tmp_path / "journal.jsonl")
+
+
+def test_bad_arguments(dataset, tmp_path):
+    with pytest.raises(TranscriptionError, match="batch_size"):
+        transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl", batch_size=0)
+    twice = DatasetDict({"train": dataset["train"].select([0, 1, 1])})
+    with pytest.raises(TranscriptionError, match="'utt1'"):
+        transcribed(twice, EchoRecognizer(), tmp_path / "journal.jsonl")
+
+
+def texts(*pairs):
+    """One-split dataset of (transcript, hypothesis) pairs."""
+    rows = [{"id": str(i), "emotion": "happy", "transcript": t, "hypothesis": h} for i, (t, h) in enumerate(pairs)]
+    return DatasetDict({"train": build_dataset(rows, EMOTIONS)})
+
+
+def test_word_error_rate_normalises_and_skips_what_has_no_reference():
+    pairs = texts(
+        ("I can't go, Mr. Brown!", "i can not go mister brown"), ("The cat sat down.", "the cat sad"), (None, "x")
+    )
+    assert word_error_rates(pairs)["train"] == {"wer": 0.2, "with_error": 0.5, "utterances": 2, "words": 10}
+    british = texts(("the colour", "the color"))
+    assert word_error_rates(british)["train"]["wer"] == 0.5
+    assert word_error_rates(british, {"colour": "color"})["train"]["wer"] == 0.0
+    assert word_error_rates(texts(("[laughter]", "ha"), ("hm", None)))["train"]["wer"] is None
+
+
+def test_hypotheses_are_imported_from_csv_and_jsonl(dataset, tmp_path):
+    table = tmp_path / "h.csv"
+    table.write_text("id,split,hypothesis\nutt0,train,NA\nutt0,test,\nghost,train,boo\n", encoding="utf-8-sig")
+    filled, report = import_hypotheses(dataset, read_hypotheses(table), "someone/asr")
+    assert filled["train"]["hypothesis"][:2] == ["NA", None]
+    assert filled["test"]["hypothesis"][0] == ""
+    assert filled["train"]["asr_model"][:2] == ["someone/asr", None]
+    assert report["imported"] == 2
+    assert report["not_in_dataset"] == ["ghost"]
+    assert len(report["without_hypothesis"]) == 9
+    lines = tmp_path / "h.jsonl"
+    lines.write_text('{"id": "utt6", "hypothesis": "only in train"}\n', encoding="utf-8")
+    assert import_hypotheses(dataset, read_hypotheses(lines), "x")[0]["train"]["hypothesis"][6] == "only in train"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"name,hypothesis\nx,y\n", "lacks 'id'"),
+        ("a.csv", b"id,hypothesis\nutt1\n", r"a\.csv, line 2: the number of cells"),
+        ("a.jsonl", b'{"id": "utt1", "hypothesis": null}', "row 1 lacks"),
+        ("a.csv", b"id,hypothesis\nutt1,a\nutt1,b\n", "appears twice"),
+        ("a.csv", "id,hypothesis\nutt1,café\n".encode("cp1252"), "not UTF-8"),
+        ("a.csv", b"id,hypothesis\nghost,a\n", "none of the 1 ids"),
+        ("a.csv", b"id,hypothesis\nutt1,a\n", "add a 'split' column"),
+        ("a.jsonl", b'{"id": "utt1"', "cannot read"),
+        ("absent.csv", None, "cannot read"),
+    ],
+)
+def test_bad_hypotheses_are_refused(dataset, tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(TranscriptionError, match=message):
+        import_hypotheses(dataset, read_hypotheses(tmp_path / name), "x")

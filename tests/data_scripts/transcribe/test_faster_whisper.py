@@ -1,0 +1,47 @@
+"""Whisper through faster-whisper: the same transcripts as through transformers, and mistakes are told."""
+
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_scripts.transcribe.faster_whisper import FasterWhisperRecognizer
+from data_scripts.transcribe.whisper import RecognizerError
+from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, needs_real_model, noises
+
+
+def test_it_depends_on_the_clip_alone(tiny_ctranslate2):
+    recognizer = FasterWhisperRecognizer(tiny_ctranslate2, device="cpu", max_new_tokens=8)
+    clips = [*noises(16_000, 800, 9_000), np.zeros(0, np.float32), np.zeros(16_000, np.float32)]
+    texts = recognizer.transcribe(clips)
+    assert texts[3:] == ["", ""]
+    assert all(texts[:3])
+    assert recognizer.transcribe(clips[::-1]) == texts[::-1]
+    assert recognizer.settings["model"] == recognizer.name == "tiny-ct2"
+    with pytest.raises(ValueError, match="mono"):
+        recognizer.transcribe([np.zeros((2, 100), np.float32)])
+
+
+def test_errors(tiny_ctranslate2, tiny_whisper, tmp_path, monkeypatch):
+    with pytest.raises(RecognizerError, match=r"no folder .*absent"):
+        FasterWhisperRecognizer(str(tmp_path / "absent"))
+    with pytest.raises(RecognizerError, match="ct2-transformers-converter"):
+        FasterWhisperRecognizer(str(tiny_whisper))
+    with pytest.raises(RecognizerError, match="English-only"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2), device="cpu", language="german")
+    with pytest.raises(RecognizerError, match="max_new_tokens"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2), max_new_tokens=0)
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(RecognizerError, match=r"pip install 'm4ser\[faster-whisper\]'"):
+        FasterWhisperRecognizer(str(tiny_ctranslate2))
+
+
+@needs_real_model
+def test_it_recognises_what_transformers_recognises(tmp_path):
+    converters = pytest.importorskip("ctranslate2.converters", reason="the extra faster-whisper is not installed")
+    converter = converters.TransformersConverter(str(REAL_MODEL), copy_files=["tokenizer.json"])
+    converter.convert(str(tmp_path / "converted"))
+    clips = [soundfile.read(file, dtype="float32")[0] for file in sorted((RAVDESS / "Actor_01").glob("*.flac"))[:3]]
+    texts = FasterWhisperRecognizer(str(tmp_path / "converted"), device="cpu", language="en").transcribe(clips)
+    assert texts == ["Kids are talking by the door."] * 2 + ["Dogs are sitting by the door."]

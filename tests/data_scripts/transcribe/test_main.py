@@ -1,0 +1,103 @@
+"""The command `python -m data_scripts.transcribe`: killed and resumed, mistakes told in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_scripts.journal import Journal
+from data_scripts.schema import load_prepared
+from data_scripts.transcribe import whisper
+from data_scripts.transcribe.__main__ import main
+from data_scripts.transcribe.dataset import transcribe_dataset
+from tests.data_scripts.transcribe.helpers import EchoRecognizer
+from tests.helpers import ROOT
+
+
+def test_it_recognises(prepared, monkeypatch, capsys):
+    monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
+    assert main(["--dataset", str(prepared), "--model", "ignored", "--asr_model", "echo-1"]) == 0
+    assert "undecodable: test/utt2" in capsys.readouterr().out
+    report = json.loads((prepared / "transcription.json").read_text())
+    assert report["asr_model"] == "echo-1"
+    assert list(report["undecodable"]) == ["test/utt2"]
+    assert report["counts"]["test"] == {"utterances": 4, "with_hypothesis": 3, "empty_hypothesis": 0}
+    assert report["word_error_rate"]["train"]["utterances"] == 7
+    assert report["settings"]["seed"] == 0
+    assert set(load_prepared(prepared)["train"]["asr_model"]) == {"echo-1"}
+    assert not list(prepared.glob("*.tmp"))
+    assert not list(prepared.glob(".*.tmp"))
+
+
+def test_it_takes_the_backend(prepared, tiny_ctranslate2):
+    arguments = ["--dataset", str(prepared), "--model", str(tiny_ctranslate2), "--backend", "faster-whisper"]
+    assert main([*arguments, "--device", "cpu", "--max_new_tokens", "4"]) == 0
+    report = json.loads((prepared / "transcription.json").read_text())
+    assert report["settings"]["backend"] == "faster-whisper"
+    assert list(report["undecodable"]) == ["test/utt2"]
+    assert report["counts"]["train"]["with_hypothesis"] == 7
+
+
+def test_it_imports(prepared, tmp_path):
+    (tmp_path / "h.csv").write_text("id,hypothesis\nutt6,sentence number 6 color\n")
+    arguments = ["--dataset", str(prepared), "--hypotheses", str(tmp_path / "h.csv"), "--asr_model", "someone/asr"]
+    assert main(arguments) == 0
+    report = json.loads((prepared / "transcription.json").read_text())
+    assert report["imported"] == 1
+    assert report["word_error_rate"]["train"]["wer"] == 0.25
+    assert load_prepared(prepared)["train"]["hypothesis"][6] == "sentence number 6 color"
+
+
+def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
+    mistakes = [
+        ["--dataset", str(tmp_path / "absent"), "--model", "x"],
+        ["--dataset", str(prepared), "--model", str(tmp_path / "absent")],
+        ["--dataset", str(prepared), "--hypotheses", str(tmp_path / "absent.csv"), "--asr_model", "x"],
+    ]
+    for arguments in mistakes:
+        assert main(arguments) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith("error: ")
+        assert "absent" in lines[-1]
+        assert not any("Traceback" in line for line in lines)
+    for arguments in (["--dataset", str(prepared)], ["--dataset", str(prepared), "--hypotheses", "h.csv"]):
+        with pytest.raises(SystemExit) as exit_status:
+            main(arguments)
+        assert exit_status.value.code == 2
+
+
+def test_killed_process_resumes_to_the_same_output(prepared, tmp_path):
+    """SIGKILL at three points of the command line; the Parquet files end as an undisturbed run leaves them."""
+    script = (
+        "import sys; from data_scripts.transcribe import whisper;"
+        "from data_scripts.transcribe.__main__ import main;"
+        "from tests.data_scripts.transcribe.helpers import EchoRecognizer;"
+        "whisper.WhisperRecognizer = lambda *a, **k: EchoRecognizer(pause=0.2);"
+        f"sys.exit(main(['--dataset', {str(prepared)!r}, '--model', 'echo', '--batch_size', '2']))"
+    )
+    with Journal(tmp_path / "a.jsonl", {}) as journal:
+        undisturbed = transcribe_dataset(load_prepared(prepared), EchoRecognizer(), journal, batch_size=2)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def start():
+        return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+
+    def journal_lines():
+        return sum(file.read_bytes().count(b"\n") for file in prepared.glob(".transcribe-*.jsonl"))
+
+    for lines in (2, 3, 5):
+        process, deadline = start(), time.monotonic() + 120
+        while journal_lines() < lines and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert lines <= journal_lines() < 7
+        assert load_prepared(prepared)["train"]["hypothesis"][0] is None  # nothing is half written
+    process = start()
+    assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+    for split, part in load_prepared(prepared).items():
+        assert part.to_dict() == undisturbed[split].to_dict()

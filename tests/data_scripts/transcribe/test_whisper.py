@@ -1,0 +1,83 @@
+"""Whisper through transformers: a transcript depends on the clip alone, and mistakes are told."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from data_scripts.transcribe.whisper import RecognizerError, WhisperRecognizer, compression_ratio
+from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, SPECIAL_TOKENS, needs_real_model, noises
+
+
+def test_it_does_not_depend_on_the_batch_nor_on_the_global_seed(tiny_whisper):
+    """Random weights make every clip improbable: all of them go through the temperatures."""
+    recognizer = WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=8)
+    clips = noises(16_000, 800, 9_000)
+    torch.manual_seed(1)
+    together = recognizer.transcribe(clips)
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    alone = [recognizer.transcribe([clip])[0] for clip in clips]
+    assert together == alone
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's generator is left as it was
+    other_seed = WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=8, seed=1)
+    assert other_seed.transcribe(clips) != together
+
+
+def test_it_takes_empty_silent_short_and_long_clips(tiny_whisper):
+    recognizer = WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=6)
+    clips = [np.zeros(0, np.float32), np.zeros(16_000, np.float32), *noises(160, 40_000)]
+    texts = recognizer.transcribe(clips)
+    assert texts[:2] == ["", ""]
+    assert all(isinstance(text, str) for text in texts)
+    assert recognizer.transcribe(clips[::-1]) == texts[::-1]
+    assert recognizer.transcribe([]) == []
+    with pytest.raises(ValueError, match="mono"):
+        recognizer.transcribe([np.zeros((2, 100), np.float32)])
+
+
+def test_token_cap_is_lowered_to_what_the_decoder_holds(tiny_whisper):
+    recognizer = WhisperRecognizer(tiny_whisper, device="cpu")
+    assert recognizer.max_new_tokens == 36
+    assert len(recognizer.transcribe(noises(8000))[0].encode()) <= 36
+    assert recognizer.settings["model"] == tiny_whisper.name
+
+
+def test_loop_is_refused():
+    assert compression_ratio("") == 0.0
+    assert compression_ratio("I don't know. " * 20) > 2.4 > compression_ratio("The quick brown fox jumps over the dog.")
+
+
+def test_recognizer_errors(tiny_whisper, tmp_path):
+    with pytest.raises(RecognizerError, match=r"no folder .*absent"):
+        WhisperRecognizer(str(tmp_path / "absent"))
+    with pytest.raises(RecognizerError, match="English-only"):
+        WhisperRecognizer(tiny_whisper, device="cpu", language="de")
+    with pytest.raises(RecognizerError, match="max_new_tokens"):
+        WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=0)
+    with pytest.raises(RecognizerError, match="nowhere"):
+        WhisperRecognizer(tiny_whisper, device="nowhere")
+
+
+def test_language_of_a_multilingual_model(tiny_whisper, tmp_path):
+    model = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
+    processor = WhisperProcessor.from_pretrained(tiny_whisper)
+    ids = {token: processor.tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    config = model.generation_config
+    config.is_multilingual, config.lang_to_id = True, {"<|en|>": ids["<|en|>"]}
+    config.task_to_id = {"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]}
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    given = WhisperRecognizer(tmp_path, device="cpu", language="English", max_new_tokens=4).transcribe(noises(8000))
+    assert WhisperRecognizer(tmp_path, device="cpu", max_new_tokens=4).transcribe(noises(8000)) == given  # detected
+    with pytest.raises(RecognizerError, match="unknown to Whisper"):
+        WhisperRecognizer(tmp_path, device="cpu", language="klingon")
+
+
+@needs_real_model
+def test_real_whisper_recognises_real_people():
+    files = sorted((RAVDESS / "Actor_01").glob("*.flac"))[:3]
+    clips = [soundfile.read(file, dtype="float32")[0] for file in files]
+    texts = WhisperRecognizer(str(REAL_MODEL), device="cpu").transcribe([*clips, np.zeros(16_000, np.float32)])
+    assert texts == ["Kids are talking by the door."] * 2 + ["Dogs are sitting by the door.", ""]
