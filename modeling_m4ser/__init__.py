@@ -4,9 +4,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .audio_m4ser import AudioError, load_audio, normalize_rms, trim_silence
-from .configuration_m4ser import ABLATIONS, PIPELINE_TASK, M4SERConfig
+from .configuration_m4ser import PIPELINE_TASK, M4SERConfig
 from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
-from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel, M4SERModelOutput, M4SEROutput
+from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel
+from .outputs_m4ser import M4SERModelOutput, M4SEROutput
 from .pipeline_m4ser import SpeechTextEmotionPipeline
 from .processing_m4ser import M4SERProcessor, normalize_text
 
@@ -22,7 +23,6 @@ PIPELINE_REGISTRY.register_pipeline(
 )
 
 __all__ = [
-    "ABLATIONS",
     "CHANGE",
     "DELETE",
     "IGNORE_INDEX",

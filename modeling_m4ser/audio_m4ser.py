@@ -1,11 +1,11 @@
 """Audio of any kind, from anywhere, as the float32 mono waveform a speech encoder reads.
 
-Files are decoded with soundfile (WAV, FLAC, OGG, MP3, AIFF) and, where it cannot (mp4, m4a …), with PyAV; both wheels
-carry their own codecs, so no FFmpeg installation is needed. All the packages are optional at import time, because this
-file travels to the Hub with the model: a program that only feeds arrays needs none of them.
+soundfile decodes WAV, FLAC, OGG, MP3 and AIFF, and PyAV what soundfile cannot (mp4, m4a …). Both carry their own
+codecs: no FFmpeg installation is needed. This file travels to the Hub with the model, and a program that only feeds
+arrays needs none of these packages: their imports may fail.
 
-Whatever is wrong with an input raises `AudioError`, whose message names the file or argument and says what to do.
-Silence and very short clips are valid audio.
+An input that cannot be used raises `AudioError`; the message names the file or argument and says what to do. Silence
+and very short clips are valid audio.
 """
 
 import contextlib
@@ -17,9 +17,14 @@ import os
 import struct
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+if TYPE_CHECKING:
+    av: Any
+    soundfile: Any
+    soxr: Any
 
 try:
     import soundfile
@@ -37,11 +42,11 @@ except ImportError:
     av = None
 
 URL_TIMEOUT = 30.0  # seconds
-MAX_CHANNELS = 32  # more than any recording has: such an array is a batch or a spectrogram
-_BLOCK = 1 << 20  # frames decoded at a time
+MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
+_BLOCK_FRAMES = 1 << 20  # decoded at a time
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
-_STATING_CONTAINERS = ("mov,mp4", "matroska")  # of others FFmpeg may estimate the length from the bit rate
+_CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
 
 
 class AudioError(ValueError):
@@ -51,16 +56,19 @@ class AudioError(ValueError):
 def load_audio(
     audio: Any, sampling_rate: int = 16000, source_rate: float | None = None, name: str | None = None
 ) -> np.ndarray:
-    """Return `audio` as a float32 mono waveform of shape (samples,) at `sampling_rate`.
+    """Load audio as a mono waveform at a given rate.
 
     Args:
         audio: a path; an http(s) URL; the bytes of a file or an open binary file; a waveform (numpy array, torch tensor
-            or list), (samples,), (channels, samples) or (samples, channels), the shorter axis being the channels, with
-            integers scaled to [-1, 1]; or a dictionary as `datasets` and `transformers` pass it: {"path",
+            or list), (samples,), (channels, samples) or (samples, channels), where the shorter axis counts the channels
+            and integers are scaled to [-1, 1]; or a dictionary as `datasets` and `transformers` pass it: {"path",
             "bytes"}, {"array", "sampling_rate"} or {"raw", "sampling_rate"}.
-        sampling_rate: the rate wanted, in hertz.
-        source_rate: the rate of a bare waveform. A file and a dictionary say it themselves.
-        name: what error messages call the audio, where it has no path of its own.
+        sampling_rate (`int`, defaults to 16000): the rate wanted, in hertz.
+        source_rate (`float`, *optional*): the rate of a bare waveform. Files and dictionaries state their own.
+        name (`str`, *optional*): what error messages call audio that has no path.
+
+    Returns:
+        `np.ndarray` of shape `(samples,)`, float32.
 
     Raises:
         AudioError: a missing, empty, truncated or non-audio file, no audio stream, no samples, NaN or infinite samples,
@@ -80,9 +88,19 @@ def load_audio(
 
 
 def decode_audio(audio: Any, source_rate: float | None = None, name: str | None = None) -> tuple[np.ndarray, float]:
-    """Return `audio` as a float32 mono waveform of shape (samples,) and its own rate in hertz.
+    """Load audio as a mono waveform at its own rate, which `load_audio` then resamples.
 
-    Arguments and errors are those of `load_audio`, which resamples the result.
+    Args:
+        audio: as in `load_audio`.
+        source_rate (`float`, *optional*): as in `load_audio`.
+        name (`str`, *optional*): as in `load_audio`.
+
+    Returns:
+        `tuple[np.ndarray, float]`: the waveform `(samples,)`, float32, and its rate in hertz.
+
+    Raises:
+        AudioError: as in `load_audio`.
+        ImportError: as in `load_audio`.
     """
     label = _label(audio, name)
     waveform = _as_waveform(audio, source_rate, label)
@@ -108,13 +126,13 @@ def trim_silence(
     Silence is what lies more than `threshold_db` under the loudest 10 ms.
 
     Args:
-        waveform: (samples,), mono.
-        sampling_rate: in Hz.
-        threshold_db: in dB, positive.
-        margin_seconds: left standing at either end.
+        waveform (`np.ndarray` of shape `(samples,)`): mono audio.
+        sampling_rate (`int`): its rate in hertz.
+        threshold_db (`float`): a positive number of decibels.
+        margin_seconds (`float`, defaults to 0.1): silence to keep at either end.
 
     Returns:
-        A view of `waveform`, never empty unless it is: digital silence and clips under 10 ms come back whole.
+        `np.ndarray` of shape `(samples,)`: a view of `waveform`. Digital silence and clips under 10 ms stay whole.
     """
     window = sampling_rate // 100
     windows = len(waveform) // window
@@ -127,9 +145,16 @@ def trim_silence(
 
 
 def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
-    """Scale a waveform (samples,) to a level: its root mean square, in dB under full scale (a negative number).
+    """Scale a waveform to a level.
 
-    How loud a recording is tells of the microphone's distance as much as of the speaker. Digital silence stays so.
+    The loudness of a recording depends on the distance of the microphone as much as on the speaker.
+
+    Args:
+        waveform (`np.ndarray` of shape `(samples,)`): mono audio.
+        target_dbfs (`float`): the root mean square wanted, in decibels relative to full scale, i.e. negative.
+
+    Returns:
+        `np.ndarray` of shape `(samples,)`. Digital silence stays as it is.
     """
     power = np.square(waveform, dtype=np.float64).mean() if waveform.size else 0.0
     if power == 0:
@@ -138,9 +163,18 @@ def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
 
 
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
-    """Return the length in seconds, read from the file's header where it states one, else by decoding.
+    """Return the length of audio in seconds, from the file's header where it states one, else by decoding.
 
-    Arguments and errors are those of `load_audio`; damage that only decoding would reveal is not looked for.
+    Damage that only decoding reveals is not looked for.
+
+    Args:
+        audio: as in `load_audio`.
+        source_rate (`float`, *optional*): as in `load_audio`.
+        name (`str`, *optional*): as in `load_audio`.
+
+    Raises:
+        AudioError: as in `load_audio`.
+        ImportError: as in `load_audio`.
     """
     label = _label(audio, name)
     if _as_waveform(audio, source_rate, label) is None:
@@ -156,7 +190,7 @@ def audio_duration(audio: Any, source_rate: float | None = None, name: str | Non
 
 
 def _label(audio: Any, name: str | None) -> str:
-    """What error messages call this audio."""
+    """Return what error messages call this audio."""
     if name is not None:
         return str(name)
     if isinstance(audio, Mapping):
@@ -171,7 +205,8 @@ def _label(audio: Any, name: str | None) -> str:
 
 
 def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.ndarray, float] | None:
-    """The samples and rate of an input that is already a waveform; None where there is something to decode."""
+    """Return the samples and rate of an input that is a waveform already; None where there is something to decode."""
+    samples: Any
     if isinstance(audio, Mapping):
         samples = audio.get("array", audio.get("raw"))
         if samples is None:
@@ -203,14 +238,15 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
 
 
 def _positive_rate(rate: Any, argument: str, label: str) -> float:
-    """`rate` as a number of hertz."""
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not (math.isfinite(rate) and rate > 0):
+    """Return `rate` if it is a positive number of hertz."""
+    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+    if not (number and math.isfinite(rate) and rate > 0):  # pyright: ignore[reportOperatorIssue]
         raise AudioError(f"{label}: {argument} must be a positive number of hertz, got {rate!r}")
-    return rate
+    return rate  # pyright: ignore[reportReturnType]
 
 
 def _mono(samples: np.ndarray, label: str) -> np.ndarray:
-    """One float32 channel (samples,) of a waveform of any shape and type that `load_audio` documents."""
+    """Return a waveform of any shape and type that `load_audio` documents as one float32 channel (samples,)."""
     samples = _as_float(samples, label)
     if samples.ndim == 2 and samples.size:
         if min(samples.shape) > MAX_CHANNELS:
@@ -222,7 +258,7 @@ def _mono(samples: np.ndarray, label: str) -> np.ndarray:
 
 
 def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
-    """The same array in float32, integers scaled from their full range to [-1, 1]."""
+    """Return an array in float32, with integers scaled from their full range to [-1, 1]."""
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):  # an overflow becomes an infinity, which decode_audio reports
             return samples.astype(np.float32)
@@ -244,7 +280,8 @@ def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _open(audio: Any, label: str) -> Iterator[BinaryIO]:
-    """A seekable binary stream, at its start, over the file that `audio` is, names, or points to."""
+    """Open the file that `audio` is, names, or points to, as a seekable binary stream."""
+    source: Any
     if isinstance(audio, Mapping):
         source = audio.get("bytes")
         source = audio.get("path") if source is None else source
@@ -253,12 +290,12 @@ def _open(audio: Any, label: str) -> Iterator[BinaryIO]:
             raise AudioError(f'{label} needs a value under "path", "bytes" or "array"; its keys: {keys}')
     else:
         source = audio
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        source = _download(source)
-    elif hasattr(source, "read"):
+    if hasattr(source, "read"):
         source = source.read()
         if not isinstance(source, bytes):
             raise AudioError(f"{label} is a text stream: open the file in binary mode ('rb')")
+    elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        source = _download(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         handle: BinaryIO = io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)) and os.fspath(source):
@@ -273,7 +310,7 @@ def _open(audio: Any, label: str) -> Iterator[BinaryIO]:
 
 
 def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
-    """The opened file."""
+    """Open a file."""
     try:
         return open(path, "rb")
     except FileNotFoundError:
@@ -285,7 +322,7 @@ def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
 
 
 def _download(url: str) -> bytes:
-    """The bytes behind an http(s) address."""
+    """Return the bytes behind an http(s) address."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "m4ser"})
         with urllib.request.urlopen(request, timeout=URL_TIMEOUT) as response:
@@ -327,7 +364,7 @@ def _check_not_cut(handle: BinaryIO, label: str) -> None:
 
 
 def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] | None:
-    """Samples (frames, channels) and rate; None where libsndfile does not know the format."""
+    """Return samples (frames, channels) and rate; None where libsndfile does not know the format."""
     _check_not_cut(handle, label)
     file = _open_soundfile(handle)
     if file is None:
@@ -336,7 +373,7 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
     # In blocks, since a damaged header may promise more frames than memory holds.
     with file:
         try:
-            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 blocks.append(block)
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
@@ -348,7 +385,7 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
 
 
 def _open_soundfile(handle: BinaryIO) -> Any:
-    """The file as soundfile opens it; None, and the stream at its start again, where it does not."""
+    """Open a file with soundfile; None, and the stream at its start again, where soundfile cannot."""
     if soundfile is None:
         return None
     try:
@@ -365,7 +402,7 @@ def _open_soundfile(handle: BinaryIO) -> Any:
 
 @contextlib.contextmanager
 def _open_av(handle: BinaryIO, label: str) -> Iterator[tuple[Any, float | None]]:
-    """PyAV's first audio stream and its length in seconds, if stated; FFmpeg's errors become AudioError."""
+    """Open PyAV's first audio stream, with its length in seconds if stated; FFmpeg's errors become AudioError."""
     if av is None:
         missing = "av" if soundfile is not None else "soundfile and av"
         raise ImportError(f"reading {label} needs {missing}: pip install {missing.replace(' and', '')}")
@@ -377,14 +414,13 @@ def _open_av(handle: BinaryIO, label: str) -> Iterator[tuple[Any, float | None]]
             stream = container.streams.audio[0]
             yield stream, _stated_by_container(container, stream)
     except (av.FFmpegError, EOFError) as error:
-        raise AudioError(
-            f"{label} is not audio, or is truncated: {error.strerror or error}; copy or export it again"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
 
 
 def _stated_by_container(container: Any, stream: Any) -> float | None:
-    """The length in seconds that the container's header gives its audio; None where there is only FFmpeg's guess."""
-    if not container.format.name.startswith(_STATING_CONTAINERS):
+    """Return the length in seconds that the container's header states; None where there is only FFmpeg's guess."""
+    if not container.format.name.startswith(_CONTAINERS_STATING_LENGTH):
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
@@ -393,7 +429,7 @@ def _stated_by_container(container: Any, stream: Any) -> float | None:
 
 
 def _decode_av(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
-    """Samples (frames, channels) and rate, through PyAV."""
+    """Return samples (frames, channels) and rate, through PyAV."""
     with _open_av(handle, label) as (stream, stated):
         as_float = av.AudioResampler(format="fltp")
         rate = stream.rate
@@ -409,7 +445,7 @@ def _decode_av(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
 
 
 def _stated_duration(handle: BinaryIO, label: str) -> float | None:
-    """The length in seconds that the header gives; None where it gives none."""
+    """Return the length in seconds that the header states; None where it states none."""
     _check_not_cut(handle, label)
     file = _open_soundfile(handle)
     if file is not None:

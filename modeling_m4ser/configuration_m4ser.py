@@ -1,6 +1,6 @@
 """Configuration of M4SER: encoders, hyperparameters (Table I) and the switches of the ablations (Table IV)."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -18,31 +18,6 @@ CUSTOM_PIPELINES = {
         "pt": ["AutoModelForAudioClassification"],
         "type": "multimodal",
     }
-}
-
-_NO_FUSION = {
-    "fusion": "concat",
-    "use_modality_specific": False,
-    "use_modality_invariant": False,
-    "use_adversarial": False,
-}
-_NO_TASKS = {"use_error_detection": False, "use_error_correction": False}
-
-#: The rows of Table IV (and of Table V, whose models are among them) as overrides of [`M4SERConfig`].
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "M4SER": {},
-    "only speech": {"modalities": "speech", **_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
-    "only text": {"modalities": "text", **_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
-    "speech & text + concat": {**_NO_FUSION, **_NO_TASKS, "use_contrastive": False},
-    "w/o MSR": {"use_modality_specific": False},
-    "w/o MIR": {"use_modality_invariant": False, "use_adversarial": False},
-    "w/o MSR & MIR": dict(_NO_FUSION),
-    "w/o AED": {"use_error_detection": False},
-    "w/o AEC": {"use_error_correction": False},
-    "w/o AED & AEC": dict(_NO_TASKS),
-    "w/o GAN": {"use_adversarial": False},
-    "w/o LCL": {"use_contrastive": False},
-    "w/o GAN & LCL": {"use_adversarial": False, "use_contrastive": False},
 }
 
 
@@ -100,9 +75,9 @@ class M4SERConfig(PreTrainedConfig):
     """
 
     model_type = "m4ser"
-    sub_configs = {"speech_config": AutoConfig, "text_config": AutoConfig}
+    sub_configs: ClassVar[Any] = {"speech_config": AutoConfig, "text_config": AutoConfig}
     # `Trainer.predict` gathers the logits alone.
-    keys_to_ignore_at_inference = [
+    keys_to_ignore_at_inference: ClassVar = [
         "emotion_loss",
         "detection_loss",
         "correction_loss",
@@ -225,4 +200,4 @@ def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) 
     return CONFIG_MAPPING[model_type](**config)
 
 
-__all__ = ["ABLATIONS", "PIPELINE_TASK", "M4SERConfig"]
+__all__ = ["PIPELINE_TASK", "M4SERConfig"]

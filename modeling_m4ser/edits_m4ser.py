@@ -1,26 +1,31 @@
 """The edit labels of ASR error detection (Eq. 2-3) and what they do to a hypothesis.
 
-Every piece of an ASR hypothesis carries one label: keep it, delete it, or change it into the pieces the correction
-decoder writes for it. `data_scripts.alignment` makes the labels from a reference; `apply_edits` here is their inverse,
-and the model uses the same function to correct a transcript.
+Every piece of an ASR hypothesis carries one label: keep it, delete it, or change it into the pieces that the correction
+decoder writes for it. `data_scripts.alignment` makes the labels from a reference, `apply_edits` gives the reference
+back, and the model corrects transcripts with the same function.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 KEEP, DELETE, CHANGE = 0, 1, 2
 EDIT_NAMES = ("keep", "delete", "change")
 IGNORE_INDEX = -100
 
+Piece = TypeVar("Piece", bound=Hashable)
 
-def apply_edits(
-    pieces: Sequence[Hashable], labels: Sequence[int], targets: Mapping[int, Sequence[Hashable]]
-) -> list[Hashable]:
-    """Return the corrected sequence.
+
+def apply_edits(pieces: Sequence[Piece], labels: Sequence[int], targets: Mapping[int, Sequence[Piece]]) -> list[Piece]:
+    """Apply edit labels to a hypothesis.
 
     Args:
-        pieces: the n word pieces (or ids) of the hypothesis, without special tokens or padding.
-        labels: n labels, each KEEP, DELETE or CHANGE.
-        targets: for each CHANGE position (0 … n-1) the pieces that replace it. An empty replacement removes the piece.
+        pieces (`Sequence`): the n word pieces (or ids) of the hypothesis, without special tokens or padding.
+        labels (`Sequence[int]`): n labels, each KEEP, DELETE or CHANGE.
+        targets (`Mapping[int, Sequence]`): for each CHANGE position (0 … n-1) the pieces that replace it. An empty
+            replacement removes the piece.
+
+    Returns:
+        `list`: the corrected sequence.
 
     Raises:
         ValueError: the lengths differ, a label is none of the three (special tokens and padding, labelled IGNORE_INDEX,
@@ -42,7 +47,7 @@ def apply_edits(
     if surplus := sorted(set(targets) - changes):
         raise ValueError(f"there is a target for position {surplus[0]}, which is not labelled CHANGE")
 
-    corrected: list[Hashable] = []
+    corrected: list[Piece] = []
     for place, (piece, label) in enumerate(zip(pieces, labels, strict=True)):
         if label == KEEP:
             corrected.append(piece)

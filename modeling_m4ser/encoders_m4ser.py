@@ -1,6 +1,7 @@
-"""Speech and text encoders behind one face: hidden vectors and the mask of the valid ones (Eq. 1 and Section III-B)."""
+"""Speech and text encoders with one interface: hidden vectors and the mask of the valid ones (Eq. 1, Section III-B)."""
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -10,15 +11,18 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, Whisper
 
 
 def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """(B,) lengths -> (B, size) boolean mask, True on the first `lengths[i]` places of row i."""
+    """Return a boolean mask (B, size), True on the first `lengths[i]` places of row i; lengths are (B,)."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 class PretrainedEncoder(nn.Module):
-    """What the two encoders share: one wrapped transformers model that can be frozen.
+    """A transformers model that can be frozen: what the speech and the text encoder share.
 
-    A frozen encoder stays in evaluation mode and runs without a graph, so that its features do not depend on the step.
+    A frozen encoder stays in evaluation mode and builds no graph: its features are the same at every step.
     """
+
+    # One of many classes, and each subclass knows which attributes it reads.
+    model: Any
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
@@ -27,7 +31,7 @@ class PretrainedEncoder(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """Size of the encoder's own vectors (d_S or d_T)."""
+        """`int`: size of the encoder's own vectors, d_S or d_T."""
         return self.model.config.hidden_size
 
     def freeze(self) -> None:
@@ -37,45 +41,51 @@ class PretrainedEncoder(nn.Module):
         self.model.eval()
 
     def train(self, mode: bool = True):
+        """Set training mode, as in PyTorch; a frozen encoder stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def forward(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Args:
-            inputs: what the encoder reads; see the subclass.
-            attention_mask: 1 on valid places of `inputs`, 0 on padding.
+        """Encode a batch.
+
+        Args:
+            inputs (`torch.Tensor` of shape `(B, …)`): what this encoder reads.
+            attention_mask (`torch.Tensor` of shape `(B, …)`): 1 on valid places of `inputs`, 0 on padding.
 
         Returns:
-            Hidden vectors (B, length, size) and their boolean mask (B, length).
+            `tuple[torch.Tensor, torch.Tensor]`: vectors `(B, length, size)` and their boolean mask `(B, length)`.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states, mask = self.encode(inputs, attention_mask)
         return self.combine(states), mask
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """The subclass's part of `forward`: hidden states (B, length, size), the last layer's last, and their mask."""
+        """Return the layers' hidden states (B, length, size), the last one last, and their mask (B, length)."""
         raise NotImplementedError
 
     def combine(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Of the hidden states that `encode` gave, the vectors that go on: the last layer's."""
+        """Return the encoder's vectors, made of the hidden states that `encode` returned: the last layer's."""
         return states[-1]
 
     @classmethod
-    def from_config(cls, config: PreTrainedConfig, **kwargs) -> "PretrainedEncoder":
-        """A randomly initialised encoder."""
+    def from_config(cls, config: PreTrainedConfig, **kwargs) -> Self:
+        """Build an encoder with random weights."""
         return cls(AutoModel.from_config(config, **kwargs))
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str, **kwargs) -> "PretrainedEncoder":
-        """A pretrained encoder from the Hub or a folder."""
+    def from_pretrained(cls, name_or_path: str, **kwargs) -> Self:
+        """Load a pretrained encoder from the Hub or a folder."""
         return cls(AutoModel.from_pretrained(name_or_path, **kwargs))
 
 
 class FeatureStandardizer(nn.Module):
     """Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, by statistics of training data.
 
-    They are measured once, before training (by [`trainer.M4SERTrainer`]), and saved with the model; until then the
+    [`trainer.M4SERTrainer`] measures them once, before training, and they are saved with the model. Until then the
     vectors pass unchanged.
     """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, size: int):
         super().__init__()
@@ -84,54 +94,60 @@ class FeatureStandardizer(nn.Module):
 
     @property
     def measured(self) -> bool:
-        """Whether there are statistics."""
+        """`bool`: whether there are statistics."""
         return bool((self.deviation != 1).any())
 
     def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Mean and deviation, (size,) each.
+        """Set the statistics.
 
-        A dimension that hardly varies is scaled as if it had a hundredth of the average deviation, lest its noise grow
-        without bound.
+        A dimension that hardly varies is scaled as if its deviation were a hundredth of the average one: its noise
+        would grow too large otherwise.
+
+        Args:
+            mean (`torch.Tensor` of shape `(size,)`): mean of each dimension.
+            deviation (`torch.Tensor` of shape `(size,)`): standard deviation of each dimension.
         """
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.clamp(min=0.01 * deviation.mean()))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden (..., size)."""
+        """Standardize vectors (…, size)."""
         return (hidden - self.mean) / self.deviation
 
 
 class SpeechEncoder(PretrainedEncoder):
-    """What the two speech encoders share: parts of them can be frozen, and their layers can be weighed.
+    """What the two speech encoders share: parts of them can be frozen, and their layers can be weighted.
 
-    Where the encoder's own configuration says `use_weighted_layer_sum`, H_S is what it is in transformers' audio
-    classifiers: the sum of what enters the first layer and what leaves each, weighted by the softmax of learned
-    numbers, all equal at first. Emotion is often easier to read below the last layer.
+    With `use_weighted_layer_sum` in the encoder's own configuration, H_S is what transformers' audio classifiers use:
+    the sum of what enters the first layer and what each layer returns, weighted by the softmax of learned numbers. They
+    are equal at first. Emotion is often easier to read below the last layer.
     """
 
     input_name: str
 
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
-        self.layer_weights = None
+        self.layer_weights: nn.Parameter | None = None
         if model.config.use_weighted_layer_sum:
             if getattr(model.config, "layerdrop", 0) > 0:
                 raise ValueError(
                     "use_weighted_layer_sum weighs every layer of the speech encoder, and layerdrop skips some: set "
                     'its layerdrop to 0, e.g. speech_options={"use_weighted_layer_sum": True, "layerdrop": 0.0}.'
                 )
-            # A learned part of its own: it is neither frozen with the encoder nor part of a pretrained checkpoint.
+            # They are not part of a pretrained checkpoint, so that they learn over frozen layers too.
             self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1))
 
     def combine(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the weighted sum of the hidden states, or the last of them where there are no weights."""
         if self.layer_weights is None:
             return states[-1]
         weights = self.layer_weights.softmax(0)
-        return sum(weight * state for weight, state in zip(weights, states, strict=True))
+        weighted = [weight * state for weight, state in zip(weights, states, strict=True)]
+        return sum(weighted[1:], weighted[0])
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The transformer layers, the lowest first."""
+        """`nn.ModuleList`: the transformer layers, the lowest first."""
         raise NotImplementedError
 
     def freeze_feature_encoder(self) -> None:
@@ -139,12 +155,15 @@ class SpeechEncoder(PretrainedEncoder):
         raise NotImplementedError
 
     def freeze_layers(self, count: int) -> None:
-        """Train of this encoder the transformer layers above the first `count` alone.
+        """Stop training everything but the transformer layers above the first `count`.
 
-        What a corpus of few speakers would spoil in the lower layers stays as it was, and they take no backward pass.
+        The lower layers keep what they know, which a corpus of few speakers would spoil, and need no backward pass.
+
+        Args:
+            count (`int`): how many layers to freeze, from the lowest.
 
         Raises:
-            ValueError: there are no `count` layers.
+            ValueError: the encoder has fewer layers.
         """
         if not 0 <= count <= len(self.layers):
             raise ValueError(f"Cannot freeze {count} layers of an encoder that has {len(self.layers)}.")
@@ -154,22 +173,23 @@ class SpeechEncoder(PretrainedEncoder):
 
 
 class WaveformEncoder(SpeechEncoder):
-    """HuBERT, wav2vec2, WavLM or data2vec-audio on 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
+    """HuBERT, wav2vec2, WavLM or data2vec-audio: 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
 
-    With layer-norm feature extractors (hubert-large style) a padded batch gives what each utterance gives alone.
-    hubert-base's group norm runs over time, padding included, before any mask: its features do depend on the padding.
-    So do data2vec-audio's, whose stacked positional convolutions carry what becomes of the padding into real frames.
+    With layer-norm feature extractors (as in hubert-large), a padded batch gives what each utterance gives alone. With
+    hubert-base's it does not: its group norm runs over time, padding included, before any mask. Nor does it with
+    data2vec-audio, whose stacked positional convolutions carry values from the padding into real frames.
     """
 
     input_name = "input_values"
 
     @property
     def layers(self) -> nn.ModuleList:
+        """`nn.ModuleList`: the transformer layers, the lowest first."""
         return self.model.encoder.layers
 
     @property
     def minimum_samples(self) -> int:
-        """Samples that the convolutions need for one frame (400, i.e. 25 ms, for the public models)."""
+        """`int`: samples that the convolutions need for one frame: 400, i.e. 25 ms, in the public models."""
         samples = 1
         config = self.model.config
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
@@ -177,22 +197,23 @@ class WaveformEncoder(SpeechEncoder):
         return samples
 
     def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Valid frames (B,) of each row of a sample mask (B, samples); at least 1."""
+        """Return how many frames (B,) of each row are valid, at least 1, for a sample mask (B, samples)."""
         lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
         return self.model._get_feat_extract_output_lengths(lengths).to(torch.long)
 
     def freeze_feature_encoder(self) -> None:
-        """Stop training the convolutional front end, as is usual in fine-tuning."""
+        """Stop training the convolutions in front of the layers, as is usual in fine-tuning."""
         self.model.feature_extractor.requires_grad_(False)
         self.model.feature_extractor._requires_grad = False
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the layers' hidden states (B, m, d_S), or the last one alone, and the frame mask (B, m)."""
         inputs = inputs.to(self.model.dtype).masked_fill(attention_mask == 0, 0)
         shortage = self.minimum_samples - inputs.shape[-1]
         if shortage > 0:
             inputs = nn.functional.pad(inputs, (0, shortage))
             attention_mask = nn.functional.pad(attention_mask, (0, shortage))
-        # A clip shorter than one frame keeps the zeros after it as part of that frame.
+        # The frame of a clip shorter than one frame includes the zeros after it.
         sample_lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
         attention_mask = lengths_to_mask(sample_lengths, inputs.shape[-1]).to(torch.long)
         size = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1]))
@@ -207,7 +228,7 @@ class WaveformEncoder(SpeechEncoder):
         return [*lower, hidden], lengths_to_mask(self.frame_lengths(attention_mask), hidden.shape[1])
 
     def _skip_spec_augment(self, inputs: torch.Tensor, size: int) -> torch.Tensor | None:
-        """An empty SpecAugment mask for batches shorter than one masked span, on which the library would raise."""
+        """Return an empty SpecAugment mask for a batch shorter than one masked span, on which transformers raises."""
         config = self.model.config
         masked = self.training and getattr(config, "mask_time_prob", 0) > 0
         if masked and size < config.mask_time_length:
@@ -216,28 +237,32 @@ class WaveformEncoder(SpeechEncoder):
 
 
 class WhisperSpeechEncoder(SpeechEncoder):
-    """Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T), 100 a second -> (B, ceil(T/2), d_S).
+    """Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T) -> (B, ceil(T/2), d_S).
 
-    The library's own forward insists on 30 s of frames and knows no mask. Here the position table is cut to the batch's
-    length, frames past an utterance's end are zeroed before each convolution, and their keys are masked in every layer.
+    There are 100 mel frames a second. transformers' own forward wants 30 s of them and knows no mask. This one cuts the
+    position table to the batch's length, zeroes frames after an utterance's end before each convolution, and masks
+    their keys in every layer.
     """
 
     input_name = "input_features"
 
     @property
     def layers(self) -> nn.ModuleList:
+        """`nn.ModuleList`: the transformer layers, the lowest first."""
         return self.model.layers
 
     @classmethod
-    def from_config(cls, config: PreTrainedConfig, **kwargs) -> "WhisperSpeechEncoder":
+    def from_config(cls, config: PreTrainedConfig, **kwargs) -> Self:
+        """Build an encoder with random weights."""
         return cls(WhisperEncoder._from_config(config, **kwargs))
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str, **kwargs) -> "WhisperSpeechEncoder":
+    def from_pretrained(cls, name_or_path: str, **kwargs) -> Self:
+        """Load the encoder of a pretrained Whisper from the Hub or a folder."""
         return cls(AutoModel.from_pretrained(name_or_path, **kwargs).encoder)
 
     def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Valid frames (B,) of each row of a mel-frame mask (B, T); at least 1."""
+        """Return how many frames (B,) of each row are valid, at least 1, for a mel-frame mask (B, T)."""
         return ((attention_mask.sum(-1) + 1) // 2).clamp(min=1).to(torch.long)
 
     def freeze_feature_encoder(self) -> None:
@@ -246,6 +271,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
         self.model.conv2.requires_grad_(False)
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the layers' hidden states (B, m, d_S), or the last one alone, and the frame mask (B, m)."""
         encoder, config = self.model, self.model.config
         mel_mask = attention_mask[:, None, :].to(encoder.conv1.weight.dtype)
         inputs = self._spec_augment(inputs.to(mel_mask.dtype).masked_fill(mel_mask == 0, 0), attention_mask)
@@ -271,18 +297,19 @@ class WhisperSpeechEncoder(SpeechEncoder):
         return [*states, encoder.layer_norm(hidden)], frame_mask
 
     def _spec_augment(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """The library's SpecAugment, by the encoder's own configuration; not on batches shorter than a masked span."""
+        """Apply transformers' SpecAugment, by the encoder's own configuration, unless the batch is too short for it."""
         config = self.model.config
         if not (self.training and config.apply_spec_augment) or inputs.shape[-1] < config.mask_time_length:
             return inputs
-        # It is a method of the encoder-decoder, but reads `config` and `training` alone.
-        return WhisperModel._mask_input_features(self.model, inputs, attention_mask)
+        # This method of the encoder-decoder reads nothing but `config` and `training`.
+        mask_features: Any = WhisperModel._mask_input_features
+        return mask_features(self.model, inputs, attention_mask)
 
 
 class TextEncoder(PretrainedEncoder):
-    """BERT, RoBERTa, MiniLM … on word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1.
+    """BERT, RoBERTa, MiniLM …: word-piece ids (B, n) -> H_T (B, n, d_T), Eq. 1.
 
-    Eq. 1 does not read the encoder's pooler: it stays a part of the encoder, as in Table V's count, but never trains.
+    Nothing reads the encoder's pooler. It stays, as Table V counts it, but it does not train.
     """
 
     def __init__(self, model: PreTrainedModel):
@@ -296,12 +323,17 @@ class TextEncoder(PretrainedEncoder):
             pooler.requires_grad_(False)
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return H_T (B, n, d_T) in a list of one, and its mask (B, n)."""
         hidden = self.model(input_ids=inputs, attention_mask=attention_mask).last_hidden_state
         return [hidden], attention_mask.to(torch.bool)
 
     @property
     def embeddings(self) -> nn.Module:
-        """The encoder's own TE + PE block, which Eq. 4 uses again."""
+        """`nn.Module`: the encoder's own TE + PE block, which Eq. 4 reuses.
+
+        Raises:
+            ValueError: the encoder has no such block.
+        """
         if not hasattr(self.model, "embeddings"):
             raise ValueError(
                 f"Error correction reuses the text encoder's embeddings, and {type(self.model).__name__} has none: "
@@ -311,7 +343,14 @@ class TextEncoder(PretrainedEncoder):
 
 
 def speech_encoder_class(config: PreTrainedConfig) -> type[SpeechEncoder]:
-    """The wrapper for a speech encoder's configuration; ValueError for a model that is neither kind."""
+    """Return the wrapper class for a speech encoder.
+
+    Args:
+        config (`PreTrainedConfig`): the encoder's own configuration.
+
+    Raises:
+        ValueError: it is the configuration of another kind of model.
+    """
     if config.model_type == "whisper":
         return WhisperSpeechEncoder
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):

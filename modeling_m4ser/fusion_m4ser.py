@@ -1,38 +1,11 @@
 """The multimodal fusion module (Section III-E, Eq. 8-17) and the modality discriminator (Section III-G)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
-from transformers.utils import ModelOutput
 
 from .configuration_m4ser import M4SERConfig
-
-
-@dataclass
-class M4SERModelOutput(ModelOutput):
-    """Output of [`MultimodalFusion`] and of [`M4SERModel`]. What the configuration leaves out is None.
-
-    Args:
-        pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap), Eq. 17.
-        speech_hidden (`torch.Tensor` of shape `(B, m, d)`): H_S, Eq. 1.
-        text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T, Eq. 1.
-        speech_specific (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), Eq. 9.
-        text_specific (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), Eq. 10.
-        joint_hidden (`torch.Tensor` of shape `(B, m, d)`): H_ST, Eq. 11.
-        invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), Eq. 12.
-        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-    """
-
-    pooled: torch.Tensor | None = None
-    speech_hidden: torch.Tensor | None = None
-    text_hidden: torch.Tensor | None = None
-    speech_specific: torch.Tensor | None = None
-    text_specific: torch.Tensor | None = None
-    joint_hidden: torch.Tensor | None = None
-    invariant: torch.Tensor | None = None
-    frame_mask: torch.Tensor | None = None
+from .outputs_m4ser import M4SERModelOutput
 
 
 class CrossAttention(nn.Module):
@@ -181,11 +154,14 @@ class MultimodalFusion(nn.Module):
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
-        self.aligner = self.joint_projection = None
+        self.aligner: TextAligner | None = None
+        self.joint_projection: nn.Linear | None = None
         if config.use_modality_invariant or config.fusion == "concat":
             self.aligner = TextAligner(config)
             self.joint_projection = nn.Linear(2 * config.hidden_size, config.hidden_size)
-        self.text_query_speech_key = self.speech_query_token_key = self.speech_query_text_key = None
+        self.text_query_speech_key: CrossModalEncoder | None = None
+        self.speech_query_token_key: CrossModalEncoder | None = None
+        self.speech_query_text_key: CrossModalEncoder | None = None
         if config.use_modality_specific:
             self.text_query_speech_key = CrossModalEncoder(config)
             self.speech_query_token_key = CrossModalEncoder(config)
@@ -213,12 +189,12 @@ class MultimodalFusion(nn.Module):
         """
         speech_specific, text_specific, joint, invariant = speech_hidden, None, None, None
         fused = []
-        if self.text_query_speech_key is not None:
+        if self.text_query_speech_key and self.speech_query_token_key and self.speech_query_text_key:
             token_level = self.text_query_speech_key(text_hidden, speech_hidden, frame_mask)
             speech_specific = self.speech_query_token_key(speech_hidden, token_level, text_mask)
             text_specific = self.speech_query_text_key(speech_hidden, text_hidden, text_mask)
             fused += [speech_specific, text_specific]
-        if self.aligner is not None:
+        if self.aligner and self.joint_projection:
             aligned = self.aligner(text_hidden, text_mask, speech_hidden, frame_mask)
             joint = self.joint_projection(torch.cat([speech_hidden, aligned], dim=-1))
             text_specific = aligned if text_specific is None else text_specific

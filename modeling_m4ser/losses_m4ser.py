@@ -1,17 +1,40 @@
-"""The adversarial objective (Eq. 20) and the label-based contrastive loss (Eq. 21)."""
+"""The losses: tokens (Eq. 3 and 7), the adversarial objective (Eq. 20) and the contrastive loss (Eq. 21)."""
 
 import torch
 import torch.distributed as dist
-from torch.nn.functional import logsigmoid, normalize
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
+from .edits_m4ser import IGNORE_INDEX
 from .fusion_m4ser import ModalityDiscriminator
 
 
-class AdversarialLoss:
-    """Both sides of Eq. 20; expectations run over the valid frames of the batch.
+def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Average the cross-entropy over labelled tokens, L_AED of Eq. 3 and L_AEC of Eq. 7.
 
-    The discriminator *maximises* L_D + L_G (`objective="paper"`) or L_D alone (`"modality"`) on features cut from the
-    graph; the rest of the network *minimises* L_G through features that are not.
+    Args:
+        logits (`torch.Tensor` of shape `(B, n, classes)`): scores.
+        labels (`torch.Tensor` of shape `(B, n)`): classes, and -100 on tokens that do not count.
+
+    Returns:
+        `torch.Tensor` of shape `()`: in float32 at least; 0, with a graph, where no token counts.
+    """
+    total = cross_entropy(
+        at_least_float32(logits.flatten(0, 1)), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
+
+
+class AdversarialLoss:
+    """Both sides of Eq. 20, as means over the valid frames of the batch.
+
+    The discriminator *maximises* L_D + L_G (`objective="paper"`) or L_D alone (`"modality"`) on detached features. The
+    rest of the network *minimises* L_G through features that are not detached.
+
+    Args:
+        objective (`"paper"` or `"modality"`, defaults to `"paper"`): what the discriminator maximises.
+
+    Raises:
+        ValueError: `objective` is neither.
     """
 
     def __init__(self, objective: str = "paper"):
@@ -27,12 +50,18 @@ class AdversarialLoss:
         invariant: torch.Tensor,
         frame_mask: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Args:
-            speech, text, invariant: H_S^(spe), H_T^(spe), H_ST^(inv), each (B, m, d); detached here.
-            frame_mask: (B, m).
+        """Compute the discriminator's side.
+
+        Args:
+            discriminator (`ModalityDiscriminator`): D.
+            speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), detached here.
+            text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), detached here.
+            invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), detached here.
+            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
 
         Returns:
-            `loss` to minimise, and the terms `discriminator` (L_D, ≤ 0) and `generator` (L_G, ≥ 2 ln 2) of Eq. 20.
+            `dict[str, torch.Tensor]`: `loss` to minimise, and the terms of Eq. 20: `discriminator` (L_D, at most 0) and
+            `generator` (L_G, at least 2 ln 2).
         """
         logits = discriminator(torch.cat([speech, text, invariant]).detach())
         speech_logits, text_logits, invariant_logits = logits.chunk(3)
@@ -44,13 +73,30 @@ class AdversarialLoss:
     def generator_loss(
         self, discriminator: ModalityDiscriminator, invariant: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """L_G of Eq. 20; its minimum, 2 ln 2, is where D cannot tell the modality."""
+        """Compute L_G of Eq. 20. It is least, 2 ln 2, where D cannot tell the modality.
+
+        Args:
+            discriminator (`ModalityDiscriminator`): D.
+            invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv).
+            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+
+        Returns:
+            `torch.Tensor` of shape `()`.
+        """
         logits = discriminator(invariant)
         return frame_mean(-logsigmoid(logits) - logsigmoid(-logits), frame_mask)
 
 
 def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (B, m) values over all valid frames of the batch."""
+    """Average over all valid frames of the batch.
+
+    Args:
+        values (`torch.Tensor` of shape `(B, m)`): one value for each frame.
+        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+
+    Returns:
+        `torch.Tensor` of shape `()`.
+    """
     mask = frame_mask.to(values.dtype)
     return (values * mask).sum() / mask.sum()
 
@@ -58,16 +104,16 @@ def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
 def label_contrastive_loss(
     pooled: torch.Tensor, labels: torch.Tensor, temperature: float, include_self: bool = False
 ) -> torch.Tensor:
-    """Label-based contrastive loss, Eq. 21, as the mean over anchors that have a positive.
+    """Compute the label-based contrastive loss, Eq. 21, as the mean over anchors that have a positive.
 
     Args:
-        pooled: H_ST^(ap), (B, d).
-        labels: emotions (B,); a negative label takes the utterance out.
-        temperature: τ.
-        include_self: whether A(i) holds the anchor itself.
+        pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap).
+        labels (`torch.Tensor` of shape `(B,)`): emotions; an utterance with a negative label does not count.
+        temperature (`float`): τ.
+        include_self (`bool`, defaults to `False`): whether A(i) holds the anchor itself.
 
     Returns:
-        Scalar in float32 or better; 0 (with a graph) where no anchor has a positive.
+        `torch.Tensor` of shape `()`: in float32 at least; 0, with a graph, where no anchor has a positive.
     """
     features = normalize(at_least_float32(pooled), dim=-1)
     similarity = features @ features.T / temperature
@@ -86,16 +132,22 @@ def label_contrastive_loss(
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
-    """Half precision -> float32, for losses; float32 and float64 stay."""
+    """Return half-precision values in float32, and others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def gather_across_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Rows of all processes in rank order; the tensor itself where there is one process. Every process brings the same
-    number of rows, as accelerate's even batches do.
+    """Collect the rows of all processes, in the order of their ranks.
 
-    Every process computes the same loss of all rows, and only its own rows carry a gradient here. That gradient is
+    Every process then computes the same loss of all rows, but only its own rows carry a gradient. That gradient is
     multiplied by the number of processes, which cancels the mean that data-parallel training takes over them.
+
+    Args:
+        tensor (`torch.Tensor` of shape `(B, ...)`): this process's rows, as many as every other process has, as with
+            accelerate's even batches.
+
+    Returns:
+        `torch.Tensor` of shape `(processes * B, ...)`; `tensor` itself where there is one process.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return tensor

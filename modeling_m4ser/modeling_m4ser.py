@@ -4,60 +4,27 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
 
 from .configuration_m4ser import M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
-from .edits_m4ser import IGNORE_INDEX
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
-from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, masked_mean
-from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss
+from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
+from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
+from .outputs_m4ser import M4SERModelOutput, M4SEROutput
 
 if TYPE_CHECKING:
-    # Never executed, but read by `trust_remote_code`, which fetches the files a model names: with these two it fetches
-    # all of them, and `save_pretrained` finds them to copy wherever the model was loaded from.
+    # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
+    # two bring in the rest. `save_pretrained` then finds all files beside this one.
     from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
     from .processing_m4ser import M4SERProcessor  # noqa: F401
-
-
-@dataclass
-class M4SEROutput(ModelOutput):
-    """Output of [`M4SERForEmotionClassification`]: its losses and scores, then the fields of [`M4SERModelOutput`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`): Eq. 22 over the labels that were given, without its adversarial part.
-        logits (`torch.Tensor` of shape `(B, e)`): emotion scores before the softmax, Eq. 18.
-        emotion_loss (`torch.Tensor` of shape `()`): L_ER, Eq. 19.
-        detection_loss (`torch.Tensor` of shape `()`): L_AED, Eq. 3.
-        correction_loss (`torch.Tensor` of shape `()`): L_AEC, Eq. 7.
-        contrastive_loss (`torch.Tensor` of shape `()`): L_LCL, Eq. 21.
-        detection_logits (`torch.Tensor` of shape `(B, n, 3)`): KEEP / DELETE / CHANGE scores, Eq. 2; only with
-            `detection_labels`.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    emotion_loss: torch.Tensor | None = None
-    detection_loss: torch.Tensor | None = None
-    correction_loss: torch.Tensor | None = None
-    contrastive_loss: torch.Tensor | None = None
-    detection_logits: torch.Tensor | None = None
-    pooled: torch.Tensor | None = None
-    speech_hidden: torch.Tensor | None = None
-    text_hidden: torch.Tensor | None = None
-    speech_specific: torch.Tensor | None = None
-    text_specific: torch.Tensor | None = None
-    joint_hidden: torch.Tensor | None = None
-    invariant: torch.Tensor | None = None
-    frame_mask: torch.Tensor | None = None
 
 
 class M4SERPreTrainedModel(PreTrainedModel):
@@ -66,14 +33,14 @@ class M4SERPreTrainedModel(PreTrainedModel):
     config_class = M4SERConfig
     base_model_prefix = "m4ser"
     main_input_name = "input_values"
-    input_modalities = ("audio", "text")
+    input_modalities: ClassVar = ["audio", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ["CrossModalEncoder", "HybridModalAttention", "CorrectionDecoder"]
-    # D is small, and the adversarial game is not stable in half precision.
-    _keep_in_fp32_modules_strict = ["discriminator"]
-    # Losses are means, weighted by the Trainer itself: `forward` wants no `num_items_in_batch`.
+    _no_split_modules: ClassVar = ["CrossModalEncoder", "HybridModalAttention", "CorrectionDecoder"]
+    # The adversarial game is unstable in half precision, and D is small.
+    _keep_in_fp32_modules_strict: ClassVar = ["discriminator"]
+    # The losses are means: `forward` has no use for the Trainer's `num_items_in_batch`.
     accepts_loss_kwargs = False
 
     def _init_weights(self, module: nn.Module):
@@ -150,7 +117,7 @@ class M4SERModel(M4SERPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the text encoder's token embedding, or the speech encoder's front end where there is no text."""
-        encoder = self.text_encoder or self.speech_encoder
+        encoder: Any = self.text_encoder or self.speech_encoder
         return encoder.model.get_input_embeddings()
 
     def standardizers(self) -> dict[str, FeatureStandardizer]:
@@ -185,18 +152,16 @@ class M4SERModel(M4SERPreTrainedModel):
         Raises:
             ValueError: an input that the configuration needs is missing.
         """
-        speech_hidden = text_hidden = frame_mask = text_mask = None
-        if self.speech_encoder is not None:
-            speech_hidden, frame_mask = self.encode_speech(input_values, input_features, speech_attention_mask)
-        if self.text_encoder is not None:
-            text_hidden, text_mask = self.encode_text(input_ids, text_attention_mask)
-        if self.fusion is not None:
-            output = self.fusion(speech_hidden, frame_mask, text_hidden, text_mask)
+        if self.speech_encoder is None:
+            hidden, mask = self.encode_text(input_ids, text_attention_mask)
+            output = M4SERModelOutput(pooled=masked_mean(hidden, mask), text_hidden=hidden, frame_mask=mask)
+        elif self.fusion is None:
+            hidden, mask = self.encode_speech(input_values, input_features, speech_attention_mask)
+            output = M4SERModelOutput(pooled=masked_mean(hidden, mask), speech_hidden=hidden, frame_mask=mask)
         else:
-            hidden, mask = (text_hidden, text_mask) if speech_hidden is None else (speech_hidden, frame_mask)
-            output = M4SERModelOutput(
-                pooled=masked_mean(hidden, mask), speech_hidden=speech_hidden, text_hidden=text_hidden, frame_mask=mask
-            )
+            speech_hidden, frame_mask = self.encode_speech(input_values, input_features, speech_attention_mask)
+            text_hidden, text_mask = self.encode_text(input_ids, text_attention_mask)
+            output = self.fusion(speech_hidden, frame_mask, text_hidden, text_mask)
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
@@ -217,8 +182,10 @@ class M4SERModel(M4SERPreTrainedModel):
             `tuple[torch.Tensor, torch.Tensor]`: H_S `(B, m, d)` and its boolean frame mask `(B, m)`.
 
         Raises:
-            ValueError: the tensor that this speech encoder reads is missing.
+            ValueError: the model has no speech encoder, or the tensor that it reads is missing.
         """
+        if self.speech_encoder is None:
+            raise ValueError("This M4SER model has no speech encoder (modalities='text').")
         name = self.speech_encoder.input_name
         inputs = {"input_values": input_values, "input_features": input_features}[name]
         if inputs is None:
@@ -244,8 +211,10 @@ class M4SERModel(M4SERPreTrainedModel):
             `tuple[torch.Tensor, torch.Tensor]`: H_T `(B, n, d)` and its boolean mask `(B, n)`.
 
         Raises:
-            ValueError: `input_ids` is missing.
+            ValueError: the model has no text encoder, or `input_ids` is missing.
         """
+        if self.text_encoder is None:
+            raise ValueError("This M4SER model has no text encoder (modalities='speech').")
         if input_ids is None:
             raise ValueError("This M4SER model needs `input_ids`, the word pieces of the transcript.")
         if text_attention_mask is None:
@@ -278,10 +247,10 @@ class M4SERModel(M4SERPreTrainedModel):
 
 
 class M4SERForEmotionClassification(M4SERPreTrainedModel):
-    """M4SER: emotion recognition (Eq. 18-19) with error detection, error correction, contrastive learning, and the
-    modality discriminator that [`trainer.M4SERTrainer`] trains against it.
+    """M4SER: emotion recognition (Eq. 18-19) with error detection, error correction and contrastive learning.
 
-    Without labels it runs the emotion branch alone: detection, correction and the discriminator cost nothing.
+    It also holds the modality discriminator, which [`trainer.M4SERTrainer`] trains against the rest. Without labels
+    only the emotion branch runs: detection, correction and the discriminator cost nothing.
     """
 
     def __init__(self, config: M4SERConfig):
@@ -289,7 +258,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         size = config.hidden_size
         self.m4ser = M4SERModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(size, config.num_labels)
+        self.classifier = nn.Linear(size, config.num_labels)  # pyright: ignore[reportArgumentType]
         self.detector = nn.Linear(size, 3) if config.use_error_detection else None
         self.corrector = CorrectionDecoder(config) if config.use_error_correction else None
         self.discriminator = ModalityDiscriminator(config) if config.use_adversarial else None
@@ -305,15 +274,20 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         text_options: dict | None = None,
         **kwargs,
     ) -> "M4SERForEmotionClassification":
-        """Pretrained encoders under a new fusion and new heads.
+        """Build a model from pretrained encoders, with a new fusion and new heads.
 
         Args:
-            speech_encoder: Hub name or folder of a hubert, wav2vec2, wavlm, data2vec-audio or whisper model.
-            text_encoder: Hub name or folder of a BERT-like model.
-            config: a ready configuration, whose encoder parts are replaced; built from `kwargs` otherwise.
-            speech_options, text_options: fields of the encoders' own configurations to change, e.g. dropout or
-                SpecAugment: `{"apply_spec_augment": True, "mask_time_prob": 0.1}`.
+            speech_encoder (`str`): Hub name or folder of a hubert, wav2vec2, wavlm, data2vec-audio or whisper model.
+            text_encoder (`str`): Hub name or folder of a BERT-like model.
+            config (`M4SERConfig`, *optional*): configuration whose encoder parts are replaced. Without it the
+                configuration is made from `kwargs`.
+            speech_options (`dict`, *optional*): fields to change in the speech encoder's own configuration, e.g.
+                dropout or SpecAugment: `{"apply_spec_augment": True, "mask_time_prob": 0.1}`.
+            text_options (`dict`, *optional*): the same for the text encoder.
             kwargs: fields of [`M4SERConfig`], e.g. `num_labels`, `id2label`, `hidden_size`.
+
+        Returns:
+            `M4SERForEmotionClassification` in evaluation mode, with float32 weights.
         """
         encoder_configs = {
             "speech_config": AutoConfig.from_pretrained(speech_encoder, **(speech_options or {})),
@@ -335,19 +309,19 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         return model.eval()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text encoder's token embedding."""
+        """Return what [`M4SERModel.get_input_embeddings`] returns."""
         return self.m4ser.get_input_embeddings()
 
     def freeze_feature_encoder(self) -> None:
-        """Stop training the speech encoder's convolutional front end."""
+        """Stop training the front end of the speech encoder, i.e. its convolutions."""
         self.m4ser.freeze_feature_encoder()
 
     def freeze_speech_layers(self, count: int) -> None:
-        """Of the speech encoder, train the layers above the first `count` alone; ValueError if it has fewer."""
+        """Stop training the speech encoder up to layer `count`, see [`M4SERModel.freeze_speech_layers`]."""
         self.m4ser.freeze_speech_layers(count)
 
     def freeze_encoders(self) -> None:
-        """Stop training both encoders: the fusion and the heads alone learn."""
+        """Stop training both encoders: only the fusion and the heads learn."""
         self.m4ser.freeze_encoders()
 
     def drop_auxiliary_heads(self) -> "M4SERForEmotionClassification":
@@ -358,25 +332,37 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
 
     def forward(
         self,
-        input_values: torch.FloatTensor | None = None,
+        input_values: torch.Tensor | None = None,
         speech_attention_mask: torch.Tensor | None = None,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         text_attention_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        detection_labels: torch.LongTensor | None = None,
-        correction_labels: torch.LongTensor | None = None,
+        input_features: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        detection_labels: torch.Tensor | None = None,
+        correction_labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> M4SEROutput | tuple:
-        """Args:
-        input_values, speech_attention_mask, input_ids, text_attention_mask, input_features:
-            as in [`M4SERModel.forward`].
-        labels: emotions (B,).
-        detection_labels: (B, n), KEEP 0 / DELETE 1 / CHANGE 2, -100 on special tokens and padding.
-        correction_labels: (B, n, c), target ids ending with `[SEP]` at each place to rewrite, -100 elsewhere.
+        """Classify a batch of utterances, and compute the losses whose labels are given.
+
+        Args:
+            input_values (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            speech_attention_mask (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            input_ids (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            text_attention_mask (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            input_features (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            labels (`torch.Tensor` of shape `(B,)`, *optional*): emotions.
+            detection_labels (`torch.Tensor` of shape `(B, n)`, *optional*): KEEP 0 / DELETE 1 / CHANGE 2, and -100 on
+                special tokens and padding.
+            correction_labels (`torch.Tensor` of shape `(B, n, c)`, *optional*): at each place to rewrite the target
+                ids, which end with `[SEP]`; -100 elsewhere.
+            return_dict (`bool`, *optional*): whether to return an [`M4SEROutput`] or a tuple.
+
+        Returns:
+            [`M4SEROutput`] or `tuple`.
+
+        Raises:
+            ValueError: an input that the configuration needs is missing.
         """
-        if text_attention_mask is None and input_ids is not None:
-            text_attention_mask = torch.ones_like(input_ids)
         features = self.m4ser(
             input_values=input_values,
             speech_attention_mask=speech_attention_mask,
@@ -393,14 +379,11 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
                 contrastive_loss = self._contrastive_loss(features.pooled, labels)
         if detection_labels is not None and self.detector is not None:
             detection_logits = self.detector(features.text_hidden)
-            detection_loss = _token_mean_cross_entropy(detection_logits, detection_labels)
-        if correction_labels is not None and self.corrector is not None:
+            detection_loss = token_cross_entropy(detection_logits, detection_labels)
+        if correction_labels is not None and input_ids is not None and self.corrector and self.m4ser.text_encoder:
+            mask = torch.ones_like(input_ids) if text_attention_mask is None else text_attention_mask
             correction_loss = self.corrector.loss(
-                correction_labels,
-                input_ids,
-                features.text_hidden,
-                text_attention_mask.to(torch.bool),
-                self.m4ser.text_encoder,
+                correction_labels, input_ids, features.text_hidden, mask.bool(), self.m4ser.text_encoder
             )
         output = M4SEROutput(
             loss=self.combine_losses(emotion_loss, detection_loss, correction_loss, contrastive_loss),
@@ -423,7 +406,18 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         contrastive: torch.Tensor | None = None,
         adversarial: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """Eq. 22 of whichever losses are given: L_ER + α (β L_AED + L_AEC) + γ L_G + λ L_LCL; None of none."""
+        """Add up the losses that are given, as Eq. 22 weighs them: L_ER + α (β L_AED + L_AEC) + γ L_G + λ L_LCL.
+
+        Args:
+            emotion (`torch.Tensor`, *optional*): L_ER.
+            detection (`torch.Tensor`, *optional*): L_AED.
+            correction (`torch.Tensor`, *optional*): L_AEC.
+            contrastive (`torch.Tensor`, *optional*): L_LCL.
+            adversarial (`torch.Tensor`, *optional*): L_G.
+
+        Returns:
+            `torch.Tensor` of shape `()`, or None where no loss is given.
+        """
         config = self.config
         weighted = (
             (1.0, emotion),
@@ -433,7 +427,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             (config.adversarial_weight, adversarial),
         )
         terms = [weight * loss for weight, loss in weighted if loss is not None]
-        return sum(terms) if terms else None
+        return sum(terms[1:], terms[0]) if terms else None
 
     @torch.no_grad()
     def correct_transcripts(
@@ -442,12 +436,14 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """Detect and correct the errors of ASR transcripts (Eq. 2 and 4-6, greedy).
 
         Args:
-            input_ids: (B, n) with special tokens at both ends. text_attention_mask: (B, n).
-            max_new_tokens: longest replacement of one place (of the whole transcript in the ablation "w/o AED").
+            input_ids (`torch.Tensor` of shape `(B, n)`): word pieces, with a special token at both ends.
+            text_attention_mask (`torch.Tensor` of shape `(B, n)`, *optional*): 1 on valid word pieces. Without it all
+                are valid.
+            max_new_tokens (`int`, defaults to 16): the most pieces that replace one place (in the ablation "w/o AED",
+                the whole transcript).
 
         Returns:
-            One [`TranscriptCorrection`] for each row. A model without a correction decoder leaves a place it would
-            rewrite as it is.
+            `list[TranscriptCorrection]`: one for each row. Without a correction decoder, a CHANGE leaves its piece.
 
         Raises:
             ValueError: the model has neither error detection nor correction, e.g. after `drop_auxiliary_heads`.
@@ -464,7 +460,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         try:
             hidden, mask = self.m4ser.encode_text(input_ids, text_attention_mask)
             rows, labels = places_to_rewrite(None if self.detector is None else self.detector(hidden), mask)
-            if self.corrector is None:
+            if self.corrector is None or self.m4ser.text_encoder is None:
                 generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
             else:
                 generated = self.corrector.generate(
@@ -490,12 +486,4 @@ def _adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[n
     return projection, standardizer
 
 
-def _token_mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """L_AED, Eq. 3, as the mean over labelled tokens; a zero with a graph where there is none."""
-    total = nn.functional.cross_entropy(
-        at_least_float32(logits.flatten(0, 1)), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
-    )
-    return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
-
-
-__all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SERModelOutput", "M4SEROutput", "M4SERPreTrainedModel"]
+__all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SERPreTrainedModel"]

@@ -1,6 +1,5 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,18 +24,25 @@ class SpeechTextEmotionPipeline(Pipeline):
     ```
 
     An input is a dict with `audio` and `text` (or `hypothesis`, or `transcript`: a row of a prepared dataset works), a
-    tuple `(audio, text)`, or audio alone where `asr` is given; inputs come singly, in a list, a generator or a dataset.
-    Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; any rate, any number
-    of channels.
+    tuple `(audio, text)`, or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
+    Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; it may have any rate
+    and any number of channels.
 
-    Args (of the call or the constructor):
-        top_k: how many labels to return, best first; all of them by default.
-        asr: an ASR model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz
-            samples to text; writes the transcript where an input has none.
-        return_corrections: return a dict `{"emotions", "text", "errors", "corrected_text"}` with what error detection
-            and correction say of the transcript.
-        batch_size, num_workers: as in every pipeline.
+    The constructor and the call take the same options:
+
+    Args:
+        top_k (`int`, *optional*): how many labels to return, best first; all of them by default.
+        asr (`str`, `Pipeline` or `Callable`, *optional*): what writes the transcript where an input has none: an ASR
+            model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz samples to
+            text.
+        return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "errors",
+            "corrected_text"}` with what error detection and correction say about the transcript.
+        batch_size (`int`, *optional*): as in every pipeline.
+        num_workers (`int`, *optional*): as in every pipeline.
     """
+
+    model: Any
+    processor: Any
 
     _load_processor = True
     _load_tokenizer = False
@@ -59,8 +65,8 @@ class SpeechTextEmotionPipeline(Pipeline):
                 raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
         return preprocess, forward, postprocess
 
-    def __call__(self, inputs, **kwargs) -> list | types.GeneratorType:
-        """See the class."""
+    def __call__(self, inputs: Any, **kwargs) -> Any:
+        """Classify one input, or a list, generator or dataset of inputs, see the class."""
         if isinstance(inputs, list) and not inputs:
             return []
         # `datasets.Dataset` is neither a list nor a torch dataset: stream its rows.
@@ -69,7 +75,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, inputs: Any, asr: Callable | None = None) -> dict[str, Any]:
-        """One input -> the processor's tensors (batch of one) and the transcript as it was given."""
+        """Turn one input into the processor's tensors (a batch of one) and the transcript as it was given."""
         audio, text = _split(inputs)
         config = self.model.config
         waveform = None
@@ -104,7 +110,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         return outputs
 
     def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> list[dict] | dict[str, Any]:
-        """Labels with their probabilities, best first."""
+        """Return labels with their probabilities, best first."""
         labels = self.model.config.id2label
         scores = model_outputs["logits"][0].float().softmax(-1)
         best = scores.topk(min(top_k or len(scores), len(scores)))
@@ -119,8 +125,8 @@ class SpeechTextEmotionPipeline(Pipeline):
         return {"emotions": emotions, "text": text, **self._describe(correction)}
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
-        """As in every pipeline, but batches are padded by the processor, which knows the axes of its tensors."""
-        # A generator is no collection of known size: it streams, in this process.
+        """Iterate as every pipeline does, but let the processor pad batches: it knows the axes of its tensors."""
+        # A generator has no known size: it streams, in this process.
         if hasattr(inputs, "__len__"):
             dataset = PipelineDataset(inputs, self.preprocess, preprocess_params)
         else:
@@ -136,21 +142,22 @@ class SpeechTextEmotionPipeline(Pipeline):
         return {**self.processor.pad(items), "text": texts}
 
     def _recognizer(self, asr: str | Callable) -> Callable[[Any], str]:
-        """A function from samples to text; a named model is loaded once."""
+        """Return a function from samples to text; a model given by name is loaded once."""
         if isinstance(asr, str):
-            loaded = self.__dict__.setdefault("_recognizers", {})
+            loaded: dict[str, Any] = vars(self).setdefault("_recognizers", {})
             if asr not in loaded:
                 loaded[asr] = pipeline("automatic-speech-recognition", model=asr, device=self.device)
             asr = loaded[asr]
         if not callable(asr):
             raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
+        recognize: Any = asr
         if not isinstance(asr, Pipeline):
-            return asr
+            return recognize
         rate = self.processor.sampling_rate
-        return lambda waveform: asr({"raw": waveform, "sampling_rate": rate})["text"]
+        return lambda waveform: recognize({"raw": waveform, "sampling_rate": rate})["text"]
 
     def _describe(self, correction: TranscriptCorrection) -> dict[str, Any]:
-        """The detected errors and the corrected transcript as text."""
+        """Return the detected errors and the corrected transcript as text."""
         decode = self.processor.decode_transcript
         errors = []
         for place, label in enumerate(correction.labels):
@@ -169,7 +176,7 @@ class SpeechTextEmotionPipeline(Pipeline):
 
 
 def _split(inputs: Any) -> tuple[Any, str | None]:
-    """Audio and transcript (None where there is none) of one pipeline input."""
+    """Return the audio and the transcript of one input, each None where there is none."""
     if isinstance(inputs, tuple):
         if len(inputs) != 2:
             raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,11 +23,16 @@ _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
 
 
 def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:
-    """One form for ASR hypotheses, human references and transcripts at inference.
+    """Bring ASR hypotheses, human references and transcripts at inference into one form.
 
-    Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space is single.
-    Hypotheses and references punctuate by different habits, which would count as ASR errors: punctuation goes too, but
-    for apostrophes inside words. Letters, digits and symbols of every script stay.
+    Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space becomes single.
+    Hypotheses and references are punctuated by different habits, which would count as ASR errors: punctuation goes too,
+    except for apostrophes inside words. Letters, digits and symbols of every script stay.
+
+    Args:
+        text (`str`): a transcript.
+        lowercase (`bool`, defaults to `True`): whether to write it in lower case.
+        keep_punctuation (`bool`, defaults to `False`): whether punctuation stays.
     """
     # Twice: NFKC loses some typographic signs and makes others, and lower case can compose what upper case cannot.
     text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC))
@@ -43,19 +49,21 @@ class M4SERProcessor(ProcessorMixin):
     """A speech encoder's feature extractor and a text encoder's tokenizer in one object.
 
     Args:
-        feature_extractor: of the speech encoder (`Wav2Vec2FeatureExtractor` or `WhisperFeatureExtractor`).
-        tokenizer: of the text encoder; it must put a special token at both ends.
-        lowercase, keep_punctuation: how `normalize_text` treats transcripts; saved with the processor.
-        max_audio_seconds: audio past this many seconds is cut off, with a warning. Whisper's encoder takes at most 30.
-        max_text_length: word pieces kept of a transcript, special tokens included; by default what the tokenizer
-            allows, at most 512.
-        trim_silence_db: cut the silence before and after the speech, i.e. what lies more than so many dB under the
-            loudest 10 ms (about 40 for studio recordings, less in noise); None (default) leaves the audio as it is.
-            In corpora recorded with a second of silence around each utterance this halves the work, and the mean over
-            frames is over speech.
-        target_dbfs: scale every utterance, trimmed, to this root mean square in dBFS (e.g. -25); None (default) leaves
-            its loudness. For speakers at different distances from the microphone. Feature extractors with
-            `do_normalize` (hubert-large's) do the like by themselves.
+        feature_extractor (`Wav2Vec2FeatureExtractor` or `WhisperFeatureExtractor`): the speech encoder's.
+        tokenizer (`PreTrainedTokenizerBase`): the text encoder's; it must put a special token at both ends.
+        lowercase (`bool`, defaults to `True`): as in [`normalize_text`]; saved with the processor.
+        keep_punctuation (`bool`, defaults to `False`): as in [`normalize_text`]; saved with the processor.
+        max_audio_seconds (`float`, defaults to 30.0): longer audio is cut to so many seconds, with a warning. Whisper's
+            encoder takes at most 30.
+        max_text_length (`int`, *optional*): word pieces to keep of a transcript, special tokens included; by default as
+            many as the tokenizer allows, at most 512.
+        trim_silence_db (`float`, *optional*): cut the silence before and after the speech, i.e. what lies more than so
+            many dB under the loudest 10 ms: about 40 for studio recordings, less in noise. By default the audio stays
+            whole. Corpora recorded with a second of silence around each utterance then need half the work, and the mean
+            over frames covers speech alone.
+        target_dbfs (`float`, *optional*): scale every utterance, after trimming, to this root mean square in dBFS, e.g.
+            -25. By default its loudness stays. Use it for speakers at different distances from the microphone. Feature
+            extractors with `do_normalize` (hubert-large's) do much the same by themselves.
 
     Raises:
         ValueError: `trim_silence_db` is not positive, or `target_dbfs` is over 0.
@@ -63,10 +71,13 @@ class M4SERProcessor(ProcessorMixin):
 
     _auto_class = "AutoProcessor"
 
+    feature_extractor: Any
+    tokenizer: Any
+
     def __init__(
         self,
-        feature_extractor,
-        tokenizer,
+        feature_extractor: Any,
+        tokenizer: Any,
         lowercase: bool = True,
         keep_punctuation: bool = False,
         max_audio_seconds: float = 30.0,
@@ -87,8 +98,14 @@ class M4SERProcessor(ProcessorMixin):
         self.target_dbfs = target_dbfs
 
     @classmethod
-    def from_encoders_pretrained(cls, speech_encoder: str, text_encoder: str, **kwargs) -> "M4SERProcessor":
-        """The processor for `M4SERForEmotionClassification.from_encoders_pretrained` with the same two names."""
+    def from_encoders_pretrained(cls, speech_encoder: str, text_encoder: str, **kwargs) -> Self:
+        """Build the processor of a model that [`M4SERForEmotionClassification.from_encoders_pretrained`] builds.
+
+        Args:
+            speech_encoder (`str`): Hub name or folder of the speech encoder.
+            text_encoder (`str`): Hub name or folder of the text encoder.
+            kwargs: options of the constructor.
+        """
         from transformers import AutoFeatureExtractor, AutoTokenizer
 
         return cls(
@@ -97,40 +114,46 @@ class M4SERProcessor(ProcessorMixin):
 
     @property
     def sampling_rate(self) -> int:
-        """Hz at which audio must come."""
+        """`int`: rate in hertz that audio must have."""
         return self.feature_extractor.sampling_rate
 
     @property
     def speech_input_name(self) -> str:
-        """`input_values` (samples) or `input_features` (log-mel frames)."""
+        """`str`: `input_values` (samples) or `input_features` (log-mel frames)."""
         return self.feature_extractor.model_input_names[0]
 
     @property
     def model_input_names(self) -> list[str]:
-        """The tensors that `__call__` makes."""
+        """`list[str]`: names of the tensors that `__call__` returns."""
         return [self.speech_input_name, "speech_attention_mask", "input_ids", "text_attention_mask"]
 
     def normalize_text(self, text: str) -> str:
-        """`normalize_text` by this processor's rule."""
+        """Normalize a transcript by this processor's rule, see [`normalize_text`]."""
         return normalize_text(text, self.lowercase, self.keep_punctuation)
 
     def decode_transcript(self, ids: list[int]) -> str:
-        """Word-piece ids back to text, special tokens left out and split words joined (`don ' t` -> `don't`)."""
+        """Turn word-piece ids back into text, without special tokens and with `don ' t` joined to `don't`."""
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text if self.keep_punctuation else _INNER_APOSTROPHE.sub("'", text)
 
-    def __call__(self, audio=None, text=None, sampling_rate: int | None = None, **kwargs) -> BatchFeature:
-        """Args:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, audio: Any = None, text: Any = None, sampling_rate: int | None = None, **kwargs
+    ) -> BatchFeature:
+        """Turn utterances into the model's tensors.
+
+        Args:
             audio: one mono waveform (samples,) or a list of them; None for a text-only model.
-            text: one transcript or a list of them; None for a speech-only model.
-            sampling_rate: of `audio`, in Hz; must be `self.sampling_rate`.
+            text (`str` or `list[str]`, *optional*): transcripts; None for a speech-only model.
+            sampling_rate (`int`, *optional*): rate of `audio` in hertz; it must be `self.sampling_rate`.
+            kwargs: refused.
 
         Returns:
-            PyTorch tensors under `model_input_names`, padded on the right to the longest of the batch.
+            `BatchFeature`: PyTorch tensors under `model_input_names`, padded on the right to the longest of the batch.
 
         Raises:
             ValueError: neither input, a wrong or missing sampling rate, different numbers of audios and texts, or an
                 audio that is not one-dimensional.
+            TypeError: unknown arguments.
         """
         if kwargs:
             raise TypeError(f"M4SERProcessor does not take {', '.join(sorted(kwargs))}.")
@@ -141,15 +164,25 @@ class M4SERProcessor(ProcessorMixin):
             self._check_rate(sampling_rate)
             columns.append([self._speech_features(waveform) for waveform in _as_batch(audio)])
         if text is not None:
-            several = hasattr(text, "__iter__") and not isinstance(text, (str, bytes))
-            columns.append([self._text_features(item) for item in (text if several else [text])])
+            single = isinstance(text, (str, bytes)) or not hasattr(text, "__iter__")
+            columns.append([self._text_features(item) for item in ([text] if single else text)])
         if len({len(column) for column in columns}) > 1:
             raise ValueError(f"M4SERProcessor got {len(columns[0])} audio clips but {len(columns[1])} texts.")
         rows = [{name: value for part in parts for name, value in part.items()} for parts in zip(*columns, strict=True)]
         return self.pad(rows)
 
     def pad(self, rows: list[dict[str, torch.Tensor]]) -> BatchFeature:
-        """Join batches along their first axis, padded on the right of their last one."""
+        """Join batches along their first axis, and pad their last axis on the right.
+
+        Args:
+            rows (`list[dict[str, torch.Tensor]]`): batches, as `__call__` returns them.
+
+        Returns:
+            `BatchFeature`: the rows of all of them, in their order.
+
+        Raises:
+            ValueError: there are none.
+        """
         if not rows:
             raise ValueError("M4SERProcessor got an empty list.")
         batch = {}
@@ -172,7 +205,7 @@ class M4SERProcessor(ProcessorMixin):
             )
 
     def _speech_features(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
-        """One utterance alone, so that no other utterance of the batch can touch its features."""
+        """Return the features of one utterance alone: no other utterance of the batch can change them."""
         waveform = np.asarray(waveform, dtype=np.float32)
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
@@ -201,7 +234,7 @@ class M4SERProcessor(ProcessorMixin):
         values = torch.from_numpy(np.asarray(features[name], dtype=np.float32))
         return {name: values, "speech_attention_mask": torch.ones(1, values.shape[-1], dtype=torch.long)}
 
-    def _text_features(self, text: str) -> dict[str, torch.Tensor]:
+    def _text_features(self, text: Any) -> dict[str, torch.Tensor]:
         if not isinstance(text, str):
             raise ValueError(f"A transcript must be a string, not {type(text).__name__} ({text!r}).")
         encoded = self.tokenizer(
@@ -211,7 +244,7 @@ class M4SERProcessor(ProcessorMixin):
 
 
 def _as_batch(audio) -> list:
-    """One waveform -> a list of one; several -> a list."""
+    """Return waveforms as a list, of one for a single waveform."""
     if isinstance(audio, (np.ndarray, torch.Tensor)):
         return [audio] if audio.ndim == 1 else list(audio)
     audio = list(audio)

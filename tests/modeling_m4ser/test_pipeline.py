@@ -12,8 +12,9 @@ import torch
 from datasets import Audio, Dataset
 from transformers import AutoModelForAudioClassification, pipeline
 
-from modeling_m4ser import ABLATIONS, PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
+from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_pretrained, tiny_processor
+from trainer.experiments.ablations import ABLATIONS
 
 RATE = 16000
 TEXT = "I can’t believe it"
