@@ -143,7 +143,8 @@ def transcribe_dataset(
     done = len(rows) - len(new) - len(failed)
     with tqdm(total=len(rows), initial=done, desc=f"transcribing with {recognizer.name}", unit="clip") as progress:
         for batch in batches:
-            journal.append({"utterances": _recognize(batch, dataset, recognizer)})
+            recognized = _recognize(batch, dataset, recognizer)
+            journal.append({"utterances": recognized})
             progress.update(len(batch))
 
     entries = _entries(journal)

@@ -6,6 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Value, load_dataset
+from datasets.exceptions import DatasetGenerationError
 
 from data_scripts.errors import CorpusError
 from data_scripts.schema import (
@@ -130,6 +131,19 @@ def test_load_refuses_a_wrong_folder(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "train.parquet")
     with pytest.raises(CorpusError, match=r"train.parquet lacks the columns id, audio.*its columns: text"):
         load_prepared(tmp_path)
+
+
+def test_a_full_disk_of_the_cache_is_not_blamed_on_the_folder(dataset, tmp_path, monkeypatch):
+    save_prepared(dataset, tmp_path)
+    full = OSError(28, "No space left on device", "cache.arrow")
+
+    def failing(*_, **__):
+        raise DatasetGenerationError("An error occurred while generating the dataset") from full
+
+    monkeypatch.setattr("data_scripts.schema.load_dataset", failing)
+    with pytest.raises(OSError, match="No space left") as caught:
+        load_prepared(tmp_path)
+    assert caught.value is full
 
 
 def test_load_refuses_splits_that_disagree(dataset, tmp_path):

@@ -23,7 +23,7 @@ from data_scripts.corpora.report import PreparationReport
 from data_scripts.prepare.__main__ import main
 from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
-from tests.helpers.layouts import make_iemocap, make_meld, write_wav
+from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
 
 
 def test_it_writes_everything(corpus, tmp_path, capsys):
@@ -41,6 +41,19 @@ def test_it_writes_everything(corpus, tmp_path, capsys):
     report = PreparationReport.from_json((out / "report.json").read_text(encoding="utf-8"))
     assert report.kept == 2
     assert len(report.dropped) == 2
+
+
+def test_help_needs_nothing_heavy():
+    script = (
+        "import runpy, sys\nsys.argv = ['prepare', '--help']\n"
+        "try: runpy.run_module('data_scripts.prepare', run_name='__main__')\n"
+        "finally: print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--push_to_hub" in done.stdout
+    assert "keep only these sessions (iemocap)" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +330,17 @@ def test_no_permission_to_read(prepare, open_folder, closed):
     assert not list((open_folder / "out").glob("*.parquet"))
     path.chmod(0o755)
     assert prepare("iemocap", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)["status"] == 0
+
+
+def test_no_permission_to_read_a_folder_of_ravdess(prepare, open_folder):
+    """`Path.rglob` would pass it over, and an actor would be missing without a word."""
+    release = make_ravdess(open_folder / "ravdess")
+    (release / "Actor_02").chmod(0)
+    result = prepare("ravdess", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)
+    assert result["status"] == 2
+    assert last_line(result).startswith("error: no permission for ")
+    assert "Actor_02" in last_line(result)
+    assert not (open_folder / "out").exists()
 
 
 def test_no_permission_to_write(prepare, open_folder):

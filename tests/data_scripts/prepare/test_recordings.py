@@ -1,9 +1,27 @@
-"""Single recordings: FLACs that lose nothing, and names that are safe."""
+"""Recordings: FLACs that lose nothing, names that are safe, and what is taken over from an earlier run."""
+
+import io
+import json
 
 import numpy as np
+import pytest
+import soundfile
 
-from data_scripts.prepare.recordings import encode_flac, flac_name
-from modeling_m4ser.audio_m4ser import decode_audio
+from data_scripts.errors import CorpusError
+from data_scripts.prepare.recordings import (
+    JOURNAL_NAME,
+    EarlierPreparation,
+    RecordingInfo,
+    RecordingStore,
+    encode_flac,
+    flac_name,
+    inspect_recording,
+    inspect_recordings,
+    is_direct,
+)
+from data_scripts.schema import save_splits
+from modeling_m4ser.audio_m4ser import AudioError, decode_audio
+from tests.helpers.layouts import noise, write_wav
 
 
 def test_flac_keeps_16_bit_samples_exactly():
@@ -20,3 +38,86 @@ def test_flac_names_are_safe_and_different():
     names = {flac_name(name) for name in ("a/b", "a_b", "a b", "../x", ".x", "x" * 300, "x" * 301)}
     assert len(names) == 7
     assert not any("/" in name or name.startswith(".") or len(name) > 140 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "kind", "direct"),
+    [(16000, 1, "WAV", True), (16000, 1, "FLAC", True), (16000, 2, "WAV", False), (8000, 1, "WAV", False)],
+)
+def test_only_16_khz_mono_wav_and_flac_are_direct(tmp_path, rate, channels, kind, direct):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros((100, channels)), rate, format=kind)
+    (tmp_path / "file").write_bytes(buffer.getvalue())
+    assert is_direct(buffer.getvalue()) is is_direct(str(tmp_path / "file")) is direct
+    assert not is_direct(b"no audio")
+    assert not is_direct(None)
+    assert not is_direct(str(tmp_path / "absent"))
+
+
+def test_an_inspection_makes_a_flac_only_where_one_is_needed(tmp_path):
+    row = {"id": "a", "path": str(write_wav(tmp_path / "a.wav", seconds=0.5))}
+    assert inspect_recording(row) == inspect_recording(row, tmp_path / "audio") == RecordingInfo(0.5, direct=True)
+    assert not (tmp_path / "audio").exists()
+    made = inspect_recording(row, tmp_path / "audio", always=True)
+    assert (made.duration, made.direct, made.flac) == (0.5, True, "a.flac")
+    assert (tmp_path / "audio" / "a.flac").stat().st_size == made.size
+    row["path"] = str(write_wav(tmp_path / "b.wav", seconds=0.5, rate=8000))
+    assert inspect_recording(row) == RecordingInfo(0.5, direct=False)
+    assert isinstance(inspect_recording({"id": "x", "path": str(tmp_path / "absent")}), AudioError)
+
+
+def test_at_least_one_worker():
+    with pytest.raises(CorpusError, match="num_workers must be at least 1, got 0"):
+        list(inspect_recordings([], inspect_recording, 0))
+
+
+def earlier_folder(folder):
+    """A folder with three rows: embedded and recognised, recognised as silence, not recognised."""
+    rows = [
+        {"id": "a", "audio": {"path": "a.flac", "bytes": b"sound"}, "hypothesis": "words", "asr_model": "tiny"},
+        {"id": "b", "audio": {"path": "b.wav", "bytes": None}, "hypothesis": "", "asr_model": "tiny"},
+        {"id": "c", "audio": {"path": "c.wav", "bytes": None}},
+    ]
+    save_splits({"train": [{**row, "duration": 1.0, "emotion": "sad"} for row in rows]}, ["sad"], folder)
+    return folder
+
+
+def test_what_an_earlier_preparation_left(tmp_path):
+    earlier = EarlierPreparation(earlier_folder(tmp_path))
+    assert earlier.audio("train", "a") == b"sound"
+    assert earlier.audio("train", "b") is earlier.audio("test", "a") is earlier.audio("train", "x") is None
+    assert earlier.hypothesis("train", "a", 1.0) == ("words", "tiny")
+    assert earlier.hypothesis("train", "b", 1.0009) == ("", "tiny")
+    assert earlier.hypothesis("train", "c", 1.0) is None
+    assert earlier.hypothesis("test", "a", 1.0) is None
+    assert earlier.hypothesis("train", "a", 1.002) is None  # another recording
+
+
+def test_files_that_are_not_ours_leave_nothing(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no longer")
+    earlier = EarlierPreparation(tmp_path)
+    assert earlier.audio("train", "a") is earlier.hypothesis("train", "a", 1.0) is None
+
+
+def test_a_journal_of_another_version_is_started_anew(tmp_path):
+    old = json.dumps([1, "a.wav", 100, 200, {"duration": 3.0, "direct": True}])
+    (tmp_path / JOURNAL_NAME).write_text(f"{old}\n")
+    with RecordingStore(tmp_path, embed=False) as store:
+        assert store._infos == {}
+    assert old not in (tmp_path / JOURNAL_NAME).read_text()
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    for name in (".train.parquet.tmp", "audio/.a.flac.tmp", "audio/a.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    with RecordingStore(tmp_path, embed=False):
+        pass
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [JOURNAL_NAME, "a.flac"]
+
+
+def test_loud_noise_survives_a_flac():
+    samples = noise(0.1)
+    decoded, _ = decode_audio(encode_flac(samples))
+    assert abs(decoded - samples).max() <= 2**-16

@@ -1,5 +1,7 @@
 """Filling hypotheses: batches that a journal records, imported files, and word error rates."""
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets import DatasetDict
 
@@ -34,6 +36,7 @@ def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, tmp_path):
     assert filled["test"]["asr_model"][2] is None
     with Journal(tmp_path / "journal.jsonl", recognizer.settings) as journal:
         assert list(undecodable_utterances(dataset, journal)) == ["test/utt2"]
+        assert undecodable_utterances(DatasetDict({"train": dataset["train"]}), journal) == {}
 
 
 def test_interrupted_run_resumes_to_the_same_output(dataset, tmp_path):
@@ -92,7 +95,7 @@ def test_word_error_rate_normalises_and_skips_what_has_no_reference():
     assert word_error_rates(texts(("[laughter]", "ha"), ("hm", None)))["train"]["wer"] is None
 
 
-def test_hypotheses_are_imported_from_csv_and_jsonl(dataset, tmp_path):
+def test_hypotheses_are_imported_from_csv_parquet_and_jsonl(dataset, tmp_path):
     table = tmp_path / "h.csv"
     table.write_text("id,split,hypothesis\nutt0,train,NA\nutt0,test,\nghost,train,boo\n", encoding="utf-8-sig")
     filled, report = import_hypotheses(dataset, read_hypotheses(table), "someone/asr")
@@ -102,6 +105,13 @@ def test_hypotheses_are_imported_from_csv_and_jsonl(dataset, tmp_path):
     assert report["imported"] == 2
     assert report["not_in_dataset"] == ["ghost"]
     assert len(report["without_hypothesis"]) == 9
+    pyarrow.parquet.write_table(
+        pyarrow.table({"id": ["utt0", "utt1"], "split": ["train", "train"], "hypothesis": ["NA", ""]}),
+        tmp_path / "h.parquet",
+    )
+    filled, report = import_hypotheses(dataset, read_hypotheses(tmp_path / "h.parquet"), "someone/asr")
+    assert filled["train"]["hypothesis"][:3] == ["NA", "", None]
+    assert report["imported"] == 2
     lines = tmp_path / "h.jsonl"
     lines.write_text('{"id": "utt6", "hypothesis": "only in train"}\n', encoding="utf-8")
     assert import_hypotheses(dataset, read_hypotheses(lines), "x")[0]["train"]["hypothesis"][6] == "only in train"

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from datasets import Dataset
 
 from data_scripts.journal import Journal
 from data_scripts.schema import load_prepared
@@ -68,6 +69,45 @@ def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
         with pytest.raises(SystemExit) as exit_status:
             main(arguments)
         assert exit_status.value.code == 2
+
+
+def test_help_needs_nothing_heavy():
+    script = (
+        "import runpy, sys\nsys.argv = ['transcribe', '--help']\n"
+        "try: runpy.run_module('data_scripts.transcribe', run_name='__main__')\n"
+        "finally: print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--hypotheses" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_same_folder_twice_at_once_is_refused(prepared, monkeypatch, capsys):
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
+    arguments = ["--dataset", str(prepared), "--model", "echo"]
+    assert main(arguments) == 0
+    (path,) = prepared.glob(".transcribe-*.jsonl")
+    before = path.read_bytes()
+    with Journal(path, EchoRecognizer().settings):
+        assert main(arguments) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"error: {prepared} is being transcribed by another process: wait until it has ended"
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_one_line(prepared, monkeypatch, capsys):
+    def full(self, path, **_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
+    monkeypatch.setattr(Dataset, "to_parquet", full)
+    before = {path.name: path.read_bytes() for path in prepared.glob("*.parquet")}
+    assert main(["--dataset", str(prepared), "--model", "echo"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: the disk is full (")
+    assert {path.name: path.read_bytes() for path in prepared.glob("*.parquet")} == before
+    assert not (prepared / "transcription.json").exists()
 
 
 def test_killed_process_resumes_to_the_same_output(prepared, tmp_path):
