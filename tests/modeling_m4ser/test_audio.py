@@ -85,7 +85,8 @@ def test_every_kind_of_input_gives_the_same_waveform(wav):
     with open(wav, "rb") as file:
         kinds["open file"] = load_audio(file)
     for kind, loaded in kinds.items():
-        assert loaded.dtype == np.float32 and loaded.shape == (8000,), kind
+        assert loaded.dtype == np.float32, kind
+        assert loaded.shape == (8000,), kind
         np.testing.assert_array_equal(loaded, samples, err_msg=kind)
 
 
@@ -126,7 +127,7 @@ def served(data):
 def test_url(wav):
     with served(wav.read_bytes()) as address:
         np.testing.assert_array_equal(load_audio(f"{address}/tone.wav"), tone())
-        with pytest.raises(AudioError, match="other.wav cannot be downloaded.*404"):
+        with pytest.raises(AudioError, match=r"other.wav cannot be downloaded.*404"):
             load_audio(f"{address}/other.wav")
     with pytest.raises(AudioError, match="cannot be downloaded"):
         load_audio(f"{address}/tone.wav")
@@ -246,7 +247,7 @@ def test_a_cut_compressed_file_is_not_half_a_recording(tmp_path, form, share):
     data = encoded(noise, form=form)
     path = tmp_path / f"cut.{form.lower()}"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(AudioError, match="cut.*truncated"):
+    with pytest.raises(AudioError, match=r"cut.*truncated"):
         load_audio(path)
 
 
@@ -260,7 +261,7 @@ def test_a_cut_mp4_with_its_index_in_front_is_not_half_a_recording(tmp_path):
 def test_a_cut_matroska_file_is_not_half_a_recording():
     data = mp4(tone(4), form="matroska")
     assert load_audio(data).size >= 64000
-    with pytest.raises(AudioError, match="truncated: .* of 4.* seconds could be decoded"):
+    with pytest.raises(AudioError, match=r"truncated: .* of 4.* seconds could be decoded"):
         load_audio(data[: len(data) // 2])
 
 
@@ -299,7 +300,7 @@ def test_samples_that_are_no_numbers(tmp_path, bad):
     samples[100] = bad
     path = tmp_path / "overflow.wav"
     path.write_bytes(encoded(samples, subtype="FLOAT"))
-    with pytest.raises(AudioError, match="overflow.wav holds NaN or infinite samples"):
+    with pytest.raises(AudioError, match=r"overflow.wav holds NaN or infinite samples"):
         load_audio(path)
     with pytest.raises(AudioError, match="clip 7 holds NaN or infinite samples"):
         load_audio(samples, source_rate=RATE, name="clip 7")

@@ -28,7 +28,7 @@ from trainer.experiments.ablations import ABLATIONS
     ],
 )
 def test_impossible_combinations_name_their_switches(switches, named):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=r"^Impossible M4SERConfig: ") as error:
         tiny_config(**switches)
     assert all(switch in str(error.value) for switch in named), str(error.value)
 

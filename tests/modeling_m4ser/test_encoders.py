@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModel
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
-from modeling_m4ser.encoders_m4ser import TextEncoder, WhisperSpeechEncoder
+from modeling_m4ser.encoders_m4ser import FeatureStandardizer, TextEncoder, WhisperSpeechEncoder
 from tests.helpers.tiny import (
     MEL_BINS,
     SPEECH_KINDS,
@@ -18,6 +19,7 @@ from tests.helpers.tiny import (
     text_config,
     tiny_model,
 )
+from trainer.experiments.ablations import ABLATIONS
 
 AUGMENT = {"apply_spec_augment": True, "mask_time_prob": 0.3, "mask_feature_prob": 0.3, "mask_feature_length": 4}
 
@@ -48,7 +50,7 @@ def test_whisper_at_full_length_is_the_library_s_encoder():
         ours, _ = model.m4ser.speech_encoder(features, torch.ones(2, 30, dtype=torch.long))
         theirs = model.m4ser.speech_encoder.model(features).last_hidden_state
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match="31 mel frames.*max_audio_seconds"):
+    with pytest.raises(ValueError, match=r"31 mel frames.*max_audio_seconds"):
         model.m4ser.speech_encoder(torch.randn(1, 16, 31), torch.ones(1, 31, dtype=torch.long))
 
 
@@ -167,6 +169,43 @@ def test_layers_that_are_dropped_cannot_be_weighed():
         layer_sum_model("hubert", layerdrop=0.1)
 
 
+# Standardizing
+
+
+def test_standardizers_are_listed_where_they_exist():
+    assert tiny_model().m4ser.standardizers() == {}
+    assert isinstance(tiny_model().m4ser.speech_standardizer, nn.Identity)
+    core = tiny_model(standardize_features=True).m4ser
+    assert core.standardizers() == {"speech": core.speech_standardizer, "text": core.text_standardizer}
+    core = tiny_model(standardize_features=True, **ABLATIONS["only text"]).m4ser
+    assert core.standardizers() == {"text": core.text_standardizer}
+    assert isinstance(core.speech_standardizer, nn.Identity)
+
+
+def test_vectors_are_standardized_before_the_projection():
+    overrides = {"standardize_features": True, "speech_config": speech_config(size=48)}
+    model, plain = (tiny_model(spread=True, **{**overrides, "standardize_features": on}) for on in (True, False))
+    plain.load_state_dict(model.state_dict(), strict=False)
+    batch = ragged_batch(model, with_labels=False)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batch).logits, plain(**batch).logits)
+    mean, deviation = torch.linspace(-1, 1, 48), torch.linspace(0.5, 2, 48)
+    model.m4ser.speech_standardizer.set_statistics(mean, deviation)
+    inputs = batch["input_values"], batch["speech_attention_mask"]
+    with torch.no_grad():
+        raw, _ = model.m4ser.speech_encoder(*inputs)
+        hidden, _ = model.m4ser.encode_speech(inputs[0], None, inputs[1])
+    torch.testing.assert_close(hidden, model.m4ser.speech_projection((raw - mean) / deviation))
+
+
+def test_a_dimension_that_hardly_varies_is_not_blown_up():
+    standardizer = FeatureStandardizer(4)
+    assert not standardizer.measured
+    standardizer.set_statistics(torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.0]))
+    assert standardizer.measured
+    torch.testing.assert_close(standardizer(torch.ones(4)), torch.tensor([1.0, 1.0, 0.5, 100.0]))
+
+
 # Freezing
 
 
@@ -222,9 +261,11 @@ def test_freeze_encoders(kind):
     assert not torch.equal(outputs[0].logits, outputs[1].logits), "the heads still train with dropout"
     for name, parameter in model.named_parameters():
         if "_encoder." in name:
-            assert not parameter.requires_grad and parameter.grad is None, name
+            assert not parameter.requires_grad, name
+            assert parameter.grad is None, name
         elif "discriminator" not in name:
-            assert parameter.requires_grad and parameter.grad is not None, name
+            assert parameter.requires_grad, name
+            assert parameter.grad is not None, name
 
 
 @pytest.mark.parametrize("text", TEXT_KINDS)

@@ -103,7 +103,8 @@ def test_short_clips_train(kind, spec_augment):
         batch = ragged_batch(model, samples=samples, tokens=(5, 6)[: len(samples)])
         output = model(**batch)
         output.loss.backward()
-        assert output.loss.isfinite() and output.frame_mask.any(-1).all(), samples
+        assert output.loss.isfinite(), samples
+        assert output.frame_mask.any(-1).all(), samples
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
@@ -170,9 +171,11 @@ def test_ablation(name):
     torch.optim.SGD(model.parameters(), lr=1.0).step()
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
-            assert torch.equal(parameter, before[key]) and ".pooler." in key, key
+            assert torch.equal(parameter, before[key]), key
+            assert ".pooler." in key, key
         elif not any(part in f".{key}" for part in NOT_IN_LOSS):
-            assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
             if not key.endswith("bias"):  # a key's bias shifts all scores alike: its gradient is zero
                 assert not torch.equal(parameter, before[key]), key
     assert torch.equal(logits_of(model.eval(), ragged_batch(model)), logits_of(model, ragged_batch(model)))
@@ -243,7 +246,38 @@ def test_determinism():
     assert not torch.equal(logits_of(model.train(), batch), logits_of(model, batch)), "no dropout in training"
 
 
+def test_the_input_embeddings_are_the_text_encoder_s_or_the_speech_front_end():
+    for name in ("M4SER", "only text"):
+        model = tiny_model(**ABLATIONS[name])
+        assert model.get_input_embeddings() is model.m4ser.text_encoder.model.embeddings.word_embeddings
+    model = tiny_model("whisper", **ABLATIONS["only speech"])
+    assert model.get_input_embeddings() is model.m4ser.speech_encoder.model.conv1
+
+
 # Training objective
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_dropout_before_the_classifier_in_training_alone(share):
+    model = tiny_model(spread=True, classifier_dropout=share)
+    seen = []
+    model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    batch = ragged_batch(model, samples=(1000,) * 40, tokens=(5,) * 40)
+    for training in (False, True):
+        pooled = model.train(training)(**batch).pooled
+        dropped = seen[-1] == 0
+        assert dropped.float().mean().item() == pytest.approx(share if training else 0.0, abs=0.06)
+        scale = 1 / (1 - share) if training else 1.0
+        torch.testing.assert_close(seen[-1][~dropped], pooled[~dropped] * scale)
+
+
+def test_dropout_before_the_classifier_is_table_i_s_by_default():
+    model = tiny_model()
+    assert model.dropout.p == 0.5
+    seen = []
+    model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.train()(**ragged_batch(model, samples=(1000,) * 40, tokens=(5,) * 40))
+    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("tie", [False, True])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from transformers import AutoProcessor
+from transformers import AutoProcessor, WhisperFeatureExtractor
 
 from modeling_m4ser import M4SERProcessor, normalize_rms, normalize_text, trim_silence
 from tests.helpers.tiny import speech_config, tiny_model, tiny_processor
@@ -156,6 +156,20 @@ def test_very_short_audio(processor, samples):
     features = processor(audio=waveform(samples), sampling_rate=RATE)[processor.speech_input_name]
     assert features.isfinite().all()
     assert features.shape[-1] >= 1
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(400, 160), (512, 100), (200, 320), (1024, 160)])
+@pytest.mark.parametrize("samples", [1, 250, 700])
+def test_audio_shorter_than_whisper_s_window_is_padded_to_it(tmp_path, n_fft, hop_length, samples):
+    extractor = WhisperFeatureExtractor(feature_size=16, n_fft=n_fft, hop_length=hop_length)
+    processor = M4SERProcessor(extractor, tiny_processor(tmp_path).tokenizer)
+    audio = waveform(samples)
+    features = processor(audio=audio, sampling_rate=RATE)["input_features"]
+    shortest = max(n_fft, hop_length)
+    assert features.shape[-1] == max(samples, shortest) // hop_length >= 1
+    assert features.isfinite().all()
+    padded = np.pad(audio, (0, max(0, shortest - samples)))
+    assert torch.equal(features, processor(audio=padded, sampling_rate=RATE)["input_features"])
 
 
 def test_silence_is_finite(processor):

@@ -1,0 +1,205 @@
+"""The fusion module: its door for features computed elsewhere, its dropouts, its masks, and the discriminator."""
+
+import pytest
+import torch
+from torch import nn
+
+from modeling_m4ser import M4SERModelOutput
+from modeling_m4ser.fusion_m4ser import (
+    CrossModalEncoder,
+    ModalityDiscriminator,
+    MultimodalFusion,
+    interpolate_tokens,
+    masked_mean,
+)
+from tests.helpers.tiny import SIZE, ragged_batch, speech_config, tiny_config, tiny_model
+from trainer.experiments.ablations import ABLATIONS
+
+HALF = 0.5  # dropout: what is kept is doubled
+
+
+class Constant(nn.Module):
+    """Stands for a part of a block: the same number everywhere."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, query, *_):
+        return torch.full_like(query, self.value)
+
+
+def features(frames=6, tokens=4, seed=0):
+    """H_S and H_T of two utterances, the second one shorter, with their masks."""
+    generator = torch.Generator().manual_seed(seed)
+    speech = torch.randn(2, frames, SIZE, generator=generator)
+    text = torch.randn(2, tokens, SIZE, generator=generator)
+    frame_mask = torch.tensor([[True] * frames, [True] * (frames - 2) + [False] * 2])
+    text_mask = torch.tensor([[True] * tokens, [True] * (tokens - 1) + [False]])
+    return speech, frame_mask, text, text_mask
+
+
+# The door
+
+
+@pytest.mark.parametrize("alignment", ["interpolate", "attention"])
+@pytest.mark.parametrize("name", [name for name in ABLATIONS if not name.startswith("only")])
+def test_features_computed_elsewhere_give_what_the_whole_model_gives(name, alignment):
+    overrides = {**ABLATIONS[name], "text_alignment": alignment, "standardize_features": True}
+    model = tiny_model(spread=True, speech_config=speech_config(size=48), **overrides)
+    for standardizer in model.m4ser.standardizers().values():
+        size = len(standardizer.mean)
+        standardizer.set_statistics(torch.linspace(-1, 1, size), torch.linspace(0.5, 2, size))
+    batch = ragged_batch(model)
+    with torch.no_grad():
+        expected = model(**batch)
+        fused = model.m4ser.fusion(
+            expected.speech_hidden, expected.frame_mask, expected.text_hidden, batch["text_attention_mask"].bool()
+        )
+    assert isinstance(fused, M4SERModelOutput)
+    assert fused.keys() == {key for key in expected if key in M4SERModelOutput.__dataclass_fields__}
+    assert all(torch.equal(fused[key], expected[key]) for key in fused)
+
+
+def test_the_fusion_stands_alone():
+    fusion = MultimodalFusion(tiny_config()).eval()
+    output = fusion(*features())
+    assert output.pooled.shape == (2, SIZE)
+    assert output.invariant.shape == output.text_specific.shape == (2, 6, SIZE)
+
+
+@pytest.mark.parametrize("name", ["only speech", "only text"])
+def test_one_modality_has_no_fusion(name):
+    model = tiny_model(**ABLATIONS[name])
+    assert model.m4ser.fusion is None
+    output = model(**ragged_batch(model))
+    kept, gone = ("speech_hidden", "text_hidden") if name == "only speech" else ("text_hidden", "speech_hidden")
+    assert kept in output
+    assert not {gone, "speech_specific", "text_specific", "joint_hidden", "invariant"} & set(output)
+    expected = torch.stack([row[mask].mean(0) for row, mask in zip(output[kept], output.frame_mask, strict=True)])
+    torch.testing.assert_close(output.pooled, expected)
+
+
+@pytest.mark.parametrize("name", ["w/o MSR", "speech & text + concat"])
+def test_without_cross_modal_encoders_the_encoders_speak_for_themselves(name):
+    fusion = MultimodalFusion(tiny_config(**ABLATIONS[name])).eval()
+    speech, frame_mask, text, text_mask = features()
+    output = fusion(speech, frame_mask, text, text_mask)
+    assert torch.equal(output.speech_specific, speech)
+    assert torch.equal(output.text_specific, interpolate_tokens(text, text_mask, frame_mask))
+    pooled = output.joint_hidden if output.invariant is None else output.invariant
+    torch.testing.assert_close(output.pooled, masked_mean(pooled, frame_mask))
+
+
+def test_without_the_generator_the_mean_runs_over_two_parts():
+    fusion = MultimodalFusion(tiny_config(**ABLATIONS["w/o MIR"])).eval()
+    speech, frame_mask, text, text_mask = features()
+    output = fusion(speech, frame_mask, text, text_mask)
+    parts = masked_mean(output.speech_specific, frame_mask), masked_mean(output.text_specific, frame_mask)
+    torch.testing.assert_close(output.pooled, (parts[0] + parts[1]) / 2)
+    assert output.joint_hidden is output.invariant is None
+
+
+# Dropout
+
+
+def block(training=True):
+    """A cross-modal encoder that only adds: without its norms, so that a dropped value shows."""
+    encoder = CrossModalEncoder(tiny_config(fusion_dropout=HALF)).train(training)
+    encoder.attention_norm = encoder.feed_forward_norm = nn.Identity()
+    return encoder
+
+
+@pytest.mark.parametrize("place", ["attention", "feed_forward"])
+def test_dropout_of_a_cross_modal_encoder_s_two_residual_branches(place):
+    query, keys, mask = torch.zeros(2, 40, SIZE), torch.zeros(2, 5, SIZE), torch.ones(2, 5, dtype=torch.bool)
+    encoder = block()
+    encoder.attention, encoder.feed_forward = Constant(0.0), Constant(0.0)
+    setattr(encoder, place, Constant(1.0))
+    added = encoder(query, keys, mask)
+    assert set(added.unique().tolist()) == {0.0, 2.0}
+    assert added.mean().item() == pytest.approx(1.0, abs=0.15)
+    assert torch.equal(encoder.eval()(query, keys, mask), torch.ones_like(query))
+
+
+def test_dropout_inside_the_feed_forward_part():
+    encoder, seen = block(), []
+    encoder.feed_forward[3].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hidden = torch.randn(2, 40, SIZE)
+    encoder.feed_forward(hidden)
+    encoder.eval().feed_forward(hidden)
+    trained, expected = seen
+    dropped = trained == 0
+    assert dropped.float().mean().item() == pytest.approx(HALF, abs=0.05)
+    torch.testing.assert_close(trained[~dropped], 2 * expected[~dropped])
+
+
+@pytest.mark.parametrize("name", ["attention", "speech_attention", "text_attention", "aligner"])
+def test_dropout_of_attention_weights(name):
+    config = tiny_config(fusion_dropout=HALF, text_alignment="attention")
+    fusion = MultimodalFusion(config).train()
+    modules = {
+        "attention": fusion.text_query_speech_key.attention,
+        "speech_attention": fusion.generator.speech_attention.attention,
+        "text_attention": fusion.generator.text_attention.attention,
+        "aligner": fusion.aligner.attention,
+    }
+    attention = modules[name]
+    query, keys, mask = torch.randn(2, 6, SIZE), torch.randn(2, 5, SIZE), torch.ones(2, 5, dtype=torch.bool)
+    assert not torch.equal(attention(query, keys, mask), attention(query, keys, mask))
+    attention.eval()
+    assert torch.equal(attention(query, keys, mask), attention(query, keys, mask))
+
+
+def test_no_dropout_where_the_configuration_says_none():
+    fusion = MultimodalFusion(tiny_config(fusion_dropout=0.0))
+    inputs = features()
+    assert torch.equal(fusion.train()(*inputs).pooled, fusion.eval()(*inputs).pooled)
+
+
+# Parts
+
+
+def test_padding_is_never_read():
+    fusion = MultimodalFusion(tiny_config()).eval()
+    speech, frame_mask, text, text_mask = features()
+    expected = fusion(speech, frame_mask, text, text_mask)
+    speech = speech.masked_fill(~frame_mask[..., None], 1e3)
+    text = text.masked_fill(~text_mask[..., None], -1e3)
+    dirty = fusion(speech, frame_mask, text, text_mask)
+    torch.testing.assert_close(dirty.pooled, expected.pooled, rtol=0, atol=1e-6)
+    for name in ("speech_specific", "text_specific", "joint_hidden", "invariant"):
+        torch.testing.assert_close(dirty[name][frame_mask], expected[name][frame_mask], rtol=0, atol=1e-5)
+
+
+def test_the_activation_and_the_inner_size_are_the_configuration_s():
+    encoder = CrossModalEncoder(tiny_config(hidden_act="relu", intermediate_size=20)).eval()
+    assert encoder.feed_forward[0].out_features == encoder.feed_forward[3].in_features == 20
+    assert torch.equal(encoder.feed_forward[1](torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
+
+
+def test_interpolation_repeats_the_last_token_after_the_last_frame():
+    text = torch.arange(4.0)[None, :, None]
+    text_mask = torch.tensor([[True, True, True, False]])
+    frame_mask = torch.tensor([[True] * 6 + [False] * 2])
+    places = interpolate_tokens(text, text_mask, frame_mask)[0, :, 0]
+    assert places.tolist() == [0.0, 0.25, 0.75, 1.25, 1.75, 2.0, 2.0, 2.0]
+
+
+def test_interpolation_of_a_long_utterance_in_half_precision():
+    frames = 1500
+    text = torch.arange(40.0)[None, :, None]
+    text_mask, frame_mask = torch.ones(1, 40, dtype=torch.bool), torch.ones(1, frames, dtype=torch.bool)
+    exact = interpolate_tokens(text, text_mask, frame_mask)
+    halved = interpolate_tokens(text.bfloat16(), text_mask, frame_mask)
+    assert halved.dtype == torch.bfloat16
+    assert (halved.float() - exact).abs().max() <= 0.2
+
+
+def test_the_discriminator_works_in_its_own_precision_under_autocast():
+    discriminator = ModalityDiscriminator(tiny_config())
+    inputs = torch.randn(2, 3, SIZE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = discriminator(inputs.bfloat16())
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, discriminator(inputs.bfloat16().float()), rtol=0, atol=0)
