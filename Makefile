@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all lint typecheck clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,14 +17,18 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it and use it
 	$(VENV)/bin/python examples/demo/train.py
 
-test: lint  ## Lint and run the tests
+test: lint  ## Lint and run the tests, several at once
 	$(VENV)/bin/python -m pytest
 
 test-all: lint  ## Lint and run every test, the slow ones included
 	$(VENV)/bin/python -m pytest -m "slow or not slow"
 
-lint: $(VENV)/.installed-dev  ## Check the style with ruff
+lint: $(VENV)/.installed-dev  ## Check style and format with ruff
 	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+
+typecheck: $(VENV)/.installed-dev  ## Check the types of the three packages with pyright
+	$(VENV)/bin/python -m pyright --pythonpath $(VENV)/bin/python
 
 clean:  ## Remove .venv, caches and build leftovers (runs/ is kept)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

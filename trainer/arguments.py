@@ -48,7 +48,10 @@ class M4SERTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "The collator reads raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "Where to report, e.g. tensorboard."})
+    # In the library's own order, which HfArgumentParser relies on.
+    report_to: None | str | list[str] = field(  # noqa: RUF036
+        default="none", metadata={"help": "Where to report, e.g. tensorboard."}
+    )
     encoder_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate by default."}
     )

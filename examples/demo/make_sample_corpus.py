@@ -29,11 +29,13 @@ from xml.sax.saxutils import escape
 import numpy as np
 import soundfile
 import soxr
+from tokenizers import BertWordPieceTokenizer
 from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data_scripts.transcribe.whisper import SAMPLING_RATE, WhisperRecognizer
+from modeling_m4ser import normalize_text
 
 FOLDER = Path(__file__).resolve().parent / "sample_corpus"
 COLUMNS = ["id", "audio", "emotion", "transcript", "hypothesis", "speaker", "split", "asr_model"]
@@ -192,7 +194,7 @@ def plan_clips(generator: np.random.Generator) -> list[Clip]:
 
 
 def speak(clip: Clip, generator: np.random.Generator, scratch: Path) -> np.ndarray:
-    """Synthesise a clip: float64 mono at 16 kHz, shape ``(samples,)``, silence trimmed, loudness and brightness set."""
+    """Synthesise a clip: float64 mono at 16 kHz, shape `(samples,)`, silence trimmed, loudness and brightness set."""
     prosody = PROSODY[clip.emotion]
     rate = prosody.rate * generator.normal(1.0, 0.07)
     pitch = prosody.pitch * generator.normal(1.0, 0.07)
@@ -223,28 +225,28 @@ def speak(clip: Clip, generator: np.random.Generator, scratch: Path) -> np.ndarr
 
 
 def _trimmed(samples: np.ndarray, margin: float = 0.05) -> np.ndarray:
-    """``samples`` without the silence at both ends, but for ``margin`` seconds."""
+    """`samples` without the silence at both ends, but for `margin` seconds."""
     loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
     pad = int(margin * SAMPLING_RATE)
     return samples[max(loud[0] - pad, 0) : loud[-1] + pad]
 
 
 def _tilted(samples: np.ndarray, tilt: float) -> np.ndarray:
-    """``samples`` with the spectrum above 500 Hz raised by ``tilt`` dB per octave."""
+    """`samples` with the spectrum above 500 Hz raised by `tilt` dB per octave."""
     frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLING_RATE)
     octaves = np.log2(np.maximum(frequencies, 500.0) / 500.0)
     return np.fft.irfft(np.fft.rfft(samples) * 10 ** (tilt * octaves / 20), len(samples))
 
 
 def pink_noise(length: int, generator: np.random.Generator) -> np.ndarray:
-    """``length`` samples of noise whose power falls by 3 dB per octave (flat below 100 Hz)."""
+    """`length` samples of noise whose power falls by 3 dB per octave (flat below 100 Hz)."""
     spectrum = np.fft.rfft(generator.standard_normal(length))
     frequencies = np.fft.rfftfreq(length, 1 / SAMPLING_RATE)
     return np.fft.irfft(spectrum / np.sqrt(np.maximum(frequencies, 100.0)), length)
 
 
 def babble(length: int, spoken: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """``length`` samples of four clips of the corpus at once, each from a random point, at equal power."""
+    """`length` samples of four clips of the corpus at once, each from a random point, at equal power."""
     mixture = np.zeros(length)
     for index in generator.choice(len(spoken), size=4, replace=False):
         voice = np.resize(np.roll(spoken[index], int(generator.integers(len(spoken[index])))), length)
@@ -255,7 +257,7 @@ def babble(length: int, spoken: list[np.ndarray], generator: np.random.Generator
 def add_noise(
     samples: np.ndarray, spoken: list[np.ndarray], generator: np.random.Generator, raised: float = 0.0
 ) -> np.ndarray:
-    """Put pink noise or babble behind most clips, at a random ratio plus ``raised`` dB; the rest stay clean."""
+    """Put pink noise or babble behind most clips, at a random ratio plus `raised` dB; the rest stay clean."""
     if generator.random() > NOISY_SHARE:
         return samples
     pink = generator.random() < 0.5
@@ -279,8 +281,18 @@ def recognize(recognizer: WhisperRecognizer, files: list[Path]) -> list[str]:
     return texts
 
 
+def learn_vocabulary(texts: list[str], folder: Path) -> None:
+    """Write the `vocab.txt` of a WordPiece tokenizer that was trained on these texts.
+
+    It is committed with the corpus, since the training breaks ties at random: two runs give two vocabularies.
+    """
+    learner = BertWordPieceTokenizer(lowercase=True)
+    learner.train_from_iterator(map(normalize_text, texts), vocab_size=800, min_frequency=1, show_progress=False)
+    learner.save_model(str(folder))
+
+
 def main() -> None:
-    """Write the audio and the manifest."""
+    """Write the audio, the manifest and the vocabulary."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--asr", default="openai/whisper-tiny.en", help="Whisper repository id or folder")
     parser.add_argument("--asr_name", default="openai/whisper-tiny.en", help="what the manifest calls it")
@@ -319,6 +331,8 @@ def main() -> None:
             path = file.relative_to(options.output_dir).as_posix()
             speaker, split = clip.voice.name, clip.voice.split
             writer.writerow([clip.name, path, clip.emotion, clip.text, text, speaker, split, options.asr_name])
+    pairs = [(clip.text, text) for clip, text in zip(clips, hypotheses, strict=True) if clip.voice.split == "train"]
+    learn_vocabulary([text for pair in pairs for text in pair if text], options.output_dir)
     print(f"{len(files)} clips, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB in {options.output_dir}")
 
 
