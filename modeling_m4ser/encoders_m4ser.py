@@ -324,7 +324,9 @@ class TextEncoder(PretrainedEncoder):
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return H_T (B, n, d_T) in a list of one, and its mask (B, n)."""
-        hidden = self.model(input_ids=inputs, attention_mask=attention_mask).last_hidden_state
+        # Models that can also decode would keep a cache, and warn that checkpointing of activations forbids it.
+        options = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        hidden = self.model(input_ids=inputs, attention_mask=attention_mask, **options).last_hidden_state
         return [hidden], attention_mask.to(torch.bool)
 
     @property

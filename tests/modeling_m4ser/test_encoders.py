@@ -289,6 +289,15 @@ def test_the_pooler_is_counted_and_never_trains(tmp_path, text):
     assert any("text_encoder" in name for name in trained)
 
 
+@pytest.mark.parametrize("text", TEXT_KINDS)
+def test_the_text_encoder_keeps_no_cache(text):
+    encoder = tiny_model(text=text).m4ser.text_encoder
+    asked = []
+    encoder.model.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs), with_kwargs=True)
+    encoder(torch.tensor([[2, 7, 3]]), torch.ones(1, 3, dtype=torch.long))
+    assert asked[0]["use_cache"] is False
+
+
 def test_an_encoder_without_a_pooler_is_taken_as_it_is():
     encoder = TextEncoder(AutoModel.from_config(text_config(), add_pooling_layer=False))
     assert all(parameter.requires_grad for parameter in encoder.parameters())
