@@ -38,7 +38,7 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArgument
         folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
         chosen = runs.choose(folds, dataset)
     else:
-        chosen = experiments.own_split(dataset)
+        chosen = experiments.own_split(dataset, runs)
     experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, speakers held out.")
 
 

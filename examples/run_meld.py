@@ -29,7 +29,7 @@ class MeldArguments(CorpusArguments):
 def main(corpus: MeldArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
     """Train, choose on the development split, test."""
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
-    folds = experiments.own_split(dataset)
+    folds = experiments.own_split(dataset, runs)
     experiments.run_folds(folds, corpus, model, runs, args, "MELD, its own train, development and test split.")
 
 

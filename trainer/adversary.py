@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -23,27 +24,27 @@ class Adversary:
     here. The main optimizer never sees D's parameters, and data-parallel wrapping leaves them out.
 
     Args:
-        model: whose `discriminator` this is; it must have one.
+        model: whose `discriminator` this is.
         args: `discriminator_learning_rate`, `discriminator_max_grad_norm` and Adam's own settings.
         accelerator: averages D's gradients over processes.
+
+    Raises:
+        ValueError: the model has no discriminator.
     """
 
     def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
-        self.discriminator: nn.Module = model.discriminator
+        if model.discriminator is None:
+            raise ValueError("This model has no discriminator: its configuration says use_adversarial=False.")
+        self.discriminator = model.discriminator
         self.objective = AdversarialLoss(model.config.discriminator_objective)
         self.args = args
         self.accelerator = accelerator
-        self.optimizer: torch.optim.Optimizer | None = None
-
-    def create_optimizer(self) -> None:
-        """Make D's Adam, unless there is one."""
-        if self.optimizer is None:
-            self.optimizer = torch.optim.Adam(
-                self.discriminator.parameters(),
-                lr=self.args.discriminator_learning_rate,
-                betas=(self.args.adam_beta1, self.args.adam_beta2),
-                eps=self.args.adam_epsilon,
-            )
+        self.optimizer = torch.optim.Adam(
+            self.discriminator.parameters(),
+            lr=cast(float, args.discriminator_learning_rate),
+            betas=(args.adam_beta1, args.adam_beta2),
+            eps=args.adam_epsilon,
+        )
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -65,13 +66,12 @@ class Adversary:
         Returns:
             `discriminator` (L_D) and `generator` (L_G) of Eq. 20 before D's step, times `share`, detached.
         """
-        terms = self.objective.discriminator_loss(
-            self.discriminator, outputs.speech_specific, outputs.text_specific, outputs.invariant, outputs.frame_mask
-        )
+        features = (outputs[name] for name in ("speech_specific", "text_specific", "invariant", "frame_mask"))
+        terms = self.objective.discriminator_loss(self.discriminator, *features)
         (terms["loss"] * share).backward()
         if step:
             for parameter in self.discriminator.parameters():
-                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+                parameter.grad = cast(torch.Tensor, self.accelerator.reduce(parameter.grad, "mean"))
             nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.args.discriminator_max_grad_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -80,7 +80,7 @@ class Adversary:
     def generator_loss(self, outputs: M4SEROutput) -> torch.Tensor:
         """Return L_G of Eq. 20 against the D of now; its gradient reaches the features and not D."""
         with self.frozen():
-            return self.objective.generator_loss(self.discriminator, outputs.invariant, outputs.frame_mask)
+            return self.objective.generator_loss(self.discriminator, outputs["invariant"], outputs["frame_mask"])
 
     def leave_data_parallel(self, model: nn.Module) -> None:
         """Keep D out of the coming DistributedDataParallel wrapping of `model`, and start all processes from one D."""

@@ -83,7 +83,7 @@ class M4SERDataCollator:
         if not (wants_detection or wants_correction) or all(reference is None for reference in references):
             return {}
         detection = torch.full_like(input_ids, IGNORE_INDEX)
-        targets: list[dict[int, list[int]]] = []
+        targets: list[dict[int, list[Any]]] = []
         for index, reference in enumerate(references):
             pieces = input_ids[index, 1 : int(mask[index].sum()) - 1].tolist()
             targets.append({})
@@ -105,7 +105,7 @@ class M4SERDataCollator:
             labels["correction_labels"] = self._correction_labels(targets, input_ids)
         return labels
 
-    def _correction_labels(self, targets: list[dict[int, list[int]]], input_ids: torch.Tensor) -> torch.Tensor:
+    def _correction_labels(self, targets: list[dict[int, list[Any]]], input_ids: torch.Tensor) -> torch.Tensor:
         """{place: ids} of each row -> (B, n, c), each target closed by the end token."""
         end = self.processor.tokenizer.sep_token_id
         closed = {

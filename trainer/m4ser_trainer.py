@@ -1,12 +1,12 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 
@@ -61,8 +61,8 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
         model: M4SERForEmotionClassification,
         args: M4SERTrainingArguments,
         data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
+        train_dataset: Any | None = None,
+        eval_dataset: Any | dict[str, Any] | None = None,
         processing_class: ProcessorMixin | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -120,7 +120,7 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
         share = self._normalizer.shares(inputs)
         with self.compute_loss_context_manager():
             outputs = model(**inputs)
-        losses = {
+        losses: dict[str, torch.Tensor | None] = {
             "emotion": _scaled(self._emotion_loss(outputs, inputs.get("labels")), share["utterances"]),
             "detection": _scaled(outputs.detection_loss, share["detection_tokens"]),
             "correction": _scaled(outputs.correction_loss, share["correction_tokens"]),
@@ -130,9 +130,10 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
         if self.adversary is not None:
             terms = self.adversary.update(outputs, share["frames"], step=self.accelerator.sync_gradients)
             with self.compute_loss_context_manager():
-                losses["adversarial"] = self.adversary.generator_loss(outputs) * share["frames"]
+                generator_loss = self.adversary.generator_loss(outputs) * share["frames"]
+            losses["adversarial"] = generator_loss
             self._loss_log.add(
-                generator=losses["adversarial"],
+                generator=generator_loss,
                 discriminator=terms["discriminator"],
                 adversarial=terms["discriminator"] + terms["generator"],
             )
@@ -147,7 +148,7 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
     def _emotion_loss(self, outputs: M4SEROutput, labels: torch.Tensor | None) -> torch.Tensor | None:
         if self.emotion_loss_func is None or labels is None:
             return outputs.emotion_loss
-        return self.emotion_loss_func(outputs.logits, labels)
+        return self.emotion_loss_func(outputs["logits"], labels)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Return the micro-batches of one update, counted before the first of them is run."""
@@ -165,7 +166,7 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
     # ------------------------------------------------------------------ the two optimizers
 
     def create_optimizer(self, *args) -> torch.optim.Optimizer:
-        """Make the main optimizer of everything but D, with learning rates by part, and D's own."""
+        """Make the main optimizer, of everything but D, with learning rates by part."""
         fresh = self.optimizer is None
         with self._without_discriminator():
             optimizer = super().create_optimizer(*args)
@@ -173,8 +174,6 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
             encoders = (self.model.m4ser.speech_encoder, self.model.m4ser.text_encoder)
             set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
             set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
-        if self.adversary is not None:
-            self.adversary.create_optimizer()
         return optimizer
 
     def _without_discriminator(self) -> AbstractContextManager:
@@ -198,14 +197,14 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
 
     # ------------------------------------------------------------------ the order of the data
 
-    def _get_train_sampler(self, train_dataset=None):
-        train_dataset = self.train_dataset if train_dataset is None else train_dataset
+    def _get_train_sampler(self, train_dataset: Any = None):
+        train_dataset = cast(Any, self.train_dataset) if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         self._sampler_epoch.sampler = length_grouped_sampler(train_dataset, self.args)
         return self._sampler_epoch.sampler
 
-    def _get_eval_sampler(self, eval_dataset):
+    def _get_eval_sampler(self, eval_dataset: Any):
         # Predictions must come in the order of the data.
         return SequentialSampler(eval_dataset)
 

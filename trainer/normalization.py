@@ -1,6 +1,7 @@
 """Losses as means over a whole update: what each micro-batch contributes."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -25,8 +26,8 @@ class UpdateNormalizer:
 
     def begin_update(self, batches: Sequence[Mapping[str, torch.Tensor]], device: torch.device) -> None:
         """Count the items of the coming update, over all its micro-batches and processes."""
-        counted = sum(self.count(batch) for batch in batches).to(device)
-        self._update = self.accelerator.reduce(counted, "sum")
+        counted = torch.stack([self.count(batch) for batch in batches]).sum(0).to(device)
+        self._update = cast(torch.Tensor, self.accelerator.reduce(counted, "sum"))
 
     def count(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(4,) counts of a batch, in the order of `COUNTED_ITEMS`."""
@@ -74,6 +75,6 @@ class LossLog:
             return {}
         names = sorted(self._sums)
         sums = torch.stack([self._sums[name].float() for name in names])
-        means = (accelerator.reduce(sums, "mean") / self._updates).tolist()
+        means = (cast(torch.Tensor, accelerator.reduce(sums, "mean")) / self._updates).tolist()
         self._sums, self._updates = {}, 0
         return dict(zip(names, means, strict=True))

@@ -1,9 +1,9 @@
 """The order in which training utterances come: batches of similar length, the same after a resumed start."""
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
-from torch.utils.data import Dataset
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -20,7 +20,7 @@ class EpochSampler(LengthGroupedSampler):
     """
 
     def __init__(self, batch_size: int, lengths: list[float], seed: int):
-        super().__init__(batch_size, lengths=lengths)
+        super().__init__(batch_size, lengths=cast(list[int], lengths))  # the library only compares them
         self.seed = seed
         self.epoch = 0
 
@@ -44,7 +44,7 @@ class SamplerEpochCallback(TrainerCallback):
             self.sampler.epoch = int(state.epoch or 0)
 
 
-def length_grouped_sampler(dataset: Dataset, args: M4SERTrainingArguments) -> EpochSampler:
+def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochSampler:
     """Return the sampler of `train_sampling_strategy="group_by_length"` for a data set with a column of lengths.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import experiments
-from trainer.experiments.arguments import CorpusArguments
+from trainer.experiments.arguments import CorpusArguments, RunArguments
 from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def main(args: "ExperimentArguments") -> None:
     shutil.rmtree(root, ignore_errors=True)
     print(f"1. The sample corpus: SYNTHETIC speech in {SAMPLE_CORPUS.name}/", flush=True)
     data = experiments.prepare_corpus(CorpusArguments(data_dir=str(SAMPLE_CORPUS)), root / "corpus")
-    ((_, split),) = experiments.own_split(data).values()
+    ((_, split),) = experiments.own_split(data, RunArguments()).values()
 
     print("\n2. Training a small M4SER from scratch", flush=True)
     args.output_dir = str(root / "model")

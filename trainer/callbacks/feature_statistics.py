@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -18,14 +18,15 @@ class _Moments:
     """Count, sum and sum of squares of vectors, in double precision."""
 
     def __init__(self):
-        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.count = 0
+        self.total = self.squares = torch.zeros(())
 
     def add(self, vectors: torch.Tensor) -> None:
         """Vectors (N, size)."""
         vectors = vectors.double()
         self.count += len(vectors)
-        self.total = self.total + vectors.sum(0)
-        self.squares = self.squares + vectors.square().sum(0)
+        self.total = self.total.to(vectors) + vectors.sum(0)
+        self.squares = self.squares.to(vectors) + vectors.square().sum(0)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation, (size,) each."""
@@ -50,13 +51,11 @@ def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Map
     try:
         for batch in batches:
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            if "speech" in moments:
-                encoder = core.speech_encoder
-                hidden, mask = encoder(batch[encoder.input_name], batch["speech_attention_mask"])
-                moments["speech"].add(hidden[mask])
-            if "text" in moments:
-                hidden, mask = core.text_encoder(batch["input_ids"], batch["text_attention_mask"])
-                moments["text"].add(hidden[mask])
+            for name, vectors in moments.items():
+                encoder = core.get_submodule(f"{name}_encoder")
+                inputs = batch[getattr(encoder, "input_name", "input_ids")]
+                hidden, mask = encoder(inputs, batch[f"{name}_attention_mask"])
+                vectors.add(hidden[mask])
     finally:
         model.train(was_training)
     for name, standardizer in core.standardizers().items():
@@ -74,7 +73,7 @@ class FeatureStatisticsCallback(TrainerCallback):
         data_collator: makes batches of its rows.
     """
 
-    def __init__(self, dataset: Dataset, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
+    def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
         self.dataset = dataset
         self.data_collator = data_collator
 
@@ -88,7 +87,7 @@ class FeatureStatisticsCallback(TrainerCallback):
         else:
             rows = list(itertools.islice(self.dataset, MAX_UTTERANCES))
         batches = DataLoader(
-            rows,
+            cast(Dataset, rows),
             batch_size=args.eval_batch_size,
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,

@@ -74,7 +74,7 @@ class WeightAveragingCallback(TrainerCallback):
         """Move the average."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
         with torch.no_grad():
-            for mean, parameter in zip(self.average, self.parameters.values(), strict=True):
+            for mean, parameter in zip(self.average or [], self.parameters.values(), strict=True):
                 mean.lerp_(parameter, 1 - decay)
 
     def on_train_end(self, args, state, control, **kwargs):

@@ -23,6 +23,8 @@ def speech_features(
     """Mean and standard deviation over time of the speech encoder's frames, (N, 2 d_S)."""
     model.eval()
     encoder = model.m4ser.speech_encoder
+    if encoder is None:
+        raise ValueError("The linear probe reads speech features, and this model has no speech encoder.")
     features = []
     for start in range(0, len(data), batch_size):
         rows = [data[index] for index in range(start, min(start + batch_size, len(data)))]

@@ -6,10 +6,12 @@ recalls. Some published code swaps the two names.
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
@@ -55,7 +57,7 @@ def metric_keys(label_names: Sequence[str]) -> list[str]:
     return plain
 
 
-def _class_indices(values: Sequence[int], number_of_classes: int, argument: str) -> np.ndarray:
+def _class_indices(values: ArrayLike, number_of_classes: int, argument: str) -> np.ndarray:
     """`values` as a checked (N,) integer array of class indices."""
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
@@ -68,7 +70,7 @@ def _class_indices(values: Sequence[int], number_of_classes: int, argument: str)
     return array
 
 
-def emotion_metrics(predictions: Sequence[int], references: Sequence[int], label_names: Sequence[str]) -> dict:
+def emotion_metrics(predictions: ArrayLike, references: ArrayLike, label_names: Sequence[str]) -> dict[str, Any]:
     """All metrics of a set of utterances.
 
     A class **without any reference utterance** has no recall: it is left out of UA and macro F1 (predicting it still
@@ -87,24 +89,27 @@ def emotion_metrics(predictions: Sequence[int], references: Sequence[int], label
         ValueError: empty input, different lengths, or an index outside `label_names`.
     """
     keys = metric_keys(label_names)
-    predictions = _class_indices(predictions, len(keys), "predictions")
-    references = _class_indices(references, len(keys), "references")
-    if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+    predicted = _class_indices(predictions, len(keys), "predictions")
+    true = _class_indices(references, len(keys), "references")
+    if len(predicted) != len(true):
+        raise ValueError(f"{len(predicted)} predictions for {len(true)} references")
 
-    present = np.unique(references)
-    _, recalls, f1s, _ = precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
-    accuracy = float(np.mean(predictions == references))
-    results = {
+    present = np.unique(true)
+    # sklearn's annotations know only the default of zero_division.
+    never: Any = 0
+    _, recalls, f1s, _ = precision_recall_fscore_support(true, predicted, labels=present, zero_division=never)
+    by_class = list(zip(present.tolist(), np.atleast_1d(recalls), np.atleast_1d(f1s), strict=True))
+    accuracy = float(np.mean(predicted == true))
+    results: dict[str, Any] = {
         "wa": accuracy,
         "ua": float(np.mean(recalls)),
         "accuracy": accuracy,
-        "weighted_f1": float(f1_score(references, predictions, labels=present, average="weighted", zero_division=0)),
+        "weighted_f1": float(f1_score(true, predicted, labels=present, average="weighted", zero_division=never)),
         "macro_f1": float(np.mean(f1s)),
     }
-    results |= {f"f1_{keys[label]}": float(f1) for label, f1 in zip(present, f1s, strict=True)}
-    results |= {f"recall_{keys[label]}": float(recall) for label, recall in zip(present, recalls, strict=True)}
-    results["confusion_matrix"] = confusion_matrix(references, predictions, labels=range(len(keys))).tolist()
+    results |= {f"f1_{keys[label]}": float(f1) for label, _, f1 in by_class}
+    results |= {f"recall_{keys[label]}": float(recall) for label, recall, _ in by_class}
+    results["confusion_matrix"] = np.asarray(confusion_matrix(true, predicted, labels=range(len(keys)))).tolist()
     return results
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from data_scripts.splits import Fold
 
 TEXT_COLUMNS = ("hypothesis", "transcript")
-_JSON_FIELDS = ("model_options", "speech_options", "text_options", "processor_options")
+#: The fields of `ModelArguments` that are mappings, given as JSON on a command line.
+OPTIONS = ("model_options", "speech_options", "text_options", "processor_options")
 
 
 @dataclass
@@ -83,8 +84,16 @@ class ModelArguments:
             raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
         if self.text_column not in TEXT_COLUMNS:
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
-        for name in _JSON_FIELDS:
+        for name in OPTIONS:
             setattr(self, name, _as_mapping(name, getattr(self, name)))
+        if self.freeze_speech_layers and not self.freeze_feature_encoder:
+            raise ExperimentError(
+                "freeze_speech_layers freezes what lies under those layers too: leave freeze_feature_encoder at true."
+            )
+
+    def options(self, name: str) -> dict[str, Any]:
+        """Return one of `OPTIONS`, parsed."""
+        return getattr(self, name)
 
 
 @dataclass

@@ -53,7 +53,7 @@ def run_script(main: Callable[..., None], *dataclasses: type, config: str | Path
 
 
 def parse_arguments(
-    dataclasses: Sequence[type], arguments: Sequence[str] | None = None, config: str | Path | None = None
+    dataclasses: Sequence[Any], arguments: Sequence[str] | None = None, config: str | Path | None = None
 ) -> tuple[Any, ...]:
     """Return one object of each dataclass: its defaults, under the YAML files, under the command line.
 
@@ -69,7 +69,7 @@ def parse_arguments(
     from transformers import HfArgumentParser
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = HfArgumentParser(dataclasses)
+    parser = HfArgumentParser(list(dataclasses))
     parser.add_argument("--config", help=_CONFIG_HELP)
     known, _ = parser.parse_known_args(arguments)
     names = {field.name for dataclass in dataclasses for field in fields(dataclass)}

@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from data_scripts.files import write_atomically
 from trainer.arguments import ExperimentArguments
+from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.model import build_model
@@ -26,9 +27,19 @@ SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
 PROBES = {"linear_probe": "linear probe", "linear_probe_own_encoder": "linear probe, encoder changed as in M4SER"}
 
 
-def own_split(dataset: DatasetDict) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
-    """The corpus' own train, validation and test splits as the only fold."""
-    counts = {name: {"utterances": len(part)} for name, part in dataset.items()}
+def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
+    """Return the corpus' own train, validation and test splits as the only fold.
+
+    Args:
+        dataset: the corpus.
+        runs: which runs to make of it.
+
+    Raises:
+        ExperimentError: `runs` chooses among folds.
+    """
+    if runs.folds not in (None, [1]):
+        raise ExperimentError(f"This corpus has its own split, which is one fold: leave --folds {runs.folds} out.")
+    counts = {str(name): {"utterances": len(part)} for name, part in dataset.items()}
     return {"own_split": (dataset, {"name": "own_split", **counts})}
 
 
@@ -60,7 +71,7 @@ def run_folds(
     Raises:
         ExperimentError: a run directory belongs to other settings. Nothing has been run then.
     """
-    root = Path(args.output_dir)
+    root = Path(str(args.output_dir))
     arguments = {"corpus": corpus, "model": model, "runs": runs}
     planned = [
         (name, seed, _with_output(args, root / name / f"seed{seed}", seed))
@@ -69,7 +80,7 @@ def run_folds(
     ]
     for name, _, settings in planned:
         sections = {**arguments, "training": settings}
-        check_settings(settings.output_dir, run_settings(sections, *folds[name], model.text_column))
+        check_settings(str(settings.output_dir), run_settings(sections, *folds[name], model.text_column))
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
     for name, seed, settings in planned:

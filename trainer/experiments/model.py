@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.arguments import OPTIONS, ModelArguments
 
 
 def build_model(
@@ -25,16 +25,17 @@ def build_model(
 def _build_model(
     arguments: ModelArguments, emotions: Sequence[str]
 ) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
-    options = {**ABLATIONS[arguments.ablation], **arguments.model_options}
+    options, speech_options, text_options, processor_options = map(arguments.options, OPTIONS)
+    options = {**ABLATIONS[arguments.ablation], **options}
     if arguments.text_column == "transcript":
         # Human text has no ASR errors to learn from (Table VI).
         options |= {"use_error_detection": False, "use_error_correction": False}
     encoders = arguments.speech_encoder, arguments.text_encoder
-    processor = M4SERProcessor.from_encoders_pretrained(*encoders, **arguments.processor_options)
+    processor = M4SERProcessor.from_encoders_pretrained(*encoders, **processor_options)
     model = M4SERForEmotionClassification.from_encoders_pretrained(
         *encoders,
-        speech_options=arguments.speech_options,
-        text_options=arguments.text_options,
+        speech_options=speech_options,
+        text_options=text_options,
         id2label=dict(enumerate(emotions)),
         label2id={name: index for index, name in enumerate(emotions)},
         **options,

@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -68,10 +69,10 @@ def run_experiment(
     Raises:
         ExperimentError: a split is missing; or the directory belongs to other settings.
     """
-    folder = Path(args.output_dir)
+    folder = Path(str(args.output_dir))
     missing = [name for name in SPLITS if name not in data]
     if missing:
-        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(data)}.")
+        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
     if args.should_save:
@@ -136,7 +137,7 @@ def make_trainer(
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
     if args.balance_classes:
-        loss = BalancedCrossEntropy(train["emotion"][:], model.config.num_labels)
+        loss = BalancedCrossEntropy(train["emotion"][:], len(emotions))
     if args.speed_perturbation and model.config.uses_speech:
         train = with_speeds(train, args.speed_perturbation)
     trainer = M4SERTrainer(
@@ -173,11 +174,11 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _predict(trainer: M4SERTrainer, dataset: Dataset, emotions: Sequence[str]) -> dict[str, Any]:
+def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:
     """Logits (N, e) in the order of the data, and the metrics with the confusion matrix."""
     output = trainer.predict(dataset)
     logits = np.asarray(output.predictions, dtype=np.float64)
-    metrics = emotion_metrics(logits.argmax(-1), output.label_ids, emotions)
+    metrics = emotion_metrics(logits.argmax(-1), np.asarray(output.label_ids), emotions)
     return {"logits": logits, "metrics": metrics}
 
 
@@ -218,7 +219,7 @@ def _write_run(
     title = f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
     counts = {
-        name: dict(pd.Series([emotions[index] for index in part["emotion"]]).value_counts())
+        str(name): dict(Counter(emotions[index] for index in part["emotion"]).most_common())
         for name, part in data.items()
     }
     plot_label_distribution(counts, folder / "label_distribution.png")
