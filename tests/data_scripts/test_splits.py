@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 from datasets import DatasetDict, concatenate_datasets
 
+from data_scripts import splits
 from data_scripts.corpora.base import SPLITS
 from data_scripts.corpora.ravdess import voice
 from data_scripts.schema import build_dataset
@@ -84,6 +85,7 @@ def test_speaker_folds_known_answer():
     # Guards published numbers: another deal for the same seed would silently change every fold.
     folds = speaker_folds(make(["a", "b", "c", "d"], 1), 4, seed=0)
     assert [fold.speakers["test"] for fold in folds] == [["c"], ["a"], ["b"], ["d"]]
+    assert [fold.speakers["validation"] for fold in folds] == [["a"], ["b"], ["d"], ["c"]]  # the next fold's test
 
 
 @pytest.mark.parametrize(("num_folds", "message"), [(2, "at least 3"), (17, "as many speakers; the dataset has 16")])
@@ -116,6 +118,27 @@ def test_leave_one_session_out_with_a_held_out_speaker(sessions):
     assert leave_one_session_out(sessions, seed=1) != leave_one_session_out(sessions, seed=2)
 
 
+@pytest.mark.parametrize(
+    ("seed", "held_out"),
+    [(0, ["Ses03F", "Ses05F", "Ses05M", "Ses02F", "Ses01M"]), (1, ["Ses05F", "Ses03F", "Ses02M", "Ses02M", "Ses04M"])],
+)
+def test_leave_one_session_out_known_answer(sessions, seed, held_out):
+    # Guards published numbers, as above. The order of the rows must not matter.
+    backwards = sessions.select(range(len(sessions))[::-1])
+    for dataset in (sessions, backwards):
+        folds = leave_one_session_out(dataset, seed=seed)
+        assert [fold.speakers["validation"] for fold in folds] == [[name] for name in held_out]
+        assert all(rows == sorted(rows) for fold in folds for rows in (fold.train, fold.validation, fold.test))
+
+
+def test_leave_one_session_out_with_a_share_draws_for_each_fold_and_seed(sessions):
+    folds = leave_one_session_out(sessions, 0.25)
+    assert folds[0].validation == [9, 18, 19, 21, 28, 30, 32, 35]
+    assert folds[1].validation == [2, 3, 6, 19, 32, 33, 34, 37]
+    assert all(rows == sorted(rows) for fold in folds for rows in (fold.train, fold.validation, fold.test))
+    assert leave_one_session_out(sessions, 0.25, seed=1)[0].validation != folds[0].validation
+
+
 def test_leave_one_session_out_with_a_share(sessions):
     labels = list(sessions["emotion"])
     for fold in leave_one_session_out(sessions, validation=0.25):
@@ -129,6 +152,30 @@ def test_a_speaker_of_two_sessions_would_leak():
     for validation in ("speaker", 0.2):
         with pytest.raises(SplitError, match=r"session_Ses01 would leak: speaker (F|M|F, M) in both train and test"):
             leave_one_session_out(shared_names, validation)
+
+
+def test_a_fault_in_the_division_is_found_out(sessions, monkeypatch):
+    """The folds are checked once more when they are made, whatever made them."""
+    rows_by, allot = splits._rows_by, splits._allot
+
+    def leaking_sessions(dataset, column, rows=None):
+        groups = rows_by(dataset, column, rows)
+        if column == "session":
+            groups["Ses02"] = groups["Ses02"] + groups["Ses01"]
+        return groups
+
+    def leaking_parts(groups, shares):
+        parts = allot(groups, shares)
+        return parts | {"test": parts["test"] + parts["train"][:1]}
+
+    monkeypatch.setattr(splits, "_rows_by", leaking_sessions)
+    with pytest.raises(SplitError, match="session_Ses01 would leak: session Ses01 in both train and test"):
+        leave_one_session_out(sessions)
+    monkeypatch.setattr(splits, "_rows_by", rows_by)
+    monkeypatch.setattr(splits, "_allot", leaking_parts)
+    for column in ("speaker", "session"):
+        with pytest.raises(SplitError, match=f"random would leak: {column} .* in both train and test"):
+            random_split(sessions, 0.6, 0.2, 0.2, by=column)
 
 
 @pytest.mark.parametrize("validation", ["test", 0, 1.0, 0.0, 2.5, None, "0.2"])
@@ -180,6 +227,16 @@ def test_random_split_by_utterance_divides_every_emotion(actors):
     assert Counter(labels[row] for row in fold.validation) == {0: 8, 1: 8}
     assert Counter(labels[row] for row in fold.test) == {0: 24, 1: 24}
     assert sorted(rows_of(fold)) == list(range(64))
+
+
+def test_random_split_known_answers(actors):
+    fold = random_split(actors, by="utterance", seed=0)
+    assert (fold.validation, fold.test) == ([13, 16, 21, 24, 29, 56], [2, 27, 30, 31, 41, 62])
+    assert fold.train == sorted(fold.train)
+    assert fold != random_split(actors, by="utterance", seed=1)
+    speakers = random_split(actors, seed=0).speakers
+    assert (speakers["validation"], speakers["test"]) == (["01", "13"], ["07"])
+    assert k_shot(actors, 2, seed=0) == [5, 33, 48, 52]
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (1.5, -0.5, 0), (0.2, 0.2, 0.2)])

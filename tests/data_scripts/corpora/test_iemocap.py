@@ -41,6 +41,9 @@ def test_rows_and_labels(release):
     assert row["transcript"] == f"Words of {DIALOG}_M002."
     assert row["hypothesis"] is None
     assert row["audio"]["path"] == str((release / f"Session2/sentences/wav/{DIALOG}/{DIALOG}_M002.wav").resolve())
+    # By the number of the utterance: neu, hap, exc, ang, sad.
+    names = ["neutral", "happy", "happy", "angry", "sad"]
+    assert all(rows.features["emotion"].int2str(row["emotion"]) == names[int(row["id"][-1])] for row in rows)
     assert (corpus.report.dropped, corpus.report.repaired, corpus.report.noted) == ([], [], [])
     assert corpus.report.expected == {"sessions": EXPECTED_SESSIONS, "emotions": EXPECTED_EMOTIONS}
 
@@ -56,6 +59,10 @@ def test_the_parent_folder_will_do(release):
 def test_folds_come_out_whole(release):
     folds = leave_one_session_out(load_corpus("iemocap", release).dataset)
     assert [fold.sessions["test"] for fold in folds] == [[n] for n in "12345"]
+    for fold in folds:  # the validation that nobody asked for by name: one whole speaker, never of the tested session
+        (held_out,) = fold.speakers["validation"]
+        assert held_out not in fold.speakers["train"] + fold.speakers["test"]
+        assert len(fold.validation) == 5
 
 
 def test_classes_by_name(release):
@@ -76,6 +83,9 @@ def test_every_trap_is_reported(release):
     (wavs / f"{DIALOG}_F000.wav").unlink()
     write_bytes(wavs / f"{DIALOG}_F001.wav", b"RIFF no longer")
     write_wav(wavs / f"{DIALOG}_F900.wav")
+    for name in ("Ses03F_impro01_F000", "Ses02F_impro01_000"):  # of another session, and without a speaker
+        write_wav(wavs / f"{name}.wav")
+        append(labels, f"\n[1.0 - 2.0]\t{name}\tneu\t[2.5, 2.5, 2.5]\n")
     for number, code in ((901, "xxx"), (902, "fru"), (903, "zzz"), (904, "sad"), (905, "sad"), (906, "neu")):
         write_wav(wavs / f"{DIALOG}_F{number}.wav")
         append(labels, f"\n[1.0 - 2.0]\t{DIALOG}_F{number}\t{code}\t[2.5, 2.5, 2.5]\n")
@@ -98,6 +108,8 @@ def test_every_trap_is_reported(release):
     expected = {path.relative_to(release).as_posix(): "AppleDouble file of macOS" for path in apple} | {
         f"{DIALOG}_F000": "label without wav",
         f"{DIALOG}_F900": "wav without label",
+        "Ses03F_impro01_F000": "id of another session",
+        "Ses02F_impro01_000": "id without a speaker letter in its last part",
         f"{DIALOG}_F901": "no agreement among the raters (xxx)",
         f"{DIALOG}_F902": "label not among the classes: fru (frustrated)",
         f"{DIALOG}_F903": "unknown label: zzz",

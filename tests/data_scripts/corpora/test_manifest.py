@@ -137,6 +137,14 @@ def test_errors(folder, lines, message):
     assert "manifest.csv" in str(caught.value)
 
 
+def test_splits_go_by_several_names(folder):
+    names = {"Train": "train", "VALID": "validation", "dev": "validation", "test": "test"}
+    lines = [f"wavs/{number}.wav,sad,{name}" for number, name in enumerate(names, 1)]
+    corpus = load_corpus("manifest", write_csv(folder, "audio,emotion,split", *lines))
+    found = {row["id"]: split for split, part in corpus.dataset.items() for row in part}
+    assert found == {f"wavs/{number}.wav": split for number, split in enumerate(names.values(), 1)}
+
+
 def test_unknown_wanted_emotion(folder):
     path = write_csv(folder, "audio,emotion", "wavs/1.wav,sad")
     with pytest.raises(CorpusError, match=r"manifest.csv has no emotion hapy; it has sad"):

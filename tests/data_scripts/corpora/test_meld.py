@@ -84,6 +84,8 @@ def test_every_trap_is_reported(raw):
     rows = [meld_row(0, number, "neutral") for number in range(7)]
     rows += [meld_row(0, 3, "joy"), meld_row(1, 0, "bored"), meld_row(1, 1, ""), meld_row(2, 0, "joy", " ")]
     rows += [(1, "x", "Ross", "joy", "neutral", "", "", 1, 1, "", "")]
+    rows[0] = meld_row(0, 0, " Neutral ")
+    rows[0], rows[6] = rows[6], rows[0]  # the order of the CSV is not that of the utterances
     write_meld_csv(raw / "test_sent_emo.csv", rows)
     write_mp4(test / "final_videos_testdia0_utt0.mp4", seed=7)
     write_mp4(test / "final_videos_testdia0_utt1.mp4", seed=7)
@@ -121,6 +123,7 @@ def test_every_trap_is_reported(raw):
         "test_dia0_utt6": "dia0_utt6.mp4",
         "test_dia2_utt0": "dia2_utt0.mp4",
     }
+    assert list(paths) == sorted(paths)
     assert {note["id"] for note in corpus.report.repaired} == {
         f"{folder}/final_videos_testdia0_utt1.mp4",
         "test_dia2_utt0",

@@ -61,8 +61,10 @@ def test_faulty_files_are_dropped_by_name(ravdess):
     write_wav(ravdess / "copy" / "Actor_01" / "03-01-01-01-01-01-01.wav")  # the mirror that holds everything twice
     write_wav(folder / "03-02-05-01-01-01-01.wav")  # song
     write_wav(folder / "02-01-05-01-01-01-01.wav")  # from the video
-    write_wav(folder / "03-01-09-01-01-01-01.wav")  # no such emotion
-    write_wav(folder / "03-01-05-01-03-01-01.wav")  # no such statement
+    for number in ("00", "09"):  # no such emotion
+        write_wav(folder / f"03-01-{number}-01-01-01-01.wav")
+    for number in ("00", "03"):  # no such statement
+        write_wav(folder / f"03-01-05-01-{number}-01-01.wav")
     write_wav(folder / "take two.wav")
     (folder / "03-01-05-01-01-01-01.mp4").write_bytes(b"video")
     (folder / "._03-01-05-01-01-01-01.wav").write_bytes(b"\0\5\x16\7")
@@ -76,7 +78,9 @@ def test_faulty_files_are_dropped_by_name(ravdess):
         "copy/Actor_01/03-01-01-01-01-01-01.wav": "second copy of a recording",
         "Actor_01/03-02-05-01-01-01-01.wav": "song, not speech (vocal channel 02)",
         "Actor_01/02-01-05-01-01-01-01.wav": "not an audio-only recording (modality 01 or 02)",
+        "Actor_01/03-01-00-01-01-01-01.wav": "not named as a RAVDESS recording",
         "Actor_01/03-01-09-01-01-01-01.wav": "not named as a RAVDESS recording",
+        "Actor_01/03-01-05-01-00-01-01.wav": "not named as a RAVDESS recording",
         "Actor_01/03-01-05-01-03-01-01.wav": "not named as a RAVDESS recording",
         "Actor_01/take two.wav": "not named as a RAVDESS recording",
         "Actor_01/03-01-05-01-01-01-01.mp4": "not named as a RAVDESS recording",
@@ -90,6 +94,13 @@ def test_faulty_files_are_dropped_by_name(ravdess):
     paths = [audio["path"] for audio in corpus.dataset["train"]["audio"]]
     assert str(good.resolve()) in paths
     assert not any("copy" in Path(path).parts for path in paths)
+
+
+def test_the_order_is_that_of_the_ids_wherever_a_file_lies(ravdess):
+    write_wav(ravdess / "later" / "found" / "03-01-01-02-01-01-01.wav")
+    ids = list(load_corpus("ravdess", ravdess).dataset["train"]["id"])
+    assert len(ids) == 33
+    assert ids == sorted(ids)
 
 
 def test_misplaced_file_keeps_the_speaker_of_its_name(ravdess):
