@@ -188,3 +188,22 @@ def test_training_anchors_of_the_ablation_without_detection():
     moved[:, 1] = labels[:, 0]
     wrong = model.corrector.loss(moved, ids, hidden, mask.bool(), model.m4ser.text_encoder)
     assert abs(wrong.item() - expected.item()) > 1e-3
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_decoder_trains_with_the_fusion_s_dropout(dropout):
+    model = build(fusion_dropout=dropout)
+    ids, mask = transcripts(model)
+    hidden, tokens = hidden_of(model, ids, mask), ids[:, :3]
+
+    def decode():
+        return model.corrector(tokens, hidden[:, 1], hidden, mask.bool(), model.m4ser.text_encoder)
+
+    expected = decode()
+    model.corrector.train()  # the text encoder, with dropouts of its own, stays in evaluation mode
+    first, second = decode(), decode()
+    assert torch.equal(first, second) == (dropout == 0.0)
+    assert torch.equal(first, expected) == (dropout == 0.0)
+    rates = {module.p for module in model.corrector.modules() if isinstance(module, torch.nn.Dropout)}
+    rates |= {m.dropout for m in model.corrector.modules() if isinstance(m, torch.nn.MultiheadAttention)}
+    assert rates == {dropout}
