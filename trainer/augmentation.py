@@ -8,10 +8,11 @@ SPEED_COLUMN = "speed"
 
 
 def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
-    """`data` once at each speed: a column `speed` says which, for the collator, and `duration` is divided by it.
+    """Return the rows of `data` once at each speed.
 
-    Sound played at 1.1 times its speed is shorter and higher by that factor, as if somebody else had spoken it. Copies
-    rather than a draw in each epoch: what is trained on depends on nothing but the row, so a resumed run sees the same.
+    A new column `speed` tells the collator which; `duration` is divided by it. A recording played at 1.1 times its
+    speed is shorter and higher by that factor, as if another person had spoken it. The copies do not depend on a draw
+    in each epoch, so a resumed run sees the same rows.
 
     Args:
         data: rows of `data_scripts.schema`.
