@@ -1,4 +1,4 @@
-"""Writing files whole, and saying what is wrong where that fails."""
+"""Writing files whole, and explaining what is wrong where that fails."""
 
 import contextlib
 import errno

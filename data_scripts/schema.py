@@ -15,11 +15,10 @@ import pyarrow.parquet
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
 
-from data_scripts.corpora.base import SPLITS
+from data_scripts.constants import SAMPLING_RATE, SPLITS
 from data_scripts.errors import CorpusError
 from data_scripts.files import find_full_disk, replace_together
 
-SAMPLING_RATE = 16000
 # What is held in memory at a time is a Parquet row group: so many rows at most, and so many bytes of their audio.
 _ROW_GROUP_ROWS = 500
 _ROW_GROUP_BYTES = 8 << 20
@@ -49,7 +48,7 @@ def corpus_features(emotions: Sequence[str]) -> Features:
     names = list(emotions)
     if not names or len(set(names)) != len(names):
         raise CorpusError(f"a corpus needs at least one emotion and each only once, got {names}")
-    kinds = dict.fromkeys(REQUIRED_COLUMNS, Value("string"))
+    kinds: dict[str, Any] = dict.fromkeys(REQUIRED_COLUMNS, Value("string"))
     kinds["audio"] = Audio(sampling_rate=SAMPLING_RATE, decode=False)
     kinds["duration"] = Value("float32")
     kinds["emotion"] = ClassLabel(names=names)
@@ -94,7 +93,7 @@ def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file
     # Statistics of the audio column would hold whole recordings.
     columns = [name for name in REQUIRED_COLUMNS if name != "audio"]
     schema = corpus_features(emotions).arrow_schema
-    with pyarrow.parquet.ParquetWriter(file, schema, write_statistics=columns) as writer:
+    with pyarrow.parquet.ParquetWriter(file, schema, write_statistics=columns) as writer:  # pyright: ignore (a list too)
         batch, size = [], 0
         for row in rows:
             batch.append(row)
@@ -104,6 +103,11 @@ def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file
                 batch, size = [], 0
         if batch:
             writer.write_table(_as_table(batch, emotions))
+
+
+def split_parts(dataset: DatasetDict) -> dict[str, Dataset]:
+    """Return a dataset's splits by plain names; `datasets` may name them by objects of its own."""
+    return {str(split): part for split, part in dataset.items()}
 
 
 def save_splits(
@@ -136,13 +140,14 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
     """
     if not dataset:
         raise CorpusError("there is no split to save")
-    for split, part in dataset.items():
+    parts = split_parts(dataset)
+    for split, part in parts.items():
         if split not in SPLITS:
             raise CorpusError(f"the split {split!r} is none of {', '.join(SPLITS)}: rename it")
         _check_columns(part, f"the split {split!r}")
     folder = Path(folder)
-    with _replace_splits(folder, dataset) as temporary:
-        for split, part in dataset.items():
+    with _replace_splits(folder, parts) as temporary:
+        for split, part in parts.items():
             # A batch size of our own: datasets' estimate opens every audio file that a row names.
             part.to_parquet(temporary[split], batch_size=_ROW_GROUP_ROWS)
     return folder
@@ -181,7 +186,7 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
         if (full := find_full_disk(error)) is not None:
             raise full from error
         raise CorpusError(f"{folder} cannot be read: {error}; prepare the corpus again") from error
-    for split, part in dataset.items():
+    for split, part in split_parts(dataset).items():
         _check_columns(part, files[split])
     return dataset
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from data_scripts.corpora.base import SPLITS
+from data_scripts.constants import SPLITS
 from data_scripts.errors import CorpusError
 
 TEST_PAIRS = (("train", "test"), ("validation", "test"))
@@ -75,13 +75,13 @@ def speaker_folds(
 ) -> list[Fold]:
     """Return speaker-independent folds: each speaker is tested exactly once.
 
-    The speakers are dealt into `num_folds` groups. A fold tests one group, validates on the next and trains on the
-    others.
+    The speakers are shuffled and divided into `num_folds` groups. A fold tests one group, validates on the next and
+    trains on the others.
 
     Args:
         dataset: with a speaker in every row.
         num_folds: at least 3.
-        seed: of the deal.
+        seed: of the shuffling.
         stratify: maps a speaker to a kind that the groups share evenly, e.g. `data_scripts.corpora.ravdess.voice`.
 
     Raises:
@@ -101,16 +101,16 @@ def speaker_folds(
     kinds: dict[Any, list[str]] = {}
     for speaker in sorted(by_speaker):
         kinds.setdefault(stratify(speaker) if stratify else "", []).append(speaker)
-    dealt = []
+    shuffled = []
     for kind in sorted(kinds, key=str):
         generator.shuffle(kinds[kind])
-        dealt.extend(kinds[kind])
-    groups = [dealt[number::num_folds] for number in range(num_folds)]
+        shuffled.extend(kinds[kind])
+    groups = [shuffled[number::num_folds] for number in range(num_folds)]
     folds = []
     for number, group in enumerate(groups):
         validation = groups[(number + 1) % num_folds]
         chosen = {"validation": validation, "test": group}
-        chosen["train"] = [speaker for speaker in dealt if speaker not in {*validation, *group}]
+        chosen["train"] = [speaker for speaker in shuffled if speaker not in {*validation, *group}]
         rows = {split: [row for speaker in names for row in by_speaker[speaker]] for split, names in chosen.items()}
         folds.append(_fold(f"fold{number + 1}", dataset, rows))
         _check_apart(folds[-1], "speaker")
@@ -135,8 +135,8 @@ def leave_one_session_out(
     """
     dataset = _single(dataset)
     by_session = _rows_by(dataset, "session")
-    is_share = isinstance(validation, float) and 0 < validation < 1
-    if validation != "speaker" and not is_share:
+    share = validation if isinstance(validation, float) and 0 < validation < 1 else None
+    if validation != "speaker" and share is None:
         raise SplitError(f'validation must be "speaker" or a share between 0 and 1, got {validation!r}')
     if len(by_session) < 2:
         raise SplitError(f"leaving a session out needs at least 2; the dataset has only {', '.join(by_session)}")
@@ -145,8 +145,8 @@ def leave_one_session_out(
         name = f"session_{session}"
         others = [row for key, rows in by_session.items() if key != session for row in rows]
         generator = random.Random(f"{seed} {session}")
-        if is_share:
-            parts = _by_shares(dataset, others, {"train": 1 - validation, "validation": validation}, generator)
+        if share is not None:
+            parts = _by_shares(dataset, others, {"train": 1 - share, "validation": share}, generator)
         else:
             by_speaker = _rows_by(dataset, "speaker", others)
             held_out = generator.choice(sorted(by_speaker))
@@ -154,7 +154,7 @@ def leave_one_session_out(
         fold = _fold(name, dataset, {**parts, "test": by_session[session]})
         _check_apart(fold, "session", TEST_PAIRS)
         # With a share of utterances, train and validation have their speakers in common, by design.
-        _check_apart(fold, "speaker", TEST_PAIRS if is_share else ALL_PAIRS)
+        _check_apart(fold, "speaker", ALL_PAIRS if share is None else TEST_PAIRS)
         folds.append(fold)
     return folds
 
@@ -229,8 +229,8 @@ def _single(dataset: Dataset | DatasetDict) -> Dataset:
     if isinstance(dataset, DatasetDict):
         if len(dataset) != 1:
             raise SplitError(
-                f"the dataset already has the splits {', '.join(dataset)}: pass one of them, or join them first with "
-                "datasets.concatenate_datasets"
+                f"the dataset already has the splits {', '.join(map(str, dataset))}: pass one of them, or join them "
+                "first with datasets.concatenate_datasets"
             )
         (dataset,) = dataset.values()
     if len(dataset) == 0:
@@ -266,7 +266,7 @@ def _rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[in
 def _by_shares(
     dataset: Dataset, rows: Sequence[int], shares: Mapping[str, float], generator: random.Random
 ) -> dict[str, list[int]]:
-    """The rows dealt out by the shares, emotion by emotion."""
+    """The rows divided by the shares, emotion by emotion."""
     parts: dict[str, list[int]] = {split: [] for split in shares}
     for same in _rows_by_emotion(dataset, rows).values():
         generator.shuffle(same)

@@ -99,9 +99,6 @@ class SpeechTextEmotionPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict[str, Any], return_corrections: bool = False) -> dict[str, Any]:
         texts = model_inputs.pop("text")
-        name = self.processor.speech_input_name
-        if name in model_inputs:
-            model_inputs[name] = model_inputs[name].to(self.model.dtype)
         outputs = {"logits": self.model(**model_inputs).logits, "text": texts}
         if return_corrections:
             outputs["corrections"] = self.model.correct_transcripts(

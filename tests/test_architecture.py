@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("modeling_m4ser", "data_scripts", "trainer", "examples")
 # What each room may not import: everything above it.
 FORBIDDEN = {room: set(ROOMS[i + 1 :]) | {"tests"} for i, room in enumerate(ROOMS)}
+# The folders inside a room, from the ground up; None stands for the room's own files. A folder imports no higher one.
+FLOORS = {
+    "data_scripts": [{None}, {"corpora"}, {"prepare", "transcribe"}],
+    "trainer": [{"callbacks"}, {None}, {"evaluation"}, {"experiments"}],
+}
 SKIPPED_FOLDERS = {"venv", "runs", "outputs", "build", "dist", "__pycache__"}
 TEXT_SUFFIXES = {".py", ".md", ".cfg", ".toml", ".yaml", ".yml", ".cff", ".txt"}
 # Relative imports aside, the model's folder may need only these: `trust_remote_code` refuses to load it where one is
@@ -26,9 +31,9 @@ def repository_files(*suffixes: str) -> list[Path]:
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
         hidden = any(part.startswith(".") for part in parts if part != ".ci")
-        if not hidden and not SKIPPED_FOLDERS.intersection(parts) and path.is_file():
-            if path.suffix in suffixes or ("Makefile" in suffixes and path.name == "Makefile"):
-                found.append(path)
+        wanted = path.suffix in suffixes or (path.name == "Makefile" and "Makefile" in suffixes)
+        if wanted and not hidden and not SKIPPED_FOLDERS.intersection(parts) and path.is_file():
+            found.append(path)
     return found
 
 
@@ -51,8 +56,46 @@ def imported_rooms(path: Path) -> set[str]:
     return found
 
 
-def test_ruff_passes():
-    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+def module_name(path: Path) -> str:
+    """A file's dotted name; a package's is that of its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(path: Path, with_type_checking: bool = True) -> set[str]:
+    """Dotted names of our own modules that a file imports, relative imports resolved.
+
+    The `TYPE_CHECKING` blocks of the lazy `__init__` files are left out on request: nothing is imported by them.
+    """
+    known = {module_name(file) for file in ROOM_FILES}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not with_type_checking:
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        ]
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            found.update(names & known or {module})
+    return found & known
+
+
+def floor(module: str) -> tuple[int, str | None]:
+    """How high a module stands inside its room, and its folder there."""
+    room, *rest = module.split(".")
+    folder = rest[0] if rest and (ROOT / room / rest[0]).is_dir() else None
+    return next(height for height, folders in enumerate(FLOORS[room]) if folder in folders), folder
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids="-".join)
+def test_ruff_passes(arguments):
+    done = subprocess.run([sys.executable, "-m", "ruff", *arguments, "."], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -61,6 +104,42 @@ def test_imports_point_one_way(path):
     room = path.relative_to(ROOT).parts[0]
     upward = imported_rooms(path) & FORBIDDEN[room]
     assert not upward, f"{name(path)} imports {sorted(upward)}, which stand above {room}/"
+
+
+FLOORED_FILES = [p for p in ROOM_FILES if p.relative_to(ROOT).parts[0] in FLOORS and p.parent.parent != ROOT.parent]
+
+
+@pytest.mark.parametrize("path", FLOORED_FILES, ids=name)
+def test_folders_inside_a_room_import_nothing_higher(path):
+    module = module_name(path)
+    if module in FLOORS:
+        return  # a room's `__init__` hands on names from all its folders
+    height, folder = floor(module)
+    for imported in imported_modules(path):
+        if imported.split(".")[0] == module.split(".")[0] and imported not in FLOORS:
+            higher, other = floor(imported)
+            assert higher < height or other == folder, f"{module} imports {imported}, which stands beside or above it"
+
+
+def test_every_folder_of_a_room_has_a_floor():
+    for room, floors in FLOORS.items():
+        folders = {path.name for path in (ROOT / room).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        assert folders == {folder for some in floors for folder in some if folder is not None}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module_name(path): imported_modules(path, with_type_checking=False) for path in ROOM_FILES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"a circle: {' -> '.join([*trail[trail.index(module) :], module])}"
+        if module not in done:
+            for imported in sorted(graph.get(module, ()) - {module}):
+                visit(imported, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
 
 
 @pytest.mark.parametrize("path", [p for p in ROOM_FILES if p.parent.name == "modeling_m4ser"], ids=name)
@@ -77,6 +156,44 @@ def test_model_folder_is_self_contained(path):
 def test_no_file_is_long():
     lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PYTHON_FILES}
     assert not {file: lines for file, lines in lengths.items() if lines > 500}
+
+
+def test_no_function_needs_scrolling():
+    long = {}
+    for path in ROOM_FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+                first = node.body[1].lineno if documented and len(node.body) > 1 else node.body[0].lineno
+                if (lines := node.end_lineno - first + 1) > 50:
+                    long[f"{name(path)}:{node.name}"] = lines
+    assert not long
+
+
+def test_tests_mirror_the_rooms():
+    """Every module has a test file of its name in the folder of its name, or the place of its tests stands here."""
+    elsewhere = {
+        "data_scripts/constants.py": "two constants",
+        "modeling_m4ser/outputs_m4ser.py": "test_modeling.py",
+        "trainer/citation.py": "a constant",
+        "trainer/errors.py": "one exception",
+        "trainer/optimization.py": "test_m4ser_trainer.py",
+        "trainer/normalization.py": "test_m4ser_trainer.py: accumulation",
+        "trainer/callbacks/progress.py": "test_run.py",
+        "trainer/experiments/arguments.py": "test_cli.py, test_model.py",
+    }
+    missing = set()
+    for path in ROOM_FILES:
+        parts = path.relative_to(ROOT).parts
+        if parts[0] == "examples" or path.name == "__init__.py":
+            continue
+        stem = path.stem.strip("_").removesuffix("_m4ser") if path.stem != "modeling_m4ser" else "modeling"
+        if (
+            not (ROOT / "tests" / Path(*parts[:-1]) / f"test_{stem}.py").is_file()
+            and name(path) != "trainer/m4ser_trainer.py"
+        ):
+            missing.add(name(path))
+    assert missing == set(elsewhere)
 
 
 def test_no_machine_paths():

@@ -9,8 +9,6 @@ from typing import Any
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 
-SPLITS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True, init=False)
 class Selection:
@@ -38,13 +36,13 @@ class Selection:
         emotions: Sequence[str] | None = None,
         sessions: Iterable[str | int] | None = None,
     ):
-        if sessions is not None:
-            sessions = sorted({str(session) for session in sessions}, key=lambda session: (len(session), session))
+        numbers = None if sessions is None else {str(session) for session in sessions}
+        ordered = None if numbers is None else tuple(sorted(numbers, key=lambda number: (len(number), number)))
         # The class is frozen: its own attributes have to be set past it.
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "data_dir", Path(data_dir))
         object.__setattr__(self, "emotions", None if emotions is None else tuple(emotions))
-        object.__setattr__(self, "sessions", None if sessions is None else tuple(sessions))
+        object.__setattr__(self, "sessions", ordered)
         self.check()
 
     def check(self) -> None:
@@ -103,6 +101,7 @@ class CorpusRecord:
         scan: finds its utterances without reading their audio. It reports whatever it leaves out, and raises
             `CorpusError` where the folder is not that corpus, or `OSError` where it cannot be read.
         emotions: every class it has; empty where that depends on the data.
+        default_emotions: those that are kept where none are asked for; empty: every class.
         has_sessions: whether its sessions can be chosen.
         takes_file: whether `data_dir` may be a file; otherwise it must be a folder.
     """
@@ -113,8 +112,13 @@ class CorpusRecord:
     about: str
     scan: Callable[[Selection, PreparationReport], ScannedCorpus]
     emotions: tuple[str, ...] = ()
+    default_emotions: tuple[str, ...] = ()
     has_sessions: bool = False
     takes_file: bool = False
+
+    def wanted_emotions(self, selection: Selection) -> list[str]:
+        """Return the classes to keep, in the order of their labels."""
+        return list(selection.emotions or self.default_emotions or self.emotions)
 
     def check(self, selection: Selection) -> None:
         """Check a selection without touching the disk.

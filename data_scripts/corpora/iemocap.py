@@ -59,7 +59,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         CorpusError: no IEMOCAP here, or a session or one of its folders is missing.
         OSError: a folder or text file cannot be read.
     """
-    wanted = list(selection.emotions or DEFAULT_EMOTIONS)
+    wanted = RECORD.wanted_emotions(selection)
     root = _find_root(selection.data_dir)
     numbers = _choose_sessions(root, selection.sessions, report)
     for path in walk(root):
@@ -109,7 +109,7 @@ def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: Prepara
         (match[1] for path in children(root) if (match := _SESSION_FOLDER_NAME.fullmatch(path.name)) and path.is_dir()),
         key=int,
     )
-    wanted = sorted(dict.fromkeys(sessions), key=_number) if sessions else list(SESSION_NUMBERS)
+    wanted = sorted(sessions or SESSION_NUMBERS, key=_number)
     missing = [number for number in wanted if number not in present]
     if missing:
         there = " ".join(number for number in wanted if number in present) or " ".join(present)
@@ -164,12 +164,13 @@ class _Session:
                 self.report.repair(name, "no transcription: the transcript is null")
             elif ":" in text:
                 self.report.note(name, "text contains ':' and is kept whole (the line is split at the first ']:')")
+            letter = _UTTERANCE_ID.sub(r"\2", name)
             yield {
                 "split": "train",
                 "id": name,
                 "path": str(self.wavs[name].resolve()),
                 "emotion": _emotion(self.labels[name], wanted),
-                "speaker": f"Ses{int(self.number):02d}{_UTTERANCE_ID.fullmatch(name)[2]}",
+                "speaker": f"Ses{int(self.number):02d}{letter}",
                 "session": self.number,
                 "transcript": text,
             }
@@ -282,5 +283,6 @@ RECORD = CorpusRecord(
     "private.",
     scan=scan,
     emotions=tuple(EMOTION_CODES.values()),
+    default_emotions=DEFAULT_EMOTIONS,
     has_sessions=True,
 )

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.corpora.base import SPLITS, CorpusRecord, ScannedCorpus, Selection, check_emotions
+from data_scripts.constants import SPLITS
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection, check_emotions
 from data_scripts.corpora.folders import children
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -127,8 +128,10 @@ def _set_splits(items: list[Row], path: Path) -> None:
     for item in items:
         split = _SPLIT_NAMES.get((item["split"] or "").lower())
         if split is None:
-            told = f"the unknown split {item['split']!r}" if item["split"] else "no split, though other rows have one"
-            raise CorpusError(f"{path}: {item['id']} has {told}; use {', '.join(SPLITS)}")
+            problem = (
+                f"the unknown split {item['split']!r}" if item["split"] else "no split, though other rows have one"
+            )
+            raise CorpusError(f"{path}: {item['id']} has {problem}; use {', '.join(SPLITS)}")
         item["split"] = split
 
 

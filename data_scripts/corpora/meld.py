@@ -54,7 +54,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         CorpusError: no MELD here, one of its CSVs or clip folders is missing, or a CSV is not UTF-8 or lacks a column.
         OSError: a folder or CSV cannot be read.
     """
-    data_dir, wanted = selection.data_dir, list(selection.emotions or EMOTIONS)
+    data_dir, wanted = selection.data_dir, RECORD.wanted_emotions(selection)
     tables, folders = _find(data_dir, report)
     rows = []
     for split in SPLIT_NAMES:

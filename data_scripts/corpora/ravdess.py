@@ -37,7 +37,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     Raises:
         OSError: a folder cannot be read.
     """
-    data_dir, wanted = selection.data_dir, list(selection.emotions or EMOTIONS)
+    data_dir, wanted = selection.data_dir, RECORD.wanted_emotions(selection)
     media = [path for path in walk(data_dir) if path.suffix.lower() in (*_AUDIO_SUFFIXES, *_OTHER_MEDIA_SUFFIXES)]
     # The shallowest copy first: a popular mirror of the corpus contains it twice, the second time one folder deeper.
     media.sort(key=lambda path: (len(path.parts), path.stem, path.suffix.lower() != _AUDIO_SUFFIXES[0], path))
@@ -82,7 +82,7 @@ def _unusable(path: Path) -> str | None:
 
 def _row(path: Path) -> dict:
     """The row of a recording, all of it from the file's name."""
-    _, _, emotion, _, statement, _, actor = _RECORDING_NAME.fullmatch(path.stem).groups()
+    _, _, emotion, _, statement, _, actor = path.stem.split("-")
     return {
         "split": "train",
         "id": path.stem,

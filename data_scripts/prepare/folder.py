@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from data_scripts.corpora.base import SPLITS
+from data_scripts.constants import SPLITS
 from data_scripts.corpora.registry import CorpusSelection, scan_corpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError

@@ -20,12 +20,12 @@ import pyarrow.parquet
 import soundfile
 from tqdm.auto import tqdm
 
-from data_scripts.corpora.base import SPLITS, ScannedCorpus
+from data_scripts.constants import SAMPLING_RATE, SPLITS
+from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
-from data_scripts.schema import SAMPLING_RATE
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over
@@ -75,10 +75,12 @@ def encode_flac(samples: np.ndarray) -> bytes:
 
 def is_direct(source: str | bytes | None) -> bool:
     """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
+    if source is None:
+        return False
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             return (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
-    except (soundfile.SoundFileError, TypeError):
+    except soundfile.SoundFileError:
         return False
 
 
@@ -270,7 +272,7 @@ class RecordingStore:
         info = self._infos.get(state) if state is not None else None
         if info is None or (info.direct and not self.embed):
             return info
-        if info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
+        if info.flac is None or info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
             return None
         file = self.audio_folder / info.flac
         if file.is_file():

@@ -21,7 +21,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
-from data_scripts.schema import load_prepared, save_prepared
+from data_scripts.schema import load_prepared, save_prepared, split_parts
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
@@ -132,8 +132,9 @@ def transcribe_dataset(
     """
     if batch_size < 1:
         raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
-    keys = {split: _keys(dataset, split) for split in dataset}
-    rows = [(key, index) for split in dataset for index, key in enumerate(keys[split])]
+    parts = split_parts(dataset)
+    keys = {split: _keys(part, split) for split, part in parts.items()}
+    rows = [(key, index) for split_keys in keys.values() for index, key in enumerate(split_keys)]
     rows.sort(key=lambda row: (-(row[0][2] or 0.0), row[0][:2]))
     entries = _entries(journal)
     new = [row for row in rows if row[0] not in entries]
@@ -149,7 +150,7 @@ def transcribe_dataset(
 
     entries = _entries(journal)
     filled = {}
-    for split, part in dataset.items():
+    for split, part in parts.items():
         texts = [entries[key]["hypothesis"] for key in keys[split]]
         models = [None if text is None else recognizer.name for text in texts]
         filled[split] = _with_hypotheses(part, texts, models)
@@ -159,8 +160,9 @@ def transcribe_dataset(
 def undecodable_utterances(dataset: DatasetDict, journal: Journal) -> dict[str, str]:
     """Return {"split/id": error} of the dataset's utterances whose audio could not be decoded."""
     entries = _entries(journal)
-    found = ((key, entries[key]["error"]) for split in dataset for key in _keys(dataset, split) if key in entries)
-    return {f"{split}/{name}": error for (split, name, _), error in found if error}
+    keys = (key for split, part in split_parts(dataset).items() for key in _keys(part, split))
+    errors = ((key, entries[key]["error"]) for key in keys if key in entries)
+    return {f"{split}/{name}": error for (split, name, _), error in errors if error}
 
 
 def _entries(journal: Journal) -> dict[Key, dict[str, Any]]:
@@ -169,9 +171,9 @@ def _entries(journal: Journal) -> dict[Key, dict[str, Any]]:
     return {(entry["split"], entry["id"], entry["duration"]): entry for entry in entries}
 
 
-def _keys(dataset: DatasetDict, split: str) -> list[Key]:
+def _keys(part: Dataset, split: str) -> list[Key]:
     """The keys of a split's rows in the journal, in order."""
-    ids, durations = dataset[split]["id"][:], dataset[split]["duration"][:]
+    ids, durations = part["id"][:], part["duration"][:]
     if len(set(ids)) != len(ids):
         twice = sorted({name for name in ids if ids.count(name) > 1})
         raise TranscriptionError(f"split {split!r} has {len(twice)} ids more than once, the first is {twice[0]!r}")
@@ -252,7 +254,7 @@ def import_hypotheses(
     """
     used: dict[tuple[str | None, str], str] = {}
     without, filled = [], {}
-    for split, part in dataset.items():
+    for split, part in split_parts(dataset).items():
         texts, models = part["hypothesis"][:], part["asr_model"][:]
         for index, name in enumerate(part["id"]):
             key = (split, name) if (split, name) in hypotheses else (None, name)
@@ -284,7 +286,7 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
         {split: {"wer": errors per word, or None, "with_error": share of utterances, "utterances", "words"}}
     """
     normalize = EnglishTextNormalizer(spelling_mapping or {})
-    return {split: _word_error_rate(part, normalize) for split, part in dataset.items()}
+    return {split: _word_error_rate(part, normalize) for split, part in split_parts(dataset).items()}
 
 
 def _word_error_rate(part: Dataset, normalize: Callable[[str], str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from data_scripts.schema import SAMPLING_RATE
+from data_scripts.constants import SAMPLING_RATE
 from data_scripts.transcribe.whisper import (
     COMPRESSION_RATIO_THRESHOLD,
     LOGPROB_THRESHOLD,

@@ -25,8 +25,8 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging as transformers_logging
 
+from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import UserError
-from data_scripts.schema import SAMPLING_RATE
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 COMPRESSION_RATIO_THRESHOLD = 2.4  # above: the text repeats itself

@@ -34,7 +34,8 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data_scripts.transcribe.whisper import SAMPLING_RATE, WhisperRecognizer
+from data_scripts.constants import SAMPLING_RATE
+from data_scripts.transcribe.whisper import WhisperRecognizer
 from modeling_m4ser import normalize_text
 
 FOLDER = Path(__file__).resolve().parent / "sample_corpus"

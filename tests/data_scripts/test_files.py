@@ -1,4 +1,4 @@
-"""Writing files whole, and what is said where that fails."""
+"""Writing files whole, and what the user reads where that fails."""
 
 import os
 

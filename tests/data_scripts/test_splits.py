@@ -8,7 +8,7 @@ import pytest
 from datasets import DatasetDict, concatenate_datasets
 
 from data_scripts import splits
-from data_scripts.corpora.base import SPLITS
+from data_scripts.constants import SPLITS
 from data_scripts.corpora.ravdess import voice
 from data_scripts.schema import build_dataset
 from data_scripts.splits import SplitError, k_shot, leave_one_session_out, random_split, speaker_folds

@@ -1,12 +1,27 @@
 """Running the example scripts as a user does."""
 
+import runpy
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers import ROOT
+
+_ON_THE_CPU = ("--use_cpu", "--disable_tqdm", "true")
 
 
 def run_example(script: str, *arguments) -> subprocess.CompletedProcess:
     """Run a script of `examples/` on the CPU, in the offline environment of the tests."""
-    command = [sys.executable, str(ROOT / "examples" / script), "--use_cpu", "--disable_tqdm", "true"]
+    command = [sys.executable, str(ROOT / "examples" / script), *_ON_THE_CPU]
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+def run_example_here(script: str, *arguments) -> None:
+    """Run a script of `examples/` in this process, which has loaded the libraries already."""
+    path = str(ROOT / "examples" / script)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [path, *_ON_THE_CPU, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(path, run_name="__main__")
+    assert not end.value.code

@@ -11,6 +11,7 @@ from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
 from modeling_m4ser.encoders_m4ser import FeatureStandardizer, TextEncoder, WhisperSpeechEncoder
 from tests.helpers.tiny import (
     MEL_BINS,
+    SIZE,
     SPEECH_KINDS,
     TEXT_KINDS,
     ragged_batch,
@@ -62,6 +63,18 @@ def test_whisper_spec_augment_masks_in_training_alone():
     masked = encode(encoder.train())
     assert not torch.allclose(plain, masked, atol=1e-2)
     assert not torch.equal(masked, encode(encoder)), "the masks are not drawn anew"
+
+
+def test_whisper_s_dropout_applies_below_the_layers_in_training_alone():
+    config = speech_config("whisper", dropout=0.5, attention_dropout=0.0, activation_dropout=0.0)
+    encoder, entered = WhisperSpeechEncoder.from_config(config), []
+    encoder.layers[0].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    for training in (False, True):
+        encode(encoder.train(training))
+        share = (entered[-1] == 0).float().mean().item()
+        assert share == pytest.approx(0.5 if training else 0.0, abs=0.06)
+    kept = entered[1] != 0
+    torch.testing.assert_close(entered[1][kept], 2 * entered[0][kept])
 
 
 def test_whisper_without_spec_augment_is_the_same_in_training():
@@ -189,6 +202,12 @@ def test_vectors_are_standardized_before_the_projection():
     batch = ragged_batch(model, with_labels=False)
     with torch.no_grad():
         torch.testing.assert_close(model(**batch).logits, plain(**batch).logits)
+    mean, deviation = torch.linspace(-1, 1, SIZE), torch.linspace(0.5, 2, SIZE)
+    model.m4ser.text_standardizer.set_statistics(mean, deviation)
+    transcript = batch["input_ids"], batch["text_attention_mask"]
+    with torch.no_grad():
+        raw, _ = model.m4ser.text_encoder(*transcript)
+        torch.testing.assert_close(model.m4ser.encode_text(*transcript)[0], (raw - mean) / deviation)
     mean, deviation = torch.linspace(-1, 1, 48), torch.linspace(0.5, 2, 48)
     model.m4ser.speech_standardizer.set_statistics(mean, deviation)
     inputs = batch["input_values"], batch["speech_attention_mask"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from modeling_m4ser import modeling_m4ser
 from modeling_m4ser.losses_m4ser import (
     AdversarialLoss,
     at_least_float32,
@@ -65,6 +66,18 @@ def test_the_discriminator_wants_speech_above_zero_and_text_below():
         optimizer.step()
     assert (model.discriminator(speech) > 0).all()
     assert (model.discriminator(text) < 0).all()
+
+
+def test_the_contrastive_loss_sees_the_rows_of_all_processes_in_training_alone(monkeypatch):
+    model = tiny_model()
+    monkeypatch.setattr(modeling_m4ser, "gather_across_processes", lambda rows: torch.cat([rows, rows.roll(1, 0)]))
+    batch, temperature = ragged_batch(model), model.config.temperature
+    for training in (False, True):
+        output = model.train(training)(**batch)
+        pooled, labels = output.pooled, batch["labels"]
+        if training:
+            pooled, labels = torch.cat([pooled, pooled.roll(1, 0)]), torch.cat([labels, labels.roll(1, 0)])
+        torch.testing.assert_close(output.contrastive_loss, label_contrastive_loss(pooled, labels, temperature))
 
 
 def test_one_process_gathers_nothing():

@@ -266,6 +266,15 @@ def test_trimming_silence_cuts_both_ends_and_keeps_pauses(processor):
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize(("quieter_db", "kept"), [(30, True), (50, False)])
+def test_the_threshold_is_in_decibels_under_the_loudest_part(quieter_db, kept):
+    """40 dB are a hundredth of the amplitude."""
+    loud = waveform(16000)
+    quiet = 10 ** (-quieter_db / 20) * waveform(16000)
+    trimmed = trim_silence(np.concatenate([quiet, loud]).astype(np.float32), RATE, 40)
+    assert len(trimmed) == (32000 if kept else 16000 + 1600)
+
+
 @pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), waveform(100), np.zeros(0, np.float32)])
 def test_trimming_leaves_what_has_no_loudest_part(audio):
     assert np.array_equal(trim_silence(audio, RATE, 40), audio)

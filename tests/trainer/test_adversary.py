@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from modeling_m4ser import M4SEROutput
-from tests.helpers.corpus import deterministic_model, tiny_trainer
+from modeling_m4ser.losses_m4ser import AdversarialLoss
+from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
 from tests.helpers.tiny import parameters_of, ragged_batch
 from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
 
@@ -105,3 +106,37 @@ def test_state_survives_a_checkpoint(adversary_of, tmp_path):
     (tmp_path / DISCRIMINATOR_OPTIMIZER_FILE).unlink()
     with pytest.raises(ValueError, match="use_adversarial=False"):
         other.load(str(tmp_path))
+
+
+def test_the_generator_loss_that_is_logged_and_descended_is_against_the_moved_discriminator(tmp_path):
+    """Algorithm 1: line 23 moves D, line 25 descends L_G against the D of after that step."""
+    model = deterministic_model()
+    for parameter in model.discriminator.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    data = tiny_corpus(8)
+    trainer = tiny_trainer(
+        tmp_path, model, data, max_steps=1, logging_steps=1, learning_rate=0.0, discriminator_learning_rate=0.05
+    )
+    order = [int(index) for index in trainer._get_train_sampler()]
+    batch = trainer.data_collator([data[index] for index in order])
+    with torch.no_grad():
+        outputs = model(**batch)
+
+    def terms():
+        with torch.no_grad():
+            return AdversarialLoss().discriminator_loss(
+                model.discriminator,
+                outputs.speech_specific,
+                outputs.text_specific,
+                outputs.invariant,
+                outputs.frame_mask,
+            )
+
+    before = terms()
+    trainer.train()
+    after, logged = terms(), trainer.state.log_history[0]
+    assert abs(after["generator"] - before["generator"]) > 1e-3
+    assert logged["loss_generator"] == pytest.approx(after["generator"].item(), abs=1e-6)
+    assert logged["loss_discriminator"] == pytest.approx(before["discriminator"].item(), abs=1e-6)
+    gan = (before["discriminator"] + before["generator"]).item()
+    assert logged["loss_adversarial"] == pytest.approx(gan, abs=1e-6)

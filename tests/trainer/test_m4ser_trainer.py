@@ -161,6 +161,20 @@ def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation):
     assert first_log[-1]["train_loss"] == pytest.approx(second_log[-1]["train_loss"], abs=1e-5)
 
 
+def test_the_contrastive_losses_of_the_micro_batches_are_averaged(tmp_path):
+    """Each compares the utterances of its own forward pass; an update takes their mean, not their sum."""
+    model = deterministic_model(use_error_detection=False, use_error_correction=False, adversarial_weight=0.0)
+    arguments = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 1}
+    trainer = tiny_trainer(tmp_path, model, tiny_corpus(8), logging_steps=1, **arguments)
+    order = [int(index) for index in trainer._get_train_sampler()]
+    rows = [tiny_corpus(8)[index] for index in order]
+    with torch.no_grad():
+        parts = [model(**trainer.data_collator(rows[start : start + 4])).contrastive_loss.item() for start in (0, 4)]
+    assert min(parts) > 0
+    trainer.train()
+    assert trainer.state.log_history[0]["loss_contrastive"] == pytest.approx(sum(parts) / 2, abs=1e-6)
+
+
 def test_last_short_group_counts_by_its_own_items(tmp_path):
     """10 utterances: the second update has 2, whatever the accumulation."""
     results = []

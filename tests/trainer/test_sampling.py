@@ -2,8 +2,26 @@
 
 import numpy as np
 import torch
+from datasets import Dataset
 
-from trainer.sampling import EpochSampler
+from tests.helpers.corpus import tiny_corpus, tiny_trainer
+from tests.helpers.tiny import tiny_model
+from trainer import M4SERTrainingArguments
+from trainer.sampling import EpochSampler, length_grouped_sampler
+
+
+def orders(tmp_path, data, **arguments):
+    """The ids in the order in which each epoch of a training reads them."""
+    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), data, per_device_train_batch_size=2, **arguments)
+    collate, read = trainer.data_collator, []
+
+    def watch(rows):
+        read.extend(row["id"] for row in rows)
+        return collate(rows)
+
+    trainer.data_collator = watch
+    trainer.train()
+    return [tuple(read[start : start + len(data)]) for start in range(0, len(read), len(data))]
 
 
 def test_the_sampler_depends_on_seed_and_epoch_alone():
@@ -17,3 +35,27 @@ def test_the_sampler_depends_on_seed_and_epoch_alone():
     assert list(sampler) != first
     spread = np.mean([np.ptp([lengths[i] for i in first[start : start + 4]]) for start in range(0, 400, 4)])
     assert spread < 0.8, "batches are not of similar length"
+
+
+def test_every_epoch_of_a_training_has_an_order_of_its_own(tmp_path):
+    data = tiny_corpus(12)
+    first, second, third = orders(tmp_path, data, num_train_epochs=3)
+    assert len({first, second, third}) == 3
+    assert sorted(first) == sorted(second) == sorted(third) == sorted(data["id"])
+    assert orders(tmp_path, data, num_train_epochs=2) == [first, second]
+
+
+def test_the_seed_of_the_data_decides_where_there_is_one(tmp_path):
+    data = tiny_corpus(12)
+    (plain,) = orders(tmp_path, data, seed=1)
+    assert orders(tmp_path, data, seed=1, data_seed=2) != [plain]
+    assert orders(tmp_path, data, seed=1, data_seed=2) == orders(tmp_path, data, seed=3, data_seed=2)
+
+
+def test_the_named_column_is_what_is_grouped_by(tmp_path):
+    lengths = [float(index) for index in range(48)]
+    data = Dataset.from_dict({"frames": lengths, "duration": lengths[::-1]})
+    args = M4SERTrainingArguments(output_dir=str(tmp_path), length_column_name="frames", use_cpu=True, seed=5)
+    expected = EpochSampler(args.train_batch_size, lengths, 5)
+    assert list(length_grouped_sampler(data, args)) == list(expected)
+    assert list(expected) != list(EpochSampler(args.train_batch_size, lengths[::-1], 5))

@@ -1,5 +1,6 @@
 """What a corpus is to the rest of the code: records and selections of it."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ def test_a_record_checks_what_it_has():
         RECORD.check(Selection("toy", "x", ["calm", "sad", "bored"]))
     with pytest.raises(CorpusError, match="Toy speech has no sessions to choose from: leave --sessions out"):
         RECORD.check(Selection("toy", "x", sessions=["1"]))
+
+
+def test_a_record_knows_what_is_wanted_by_default():
+    assert RECORD.wanted_emotions(Selection("toy", "x")) == ["sad", "happy"]
+    assert RECORD.wanted_emotions(Selection("toy", "x", ["happy"])) == ["happy"]
+    few = dataclasses.replace(RECORD, default_emotions=("happy",))
+    assert few.wanted_emotions(Selection("toy", "x")) == ["happy"]
+    assert few.wanted_emotions(Selection("toy", "x", ["happy", "sad"])) == ["happy", "sad"]
 
 
 def test_emotions_that_depend_on_the_data_are_checked_later():

@@ -1,4 +1,4 @@
-"""The command `python -m data_scripts.prepare`: files written, table printed, mistakes told in one line.
+"""The command `python -m data_scripts.prepare`: files written, table printed, mistakes reported in one line.
 
 Bad conditions too: killed at any moment, a full disk, no permission, two at once. For these one helper process imports
 everything once and forks a child for each run, so that a run starts at once and may be killed, or lose its rights,
@@ -160,10 +160,10 @@ def run(order):
                 prepare.main([*order["arguments"], "--output_dir", other])
             os.setgid(order["user"])
             os.setuid(order["user"])
-        said = io.StringIO()
-        with redirect_stderr(said), redirect_stdout(io.StringIO()):
+        printed = io.StringIO()
+        with redirect_stderr(printed), redirect_stdout(io.StringIO()):
             status = prepare.main(order["arguments"])
-        os.write(writer, said.getvalue().encode()[-60000:])
+        os.write(writer, printed.getvalue().encode()[-60000:])
         os._exit(status)
     os.close(writer)
     started = time.monotonic()
@@ -171,9 +171,9 @@ def run(order):
         time.sleep(order["kill_after"])
         os.kill(child, signal.SIGKILL)
     with open(reader, encoding="utf-8") as pipe:
-        said = pipe.read()
+        printed = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"status": status, "error": said, "seconds": time.monotonic() - started}
+    return {"status": status, "error": printed, "seconds": time.monotonic() - started}
 
 for line in sys.stdin:
     print(json.dumps(run(json.loads(line))), flush=True)

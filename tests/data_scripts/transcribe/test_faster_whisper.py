@@ -1,4 +1,4 @@
-"""Whisper through faster-whisper: the same transcripts as through transformers, and mistakes are told."""
+"""Whisper through faster-whisper: the same transcripts as through transformers, and mistakes are reported."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `python -m data_scripts.transcribe`: killed and resumed, mistakes told in one line."""
+"""The command `python -m data_scripts.transcribe`: killed and resumed, mistakes reported in one line."""
 
 import json
 import os

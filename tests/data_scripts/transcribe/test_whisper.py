@@ -1,4 +1,4 @@
-"""Whisper through transformers: a transcript depends on the clip alone, and mistakes are told."""
+"""Whisper through transformers: a transcript depends on the clip alone, and mistakes are reported."""
 
 import numpy as np
 import pytest

@@ -7,6 +7,7 @@ import torch
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import parameters_of, ragged_batch, take, tiny_model
+from trainer.callbacks import feature_statistics
 from trainer.callbacks.feature_statistics import measure_features
 from trainer.experiments.ablations import ABLATIONS
 
@@ -77,6 +78,28 @@ def test_training_measures_first_and_once(tmp_path):
     loaded = M4SERForEmotionClassification.from_pretrained(tmp_path / "saved")
     tiny_trainer(tmp_path / "again", loaded, tiny_corpus(8, seed=5), max_steps=1).train()
     assert torch.equal(loaded.m4ser.text_standardizer.mean, model.m4ser.text_standardizer.mean)
+
+
+def test_it_is_the_training_data_that_is_measured(tmp_path):
+    data, other = tiny_corpus(6), tiny_corpus(6, seed=9)
+    model, expected = (tiny_model("whisper", standardize_features=True) for _ in range(2))
+    trainer = tiny_trainer(tmp_path, model, data, eval_data=other, max_steps=1, eval_strategy="steps", eval_steps=1)
+    measure_features(expected, [trainer.data_collator(list(data))])
+    trainer.train()
+    mean = expected.m4ser.speech_standardizer.mean
+    torch.testing.assert_close(model.m4ser.speech_standardizer.mean, mean, atol=1e-5, rtol=0)
+
+
+def test_of_many_utterances_evenly_spaced_ones_are_measured(tmp_path, monkeypatch):
+    """A corpus sorted by emotion or speaker must not be measured on its first class alone."""
+    monkeypatch.setattr(feature_statistics, "MAX_UTTERANCES", 3)
+    data = tiny_corpus(8)
+    model, expected = (tiny_model("whisper", standardize_features=True) for _ in range(2))
+    trainer = tiny_trainer(tmp_path, model, data, max_steps=1)
+    measure_features(expected, [trainer.data_collator([data[row] for row in (0, 3, 6)])])
+    trainer.train()
+    mean = expected.m4ser.speech_standardizer.mean
+    torch.testing.assert_close(model.m4ser.speech_standardizer.mean, mean, atol=1e-5, rtol=0)
 
 
 def test_a_resumed_run_keeps_its_statistics_bit_for_bit(tmp_path):

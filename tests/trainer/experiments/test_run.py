@@ -1,6 +1,7 @@
 """Whole runs: what a run directory holds, resuming, its settings, which split does what."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
 from trainer.errors import ExperimentError
+from trainer.evaluation import figures
+from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
 from trainer.experiments.run import load_results, make_trainer, run_experiment
@@ -35,21 +38,37 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def data():
+    """Three splits, and nobody sad in the test: what was measured on another split cannot pass for the test's."""
     corpus = DatasetDict(train=tiny_corpus(24))
-    return speaker_folds(corpus, 3)[0].select(corpus)
+    splits = speaker_folds(corpus, 3)[0].select(corpus)
+    kept = [index for index, emotion in enumerate(splits["test"]["emotion"]) if EMOTIONS[emotion] != "sad"]
+    return DatasetDict({**splits, "test": splits["test"].select(kept[1:])})  # uneven classes, so that WA is not UA
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
+def drawn():
+    """The run's figures as matplotlib objects, by file name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def run(data, drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
+    save = figures._save
+
+    def catch(figure, path):
+        drawn[Path(path).name] = figure
+        return save(figure, path)
 
     def build(emotions):
         assert list(emotions) == list(EMOTIONS)
         return tiny_model("whisper"), tiny_processor(folder, "whisper")
 
-    results = run_experiment(
-        build, data, experiment_arguments(folder / "out"), description="Noise.", split={"name": "fold1"}
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_save", catch)
+        results = run_experiment(
+            build, data, experiment_arguments(folder / "out"), description="Noise.", split={"name": "fold1"}
+        )
     return folder / "out", results
 
 
@@ -66,6 +85,40 @@ def test_run_directory(run, data):
     np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-6)
     assert [EMOTIONS[index] for index in scores.argmax(-1)] == table["predicted"].tolist()
     assert results["metrics"]["test"]["wa"] == pytest.approx((table["emotion"] == table["predicted"]).mean())
+
+
+def test_each_number_is_of_the_split_it_is_named_after(run, data):
+    folder, results = run
+    for split in ("validation", "test"):
+        support = [data[split]["emotion"][:].count(index) for index in range(4)]
+        assert [sum(row) for row in results["metrics"][split]["confusion_matrix"]] == support
+    table = pd.read_parquet(folder / "predictions.parquet")
+    predicted, true = ([EMOTIONS.index(name) for name in table[column]] for column in ("predicted", "emotion"))
+    metrics = emotion_metrics(predicted, true, EMOTIONS)
+    assert results["metrics"]["test"] == metrics
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| WA (accuracy over all utterances) | {100 * metrics['wa']:.1f} |" in card
+    assert f"| UA (mean per-class recall) | {100 * metrics['ua']:.1f} |" in card
+    for name in EMOTIONS[:3]:
+        assert f"| {name} | {100 * metrics[f'recall_{name}']:.1f} | {100 * metrics[f'f1_{name}']:.1f} |" in card
+    assert "| sad |" not in card
+
+
+def test_the_figures_show_the_run(run, data, drawn):
+    _, results = run
+    metrics, sizes = results["metrics"]["test"], {name: len(part) for name, part in data.items()}
+    assert metrics["wa"] != metrics["ua"]
+    ax = drawn["confusion_matrix.png"].axes[0]
+    assert ax.get_title() == f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
+    rows = zip(EMOTIONS, metrics["confusion_matrix"], strict=True)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"{name} ({sum(row)})" for name, row in rows]
+    bars = drawn["label_distribution.png"].axes[0].containers
+    assert [sum(bar.get_width() for bar in split) for split in bars] == list(sizes.values())
+    by_name = [list(data[split]["emotion"]).count(EMOTIONS.index("sad")) for split in sizes]
+    labels = [label.get_text() for label in drawn["label_distribution.png"].axes[0].get_yticklabels()]
+    assert [split[labels.index("sad")].get_width() for split in bars] == by_name
+    total = next(ax for ax in drawn["loss_curves.png"].axes if ax.get_title() == "Total")
+    assert [len(line.get_xdata()) for line in total.get_lines()] == [4, 2]
 
 
 def test_the_saved_model_makes_the_predictions(run, data):
@@ -94,30 +147,34 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
     for path in ("half", "other"):
         (tmp_path / path).mkdir()
 
-    def build(emotions):
-        return tiny_model("whisper"), tiny_processor(tmp_path, "whisper")
+    steps = []
 
     class StoppedError(Exception):
         pass
 
-    def interrupted(emotions):
-        model, processor = build(emotions)
-        calls = {"forward": 0}
+    def build(emotions, stop_at=None):
+        model = tiny_model("whisper")
 
-        def stop(*_):
-            calls["forward"] += 1
-            if calls["forward"] > 6:
+        def count(model, *_):
+            steps.append(model.training)
+            if sum(steps) == stop_at:
                 raise StoppedError
 
-        model.register_forward_hook(stop)
-        return model, processor
+        model.register_forward_hook(count)
+        return model, tiny_processor(tmp_path, "whisper")
+
+    def interrupted(emotions):
+        """Two steps make the first epoch; the fourth is the last."""
+        return build(emotions, stop_at=4)
 
     out = tmp_path / "half" / "out"
     with pytest.raises(StoppedError):
         run_experiment(interrupted, data, experiment_arguments(out), description="Noise.", split={"name": "fold1"})
     assert not (out / "results.json").exists()
     assert list(out.glob("checkpoint-*"))
+    steps.clear()
     resumed = run_experiment(build, data, experiment_arguments(out), description="Noise.", split={"name": "fold1"})
+    assert sum(steps) == 2, "the first epoch was trained again"
     assert resumed["metrics"] == results["metrics"]
 
 
@@ -230,6 +287,31 @@ def test_the_seed_decides_the_initial_weights(data, tmp_path):
         run_experiment(build, data, args, description="", split={})
     assert (started["one"] == started["again"]).all()
     assert (started["one"] != started["two"]).any()
+
+
+def test_human_text_is_what_is_read_and_recorded(data, tmp_path):
+    """Table VI: there are no hypotheses, and nothing asks for one."""
+    feature = data["train"].features["hypothesis"]
+    human = DatasetDict(
+        {
+            name: part.remove_columns("hypothesis").add_column("hypothesis", [None] * len(part), feature=feature)
+            for name, part in data.items()
+        }
+    )
+    model = tiny_model("whisper", **ABLATIONS["w/o AED & AEC"])
+    results = run_experiment(
+        lambda emotions: (model, tiny_processor(tmp_path, "whisper")),
+        human,
+        experiment_arguments(tmp_path / "out", max_steps=1),
+        description="",
+        split={},
+        text_column="transcript",
+    )
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert table["text"].tolist() == data["test"]["transcript"][:]
+    assert results["text_column"] == "transcript"
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["data"]["text_column"] == "transcript"
 
 
 def test_speeds_are_for_training_alone(data, tmp_path):

@@ -1,0 +1,123 @@
+"""The protocols of the example scripts: which rows each run of a corpus trains, validates and tests on."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from data_scripts import leave_one_session_out, load_prepared, speaker_folds
+from data_scripts.corpora.ravdess import voice
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.layouts import make_iemocap, make_meld, write_wav
+from tests.helpers.process import run_example_here
+from trainer.experiments.run import load_results
+from trainer.provenance import corpus_fingerprint
+
+#: IEMOCAP's and MELD's transcripts, so that no recogniser is needed; one step of training.
+SHORT = ("--text_column", "transcript", "--max_steps", 1, "--model_options", '{"num_attention_heads": 4}')
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
+    return "--speech_encoder", speech, "--text_encoder", text
+
+
+@pytest.fixture(scope="module")
+def iemocap(tmp_path_factory):
+    return make_iemocap(tmp_path_factory.mktemp("iemocap"))
+
+
+def finished(folder, seed=42):
+    """The results of the only fold in a run's output folder, and its predictions."""
+    (results,) = folder.glob(f"*/seed{seed}/results.json")
+    return load_results(results.parent), pd.read_parquet(results.parent / "predictions.parquet")
+
+
+def support(results, split):
+    """How many utterances of each class a run measured a split on."""
+    return [sum(row) for row in results["metrics"][split]["confusion_matrix"]]
+
+
+@pytest.mark.parametrize(
+    ("validation", "split_seed"), [("speaker", 2), ("0.25", 1)], ids=["a speaker held out", "a share held out"]
+)
+def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encoders, tmp_path, validation, split_seed):
+    options = ["--validation", validation, "--split_seed", split_seed, "--folds", 2, "--sessions", 1, 2, 3]
+    run_example_here("run_iemocap.py", "--data_dir", iemocap, "--output_dir", tmp_path, *SHORT, *encoders, *options)
+    results, predictions = finished(tmp_path)
+    corpus = load_prepared(tmp_path / "corpus")["train"]
+    assert set(corpus["session"]) == {"1", "2", "3"}
+    share = validation if validation == "speaker" else float(validation)
+    first, fold, _ = leave_one_session_out(corpus, share, split_seed)
+    assert fold.validation != leave_one_session_out(corpus, share, 0)[1].validation, "the seed decides nothing here"
+    splits = fold.select(corpus)
+    assert results["corpus_fingerprint"] == corpus_fingerprint(splits) != corpus_fingerprint(first.select(corpus))
+    assert set(splits["test"]["session"]) == {"2"}
+    assert "2" not in set(splits["validation"]["session"]) | set(splits["train"]["session"])
+    assert predictions["id"].tolist() == splits["test"]["id"][:]
+    assert predictions["text"].tolist() == splits["test"]["transcript"][:]
+    for split in ("validation", "test"):
+        assert support(results, split) == [splits[split]["emotion"][:].count(index) for index in range(4)]
+    assert ("25%" if validation == "0.25" else "one speaker") in results["description"]
+
+
+def test_meld_keeps_its_own_splits(encoders, tmp_path):
+    corpus = make_meld(tmp_path / "MELD.Raw")
+    run_example_here("run_meld.py", "--data_dir", corpus, "--output_dir", tmp_path / "out", *SHORT, *encoders)
+    results, predictions = finished(tmp_path / "out")
+    dataset = load_prepared(tmp_path / "out" / "corpus")
+    assert results["corpus_fingerprint"] == corpus_fingerprint(dataset)
+    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+        assert f"First of {name}." in dataset[split]["transcript"][:]
+    assert predictions["text"].tolist() == dataset["test"]["transcript"][:]
+
+
+def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
+    for actor in range(1, 7):
+        for emotion in (3, 4):
+            name = f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
+            write_wav(tmp_path / "RAVDESS" / f"Actor_{actor:02d}" / name, seed=10 * actor + emotion)
+    options = ["--corpus", "ravdess", "--num_folds", 3, "--folds", 1, "--split_seed", 4, "--seed", 11]
+    run_example_here(
+        "run_custom.py",
+        "--data_dir",
+        tmp_path / "RAVDESS",
+        "--output_dir",
+        tmp_path / "out",
+        *SHORT,
+        *encoders,
+        *options,
+    )
+    results, predictions = finished(tmp_path / "out", seed=11)
+    corpus = load_prepared(tmp_path / "out" / "corpus")["train"]
+    drawn = [speaker_folds(corpus, 3, seed, stratify)[0] for seed, stratify in ((4, voice), (4, None), (0, voice))]
+    prints = [corpus_fingerprint(fold.select(corpus)) for fold in drawn]
+    assert len(set(prints)) == 3, "the seed or the sexes decide nothing here"
+    assert results["corpus_fingerprint"] == prints[0]
+    for split in ("train", "validation", "test"):
+        assert {voice(speaker) for speaker in results["split"][split]["speakers"]} == {"male", "female"}
+    assert set(predictions["speaker"]) == set(results["split"]["test"]["speakers"])
+
+
+def test_a_manifest_with_splits_keeps_them(encoders, tmp_path):
+    """The same speakers in each: what the corpus says of its splits is not judged."""
+    rows = [
+        {
+            "audio": write_wav(tmp_path / f"{split}{number}.wav", seed=number).name,
+            "emotion": ("happy", "sad")[number % 2],
+            "speaker": f"speaker{number % 3}",
+            "transcript": f"i am {split}",
+            "split": split,
+        }
+        for split, size in (("train", 6), ("validation", 3), ("test", 4))
+        for number in range(size)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    run_example_here("run_custom.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", *SHORT, *encoders)
+    results, predictions = finished(tmp_path / "out")
+    assert predictions["text"].tolist() == ["i am test"] * 4
+    assert sum(support(results, "validation")) == 3
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["folds"] == ["own_split"]
+    assert summary["seeds"] == [42]
