@@ -150,6 +150,10 @@ class SpeechEncoder(PretrainedEncoder):
         """`nn.ModuleList`: the transformer layers, the lowest first."""
         raise NotImplementedError
 
+    def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the valid frames (B,) of each row of a mask over the inputs."""
+        raise NotImplementedError
+
     def freeze_feature_encoder(self) -> None:
         """Stop training the front end under the transformer layers."""
         raise NotImplementedError

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class M4SERPreTrainedModel(PreTrainedModel):
     """What [`M4SERModel`] and [`M4SERForEmotionClassification`] share: configuration, loading, saving."""
 
+    config: M4SERConfig
     config_class = M4SERConfig
     base_model_prefix = "m4ser"
     main_input_name = "input_values"
