@@ -24,19 +24,20 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import numpy as np
 import soundfile
 import soxr
-from tokenizers import BertWordPieceTokenizer
 from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data_scripts.constants import SAMPLING_RATE
-from data_scripts.transcribe.whisper import WhisperRecognizer
-from modeling_m4ser import normalize_text
+
+if TYPE_CHECKING:
+    from data_scripts.transcribe.whisper import WhisperRecognizer
 
 FOLDER = Path(__file__).resolve().parent / "sample_corpus"
 COLUMNS = ["id", "audio", "emotion", "transcript", "hypothesis", "speaker", "split", "asr_model"]
@@ -273,7 +274,7 @@ def unusable(text: str, hypothesis: str) -> bool:
     return not said & heard or any(word.startswith(("fuck", "shit")) for word in heard)
 
 
-def recognize(recognizer: WhisperRecognizer, files: list[Path]) -> list[str]:
+def recognize(recognizer: "WhisperRecognizer", files: list[Path]) -> list[str]:
     """What the recogniser hears in the files, as a reader of the corpus will hear them."""
     texts: list[str] = []
     for start in tqdm(range(0, len(files), BATCH_SIZE), desc="recognising", unit="batch"):
@@ -287,6 +288,10 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
 
     It is committed with the corpus, since the training breaks ties at random: two runs give two vocabularies.
     """
+    from tokenizers import BertWordPieceTokenizer
+
+    from modeling_m4ser import normalize_text
+
     learner = BertWordPieceTokenizer(lowercase=True)
     learner.train_from_iterator(map(normalize_text, texts), vocab_size=800, min_frequency=1, show_progress=False)
     learner.save_model(str(folder))
@@ -305,6 +310,8 @@ def main() -> None:
         sys.exit(
             f"make_sample_corpus: {' and '.join(missing)} not found; on Debian: apt-get install {' '.join(missing)}"
         )
+
+    from data_scripts.transcribe.whisper import WhisperRecognizer  # imports torch, which --help need not wait for
 
     generator = np.random.default_rng(options.seed)
     clips = plan_clips(generator)

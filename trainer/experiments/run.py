@@ -14,6 +14,7 @@ from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
@@ -27,11 +28,10 @@ from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.experiments.model_card import write_model_card
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
-from trainer.provenance import changed_arguments, claim_folder, command_line, run_settings
+from trainer.provenance import SETTINGS_FILE, changed_arguments, claim_folder, command_line, run_settings
 
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"
-SPLITS = ("train", "validation", "test")
 _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "processor_options")
 
 BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
@@ -75,9 +75,12 @@ def run_experiment(
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
+    finished = (folder / RESULTS_FILE).is_file()
+    if finished and not (folder / SETTINGS_FILE).is_file():
+        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
     if args.should_save:
         claim_folder(folder, settings)
-    if (folder / RESULTS_FILE).is_file():
+    if finished:
         return load_results(folder)
 
     emotions = data["train"].features["emotion"].names

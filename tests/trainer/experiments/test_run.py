@@ -210,6 +210,12 @@ def test_other_settings_in_the_same_directory_stop_and_are_named(run, data, tmp_
     assert str(folder) in message
 
 
+def test_results_without_their_settings_are_not_handed_on(data, tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ExperimentError, match=r"settings\.json"):
+        run_experiment(None, data, experiment_arguments(tmp_path), description="", split={})
+
+
 def test_other_data_in_the_same_directory_stops(run, data):
     folder, _ = run
     other = DatasetDict({**data, "train": data["train"].select(range(1, len(data["train"])))})
