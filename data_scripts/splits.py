@@ -159,6 +159,58 @@ def leave_one_session_out(
     return folds
 
 
+def leave_one_speaker_out(
+    dataset: Dataset | DatasetDict, validation: str | float = "partner", seed: int = 0
+) -> list[Fold]:
+    """Return one fold per speaker, who is tested; the best epoch is never chosen on that speaker.
+
+    Args:
+        dataset: with a speaker in every row.
+        validation: "partner" validates on whoever else speaks in the tested speaker's session (IEMOCAP's usual ten
+            folds), so that nothing of the session that is tested is trained on. "speaker" holds out one speaker of the
+            other sessions, or of all where the dataset names no session, drawn anew for each fold; a number between 0
+            and 1 holds out that share of the other speakers' utterances of each emotion. With these two the tested
+            speaker's partners are trained on.
+        seed: of the draw.
+
+    Raises:
+        SplitError: rows without a speaker, fewer than 3 speakers, another `validation`, an empty part; for "partner",
+            rows without a session, or a speaker of two sessions or alone in one.
+    """
+    dataset = _single(dataset)
+    by_speaker = _rows_by(dataset, "speaker")
+    share = validation if isinstance(validation, float) and 0 < validation < 1 else None
+    if validation not in ("partner", "speaker") and share is None:
+        raise SplitError(f'validation must be "partner", "speaker" or a share between 0 and 1, got {validation!r}')
+    if len(by_speaker) < 3:
+        raise SplitError(f"leaving a speaker out needs at least 3; the dataset has only {', '.join(by_speaker)}")
+    sessions = {speaker: _present(dataset, "session", rows) for speaker, rows in by_speaker.items()}
+    if validation == "partner":
+        _rows_by(dataset, "session")  # every row must have one
+    folds = []
+    for speaker in sorted(by_speaker):
+        name = f"speaker_{speaker}"
+        others = sorted(set(by_speaker) - {speaker})
+        partners = [other for other in others if set(sessions[other]) & set(sessions[speaker])]
+        generator = random.Random(f"{seed} {speaker}")
+        if share is not None:
+            rows = [row for other in others for row in by_speaker[other]]
+            parts = _by_shares(dataset, sorted(rows), {"train": 1 - share, "validation": share}, generator)
+        else:
+            held_out = partners if validation == "partner" else [_draw(name, others, partners, generator)]
+            parts = {
+                "validation": [row for other in held_out for row in by_speaker[other]],
+                "train": [row for other in others if other not in held_out for row in by_speaker[other]],
+            }
+        fold = _fold(name, dataset, {**parts, "test": by_speaker[speaker]})
+        # With a share of utterances, train and validation have their speakers in common, by design.
+        _check_apart(fold, "speaker", ALL_PAIRS if share is None else TEST_PAIRS)
+        if validation == "partner":
+            _check_apart(fold, "session", (("train", "test"), ("train", "validation")))
+        folds.append(fold)
+    return folds
+
+
 def random_split(
     dataset: Dataset | DatasetDict,
     train: float = 0.8,
@@ -222,6 +274,14 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
         raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
     generator = random.Random(seed)
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
+
+
+def _draw(name: str, others: Sequence[str], partners: Sequence[str], generator: random.Random) -> str:
+    """One of the speakers who share no session with the tested one."""
+    candidates = [other for other in others if other not in partners]
+    if not candidates:
+        raise SplitError(f"{name} would have no validation data: every other speaker shares a session with that one")
+    return generator.choice(candidates)
 
 
 def _single(dataset: Dataset | DatasetDict) -> Dataset:

@@ -11,7 +11,14 @@ from data_scripts import splits
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.ravdess import voice
 from data_scripts.schema import build_dataset
-from data_scripts.splits import SplitError, k_shot, leave_one_session_out, random_split, speaker_folds
+from data_scripts.splits import (
+    SplitError,
+    k_shot,
+    leave_one_session_out,
+    leave_one_speaker_out,
+    random_split,
+    speaker_folds,
+)
 
 EMOTIONS = ["happy", "sad"]
 
@@ -193,6 +200,101 @@ def test_sessions_must_suffice(actors):
         leave_one_session_out(
             make(["1", "2", "3"], session=lambda speaker: "b" if speaker == "1" else "a").select(range(8))
         )
+
+
+# Each speaker tested, in one fold of its own
+
+
+def test_leave_one_speaker_out_validates_on_the_partner(sessions):
+    folds = leave_one_speaker_out(sessions)
+    assert [fold.name for fold in folds] == [f"speaker_{name}" for name in sorted(IEMOCAP)]
+    for fold in folds:
+        (tested,) = fold.speakers["test"]
+        (partner,) = fold.speakers["validation"]
+        assert partner == tested[:5] + {"F": "M", "M": "F"}[tested[5]]
+        assert fold.sessions["test"] == fold.sessions["validation"] == [tested[:5]]
+        assert fold.speakers["train"] == [name for name in IEMOCAP if name[:5] != tested[:5]]  # eight, of four sessions
+        assert [len(fold.train), len(fold.validation), len(fold.test)] == [32, 4, 4]
+        assert sorted(rows_of(fold)) == list(range(40))
+    assert leave_one_speaker_out(sessions, seed=1) == folds  # nothing is drawn
+
+
+def test_all_partners_validate():
+    three = make(["a", "b", "c", "d", "e"], session=lambda speaker: "1" if speaker in "abc" else "2")
+    folds = leave_one_speaker_out(three)
+    assert [fold.speakers["validation"] for fold in folds] == [["b", "c"], ["a", "c"], ["a", "b"], ["e"], ["d"]]
+
+
+def test_leave_one_speaker_out_with_a_speaker_of_another_session(sessions):
+    # Guards published numbers; the order of the rows must not matter.
+    known = {
+        0: ["Ses04F", "Ses04F", "Ses04F", "Ses03F", "Ses01M", "Ses02M", "Ses05F", "Ses01F", "Ses01M", "Ses01M"],
+        1: ["Ses04F", "Ses04F", "Ses01M", "Ses03M", "Ses04F", "Ses02F", "Ses03F", "Ses02M", "Ses03M", "Ses03F"],
+    }
+    backwards = sessions.select(range(len(sessions))[::-1])
+    for seed, held_out in known.items():
+        for dataset in (sessions, backwards):
+            folds = leave_one_speaker_out(dataset, "speaker", seed)
+            assert [fold.speakers["validation"] for fold in folds] == [[name] for name in held_out]
+            for fold in folds:
+                assert fold.speakers["validation"][0][:5] != fold.speakers["test"][0][:5]
+                assert len(fold.speakers["train"]) == 8
+                assert sorted(chain(*fold.speakers.values())) == IEMOCAP
+                assert sorted(rows_of(fold)) == list(range(40))
+
+
+def test_leave_one_speaker_out_with_a_share(sessions):
+    labels = list(sessions["emotion"])
+    folds = leave_one_speaker_out(sessions, 0.25)
+    for fold in folds:
+        (tested,) = fold.speakers["test"]
+        assert tested not in fold.speakers["train"] + fold.speakers["validation"]
+        assert Counter(labels[row] for row in fold.validation) == {0: 4, 1: 4}  # of 18 each
+        assert sorted(rows_of(fold)) == list(range(40))
+    assert folds[0].validation == [11, 13, 14, 25, 26, 27, 32, 36]
+    assert leave_one_speaker_out(sessions, 0.25, seed=1)[0].validation != folds[0].validation
+
+
+def test_leave_one_speaker_out_without_sessions(actors):
+    folds = leave_one_speaker_out(actors, "speaker")
+    assert [fold.speakers["test"] for fold in folds] == [[name] for name in ACTORS]
+    assert all(fold.speakers["validation"] != fold.speakers["test"] for fold in folds)
+    with pytest.raises(SplitError, match="64 of 64 rows have no session"):
+        leave_one_speaker_out(actors)
+
+
+def test_leave_one_speaker_out_refuses(sessions):
+    for validation in ("test", "session", 0, 1.0, 0.0, None, "0.2"):
+        with pytest.raises(SplitError, match='validation must be "partner", "speaker" or a share'):
+            leave_one_speaker_out(sessions, validation)
+    with pytest.raises(SplitError, match="at least 3; the dataset has only a, b"):
+        leave_one_speaker_out(make(["a", "b"]))
+    alone = make(["a", "b", "c"], session=lambda speaker: "2" if speaker == "c" else "1")
+    with pytest.raises(SplitError, match="speaker_c would have no validation data"):
+        leave_one_speaker_out(alone)
+    together = make(["a", "b", "c"], session=lambda _: "1")
+    with pytest.raises(SplitError, match="speaker_a would have no train data"):
+        leave_one_speaker_out(together)
+    with pytest.raises(SplitError, match="speaker_a would have no validation data: every other speaker shares"):
+        leave_one_speaker_out(together, "speaker")
+    shared_names = sessions.map(
+        lambda row: {"speaker": "x" if row["speaker"] in ("Ses01F", "Ses02F") else row["speaker"]}
+    )
+    with pytest.raises(SplitError, match="speaker_Ses01M would leak: session Ses02 in both train and validation"):
+        leave_one_speaker_out(shared_names)
+
+
+def test_a_tested_speaker_who_is_trained_on_is_found_out(sessions, monkeypatch):
+    rows_by = splits._rows_by
+
+    def leaking_speakers(dataset, column, rows=None):
+        groups = rows_by(dataset, column, rows)
+        return groups | {"Ses02F": groups["Ses02F"] + groups["Ses01F"]} if column == "speaker" else groups
+
+    monkeypatch.setattr(splits, "_rows_by", leaking_speakers)
+    for validation in ("speaker", 0.25):
+        with pytest.raises(SplitError, match="speaker_Ses01F would leak: speaker Ses01F in both train and test"):
+            leave_one_speaker_out(sessions, validation)
 
 
 # At random
