@@ -280,6 +280,14 @@ def test_trimming_leaves_what_has_no_loudest_part(audio):
     assert np.array_equal(trim_silence(audio, RATE, 40), audio)
 
 
+@pytest.mark.parametrize(("decibels", "stays"), [(-30, True), (-39, True), (-41, False), (-60, False)])
+def test_the_trimming_threshold_is_in_decibels_of_power(decibels, stays):
+    tone = np.sin(2 * np.pi * 400 * np.arange(1600) / RATE).astype(np.float32)
+    whole = np.concatenate([10 ** (decibels / 20) * tone, tone])
+    trimmed = trim_silence(whole, RATE, 40, margin_seconds=0.0)
+    assert np.array_equal(trimmed, whole if stays else tone)
+
+
 def test_a_set_level_hides_how_loud_a_recording_was(processor):
     leveling = M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=40, target_dbfs=-25)
     speech = np.concatenate([np.zeros(16000, np.float32), waveform(9000)])
