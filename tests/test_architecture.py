@@ -179,7 +179,6 @@ def test_tests_mirror_the_rooms():
         "trainer/errors.py": "one exception",
         "trainer/optimization.py": "test_m4ser_trainer.py",
         "trainer/normalization.py": "test_m4ser_trainer.py: accumulation",
-        "trainer/callbacks/progress.py": "test_run.py",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",
     }
     missing = set()

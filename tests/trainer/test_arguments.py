@@ -16,6 +16,7 @@ def test_defaults_are_table_1(tmp_path):
     assert args.weight_decay == 0
     assert args.warmup_steps == 0
     assert args.discriminator_learning_rate == args.learning_rate
+    assert (args.discriminator_max_grad_norm, args.max_grad_norm) == (1.0, 1.0)
     extras = (args.encoder_learning_rate, args.classifier_learning_rate, args.speed_perturbation, args.ema_decay)
     assert extras == (None, None, None, None)
     assert args.balance_classes is False

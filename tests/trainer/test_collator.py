@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from modeling_m4ser import AudioError, apply_edits
 from tests.helpers.corpus import tiny_corpus
@@ -101,10 +102,60 @@ def test_emotions_all_or_none(collator):
         collator(rows)
 
 
-def test_long_targets_are_cut(tmp_path):
+def test_long_targets_are_cut(tmp_path, caplog):
+    """The end stays the last token, and what was cut is told once and counted."""
     collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), max_correction_tokens=3)
-    batch = collator(rows_of(1, hypothesis="home", transcript="i am so happy now"))
+    tokenizer = collator.processor.tokenizer
+    ids = tokenizer("i am so happy now", add_special_tokens=False)["input_ids"]
+    rows = [*rows_of(1, hypothesis="home", transcript="i am so happy now"), *rows_of(1, hypothesis="i am happy")]
+    batch = collator(rows)
     assert batch["correction_labels"].shape[-1] == 3
+    assert batch["correction_labels"][0, 1].tolist() == [*ids[:2], tokenizer.sep_token_id]
+    assert (collator.cut_targets, collator.made_targets) == (1, 2)  # "am" -> "am so" fits with its end
+    (record,) = caplog.records
+    assert record.getMessage().startswith("1 of the 2 correction targets of a batch were cut to 3 tokens, the longest")
+    assert "from 6;" in record.getMessage()
+    collator(rows)
+    assert (collator.cut_targets, collator.made_targets) == (2, 4)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("words", "cut"), [(31, 0), (32, 1)])
+def test_a_target_of_32_tokens_with_its_end_is_whole(collator, words, cut, caplog):
+    batch = collator(rows_of(1, hypothesis="home", transcript="happy " * words))
+    happy, end = collator.processor.tokenizer.convert_tokens_to_ids(["happy", "[SEP]"])
+    assert batch["correction_labels"][0, 1].tolist() == [happy] * 31 + [end]
+    assert collator.cut_targets == len(caplog.records) == cut
+
+
+def test_without_detection_the_target_may_be_as_long_as_a_text(tmp_path, caplog):
+    processor = tiny_processor(tmp_path, "whisper")
+    collator = M4SERDataCollator(processor, tiny_config("whisper", use_error_detection=False))
+    happy, end = processor.tokenizer.convert_tokens_to_ids(["happy", "[SEP]"])
+    assert collator.correction_limit == processor.max_text_length == 64
+    batch = collator(rows_of(1, hypothesis="home", transcript="happy " * 50))
+    assert batch["correction_labels"][0, 0].tolist() == [happy] * 50 + [end]
+    batch = collator(rows_of(1, hypothesis="home", transcript="happy " * 500))  # as long as a text is read
+    assert batch["correction_labels"][0, 0].tolist() == [happy] * 62 + [end]
+    assert (collator.cut_targets, collator.made_targets) == (0, 2)
+    assert not caplog.records
+    chosen = M4SERDataCollator(processor, collator.config, max_correction_tokens=5)
+    batch = chosen(rows_of(1, hypothesis="home", transcript="happy " * 50))
+    assert batch["correction_labels"][0, 0].tolist() == [happy] * 4 + [end]
+
+
+def test_what_workers_cut_is_counted(tmp_path):
+    collator = M4SERDataCollator(tiny_processor(tmp_path), tiny_config(), max_correction_tokens=3)
+    rows = rows_of(6, hypothesis="home", transcript="i am so happy now")
+    loader = DataLoader(rows, 1, collate_fn=collator, num_workers=2)
+    assert len(list(loader)) == 6
+    assert (collator.cut_targets, collator.made_targets) == (6, 6)
+
+
+@pytest.mark.parametrize("limit", [1, 0, -3])
+def test_a_target_has_room_for_a_token_and_its_end(tmp_path, limit):
+    with pytest.raises(ValueError, match=f"max_correction_tokens must be at least 2, not {limit}"):
+        M4SERDataCollator(tiny_processor(tmp_path), tiny_config(), max_correction_tokens=limit)
 
 
 def test_a_2000_word_transcript_is_cut_with_its_labels(collator):

@@ -58,6 +58,7 @@ def test_every_presentation_argument_of_training_exists():
 
 def test_what_a_result_depends_on_is_no_presentation():
     deciding = {"learning_rate", "seed", "num_train_epochs", "max_steps", "per_device_train_batch_size", "bf16"}
+    deciding |= {"speed_perturbation", "balance_classes", "train_sampling_strategy", "split_seed", "num_folds"}
     deciding |= {"gradient_accumulation_steps", "metric_for_best_model", "ema_decay", "data_seed", "optim"}
     assert not deciding & PRESENTATION_ARGUMENTS
 
@@ -82,6 +83,9 @@ def test_the_fingerprint_sees_rows_labels_texts_and_their_order(data):
         "another label": train.map(lambda row: {"emotion": (row["emotion"] + 1) % 4}),
         "another text": train.map(lambda row: {"hypothesis": f"{row['hypothesis']} x"}),
         "another reference": train.map(lambda row: {"transcript": f"{row['transcript']} x"}),
+        "another speaker": train.map(lambda row: {"speaker": f"{row['speaker']}x"}),
+        "another session": train.map(lambda row: {"session": "1"}),
+        "another recogniser": train.map(lambda row: {"asr_model": "other"}),
         "another length": train.map(lambda row: {"duration": row["duration"] + 1}),
         "other class names": train.cast_column("emotion", type(train.features["emotion"])(names=["a", "b", "c", "d"])),
     }

@@ -82,10 +82,12 @@ def test_validation_and_checkpoints_are_of_the_average(tmp_path):
 
 def test_the_best_checkpoint_is_what_is_left(tmp_path):
     arguments = {"num_train_epochs": 3, "ema_decay": 0.9, "eval_strategy": "epoch", "save_strategy": "epoch"}
-    arguments |= {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    # The worst epoch counts as the best one, which is not the last: what is left must be its average.
+    arguments |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
     model = tiny_model("whisper")
     trainer, watch = watched(tmp_path, model, eval_data=tiny_corpus(6), **arguments)
     trainer.train()
+    assert trainer.state.best_global_step < trainer.state.global_step
     expected = average_by_hand(watch.seen[: trainer.state.best_global_step + 1], 0.9)
     for name, value in parameters_of(model).items():
         if not name.startswith("discriminator."):

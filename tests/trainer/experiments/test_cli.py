@@ -38,6 +38,15 @@ def test_yaml_under_the_command_line(tmp_path):
         parse_arguments((ExperimentArguments,), ["--output_dir", str(tmp_path), "--ema_decay", "2"])
 
 
+def test_a_named_file_wins_over_the_script_s_own(tmp_path):
+    own, named = tmp_path / "own.yaml", tmp_path / "named.yaml"
+    own.write_text("learning_rate: 1.0e-3\nnum_train_epochs: 7\n")
+    named.write_text("learning_rate: 1.0e-4\n")
+    arguments = ["--config", str(named), "--output_dir", str(tmp_path), "--use_cpu"]
+    (args,) = parse_arguments((ExperimentArguments,), arguments, config=own)
+    assert (args.learning_rate, args.num_train_epochs) == (1e-4, 7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,14 +1,29 @@
 """Several runs of one protocol: summaries, the probes beside them, and a whole command on a manifest."""
 
+import copy
+import json
 import shlex
 
+import pandas as pd
 import pytest
+from datasets import DatasetDict
 
-from tests.helpers.experiments import encoder_folders, write_manifest
+from data_scripts.splits import speaker_folds
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import encoder_folders, experiment_arguments, write_manifest
 from tests.helpers.process import run_example
 from tests.helpers.tiny import EMOTIONS
-from trainer.experiments.arguments import ModelArguments
-from trainer.experiments.cross_validation import SUMMARY_METRICS, _probed_models, format_summary, pool, summarize
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.cross_validation import (
+    SUMMARY_METRICS,
+    _probed_models,
+    format_summary,
+    own_split,
+    pool,
+    run_folds,
+    summarize,
+)
 from trainer.experiments.model import build_model
 from trainer.experiments.run import load_results
 
@@ -121,3 +136,85 @@ def test_the_probe_is_of_the_published_encoder_and_of_a_changed_one_too(tmp_path
     assert "2 folds: wa 50.0 ± 35.4" in lines[1]
     assert "changed" in lines[2]
     assert "25.0" in lines[2]
+
+
+@pytest.fixture(scope="module")
+def folds_run(tmp_path_factory):
+    """Two folds with two seeds, one step each, in this process; human text, so that the column matters."""
+    folder = tmp_path_factory.mktemp("folds")
+    speech, text = encoder_folders(folder)
+    model = ModelArguments(
+        speech_encoder=str(speech),
+        text_encoder=str(text),
+        model_options={"num_attention_heads": 4},
+        text_column="transcript",
+    )
+    runs = RunArguments(folds=[1, 3], split_seed=4, seeds=[5, 6], linear_probe=True)
+    corpus = DatasetDict(train=tiny_corpus(24))
+    chosen = runs.choose(speaker_folds(corpus, 3, runs.split_seed), corpus)
+    args = experiment_arguments(folder / "out", max_steps=1)
+    return (
+        folder / "out",
+        chosen,
+        (model, runs, args),
+        run_folds(chosen, CorpusArguments(), model, runs, args, "Noise."),
+    )
+
+
+def test_every_fold_is_run_with_every_seed(folds_run):
+    out, chosen, _, summary = folds_run
+    assert (summary["runs"], summary["folds"], summary["seeds"]) == (4, ["fold1", "fold3"], [5, 6])
+    results = {(name, seed): load_results(out / name / f"seed{seed}") for name in chosen for seed in (5, 6)}
+    for (name, seed), run in results.items():
+        assert run["seed"] == seed
+        assert run["split"]["name"] == name
+        assert run["split"]["seed"] == 4
+        assert run["description"] == f"Noise. Fold: {name}."
+        predictions = pd.read_parquet(out / name / f"seed{seed}" / "predictions.parquet")
+        assert predictions["text"].tolist() == chosen[name][0]["test"]["transcript"][:]
+    values = [results[name, seed]["metrics"]["test"]["ua"] for seed in (5, 6) for name in chosen]
+    assert sorted(summary["test"]["ua"]["values"]) == pytest.approx(sorted(values))
+    pooled = [pool([results[name, seed] for name in chosen])["ua"] for seed in (5, 6)]
+    assert summary["pooled"]["ua"]["values"] == pytest.approx(pooled)
+
+
+def test_the_probe_is_measured_on_every_fold_once_and_again_with_other_settings(folds_run):
+    out, chosen, (model, runs, args), summary = folds_run
+    kept = {name: json.loads((out / name / "linear_probe.json").read_text()) for name in chosen}
+    assert summary["linear_probe"]["ua"]["values"] == [kept[name]["metrics"]["ua"] for name in chosen]
+    for name in chosen:
+        kept[name]["metrics"]["ua"] = 0.125  # what is kept is not measured again
+        (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
+    assert run_folds(chosen, CorpusArguments(), model, runs, args, "Noise.")["linear_probe"]["ua"]["mean"] == 0.125
+    for name in chosen:
+        kept[name]["settings"]["fingerprint"] = "of other data"
+        (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
+    again = run_folds(chosen, CorpusArguments(), model, runs, args, "Noise.")
+    assert again["linear_probe"]["ua"]["values"] == summary["linear_probe"]["ua"]["values"]
+
+
+def test_without_seeds_the_training_seed_is_run(folds_run, tmp_path):
+    _, chosen, (model, _, _), _ = folds_run
+    args = experiment_arguments(tmp_path, max_steps=1, seed=9)
+    one = dict([next(iter(chosen.items()))])
+    assert run_folds(one, CorpusArguments(), model, RunArguments(), args, "Noise.")["seeds"] == [9]
+    assert load_results(tmp_path / "fold1" / "seed9")["seed"] == 9
+
+
+def test_a_run_of_other_settings_stops_before_any_is_run(folds_run):
+    out, chosen, (model, runs, args), _ = folds_run
+    later = {**chosen, "fold9": chosen["fold1"]}
+    other = copy.copy(args)
+    other.learning_rate = 0.5
+    with pytest.raises(ExperimentError, match="learning_rate"):
+        run_folds(dict(reversed(later.items())), CorpusArguments(), model, runs, other, "Noise.")
+    assert not (out / "fold9").exists()
+
+
+def test_folds_of_a_corpus_with_its_own_split_are_refused():
+    dataset = DatasetDict(train=tiny_corpus(4), validation=tiny_corpus(4), test=tiny_corpus(4))
+    assert (
+        list(own_split(dataset, RunArguments())) == list(own_split(dataset, RunArguments(folds=[1]))) == ["own_split"]
+    )
+    with pytest.raises(ExperimentError, match="its own split"):
+        own_split(dataset, RunArguments(folds=[2]))

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
+from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
+from data_scripts.splits import leave_one_speaker_out
 from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, write_wav
-from tests.helpers.process import run_example_here
+from tests.helpers.process import run_example, run_example_here
 from trainer.experiments.run import load_results
 from trainer.provenance import corpus_fingerprint
 
@@ -60,6 +62,79 @@ def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encod
     for split in ("validation", "test"):
         assert support(results, split) == [splits[split]["emotion"][:].count(index) for index in range(4)]
     assert ("25%" if validation == "0.25" else "one speaker") in results["description"]
+
+
+@pytest.fixture(scope="module")
+def both_kinds(tmp_path_factory):
+    """IEMOCAP of three sessions, every second dialog scripted."""
+    return make_iemocap(tmp_path_factory.mktemp("iemocap"), sessions="123", dialogs=("F_impro01", "M_script02_1"))
+
+
+@pytest.mark.parametrize(
+    ("validation", "tested_on"),
+    [(None, "partner"), ("speaker", "speaker"), ("0.25", 0.25)],
+    ids=["its partner", "a speaker", "a share"],
+)
+def test_iemocap_leaves_a_speaker_out(both_kinds, encoders, tmp_path, capsys, validation, tested_on):
+    """The second of six folds, on scripted dialogs without excited."""
+    options = ["--protocol", "speaker", "--turns", "scripted", "--merge_excited", "false", "--folds", 2]
+    options += ["--split_seed", 3, "--sessions", 1, 2, 3, *(["--validation", validation] if validation else [])]
+    run_example_here("run_iemocap.py", "--data_dir", both_kinds, "--output_dir", tmp_path, *SHORT, *encoders, *options)
+    results, predictions = finished(tmp_path)
+    stored = load_prepared(tmp_path / "corpus")
+    assert stored["train"].features["emotion"].names == ["neutral", "happy", "angry", "sad", "excited"]
+    corpus = select_turns(drop_excited(stored), "scripted")["train"]
+    assert len(corpus) == 24
+    fold = leave_one_speaker_out(corpus, tested_on, 3)[1]
+    splits = fold.select(corpus)
+    assert results["corpus_fingerprint"] == corpus_fingerprint(splits)
+    assert results["split"]["test"]["speakers"] == ["Ses01M"]
+    assert sum(support(results, "test")) == len(splits["test"]) == 4
+    assert support(results, "validation") == [splits["validation"]["emotion"][:].count(index) for index in range(4)]
+    assert predictions["id"].tolist() == splits["test"]["id"][:]
+    told = {
+        "partner": "the other speaker of the same session",
+        "speaker": "one speaker of the other sessions",
+        0.25: "25% of the training speakers",
+    }[tested_on]
+    description = (
+        f"IEMOCAP, leave one speaker out; validation on {told}, never the test speaker. Only scripted dialogs. "
+    )
+    description += "Excited utterances are left out."
+    assert results["description"].startswith(description)
+    assert f"{description} 24 utterances: neutral 6, happy 6, angry 6, sad 6\n" in capsys.readouterr().out
+
+
+def test_iemocap_with_six_classes(encoders, tmp_path):
+    six = ("neutral", "frustrated", "angry", "sad", "happy", "excited")
+    release = make_iemocap(tmp_path / "release", codes=("neu", "hap", "exc", "ang", "sad", "fru"))
+    options = ["--emotions", *six, "--merge_excited", "false", "--folds", 5]  # excited, asked for, stays
+    run_example_here(
+        "run_iemocap.py", "--data_dir", release, "--output_dir", tmp_path / "out", *SHORT, *encoders, *options
+    )
+    results, _ = finished(tmp_path / "out")
+    assert support(results, "test") == [2] * 6
+    assert results["split"]["test"]["sessions"] == ["5"]
+    report = json.loads((tmp_path / "out" / "corpus" / "report.json").read_text())
+    assert sum(report["expected"]["emotions"].values()) == 7380
+    assert list(report["expected"]["emotions"]) == list(six)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "dialog"], "protocol must be one of session, speaker, not 'dialog'."),
+        (["--turns", "acted"], "turns must be one of all, improvised, scripted, not 'acted'."),
+        (["--validation", "partner"], "validation 'partner' needs --protocol speaker"),
+        (["--protocol", "speaker", "--validation", "1.5"], "validation must be 'speaker' or a share"),
+        (["--turns", "scripted"], "no scripted utterance among the 50 of this selection"),
+    ],
+)
+def test_iemocap_says_what_cannot_be(iemocap, tmp_path, options, message):
+    done = run_example("run_iemocap.py", "--data_dir", iemocap, "--output_dir", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
+    assert (tmp_path / "out").exists() == ("scripted" in options)
 
 
 def test_meld_keeps_its_own_splits(encoders, tmp_path):

@@ -5,6 +5,7 @@ from huggingface_hub import ModelCard
 from transformers import TrainingArguments
 
 from data_scripts.versions import collect_versions
+from trainer import ExperimentArguments
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.model_card import write_model_card
 
@@ -115,3 +116,24 @@ def test_awkward_text(tmp_path):
     assert "| {angry} | 100.0 | 100.0 |" in text
     with pytest.raises(ValueError, match="labels"):
         write(tmp_path, labels=[])
+
+
+def test_every_overall_metric_has_its_own_number(tmp_path):
+    metrics = {"wa": 0.1, "ua": 0.2, "weighted_f1": 0.3, "macro_f1": 0.4}
+    card = ModelCard.load(write(tmp_path, metrics=metrics))
+    names = ("WA (accuracy over all utterances)", "UA (mean per-class recall)", "weighted F1", "macro F1")
+    for name, value in zip(names, ("10.0", "20.0", "30.0", "40.0"), strict=True):
+        assert f"| {name} | {value} |" in card.text
+    assert [result.metric_value for result in card.data.eval_results] == [0.1, 0.2, 0.3, 0.4]
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+
+
+def test_what_is_no_default_is_stated(tmp_path):
+    arguments = ExperimentArguments(
+        output_dir=str(tmp_path / "out"), use_cpu=True, ema_decay=0.98, speed_perturbation=[0.9, 1.1], weight_decay=0.25
+    )
+    text = write(tmp_path, training_arguments=arguments).read_text(encoding="utf-8")
+    for line in ("| ema_decay | 0.98 |", "| speed_perturbation | [0.9, 1.1] |", "| weight_decay | 0.25 |"):
+        assert line in text
+    assert "| num_train_epochs | 100 |" in text
+    assert "use_cpu" not in text
