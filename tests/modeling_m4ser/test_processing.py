@@ -266,7 +266,7 @@ def test_trimming_silence_cuts_both_ends_and_keeps_pauses(processor):
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize(("quieter_db", "kept"), [(30, True), (50, False)])
+@pytest.mark.parametrize(("quieter_db", "kept"), [(30, True), (39, True), (41, False), (50, False)])
 def test_the_threshold_is_in_decibels_under_the_loudest_part(quieter_db, kept):
     """40 dB are a hundredth of the amplitude."""
     loud = waveform(16000)
@@ -278,14 +278,6 @@ def test_the_threshold_is_in_decibels_under_the_loudest_part(quieter_db, kept):
 @pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), waveform(100), np.zeros(0, np.float32)])
 def test_trimming_leaves_what_has_no_loudest_part(audio):
     assert np.array_equal(trim_silence(audio, RATE, 40), audio)
-
-
-@pytest.mark.parametrize(("decibels", "stays"), [(-30, True), (-39, True), (-41, False), (-60, False)])
-def test_the_trimming_threshold_is_in_decibels_of_power(decibels, stays):
-    tone = np.sin(2 * np.pi * 400 * np.arange(1600) / RATE).astype(np.float32)
-    whole = np.concatenate([10 ** (decibels / 20) * tone, tone])
-    trimmed = trim_silence(whole, RATE, 40, margin_seconds=0.0)
-    assert np.array_equal(trimmed, whole if stays else tone)
 
 
 def test_a_set_level_hides_how_loud_a_recording_was(processor):
