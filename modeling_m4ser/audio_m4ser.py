@@ -1,56 +1,31 @@
 """Audio of any kind, from anywhere, as the float32 mono waveform a speech encoder reads.
 
-soundfile decodes WAV, FLAC, OGG, MP3 and AIFF, and PyAV what soundfile cannot (mp4, m4a …). Both carry their own
-codecs: no FFmpeg installation is needed. This file travels to the Hub with the model, and a program that only feeds
-arrays needs none of these packages: their imports may fail.
+Files are opened and decoded in `decoding_m4ser.py`. Both files travel to the Hub with the model, and a program that
+only feeds arrays needs none of the packages that decode or resample: their imports may fail.
 
 An input that cannot be used raises `AudioError`; the message names the file or argument and says what to do. Silence
 and very short clips are valid audio.
 """
 
-import contextlib
-import http.client
-import io
 import math
 import numbers
 import os
-import struct
-import urllib.request
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    av: Any
-    soundfile: Any
-    soxr: Any
+from .decoding_m4ser import AudioError, decode_file, open_audio, stated_duration
 
-try:
-    import soundfile
-except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
-    soundfile = None
+if TYPE_CHECKING:
+    soxr: Any
 
 try:
     import soxr
 except ImportError:
     soxr = None
 
-try:
-    import av
-except ImportError:
-    av = None
-
-URL_TIMEOUT = 30.0  # seconds
 MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
-_BLOCK_FRAMES = 1 << 20  # decoded at a time
-_UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
-_UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
-_CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
-
-
-class AudioError(ValueError):
-    """The audio cannot be used; the message names the file or argument and the way out."""
 
 
 def load_audio(
@@ -107,9 +82,8 @@ def decode_audio(audio: Any, source_rate: float | None = None, name: str | None 
     if waveform is not None:
         samples, rate = _mono(waveform[0], label), waveform[1]
     else:
-        with _open(audio, label) as handle:
-            decoded = _decode_soundfile(handle, label)
-            channels_last, rate = decoded if decoded is not None else _decode_av(handle, label)
+        with open_audio(audio, label) as handle:
+            channels_last, rate = decode_file(handle, label)
         samples = channels_last.mean(axis=1, dtype=np.float32)
     if samples.size == 0:
         raise AudioError(f"{label} holds no audio samples: its length is zero")
@@ -178,8 +152,8 @@ def audio_duration(audio: Any, source_rate: float | None = None, name: str | Non
     """
     label = _label(audio, name)
     if _as_waveform(audio, source_rate, label) is None:
-        with _open(audio, label) as handle:
-            stated = _stated_duration(handle, label)
+        with open_audio(audio, label) as handle:
+            stated = stated_duration(handle, label)
         if stated:
             return stated
     samples, rate = decode_audio(audio, source_rate=source_rate, name=name)
@@ -278,178 +252,11 @@ def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
     return ((samples.astype(np.float64) - centre) / half).astype(np.float32)
 
 
-@contextlib.contextmanager
-def _open(audio: Any, label: str) -> Iterator[BinaryIO]:
-    """Open the file that `audio` is, names, or points to, as a seekable binary stream."""
-    source: Any
-    if isinstance(audio, Mapping):
-        source = audio.get("bytes")
-        source = audio.get("path") if source is None else source
-        if source is None:
-            keys = ", ".join(map(repr, audio)) or "none"
-            raise AudioError(f'{label} needs a value under "path", "bytes" or "array"; its keys: {keys}')
-    else:
-        source = audio
-    if hasattr(source, "read"):
-        source = source.read()
-        if not isinstance(source, bytes):
-            raise AudioError(f"{label} is a text stream: open the file in binary mode ('rb')")
-    elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        source = _download(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        handle: BinaryIO = io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)) and os.fspath(source):
-        handle = _open_path(source, label)
-    else:
-        raise AudioError(f"{label} names no file: give a path, a URL or bytes")
-    with handle:
-        if handle.seek(0, io.SEEK_END) == 0:
-            raise AudioError(f"{label} is empty (0 bytes): record, copy or download it again")
-        handle.seek(0)
-        yield handle
-
-
-def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
-    """Open a file."""
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise AudioError(f"{label}: no such audio file; check the path (working folder: {os.getcwd()})") from None
-    except IsADirectoryError:
-        raise AudioError(f"{label} is a folder, not an audio file: name a file in it") from None
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{label} cannot be opened: {error}") from error
-
-
-def _download(url: str) -> bytes:
-    """Return the bytes behind an http(s) address."""
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "m4ser"})
-        with urllib.request.urlopen(request, timeout=URL_TIMEOUT) as response:
-            return response.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise AudioError(f"{url} cannot be downloaded: {error}; check the address, or download it yourself") from error
-
-
-# Decoding
-
-
-def _check_not_cut(handle: BinaryIO, label: str) -> None:
-    """Raise where a WAV or AIFF file ends before its samples do.
-
-    libsndfile and FFmpeg silently take the end of the file for the end of the recording. Most other formats show a cut
-    when they are decoded.
-    """
-    kind, _, form = struct.unpack("4s4s4s", handle.read(12).ljust(12, b"\0"))
-    if not (kind in (b"RIFF", b"RF64") and form == b"WAVE") and kind != b"FORM":
-        handle.seek(0)
-        return
-    size_format = ">I" if kind == b"FORM" else "<I"
-    end = handle.seek(0, io.SEEK_END)
-    place, long_size = 12, None
-    while place + 8 <= end:
-        handle.seek(place)
-        chunk, size = struct.unpack("4s4s", handle.read(8))
-        size = struct.unpack(size_format, size)[0]
-        if chunk == b"ds64":  # RF64 states sizes over 4 GB apart from the chunk itself
-            long_size = struct.unpack("<8xQ", handle.read(16).ljust(16, b"\0"))[0]
-        elif chunk in (b"data", b"SSND"):
-            size = long_size if long_size is not None and size == 0xFFFFFFFF else size
-            there = end - place - 8
-            if there < size and (size < _UNKNOWN_BYTES or long_size is not None):
-                raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
-            break
-        place += 8 + size + size % 2
-    handle.seek(0)
-
-
-def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] | None:
-    """Return samples (frames, channels) and rate; None where libsndfile does not know the format."""
-    _check_not_cut(handle, label)
-    file = _open_soundfile(handle)
-    if file is None:
-        return None
-    blocks = []
-    # In blocks, since a damaged header may promise more frames than memory holds.
-    with file:
-        try:
-            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block)
-        except soundfile.SoundFileError as error:
-            raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
-        frames, rate, channels = file.frames, file.samplerate, file.channels
-    decoded = np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32)
-    if len(decoded) < frames:
-        raise AudioError(f"{label} is truncated: {len(decoded)} of {frames} frames could be decoded; copy it again")
-    return decoded, rate
-
-
-def _open_soundfile(handle: BinaryIO) -> Any:
-    """Open a file with soundfile; None, and the stream at its start again, where soundfile cannot."""
-    if soundfile is None:
-        return None
-    try:
-        file = soundfile.SoundFile(handle)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: it wants to be told the format of headerless .raw files
-        file = None
-    if file is not None and file.frames == _UNKNOWN_FRAMES:
-        file.close()
-        file = None
-    if file is None:
-        handle.seek(0)
-    return file
-
-
-@contextlib.contextmanager
-def _open_av(handle: BinaryIO, label: str) -> Iterator[tuple[Any, float | None]]:
-    """Open PyAV's first audio stream, with its length in seconds if stated; FFmpeg's errors become AudioError."""
-    if av is None:
-        missing = "av" if soundfile is not None else "soundfile and av"
-        raise ImportError(f"reading {label} needs {missing}: pip install {missing.replace(' and', '')}")
-    try:
-        # A playlist (HLS, concat) may name other files and addresses, which FFmpeg would open: allow no protocol.
-        with av.open(handle, options={"protocol_whitelist": "none"}) as container:
-            if not container.streams.audio:
-                raise AudioError(f"{label} has no audio stream (its format: {container.format.long_name})")
-            stream = container.streams.audio[0]
-            yield stream, _stated_by_container(container, stream)
-    except (av.FFmpegError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
-
-
-def _stated_by_container(container: Any, stream: Any) -> float | None:
-    """Return the length in seconds that the container's header states; None where there is only FFmpeg's guess."""
-    if not container.format.name.startswith(_CONTAINERS_STATING_LENGTH):
-        return None
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # Matroska and WebM state one length for all; with a picture, it may be the picture's.
-    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
-
-
-def _decode_av(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
-    """Return samples (frames, channels) and rate, through PyAV."""
-    with _open_av(handle, label) as (stream, stated):
-        as_float = av.AudioResampler(format="fltp")
-        rate = stream.rate
-        decoded = [part for frame in stream.container.decode(stream) for part in as_float.resample(frame)]
-        samples = [part.to_ndarray().T for part in decoded]
-    frames = sum(map(len, samples))
-    # Containers round lengths to packets: only a real gap is a cut.
-    if frames and stated and stated - frames / rate > max(0.25, 0.02 * stated):
-        raise AudioError(
-            f"{label} is truncated: {frames / rate:.2f} of {stated:.2f} seconds could be decoded; copy it again"
-        )
-    return np.concatenate(samples) if samples else np.zeros((0, 1), np.float32), rate
-
-
-def _stated_duration(handle: BinaryIO, label: str) -> float | None:
-    """Return the length in seconds that the header states; None where it states none."""
-    _check_not_cut(handle, label)
-    file = _open_soundfile(handle)
-    if file is not None:
-        with file:
-            return file.frames / file.samplerate
-    with _open_av(handle, label) as (_, stated):
-        return stated
+__all__ = [
+    "AudioError",
+    "audio_duration",
+    "decode_audio",
+    "load_audio",
+    "normalize_rms",
+    "trim_silence",
+]

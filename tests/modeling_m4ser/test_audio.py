@@ -354,17 +354,17 @@ def test_without_the_packages_arrays_work_and_files_say_what_to_install(wav):
     code = (
         "import sys\n"
         "for name in ('soundfile', 'soxr', 'av'): sys.modules[name] = None\n"
-        "import importlib.util, numpy as np\n"
-        "spec = importlib.util.spec_from_file_location('audio_m4ser', sys.argv[1])\n"
-        "audio = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(audio)\n"
+        "import importlib, types, numpy as np\n"
+        "package = sys.modules['copied'] = types.ModuleType('copied')\n"
+        "package.__path__ = [sys.argv[1]]\n"
+        "audio = importlib.import_module('copied.audio_m4ser')\n"
         "print(audio.load_audio(np.ones(5), source_rate=16000).shape)\n"
         "for options in ({'audio': sys.argv[2]}, {'audio': np.ones(5), 'source_rate': 8000}):\n"
         "    try: audio.load_audio(**options)\n"
         "    except ImportError as error: print(error)\n"
     )
-    module = Path(audio_m4ser.__file__)
-    done = subprocess.run([sys.executable, "-c", code, module, wav], capture_output=True, text=True, check=True)
+    folder = Path(audio_m4ser.__file__).parent
+    done = subprocess.run([sys.executable, "-c", code, folder, wav], capture_output=True, text=True, check=True)
     first, second, third = done.stdout.splitlines()
     assert first == "(5,)"
     assert "tone.wav needs soundfile and av: pip install soundfile av" in second
