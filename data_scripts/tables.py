@@ -1,7 +1,11 @@
-"""Reading tables of text: CSV, JSON Lines and Parquet files become rows, one dictionary each."""
+"""Reading tables of text: CSV, TSV, JSON Lines and Parquet files become rows, one dictionary each."""
 
+import codecs
 import csv
+import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,48 +14,110 @@ from data_scripts.errors import CorpusError
 
 Row = dict[str, Any]
 
+#: What separates the columns of a CSV, by its name in messages.
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+#: The tables that know no null: an empty cell may be one, or an empty text.
+DELIMITED_SUFFIXES = (".csv", ".tsv")
+
+# The first line. A quoted name may hold line breaks and delimiters; a quote inside a name is an ordinary character.
+_HEADER = re.compile(r'(?:(?<![^,;\t])"(?:[^"]|"")*"|[^\r\n])*')
+_QUOTED_NAME = re.compile(r'(?<![^,;\t])"(?:[^"]|"")*"')
+_SAVE_AS_UTF_8 = (
+    'Save it as UTF-8: in Excel "Save as" > "CSV UTF-8 (comma delimited)", in LibreOffice "Edit filter settings" > '
+    "UTF-8"
+)
+
 
 def read_table(path: Path, empty_cell: str | None = None) -> list[Row]:
-    """Return a table's rows as they stand.
+    """Return a table's rows as they stand; white space around the names of its columns is taken off.
 
     Args:
-        path: a file whose name ends in one of `TABLE_SUFFIXES`; text is UTF-8, with or without a byte order mark.
-        empty_cell: what an empty CSV cell is. (The other formats tell a null from an empty text themselves.)
+        path: a file whose name ends in one of `TABLE_SUFFIXES`. Text is UTF-8, with or without a byte order mark, or
+            UTF-16 with one. A CSV is separated by what its header is: commas, semicolons or tabs.
+        empty_cell: what an empty cell of a CSV or TSV is. (The other formats tell a null from an empty text.)
 
     Raises:
-        CorpusError: the name ends otherwise, or the file is damaged or not UTF-8; the message names file and line.
+        CorpusError: the name ends otherwise, the file is damaged or in another encoding, or its header has a name twice
+            or two delimiters equally often; the message names file and line.
         OSError: the file cannot be read.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise CorpusError(f"{path} is not a table: its name must end in {', '.join(TABLE_SUFFIXES)}")
+    return [{name.strip(): value for name, value in row.items()} for row in reader(path, empty_cell)]
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file, its line ends as they stand."""
+    data = path.read_bytes()
+    # Before UTF-16, whose mark is the beginning of this one.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise CorpusError(f"{path} is UTF-32. {_SAVE_AS_UTF_8}")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{path} begins as UTF-16, but is damaged ({error.reason}). {_SAVE_AS_UTF_8}") from None
+    # No text holds this character. In UTF-16 every second byte of Western text is one.
+    if b"\0" in data:
+        raise CorpusError(f"{path} holds zero bytes; probably UTF-16 without a byte order mark. {_SAVE_AS_UTF_8}")
     try:
-        return reader(path, empty_cell)
+        return data.decode("utf-8-sig")  # Excel begins its files with a byte order mark
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}; probably Windows cp1252). Save it as UTF-8: "
-            'in Excel "Save as" > "CSV UTF-8 (comma delimited)", in LibreOffice "Edit filter settings" > UTF-8'
+            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}; probably Windows cp1252). {_SAVE_AS_UTF_8}"
         ) from None
 
 
+def find_delimiter(text: str) -> str:
+    """Return what separates the columns of a CSV: the one of `DELIMITERS` that its header has most of.
+
+    The rows are not looked at: their texts are full of commas. A header without any is one column.
+
+    Raises:
+        ValueError: it has two of them equally often.
+    """
+    match = _HEADER.match(text)
+    header = _QUOTED_NAME.sub("", match[0] if match else "")
+    counts = Counter(character for character in header if character in DELIMITERS).most_common(2)
+    if len(counts) == 2 and counts[0][1] == counts[1][1]:
+        names = " and ".join(DELIMITERS[character] for character, _ in counts)
+        raise ValueError(f"its header may be separated at {names} alike: put names that contain one in quotes")
+    return counts[0][0] if counts else ","
+
+
 def _read_csv(path: Path, empty_cell: str | None) -> list[Row]:
-    # utf-8-sig: Excel begins its files with a byte order mark. Not pandas, which turns the word "None" into a null.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise CorpusError(f"{path}, line {reader.line_num}: the number of cells is not that of the header")
-                rows.append({name.strip(): text or empty_cell for name, text in row.items()})
-        except csv.Error as error:
-            raise CorpusError(f"{path}, after line {reader.line_num}: {error}") from None
+    text = _read_text(path)
+    try:
+        return _read_delimited(path, text, find_delimiter(text), empty_cell)
+    except ValueError as error:
+        raise error if isinstance(error, CorpusError) else CorpusError(f"{path}: {error}") from None
+
+
+def _read_tsv(path: Path, empty_cell: str | None) -> list[Row]:
+    return _read_delimited(path, _read_text(path), "\t", empty_cell)
+
+
+def _read_delimited(path: Path, text: str, delimiter: str, empty_cell: str | None) -> list[Row]:
+    # Not pandas, which turns the word "None" into a null.
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        names = Counter(filter(None, (name.strip() for name in reader.fieldnames or ())))
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise CorpusError(f"{path} has the column {', '.join(twice)} more than once: give each its own name")
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                raise CorpusError(f"{path}, line {reader.line_num}: the number of cells is not that of the header")
+            rows.append({name: cell or empty_cell for name, cell in row.items()})
+    except csv.Error as error:
+        raise CorpusError(f"{path}, after line {reader.line_num}: {error}") from None
     return rows
 
 
 def _read_json_lines(path: Path, _: str | None) -> list[Row]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -78,5 +144,6 @@ _READERS: dict[str, Callable[[Path, str | None], list[Row]]] = {
     ".json": _read_json_lines,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,
+    ".tsv": _read_tsv,
 }
 TABLE_SUFFIXES = tuple(_READERS)

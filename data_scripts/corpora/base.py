@@ -1,11 +1,12 @@
 """What a corpus is to the rest of the code: one record, one function that scans it, and what that function returns."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_scripts.corpora.columns import COLUMN_OPTIONS, check_choices
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 
@@ -19,15 +20,17 @@ class Selection:
         data_dir: the corpus's folder; for a manifest, the file or its folder.
         emotions: the classes wanted, in the order of their labels; None: the corpus's default.
         sessions: the sessions wanted, such as ("1", "2"), in ascending order; None: all.
+        columns: (role, column) of the columns chosen, the roles of `COLUMN_OPTIONS`, sorted; given as a mapping.
 
     Raises:
-        CorpusError: emotions or sessions that name nothing, or an emotion twice.
+        CorpusError: emotions or sessions that name nothing, an emotion twice, or a column for two roles.
     """
 
     name: str
     data_dir: Path
     emotions: tuple[str, ...] | None
     sessions: tuple[str, ...] | None
+    columns: tuple[tuple[str, str], ...]
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Selection:
         data_dir: str | os.PathLike,
         emotions: Sequence[str] | None = None,
         sessions: Iterable[str | int] | None = None,
+        columns: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     ):
         numbers = None if sessions is None else {str(session) for session in sessions}
         ordered = None if numbers is None else tuple(sorted(numbers, key=lambda number: (len(number), number)))
@@ -43,6 +47,7 @@ class Selection:
         object.__setattr__(self, "data_dir", Path(data_dir))
         object.__setattr__(self, "emotions", None if emotions is None else tuple(emotions))
         object.__setattr__(self, "sessions", ordered)
+        object.__setattr__(self, "columns", tuple(sorted(dict(columns or {}).items())))
         self.check()
 
     def check(self) -> None:
@@ -55,6 +60,7 @@ class Selection:
             raise CorpusError(f"emotions must name at least one class and each only once, got {list(self.emotions)}")
         if self.sessions == ():
             raise CorpusError("sessions must name at least one session; leave them out for all")
+        check_choices(dict(self.columns))
 
     def describe(self) -> dict[str, Any]:
         """Return the selection as JSON: two equal ones select the same from the same folder."""
@@ -63,6 +69,7 @@ class Selection:
             "data_dir": str(self.data_dir.resolve()),
             "emotions": None if self.emotions is None else list(self.emotions),
             "sessions": None if self.sessions is None else list(self.sessions),
+            "columns": dict(self.columns) or None,
         }
 
 
@@ -103,6 +110,7 @@ class CorpusRecord:
         emotions: every class it has; empty where that depends on the data.
         default_emotions: those that are kept where none are asked for; empty: every class.
         has_sessions: whether its sessions can be chosen.
+        has_columns: whether it is a table, whose columns can be chosen.
         takes_file: whether `data_dir` may be a file; otherwise it must be a folder.
     """
 
@@ -114,6 +122,7 @@ class CorpusRecord:
     emotions: tuple[str, ...] = ()
     default_emotions: tuple[str, ...] = ()
     has_sessions: bool = False
+    has_columns: bool = False
     takes_file: bool = False
 
     def wanted_emotions(self, selection: Selection) -> list[str]:
@@ -124,12 +133,15 @@ class CorpusRecord:
         """Check a selection without touching the disk.
 
         Raises:
-            CorpusError: an emotion that the corpus does not have, or sessions of a corpus without sessions.
+            CorpusError: an emotion that the corpus does not have, or sessions or columns of a corpus without any.
         """
         if self.emotions:
             check_emotions(selection.emotions or (), self.emotions, self.title)
         if selection.sessions is not None and not self.has_sessions:
             raise CorpusError(f"{self.title} has no sessions to choose from: leave --sessions out")
+        if selection.columns and not self.has_columns:
+            options = ", ".join(f"--{COLUMN_OPTIONS[role]}" for role, _ in selection.columns)
+            raise CorpusError(f"{self.title} has no columns to choose from: leave {options} out")
 
 
 def check_emotions(wanted: Iterable[str], known: Sequence[str], owner: str | os.PathLike) -> None:

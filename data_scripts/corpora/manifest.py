@@ -1,8 +1,8 @@
-"""Bring your own corpus: a CSV, JSON Lines or Parquet manifest with one row for each recording.
+"""Bring your own corpus: a CSV, TSV, JSON Lines or Parquet manifest with one row for each recording.
 
-Columns: `audio` and `emotion`; optional `id`, `transcript`, `hypothesis`, `asr_model`, `speaker`, `session`, `split`.
-Audio paths are relative to the manifest's folder. Without a split column all is training data; without ids the audio
-paths serve.
+Columns: `audio` and `emotion`; optional `id`, `transcript`, `hypothesis`, `asr_model`, `speaker`, `session`, `split`,
+or what `columns` reads as these. Audio paths are relative to the manifest's folder. Without a split column all is
+training data; without ids the audio paths serve.
 """
 
 from collections import Counter
@@ -11,19 +11,21 @@ from pathlib import Path
 
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection, check_emotions
+from data_scripts.corpora.columns import assign_columns, missing_columns
 from data_scripts.corpora.folders import children
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
-from data_scripts.tables import Row, read_table
+from data_scripts.tables import DELIMITED_SUFFIXES, Row, read_table
 
 REQUIRED_COLUMNS = ("audio", "emotion")
 OPTIONAL_COLUMNS = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 MANIFEST_LAYOUT = (
     f"a manifest ({', '.join(MANIFEST_SUFFIXES[:-1])} or {MANIFEST_SUFFIXES[-1]}) with the columns audio and emotion"
 )
 
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"dev": "validation", "valid": "validation", "val": "validation"}
+_SPLIT_NAMES["development"] = "validation"
 
 
 def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
@@ -32,15 +34,16 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     Args:
         selection: `data_dir` is the manifest, or a folder with exactly one. By default the classes are all that occur,
             sorted.
-        report: takes the drops.
+        report: takes the drops, and what the columns were read as.
 
     Raises:
-        CorpusError: no manifest or several, one that is empty, damaged or not UTF-8, columns missing, ids twice, an
+        CorpusError: no manifest or several, one that is empty, damaged or in an unknown encoding, columns missing or
+            ambiguous, ids twice, an
             unknown split, or a wanted emotion that no row has.
         OSError: the folder or file cannot be read.
     """
     path = find_manifest(selection.data_dir)
-    items = _read_items(path)
+    items = _read_items(path, selection, report)
     _check_ids(items, path)
     _set_splits(items, path)
     labels = sorted({item["emotion"] for item in items if item["emotion"]})
@@ -78,18 +81,21 @@ def find_manifest(data_dir: Path) -> Path:
     return files[0]
 
 
-def _read_items(path: Path) -> list[Row]:
-    """The manifest's rows in canonical form."""
+def _read_items(path: Path, selection: Selection, report: PreparationReport) -> list[Row]:
+    """The manifest's rows by their canonical columns."""
     rows = read_table(path)
     if not rows:
         raise CorpusError(f"{path} has no rows: write one line for each recording")
     found = list(dict.fromkeys(column for row in rows for column in row))
-    if missing := [column for column in REQUIRED_COLUMNS if column not in found]:
-        hint = "; separate the columns by commas" if len(found) == 1 and ";" in found[0] else ""
-        raise CorpusError(f"{path} lacks the columns {', '.join(missing)}; its columns: {', '.join(found)}{hint}")
-    if path.suffix.lower() == ".csv":
+    columns = assign_columns(found, dict(selection.columns), path)
+    if missing := [role for role in REQUIRED_COLUMNS if role not in columns]:
+        raise missing_columns(missing, found, path)
+    report.columns = columns
+    report.unread_columns = [column for column in found if column and column not in columns.values()]
+    rows = [{role: row.get(column) for role, column in columns.items()} for row in rows]
+    if path.suffix.lower() in DELIMITED_SUFFIXES:
         for row in rows:
-            # A CSV has no null. Where a recogniser is named, an empty hypothesis means that it recognised no words;
+            # These know no null. Where a recogniser is named, an empty hypothesis means that it recognised no words;
             # where none is, that the utterance has not been transcribed.
             if row.get("asr_model") and "hypothesis" in row:
                 row["hypothesis"] = row["hypothesis"] or ""
@@ -106,9 +112,17 @@ def _canonical(row: Row, number: int, path: Path) -> Row:
     name = audio.get("path") if isinstance(audio, dict) else audio
     name = None if name is None else str(name).strip() or None
     item["bytes"] = data
-    item["path"] = str((path.parent / name).resolve()) if name and data is None else name
+    item["path"] = _locate(path.parent, name) if name and data is None else name
     item["id"] = item["id"] or name or f"row {number}"
     return item
+
+
+def _locate(folder: Path, name: str) -> str:
+    """The absolute path of a recording; the backslashes of a table made on Windows work everywhere."""
+    path = folder / name
+    if "\\" in name and not path.is_file():
+        path = folder / name.replace("\\", "/")
+    return str(path.resolve())
 
 
 def _check_ids(items: list[Row], path: Path) -> None:
@@ -154,5 +168,6 @@ RECORD = CorpusRecord(
     licence=None,
     about="Made from a manifest.",
     scan=scan,
+    has_columns=True,
     takes_file=True,
 )

@@ -22,7 +22,8 @@ class CorpusSelection(Selection):
     Making one does not touch the disk.
 
     Raises:
-        CorpusError: an unknown corpus; an emotion it does not have, or one twice; sessions of a corpus without any.
+        CorpusError: an unknown corpus; an emotion it does not have, or one twice; sessions or columns of a
+            corpus without any.
     """
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from data_scripts.files import write_atomically
 
 _NOT_GIVEN = "(not given)"
+_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns")
 
 
 @dataclass
@@ -36,6 +37,8 @@ class PreparationReport:
         expected: what a complete corpus would keep, {"emotions" | "sessions" | "splits": {name: utterances}}; empty
             where nothing is known, or another selection was asked for.
         selection: what was asked for, see `Selection.describe`; empty in reports of earlier versions.
+        columns: which column of a table was read as what, {role: column}; empty where the corpus is no table.
+        unread_columns: the table's other columns.
     """
 
     corpus: str
@@ -45,6 +48,8 @@ class PreparationReport:
     noted: list[dict[str, str]] = field(default_factory=list)
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     selection: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    unread_columns: list[str] = field(default_factory=list)
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -126,7 +131,7 @@ class PreparationReport:
             fields = json.loads(text)
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
             # Absent in older reports.
-            later = {name: fields[name] for name in ("noted", "expected", "selection") if name in fields}
+            later = {name: fields[name] for name in _LATER_FIELDS if name in fields}
             return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
@@ -157,7 +162,15 @@ class PreparationReport:
             if title != "noted" or reasons:
                 lines.append(f"{title}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
-        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *lines])
+        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *lines])
+
+    def _column_lines(self) -> list[str]:
+        """Lines that say which column was read as what."""
+        if not self.columns:
+            return []
+        named = (role if role == column else f"{role} from {column}" for role, column in self.columns.items())
+        unread = [f"columns not read: {', '.join(self.unread_columns)}"] if self.unread_columns else []
+        return [f"columns: {', '.join(named)}", *unread]
 
     def _comparison(self, kind: str, title: str) -> list[str]:
         """Lines that set what is kept beside what a complete corpus keeps; sessions are listed in any case."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, column_choices
 from data_scripts.errors import run_command
 
 
@@ -24,6 +25,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
     parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
     parser.add_argument("--sessions", nargs="+", metavar="N", help=f"keep only these sessions ({with_sessions})")
+    for role, option in COLUMN_OPTIONS.items():
+        parser.add_argument(f"--{option}", metavar="NAME", help=f"manifest: the column with {COLUMN_HELP[role]}")
     parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
     parser.add_argument(
@@ -42,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    selection = CorpusSelection(options.corpus, options.data_dir, options.emotions, options.sessions)
+    selection = CorpusSelection(
+        options.corpus, options.data_dir, options.emotions, options.sessions, column_choices(options)
+    )
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 

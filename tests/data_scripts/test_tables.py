@@ -1,13 +1,19 @@
 """Tables of text: the formats say the same, and what is wrong is named with its file and line."""
 
+import codecs
+import csv
+import io
 import json
+import string
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError
-from data_scripts.tables import TABLE_SUFFIXES, read_table
+from data_scripts.tables import TABLE_SUFFIXES, find_delimiter, read_table
 
 ROWS = [{"id": "01", "text": 'None, "she" said – naïve 漢'}, {"id": "2", "text": None}]
 
@@ -47,7 +53,14 @@ def test_parquet(tmp_path):
         ("a.jsonl", b'{"id": 1}\n\n{"id": \n', r"a\.jsonl, line 3: not JSON"),
         ("a.jsonl", b'["x"]\n', r"a\.jsonl, line 1: expected an object \{\.\.\.\}, got list"),
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read as Parquet"),
-        ("a.txt", b"id\nx\n", r"a\.txt is not a table: its name must end in \.csv, \.json, \.jsonl, \.parquet"),
+        ("a.csv", "id,text\n1,hi\n".encode("utf-16-le"), r"a\.csv holds zero bytes; probably UTF-16 without a byte"),
+        ("a.csv", "id,text\n1,é\n".encode("utf-16-be"), r"a\.csv holds zero bytes; probably UTF-16 without a byte"),
+        ("a.tsv", "id\ttext\n".encode("utf-16")[:-1], r"a\.tsv begins as UTF-16, but is damaged .truncated data"),
+        ("a.csv", "id,text\n".encode("utf-32"), r"a\.csv is UTF-32\. Save it as UTF-8"),
+        ("a.csv", b"id,text;note\n", r"a\.csv: its header may be separated at comma and semicolon alike"),
+        ("a.csv", b"id, id,text\n1,2,3\n", r"a\.csv has the column id more than once"),
+        ("a.tsv", b"id\ttext\nx,y\n", r"a\.tsv, line 2: the number of cells"),
+        ("a.txt", b"id\nx\n", r"a\.txt is not a table: its name must end in \.csv, \.json, \.jsonl, \.parquet, \.tsv"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, message):
@@ -62,3 +75,80 @@ def test_empty_tables_and_absent_files(tmp_path):
         assert read_table(tmp_path / f"a{suffix}") == []
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"),
+    [
+        ("audio,emotion", ","),
+        ("audio;emotion", ";"),
+        ("audio\temotion", "\t"),
+        ("audio;emotion;valence, arousal", ";"),
+        ('"audio; wav, or flac";emotion', ";"),
+        ('audio;"a ""b"", c, d";emotion\r\nx,y,z,u,v', ";"),
+        ('audio,"two\nlines; in; one",emotion', ","),
+        ('size 5",audio,a;b\n"', ","),
+        ("audio", ","),
+        ("", ","),
+        ("audio|emotion\na;b;c", ","),
+    ],
+)
+def test_the_header_says_what_separates_the_columns(header, delimiter):
+    assert find_delimiter(header) == delimiter
+    assert find_delimiter(header + "\n,,,;;;;;\t\t\t\t\t\t") == delimiter
+
+
+def test_white_space_around_names_goes_in_every_format(tmp_path):
+    rows = [{" id ": "1", "text\t": "a b "}]
+    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(" id ,text \n1,a b \n")
+    for suffix in (".jsonl", ".parquet", ".csv"):
+        assert read_table(tmp_path / f"a{suffix}") == [{"id": "1", "text": "a b "}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder that the examples of a property share."""
+    return tmp_path_factory.mktemp("tables")
+
+
+CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=8)
+NAMES = st.lists(st.text(string.ascii_letters + ' ,;\t"_é漢', min_size=1, max_size=8), min_size=2, max_size=4)
+ENCODINGS = {
+    "utf-8": b"",
+    "utf-8-sig": b"",  # the codec writes its mark itself
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    names=NAMES.filter(
+        lambda names: len({name.strip() for name in names}) == len(names) and all(map(str.strip, names))
+    ),
+    rows=st.lists(st.lists(CELLS, min_size=4, max_size=4), max_size=4),
+    delimiter=st.sampled_from(",;\t"),
+    encoding=st.sampled_from(sorted(ENCODINGS)),
+    ending=st.sampled_from(["\n", "\r\n"]),
+)
+def test_every_delimiter_and_encoding_says_the_same(folder, names, rows, delimiter, encoding, ending):
+    rows = [row[: len(names)] for row in rows]
+    written = io.StringIO()
+    # All quoted, so that a name may hold any delimiter.
+    csv.writer(written, delimiter=delimiter, lineterminator=ending, quoting=csv.QUOTE_ALL).writerows([names, *rows])
+    data = ENCODINGS[encoding] + written.getvalue().encode(encoding)
+    expected = [dict(zip([name.strip() for name in names], row, strict=True)) for row in rows]
+    for name in ("a.csv", "a.tsv") if delimiter == "\t" else ("a.csv",):
+        (folder / name).write_bytes(data)
+        assert read_table(folder / name, empty_cell="") == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.dictionaries(st.sampled_from("abc"), CELLS, min_size=1), max_size=4))
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_json_lines_in_every_encoding(folder, rows, encoding):
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "a.jsonl").write_bytes(ENCODINGS[encoding] + text.encode(encoding))
+    assert read_table(folder / "a.jsonl") == rows

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from data_scripts.corpora import CORPORA
+from data_scripts.corpora.columns import COLUMN_HELP, column_choices
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 
@@ -29,6 +30,21 @@ class CorpusArguments:
     data_dir: str | None = field(default=None, metadata={"help": "Its folder (or the manifest file)."})
     emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
     sessions: list[str] | None = field(default=None, metadata={"help": "Use these sessions only (IEMOCAP)."})
+    audio_column_name: str | None = field(
+        default=None, metadata={"help": f"Column of a manifest with {COLUMN_HELP['audio']}."}
+    )
+    label_column_name: str | None = field(
+        default=None, metadata={"help": f"Column of a manifest with {COLUMN_HELP['emotion']}."}
+    )
+    text_column_name: str | None = field(
+        default=None, metadata={"help": f"Column of a manifest with {COLUMN_HELP['hypothesis']}."}
+    )
+    transcript_column_name: str | None = field(
+        default=None, metadata={"help": f"Column of a manifest with {COLUMN_HELP['transcript']}."}
+    )
+    speaker_column_name: str | None = field(
+        default=None, metadata={"help": f"Column of a manifest with {COLUMN_HELP['speaker']}."}
+    )
     asr_model: str | None = field(
         default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
     )
@@ -42,6 +58,13 @@ class CorpusArguments:
             raise ExperimentError(f"corpus {self.corpus!r} is none of: {', '.join(CORPORA)}, prepared.")
         if self.num_workers < 1:
             raise ExperimentError(f"num_workers must be at least 1, not {self.num_workers}.")
+        if self.columns and self.corpus != "manifest":
+            raise ExperimentError(f"corpus {self.corpus!r} has no columns to choose from: leave *_column_name out.")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns chosen, {role: column}."""
+        return column_choices(self)
 
 
 @dataclass

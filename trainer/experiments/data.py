@@ -26,7 +26,9 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
         raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
     if arguments.corpus == "prepared":
         return load_prepared(arguments.data_dir)
-    selection = CorpusSelection(arguments.corpus, arguments.data_dir, arguments.emotions, arguments.sessions)
+    selection = CorpusSelection(
+        arguments.corpus, arguments.data_dir, arguments.emotions, arguments.sessions, arguments.columns
+    )
     folder = Path(folder)
     with PartialState().main_process_first():
         if (folder / "report.json").is_file():

@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from data_scripts import load_corpus
+from data_scripts.corpora.registry import CorpusSelection, scan_corpus
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import drop_reasons, write_wav
 
@@ -116,9 +117,10 @@ def test_emotions_set_the_order(folder):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file,label", "wavs/1.wav,sad"], "lacks the columns audio, emotion; its columns: file, label"),
+        (["sound,mood", "wavs/1.wav,sad"], "lacks the columns audio, emotion; its columns: sound, mood. If one of"),
         (["audio,text", "wavs/1.wav,hi"], "lacks the columns emotion; its columns: audio, text"),
-        (["audio;emotion", "wavs/1.wav;sad"], "separate the columns by commas"),
+        (["audio|emotion", "wavs/1.wav|sad"], "separate the columns by commas"),
+        (["path,wav,emotion", "wavs/1.wav,x,sad"], "for the audio: path, wav; say which: --audio_column_name path"),
         (["audio,emotion"], "has no rows"),
         ([""], "has no rows"),
         (["id,audio,emotion", "x,wavs/1.wav,sad", "x,wavs/2.wav,sad"], "1 ids more than once: x"),
@@ -173,3 +175,46 @@ def test_damaged_files(folder):
         load_corpus("manifest", folder / "wavs" / "1.wav")
     with pytest.raises(CorpusError, match="wavs holds nothing; looked for a manifest"):
         load_corpus("manifest", folder / "wavs")
+
+
+def test_usual_names_encodings_and_windows_paths(folder):
+    lines = ["File Name;LABEL;Text;Sentence; SPK ;valence", "wavs\\2.wav;sad;hi, you;Hi you.;7;0.5"]
+    path = write_csv(folder, *lines, encoding="utf-16")
+    corpus = load_corpus("manifest", path)
+    (row,) = corpus.dataset["train"]
+    assert row["audio"]["path"] == str((folder / "wavs" / "2.wav").resolve())
+    assert (row["hypothesis"], row["transcript"], row["speaker"]) == ("hi, you", "Hi you.", "7")
+    assert corpus.report.columns == {
+        "audio": "File Name",
+        "emotion": "LABEL",
+        "transcript": "Sentence",
+        "hypothesis": "Text",
+        "speaker": "SPK",
+    }
+    assert corpus.report.unread_columns == ["valence"]
+    assert "columns: audio from File Name, emotion from LABEL, transcript from" in corpus.report.table()
+    assert "columns not read: valence" in corpus.report.table()
+
+
+def test_a_backslash_in_a_name_that_exists_is_kept(folder):
+    name = folder / "a\\1.wav"
+    (folder / "wavs" / "1.wav").rename(name)
+    corpus = load_corpus("manifest", write_csv(folder, "audio,emotion", "a\\1.wav,sad"))
+    assert corpus.dataset["train"]["audio"][0]["path"] == str(name.resolve())
+
+
+def test_text_is_never_a_human_reference(folder):
+    (row,) = load_corpus("manifest", write_csv(folder, "audio,emotion,text", "wavs/1.wav,sad,hi")).dataset["train"]
+    assert (row["hypothesis"], row["transcript"]) == ("hi", None)
+
+
+def test_chosen_columns(folder):
+    lines = ["path,wav,label,mood,text,spoken,who", "x,wavs/1.wav,no,sad,read,said,me"]
+    path = write_csv(folder, *lines)
+    chosen = {"audio": "wav", "emotion": "Mood", "hypothesis": "spoken", "transcript": "text", "speaker": "who"}
+    scanned, report = scan_corpus(CorpusSelection("manifest", path, columns=chosen))
+    (row,) = scanned.rows
+    assert [row[name] for name in ("emotion", "hypothesis", "transcript", "speaker")] == ["sad", "said", "read", "me"]
+    assert report.selection["columns"] == chosen
+    assert report.columns == {**chosen, "emotion": "mood"}
+    assert report.unread_columns == ["path", "label"]

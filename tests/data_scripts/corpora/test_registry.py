@@ -44,6 +44,7 @@ def test_a_selection_describes_itself(tmp_path, monkeypatch):
         "data_dir": str((tmp_path / "corpus").resolve()),
         "emotions": ["sad", "happy"],
         "sessions": ["2", "10"],
+        "columns": None,
     }
     assert CorpusSelection("meld", "x").describe()["sessions"] is None
     assert selection == CorpusSelection("iemocap", "corpus", ("sad", "happy"), ["2", "10"])
@@ -74,3 +75,12 @@ def test_another_corpus_is_one_record(tmp_path, monkeypatch):
     monkeypatch.setitem(CORPORA, "mine", dataclasses.replace(CORPORA["ravdess"], name="mine"))
     report = load_corpus("mine", make_ravdess(tmp_path)).report
     assert report.corpus == report.selection["name"] == "mine"
+
+
+def test_columns_are_of_tables_only():
+    with pytest.raises(CorpusError, match="MELD has no columns to choose from: leave --text_column_name out"):
+        CorpusSelection("meld", "nowhere", columns={"hypothesis": "text"})
+    selection = CorpusSelection("manifest", "x", columns={"hypothesis": "a", "audio": "b"})
+    assert selection.describe()["columns"] == {"audio": "b", "hypothesis": "a"}
+    assert selection == CorpusSelection("manifest", "x", columns={"audio": "b", "hypothesis": "a"})
+    assert selection != CorpusSelection("manifest", "x")

@@ -1,0 +1,138 @@
+"""Which column of a table is read as what: by its own name, by one of the usual other names, or as a user says."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from data_scripts.errors import CorpusError
+
+#: The columns of the schema that a table may hold, and the other names they go by. `text` is what the model reads: it
+#: never counts as written by people.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "audio": (
+        *("path", "file", "file_name", "filename", "file_path", "filepath", "wav", "wav_path", "wav_file"),
+        *("audio_path", "audio_file", "audio_filepath", "audio_filename", "audio_file_path", "recording", "clip"),
+    ),
+    "emotion": (
+        *("label", "labels", "class", "category", "target", "emo", "emotion_label", "emotion_class", "emotions"),
+        "emoclass",
+    ),
+    "id": ("utterance_id", "utt_id", "uttid", "segment_id"),
+    "transcript": ("sentence", "reference", "transcription", "ref", "reference_text", "human_transcript"),
+    "hypothesis": (
+        *("text", "asr", "asr_text", "asr_transcript", "asr_transcription", "asr_hypothesis", "hyp", "pred_text"),
+        "recognized_text",
+    ),
+    "asr_model": ("asr_system", "recognizer", "recogniser"),
+    "speaker": ("speaker_id", "spk", "spk_id", "speakerid", "spkrid", "speaker_name", "actor", "actor_id", "client_id"),
+    "session": ("session_id", "sess"),
+    "split": ("subset", "partition", "split_set"),
+}
+#: The command-line options that choose the column of a role; the other roles have none.
+COLUMN_OPTIONS = {
+    "audio": "audio_column_name",
+    "emotion": "label_column_name",
+    "hypothesis": "text_column_name",
+    "transcript": "transcript_column_name",
+    "speaker": "speaker_column_name",
+}
+#: What each option chooses, for the help of the commands.
+COLUMN_HELP = {
+    "audio": "the recordings",
+    "emotion": "the labels",
+    "hypothesis": "the text that the model reads (of a speech recogniser)",
+    "transcript": "the text that people wrote",
+    "speaker": "the speakers",
+}
+
+
+def column_choices(options: object) -> dict[str, str]:
+    """Return {role: column} of the column options that are given.
+
+    Args:
+        options: an object with the options of `COLUMN_OPTIONS` as attributes; one that is None is not given.
+    """
+    values = {role: getattr(options, option) for role, option in COLUMN_OPTIONS.items()}
+    return {role: value for role, value in values.items() if value is not None}
+
+
+def check_choices(chosen: Mapping[str, str]) -> None:
+    """Check chosen columns without knowing the table.
+
+    Raises:
+        CorpusError: a role that cannot be chosen, or one column for two roles.
+    """
+    if unknown := [role for role in chosen if role not in COLUMN_OPTIONS]:
+        raise CorpusError(f"no column can be chosen for {', '.join(unknown)}; only for {', '.join(COLUMN_OPTIONS)}")
+    roles: dict[str, str] = {}
+    for role, column in chosen.items():
+        first = roles.setdefault(_plain(column), role)
+        if first != role:
+            raise CorpusError(
+                f"--{COLUMN_OPTIONS[first]} and --{COLUMN_OPTIONS[role]} both name {column}: a column is one thing"
+            )
+
+
+def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str | os.PathLike) -> dict[str, str]:
+    """Return which column is read as what.
+
+    A chosen column comes first, and is then nothing else; then the role's own name, in any case; then the other names
+    of `SYNONYMS`.
+
+    Args:
+        found: the table's columns.
+        chosen: {role: column} of the options given.
+        owner: what the table is called in messages.
+
+    Returns:
+        {role: column} of the roles that have one, in the order of `SYNONYMS`.
+
+    Raises:
+        CorpusError: a chosen column is absent, or two columns may be the same role.
+    """
+    check_choices(chosen)
+    taken = {role: _choose(found, column, COLUMN_OPTIONS[role], owner) for role, column in chosen.items()}
+    free = [column for column in found if column not in taken.values()]
+    columns = {}
+    for role, synonyms in SYNONYMS.items():
+        column = taken.get(role) or _recognise(free, role, synonyms, owner)
+        if column is not None:
+            columns[role] = column
+    return columns
+
+
+def missing_columns(missing: Iterable[str], found: Sequence[str], owner: str | os.PathLike) -> CorpusError:
+    """Return the error that no column is read as one of the roles in `missing`."""
+    roles = list(missing)
+    options = " ".join(f"--{COLUMN_OPTIONS[role]} NAME" for role in roles if role in COLUMN_OPTIONS)
+    hint = f". If one of them is meant, say so: {options}"
+    if len(found) == 1:
+        hint = "; separate the columns by commas, semicolons or tabs"
+    return CorpusError(f"{owner} lacks the columns {', '.join(roles)}; its columns: {', '.join(found)}{hint}")
+
+
+def _choose(found: Sequence[str], wanted: str, option: str, owner: str | os.PathLike) -> str:
+    """The column that an option names: exactly, or in another case."""
+    alike = [wanted] if wanted in found else [name for name in found if _plain(name) == _plain(wanted)]
+    if len(alike) != 1:
+        raise CorpusError(f"{owner} has no column {wanted} (--{option}); its columns: {', '.join(found)}")
+    return alike[0]
+
+
+def _recognise(found: Sequence[str], role: str, synonyms: Sequence[str], owner: str | os.PathLike) -> str | None:
+    """The column that goes by the name of a role, or by another name of it; None where there is none."""
+    for names in ((role,), synonyms):
+        alike = [column for column in found if _plain(column) in names]
+        if len(alike) > 1:
+            option = COLUMN_OPTIONS.get(role)
+            way_out = f"say which: --{option} {alike[0]}" if option else f"name the one that is meant {role}"
+            if option and any(_plain(column) == _plain(alike[0]) for column in alike[1:]):
+                way_out = "give each its own name"
+            raise CorpusError(f"{owner} has several columns for the {role}: {', '.join(alike)}; {way_out}")
+        if alike:
+            return alike[0]
+    return None
+
+
+def _plain(column: str) -> str:
+    """A name without what differs between habits of writing it."""
+    return "_".join(column.casefold().replace("-", " ").replace("_", " ").split())

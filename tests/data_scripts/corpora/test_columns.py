@@ -1,0 +1,75 @@
+"""Columns: read by name or by choice, and what may be two things is asked for."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_scripts.corpora.columns import COLUMN_OPTIONS, SYNONYMS, assign_columns, check_choices, column_choices
+from data_scripts.errors import CorpusError
+
+
+def test_no_name_means_two_things():
+    names = [name for role, synonyms in SYNONYMS.items() for name in (role, *synonyms)]
+    assert len(set(names)) == len(names)
+
+
+@given(st.data())
+def test_every_usual_name_in_every_way_of_writing(data):
+    roles = data.draw(st.lists(st.sampled_from(sorted(SYNONYMS)), unique=True, min_size=1))
+    expected = {}
+    for role in roles:
+        name = data.draw(st.sampled_from([role, *SYNONYMS[role]]))
+        name = name.replace("_", data.draw(st.sampled_from("_- ")))
+        expected[role] = data.draw(st.sampled_from([name, name.upper(), name.title(), f" {name}\t"]))
+    found = data.draw(st.permutations([*expected.values(), "valence", "start"]))
+    assert assign_columns(found, {}, "a.csv") == expected
+
+
+def test_a_column_s_own_name_comes_first():
+    assert assign_columns(["text", "path", "AUDIO", "hypothesis"], {}, "t") == {
+        "audio": "AUDIO",
+        "hypothesis": "hypothesis",
+    }
+
+
+def test_a_chosen_column_is_nothing_else():
+    assert assign_columns(["path", "sentence", "Emotion"], {"hypothesis": "sentence", "emotion": "emotion"}, "t") == {
+        "audio": "path",
+        "emotion": "Emotion",
+        "hypothesis": "sentence",
+    }
+    # Chosen, it also leaves the other candidates alone.
+    assert assign_columns(["audio", "wav", "file"], {"audio": "file"}, "t") == {"audio": "file"}
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen", "message"),
+    [
+        (
+            ["label", "class"],
+            {},
+            "t has several columns for the emotion: label, class; say which: --label_column_name l",
+        ),
+        (["text", "asr"], {}, "for the hypothesis: text, asr; say which: --text_column_name text"),
+        (["spk", "actor"], {}, "for the speaker: spk, actor; say which: --speaker_column_name spk"),
+        (["utt_id", "segment_id"], {}, "for the id: utt_id, segment_id; name the one that is meant id"),
+        (["Audio", "audio"], {}, "for the audio: Audio, audio; give each its own name"),
+        (["path"], {"audio": "sound"}, r"t has no column sound \(--audio_column_name\); its columns: path"),
+        (["A", "a "], {"audio": "à"}, "has no column à"),
+        (["a"], {"audio": "a", "hypothesis": "A"}, "--audio_column_name and --text_column_name both name A"),
+        (["a"], {"id": "a"}, "no column can be chosen for id; only for audio, emotion"),
+    ],
+)
+def test_what_is_not_clear_is_asked(found, chosen, message):
+    with pytest.raises(CorpusError, match=message):
+        assign_columns(found, chosen, "t")
+
+
+def test_choices_are_read_from_options():
+    options = SimpleNamespace(**dict.fromkeys(COLUMN_OPTIONS.values()))
+    assert column_choices(options) == {}
+    options.text_column_name, options.label_column_name = "a", "b"
+    assert column_choices(options) == {"emotion": "b", "hypothesis": "a"}
+    check_choices(column_choices(options))
