@@ -11,6 +11,8 @@ from .outputs_m4ser import M4SERModelOutput, M4SEROutput
 from .pipeline_m4ser import SpeechTextEmotionPipeline
 from .processing_m4ser import M4SERProcessor, normalize_text
 
+__version__ = "0.1.0"
+
 AutoConfig.register("m4ser", M4SERConfig)
 AutoModel.register(M4SERConfig, M4SERForEmotionClassification)
 AutoModelForAudioClassification.register(M4SERConfig, M4SERForEmotionClassification)
@@ -36,6 +38,7 @@ __all__ = [
     "M4SEROutput",
     "M4SERProcessor",
     "SpeechTextEmotionPipeline",
+    "__version__",
     "apply_edits",
     "load_audio",
     "normalize_rms",

@@ -170,6 +170,13 @@ def test_no_function_needs_scrolling():
     assert not long
 
 
+def test_there_is_one_version():
+    from modeling_m4ser import __version__
+
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert "version = attr: modeling_m4ser.__version__" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+
 def test_tests_mirror_the_rooms():
     """Every module has a test file of its name in the folder of its name, or the place of its tests stands here."""
     elsewhere = {
