@@ -1,13 +1,26 @@
 """From rows of a prepared corpus to a batch: decoding, the processor, and the auxiliary labels."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.data import get_worker_info
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor, load_audio
 from trainer.augmentation import SPEED_COLUMN
+
+logger = logging.getLogger(__name__)
+
+#: Tokens of a correction target that replaces one place, the end token included.
+MAX_CORRECTION_TOKENS = 32
+_COUNTERS = 256  # of data loading processes; more than that share them
+
+
+def _shared_counters() -> torch.Tensor:
+    """Counts (cut targets, targets) of each data loading process, in memory that they share with the trainer's."""
+    return torch.zeros(_COUNTERS, 2, dtype=torch.int64).share_memory_()
 
 
 @dataclass
@@ -19,16 +32,43 @@ class M4SERDataCollator:
         config: of the model; says which inputs and which auxiliary labels are wanted.
         text_column: `hypothesis` (ASR text, the paper's setting) or `transcript` (ground-truth text, Table VI).
         with_auxiliary_labels: whether to build detection and correction labels; evaluation does not need them.
-        max_correction_tokens: targets are cut to this many tokens, `[SEP]` included.
+        max_correction_tokens: longer correction targets are cut to this many tokens, the last of which is `[SEP]`. By
+            default 32, and in the ablation "w/o AED", whose targets are whole references, as many as a text may have
+            (the processor's `max_text_length`).
 
     A row without a human transcript gets no auxiliary labels; a batch without any has neither key.
+
+    Raises:
+        ValueError: `max_correction_tokens` below 2.
     """
 
     processor: M4SERProcessor
     config: M4SERConfig
     text_column: str = "hypothesis"
     with_auxiliary_labels: bool = True
-    max_correction_tokens: int = 32
+    max_correction_tokens: int | None = None
+    _counters: torch.Tensor = field(default_factory=_shared_counters, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.max_correction_tokens is not None and self.max_correction_tokens < 2:
+            raise ValueError(f"max_correction_tokens must be at least 2, not {self.max_correction_tokens}.")
+
+    @property
+    def correction_limit(self) -> int:
+        """The most tokens of a correction target, `[SEP]` included."""
+        if self.max_correction_tokens is not None:
+            return self.max_correction_tokens
+        return MAX_CORRECTION_TOKENS if self.config.use_error_detection else self.processor.max_text_length
+
+    @property
+    def cut_targets(self) -> int:
+        """How many correction targets were cut so far, in all epochs and data loading processes."""
+        return int(self._counters[:, 0].sum())
+
+    @property
+    def made_targets(self) -> int:
+        """How many correction targets were made so far, cut or not."""
+        return int(self._counters[:, 1].sum())
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make the model's inputs of some rows.
@@ -107,17 +147,34 @@ class M4SERDataCollator:
 
     def _correction_labels(self, targets: list[dict[int, list[Any]]], input_ids: torch.Tensor) -> torch.Tensor:
         """{place: ids} of each row -> (B, n, c), each target closed by the end token."""
-        end = self.processor.tokenizer.sep_token_id
+        end, limit = self.processor.tokenizer.sep_token_id, self.correction_limit
         closed = {
-            (row, place): [*target, end][: self.max_correction_tokens]
+            (row, place): [*target[: limit - 1], end]
             for row, places in enumerate(targets)
             for place, target in places.items()
         }
+        lengths = [len(target) + 1 for places in targets for target in places.values()]
+        self._count_targets(lengths, limit)
         size = max(map(len, closed.values()), default=1)
         labels = torch.full((*input_ids.shape, size), IGNORE_INDEX)
         for (row, place), target in closed.items():
             labels[row, place, : len(target)] = torch.tensor(target)
         return labels
+
+    def _count_targets(self, lengths: list[int], limit: int) -> None:
+        """Count the targets of a batch; the first that is cut, in whichever process, is told."""
+        cut = sum(length > limit for length in lengths)
+        if cut and self.cut_targets == 0:
+            logger.warning(
+                "%d of the %d correction targets of a batch were cut to %d tokens, the longest from %d; the collator's "
+                "`cut_targets` counts further ones (limit: `max_correction_tokens`).",
+                cut,
+                len(lengths),
+                limit,
+                max(lengths),
+            )
+        worker = get_worker_info()
+        self._counters[0 if worker is None else 1 + worker.id % (_COUNTERS - 1)] += torch.tensor([cut, len(lengths)])
 
     def _pieces(self, text: str) -> list[int]:
         """Word-piece ids of a reference, without special tokens, as long as a transcript may be."""
