@@ -5,20 +5,29 @@ r"""IEMOCAP as the paper uses it: 4 emotions, leave one session out, ASR text (T
 
 `--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.
 The best epoch is chosen on a speaker held out of the training sessions; the test session is used once, at the end.
+
+As others use it: ten folds with `--protocol speaker`; six classes (7,380 utterances) with `--emotions neutral
+frustrated angry sad happy excited`; four without the excited utterances (4,490) with `--merge_excited false`; one kind
+of dialog with `--turns improvised` or `scripted`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import data_scripts
+from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS, TURNS, drop_excited, select_turns
 from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
+    from datasets import DatasetDict
+
     from trainer import ExperimentArguments
+
+
+PROTOCOLS = ("session", "speaker")
 
 
 @dataclass
@@ -26,17 +35,45 @@ class IemocapArguments(CorpusArguments):
     """Where IEMOCAP lies and how it is divided."""
 
     corpus: str = field(default="iemocap", metadata={"help": "iemocap, or prepared (a prepared folder)."})
-    validation: str = field(
-        default="speaker",
-        metadata={"help": "'speaker' holds out one speaker of the training sessions, 0.1 a tenth of their utterances."},
+    protocol: str = field(
+        default="session",
+        metadata={"help": "'session' leaves one of five sessions out, 'speaker' one of ten speakers."},
+    )
+    validation: str | None = field(
+        default=None,
+        metadata={
+            "help": "'speaker' holds out one speaker of the sessions that are not tested (the default by session), "
+            "'partner' the other speaker of the tested session (the default by speaker, and only there), 0.1 a tenth "
+            "of the utterances that are not tested."
+        },
+    )
+    turns: str = field(default="all", metadata={"help": "Dialogs to use: 'all', 'improvised' or 'scripted'."})
+    merge_excited: bool = field(
+        default=True,
+        metadata={"help": "Count excited as happy; false drops it. Where --emotions names excited it stays a class."},
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.validation != "speaker" and not 0 < _as_number(self.validation) < 1:
+        for name, known in (("protocol", PROTOCOLS), ("turns", ("all", *TURNS))):
+            if getattr(self, name) not in known:
+                raise ExperimentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+        if self.validation is None:
+            return
+        if self.validation == "partner" and self.protocol != "speaker":
             raise ExperimentError(
-                f"validation must be 'speaker' or a share between 0 and 1 such as 0.1, not {self.validation!r}."
+                "validation 'partner' needs --protocol speaker: by session, both speakers are tested."
             )
+        if self.validation not in ("speaker", "partner") and not 0 < _as_number(self.validation) < 1:
+            raise ExperimentError(
+                "validation must be 'speaker' or a share between 0 and 1 such as 0.1 (with --protocol speaker also "
+                f"'partner'), not {self.validation!r}."
+            )
+
+    @property
+    def drops_excited(self) -> bool:
+        """Whether excited utterances are left out, rather than counted as happy or kept as a class."""
+        return not self.merge_excited and "excited" not in (self.emotions or ())
 
 
 def _as_number(text: str) -> float:
@@ -46,16 +83,54 @@ def _as_number(text: str) -> float:
         return float("nan")
 
 
+def load_corpus(corpus: IemocapArguments, folder: Path) -> "DatasetDict":
+    """Return the utterances of the wanted classes and turns; the prepared corpus itself is kept in `folder`."""
+    wanted = corpus
+    if corpus.drops_excited and corpus.corpus != "prepared":
+        # As a class of its own, excited is told from happy, and its absence would be seen in the report.
+        wanted = replace(corpus, emotions=[*(corpus.emotions or DEFAULT_EMOTIONS), "excited"])
+    dataset = experiments.prepare_corpus(wanted, folder)
+    if corpus.drops_excited:
+        dataset = drop_excited(dataset)
+    return dataset if corpus.turns == "all" else select_turns(dataset, corpus.turns)
+
+
+def count_classes(dataset: "DatasetDict") -> str:
+    """Say how many utterances there are of each class."""
+    names = next(iter(dataset.values())).features["emotion"].names
+    labels = [label for part in dataset.values() for label in part["emotion"]]
+    return f"{len(labels)} utterances: " + ", ".join(f"{name} {labels.count(i)}" for i, name in enumerate(names))
+
+
+def describe(corpus: IemocapArguments) -> str:
+    """Say what is tested and validated on, and what was left out, for the model cards."""
+    by_session = corpus.protocol == "session"
+    if corpus.validation not in (None, "speaker", "partner"):
+        held_out = f"{float(corpus.validation):.0%} of the training {'sessions' if by_session else 'speakers'}"
+    elif by_session:
+        held_out = "one speaker of the training sessions"
+    elif corpus.validation == "speaker":
+        held_out = "one speaker of the other sessions"
+    else:
+        held_out = "the other speaker of the same session"
+    sentence = f"IEMOCAP, leave one {corpus.protocol} out; validation on {held_out}, never the test {corpus.protocol}."
+    if corpus.turns != "all":
+        sentence += f" Only {corpus.turns} dialogs."
+    return sentence + (" Excited utterances are left out." if corpus.drops_excited else "")
+
+
 def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
-    """Run one fold per session."""
-    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
-    validation = corpus.validation if corpus.validation == "speaker" else float(corpus.validation)
-    folds = data_scripts.leave_one_session_out(dataset, validation, runs.split_seed)
-    held_out = "one speaker" if validation == "speaker" else f"{validation:.0%}"
-    description = (
-        f"IEMOCAP, leave one session out; validation on {held_out} of the training sessions, never the test session."
-    )
-    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, description)
+    """Run one fold per session or speaker."""
+    from data_scripts.splits import leave_one_session_out, leave_one_speaker_out  # late: --help needs no datasets
+
+    dataset = load_corpus(corpus, Path(args.output_dir) / "corpus")
+    if args.should_log and (corpus.drops_excited or corpus.turns != "all"):
+        print(f"{describe(corpus)} {count_classes(dataset)}", flush=True)
+    validation = corpus.validation or ("speaker" if corpus.protocol == "session" else "partner")
+    validation = validation if validation in ("speaker", "partner") else float(validation)
+    leave_one_out = leave_one_session_out if corpus.protocol == "session" else leave_one_speaker_out
+    folds = leave_one_out(dataset, validation, runs.split_seed)
+    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, describe(corpus))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,24 @@
 The three are joined on the utterance's id. Their codes are, with the utterances of the full release: neu neutral 1708,
 ang angry 1103, sad sad 1084, exc excited 1041, hap happy 595, fru frustrated 1849, sur surprised 107, fea fearful 40,
 dis disgust 2, oth other 3, xxx no agreement 2507. The four classes of most papers, the default, count excited as happy:
-5,531 utterances. Busso et al. 2008, Language Resources and Evaluation 42(4); the licence comes with the corpus.
+5,531 utterances; without excited they are 4,490, and six classes (frustrated and excited by themselves) 7,380. A dialog
+is improvised or scripted, as its name says.
+
+Busso et al. 2008, Language Resources and Evaluation 42(4); the licence comes with the corpus.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
 from data_scripts.corpora.folders import APPLE_DOUBLE, children, read_text, walk
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 DEFAULT_EMOTIONS = ("neutral", "happy", "angry", "sad")
 EMOTION_CODES = {
@@ -35,15 +42,30 @@ EMOTION_CODES = {
 NO_AGREEMENT_CODE = "xxx"
 SESSION_NUMBERS = ("1", "2", "3", "4", "5")
 IEMOCAP_LAYOUT = "Session1 … Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions"
-# Utterances of the four default classes in the full release.
+# Utterances of the full release by their own label, excited and happy apart.
+EXPECTED_LABELS = {
+    "neutral": 1708,
+    "happy": 595,
+    "excited": 1041,
+    "angry": 1103,
+    "sad": 1084,
+    "frustrated": 1849,
+    "surprised": 107,
+    "fearful": 40,
+    "disgust": 2,
+    "other": 3,
+}
+# Those of the four default classes, excited counted as happy.
 EXPECTED_SESSIONS = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
 EXPECTED_EMOTIONS = {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}
+TURNS = ("improvised", "scripted")
 
 _RELEASE_FOLDER = "IEMOCAP_full_release"
 _WAV_FOLDER, _LABEL_FOLDER, _TEXT_FOLDER = "sentences/wav", "dialog/EmoEvaluation", "dialog/transcriptions"
 _SESSION_FOLDER_NAME = re.compile(r"Session(\d+)")
 # The letter after SesNN says who wears the motion capture; who speaks is the letter of the last part.
 _UTTERANCE_ID = re.compile(r"Ses(\d\d)[FM]_\w+_([FM])\w*\d+")
+_DIALOG_KIND = re.compile(r"Ses\d\d[FM]_(impro|script)\d")
 _LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[")
 
 
@@ -76,13 +98,79 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     )
 
 
+def select_turns(dataset: "DatasetDict", turns: str) -> "DatasetDict":
+    """Return the utterances of improvised or of scripted dialogs, as the ids of a prepared corpus tell them.
+
+    Args:
+        dataset: IEMOCAP, prepared.
+        turns: one of `TURNS`.
+
+    Raises:
+        CorpusError: other turns; ids that are not IEMOCAP's; or nothing would be left.
+    """
+    if turns not in TURNS:
+        raise CorpusError(f"turns must be one of {', '.join(TURNS)}, got {turns!r}")
+    from datasets import DatasetDict  # late: a command line's --help reads this file
+
+    kept = DatasetDict()
+    for split, part in dataset.items():
+        kinds = [_turn(name) for name in part["id"]]
+        if None in kinds:
+            raise CorpusError(
+                f"the id {part[kinds.index(None)]['id']!r} names no improvised or scripted dialog of IEMOCAP: turns "
+                "can be chosen of that corpus only"
+            )
+        kept[split] = part.select([row for row, kind in enumerate(kinds) if kind == turns])
+    if not any(map(len, kept.values())):
+        raise CorpusError(f"no {turns} utterance among the {sum(map(len, dataset.values()))} of this selection")
+    return kept
+
+
+def drop_excited(dataset: "DatasetDict") -> "DatasetDict":
+    """Return a prepared corpus, in which excited is a class by itself, without that class.
+
+    Raises:
+        CorpusError: it has no such class: prepared with the default classes, excited is counted as happy for good. Or
+            nothing would be left.
+    """
+    from datasets import ClassLabel, DatasetDict  # late: a command line's --help reads this file
+
+    kept = DatasetDict()
+    for split, part in dataset.items():
+        names = part.features["emotion"].names
+        if "excited" not in names:
+            raise CorpusError(
+                "this corpus has no class excited, so those utterances cannot be told from happy ones: prepare it with "
+                f"--emotions {' '.join(names)} excited"
+            )
+        others = [name for name in names if name != "excited"]
+        labels = part["emotion"][:]
+        rows = [row for row, label in enumerate(labels) if label is None or names[label] != "excited"]
+        renumbered = [None if labels[row] is None else others.index(names[labels[row]]) for row in rows]
+        rest = part.select(rows).remove_columns("emotion")
+        rest = rest.add_column("emotion", renumbered, feature=ClassLabel(names=others))
+        kept[split] = rest.select_columns(part.column_names)
+    if not any(map(len, kept.values())):
+        raise CorpusError("no utterance is left without the excited ones")
+    return kept
+
+
+def _turn(name: str) -> str | None:
+    """Whether an utterance is improvised or scripted, by its id; None where the id is of another form."""
+    match = _DIALOG_KIND.match(name)
+    return {"impro": "improvised", "script": "scripted"}[match[1]] if match else None
+
+
 def _expected_counts(wanted: Sequence[str], numbers: Sequence[str]) -> dict[str, dict[str, int]]:
-    """What the full release keeps of this selection; of another choice of classes no counts are published."""
-    if sorted(wanted) != sorted(DEFAULT_EMOTIONS):
-        return {}
-    expected = {"sessions": {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}}
+    """What the full release keeps of this selection; the counts of each session are known of the default classes."""
+    expected = {}
+    if sorted(wanted) == sorted(DEFAULT_EMOTIONS):
+        expected["sessions"] = {n: EXPECTED_SESSIONS[n] for n in numbers if n in EXPECTED_SESSIONS}
     if tuple(numbers) == SESSION_NUMBERS:
-        expected["emotions"] = {name: EXPECTED_EMOTIONS[name] for name in wanted}
+        expected["emotions"] = dict.fromkeys(wanted, 0)
+        for code, name in EMOTION_CODES.items():
+            if (emotion := _emotion(code, wanted)) in wanted:
+                expected["emotions"][emotion] += EXPECTED_LABELS[name]
     return expected
 
 

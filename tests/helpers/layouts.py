@@ -1,6 +1,7 @@
 """Small corpora in the layouts of IEMOCAP, MELD and RAVDESS, made by hand: a few noises in the real folders."""
 
 import csv
+import itertools
 from pathlib import Path
 
 import av
@@ -67,10 +68,15 @@ def make_ravdess(root: Path) -> Path:
     return root
 
 
-def make_iemocap(root: Path, sessions=("1", "2", "3", "4", "5"), codes=("neu", "hap", "exc", "ang", "sad")) -> Path:
-    """IEMOCAP_full_release with one dialog in each session and one utterance of each code by each speaker."""
-    for session in sessions:
-        folder, dialog = root / f"Session{session}", f"Ses{int(session):02d}F_impro01"
+def make_iemocap(
+    root: Path,
+    sessions=("1", "2", "3", "4", "5"),
+    codes=("neu", "hap", "exc", "ang", "sad"),
+    dialogs=("F_impro01",),
+) -> Path:
+    """IEMOCAP_full_release: these dialogs in each session, with one utterance of each code by each speaker."""
+    for session, ending in itertools.product(sessions, dialogs):
+        folder, dialog = root / f"Session{session}", f"Ses{int(session):02d}{ending}"
         labels, texts = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""], []
         for number, code in enumerate(codes):
             for speaker in "FM":

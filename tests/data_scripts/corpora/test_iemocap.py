@@ -8,7 +8,15 @@ from collections import Counter
 import pytest
 
 from data_scripts import leave_one_session_out, load_corpus
-from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS, EMOTION_CODES, EXPECTED_EMOTIONS, EXPECTED_SESSIONS
+from data_scripts.corpora.iemocap import (
+    DEFAULT_EMOTIONS,
+    EMOTION_CODES,
+    EXPECTED_EMOTIONS,
+    EXPECTED_LABELS,
+    EXPECTED_SESSIONS,
+    drop_excited,
+    select_turns,
+)
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import APPLE_DOUBLE, drop_reasons, make_iemocap, write_bytes, write_wav
 
@@ -68,12 +76,98 @@ def test_folds_come_out_whole(release):
 def test_classes_by_name(release):
     corpus = load_corpus("iemocap", release, emotions=["excited", "happy"])
     assert Counter(corpus.dataset["train"]["emotion"]) == {0: 10, 1: 10}
-    assert corpus.report.expected == {}
+    assert corpus.report.expected == {"emotions": {"excited": 1041, "happy": 595}}
     assert corpus.report.drop_reasons()["label not among the classes: sad (sad)"] == 10
     with pytest.raises(CorpusError, match="IEMOCAP has no emotion joy; it has neutral, happy, excited"):
         load_corpus("iemocap", release, emotions=["joy"])
     with pytest.raises(CorpusError, match=r"no usable recording of iemocap.*50"):
         load_corpus("iemocap", make_iemocap(release, codes=("neu",) * 5), emotions=["fearful"])
+
+
+SIX = ("neutral", "frustrated", "angry", "sad", "happy", "excited")
+
+
+@pytest.mark.parametrize(
+    ("emotions", "expected"),
+    [
+        (None, {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}),
+        (SIX, dict(zip(SIX, (1708, 1849, 1103, 1084, 595, 1041), strict=True))),
+        ((*DEFAULT_EMOTIONS, "excited"), {"neutral": 1708, "happy": 595, "angry": 1103, "sad": 1084, "excited": 1041}),
+        (("sad", "frustrated"), {"sad": 1084, "frustrated": 1849}),
+        (("happy", "surprised", "other"), {"happy": 1636, "surprised": 107, "other": 3}),
+    ],
+    ids=["four", "six", "excited apart", "two", "happy with excited"],
+)
+def test_every_choice_of_classes_has_its_expected_counts(tmp_path, emotions, expected):
+    release = make_iemocap(tmp_path, codes=("neu", "hap", "exc", "ang", "sad", "fru", "sur", "oth"))
+    report = load_corpus("iemocap", release, emotions=emotions).report
+    assert report.expected["emotions"] == expected
+    assert list(report.found("emotions")) == list(expected)
+    merged = "excited" not in expected
+    assert report.found("emotions") == {name: 20 if name == "happy" and merged else 10 for name in expected}
+    assert ("sessions" in report.expected) == (emotions is None)
+    # A session less: how many of each class are left is not published.
+    report = load_corpus("iemocap", release, emotions=emotions, sessions=["1", "2", "3", "4"]).report
+    assert "emotions" not in report.expected
+
+
+def test_published_counts_of_the_variants():
+    assert sum(EXPECTED_LABELS[name] for name in SIX) == 7380
+    assert sum(EXPECTED_LABELS[name] for name in DEFAULT_EMOTIONS) == 4490  # excited dropped
+    assert sum(EXPECTED_LABELS.values()) == 10039 - 2507  # all recordings but those without agreement
+
+
+# Improvised or scripted; without excited
+
+
+@pytest.fixture
+def both_kinds(tmp_path):
+    return make_iemocap(tmp_path, sessions="12", dialogs=("F_impro01", "M_script01_1b", "F_script03_2"))
+
+
+def test_turns(both_kinds):
+    corpus = load_corpus("iemocap", both_kinds, sessions=["1", "2"]).dataset
+    improvised, scripted = select_turns(corpus, "improvised")["train"], select_turns(corpus, "scripted")["train"]
+    assert (len(improvised), len(scripted)) == (20, 40)
+    assert all("_impro" in name for name in improvised["id"])
+    assert all("_script" in name for name in scripted["id"])
+    assert sorted([*improvised["id"], *scripted["id"]]) == sorted(corpus["train"]["id"])
+    assert improvised.features == corpus["train"].features
+    with pytest.raises(CorpusError, match="turns must be one of improvised, scripted, got 'acted'"):
+        select_turns(corpus, "acted")
+
+
+def test_turns_that_nobody_takes_are_told(release):
+    corpus = load_corpus("iemocap", release).dataset
+    with pytest.raises(CorpusError, match="no scripted utterance among the 50 of this selection"):
+        select_turns(corpus, "scripted")
+    renamed = corpus.map(lambda row: {"id": row["id"].replace("Ses03F_impro01", "clip")})
+    with pytest.raises(CorpusError, match="the id 'clip_F000' names no improvised or scripted dialog"):
+        select_turns(renamed, "improvised")
+
+
+@pytest.mark.parametrize("emotions", [("excited", "neutral", "happy"), ("neutral", "happy", "excited")])
+def test_excited_is_dropped(release, emotions):
+    corpus = load_corpus("iemocap", release, emotions=emotions).dataset
+    kept = drop_excited(corpus)["train"]
+    assert kept.features["emotion"].names == ["neutral", "happy"]
+    assert kept.column_names == corpus["train"].column_names
+    names = ["neutral", "happy", "excited"]  # by the number of the utterance
+    assert [kept.features["emotion"].int2str(label) for label in kept["emotion"]] == [
+        names[int(name[-1])] for name in kept["id"]
+    ]
+    assert Counter(kept["emotion"]) == {0: 10, 1: 10}
+    known = {row["id"]: row for row in corpus["train"]}
+    assert all({**row, "emotion": 0} == {**known[row["id"]], "emotion": 0} for row in kept)
+
+
+def test_excited_cannot_be_dropped_once_it_is_happy(release):
+    with pytest.raises(
+        CorpusError, match=r"cannot be told from happy ones.*--emotions neutral happy angry sad excited$"
+    ):
+        drop_excited(load_corpus("iemocap", release).dataset)
+    with pytest.raises(CorpusError, match="no utterance is left"):
+        drop_excited(load_corpus("iemocap", release, emotions=["excited"]).dataset)
 
 
 def test_every_trap_is_reported(release):
@@ -217,6 +311,23 @@ def test_spoken_counts_equal_the_tools(spoken_release, spoken_corpus):
         assert dropped[f"label not among the classes: {code} ({EMOTION_CODES[code]})"] == every[code]
 
 
+def test_spoken_variants(spoken_release):
+    """Excited apart, and by turns, as the tool's own map says."""
+    out, expected = spoken_release
+    corpus = load_corpus("iemocap", out, emotions=[*DEFAULT_EMOTIONS, "excited"], num_workers=2).dataset
+    happy, excited = map(sum, zip(*(s["kept_hap_exc"] for s in expected["sessions"].values()), strict=True))
+    assert Counter(corpus["train"]["emotion"])[1] == happy
+    assert Counter(corpus["train"]["emotion"])[4] == excited
+    without = drop_excited(corpus)
+    assert len(without["train"]) == expected["kept_4class_total"] - excited
+    lines = [line.split(",") for line in (out / "MAPPING.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    mapped = [name for _, name, label, *_, wav, labelled in lines if (wav, labelled) == ("1", "1") and label in FOUR]
+    for turns, part in (("improvised", "_impro"), ("scripted", "_script")):
+        kept = select_turns(without, turns)["train"]["id"]
+        assert sorted(kept) == sorted(name for name in mapped if part in name)
+
+
+FOUR = ("neu", "hap", "ang", "sad")
 REASONS_BY_TRAP = {
     "label without wav": "label without wav",
     "wav without label": "wav without label",
