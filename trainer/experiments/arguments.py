@@ -48,6 +48,9 @@ class CorpusArguments:
     asr_model: str | None = field(
         default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
     )
+    asr_language: str | None = field(
+        default=None, metadata={"help": "Its language, e.g. en; by default a multilingual model guesses each clip's."}
+    )
     hypotheses: str | None = field(
         default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
     )

@@ -65,4 +65,4 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
         if missing:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
-        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model))
+        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=arguments.asr_language))
