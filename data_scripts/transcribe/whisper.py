@@ -92,7 +92,8 @@ class WhisperRecognizer:
         model: repository id or folder of a Whisper checkpoint (model and processor).
         device: torch device; by default a CUDA GPU where there is one, else the CPU.
         dtype: weights and features; by default float32 on the CPU and float16 elsewhere.
-        language: e.g. "en" or "english"; multilingual checkpoints only (None: detected per clip).
+        language: e.g. "en" or "english"; None lets a multilingual checkpoint detect each clip's. English-only ones take
+            no other, and transcribe the same with it as without.
         max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
         seed: of the sampling at temperatures above 0.
         name: what goes into the `asr_model` column; by default `model` as given (the last part, for a folder).
@@ -129,8 +130,8 @@ class WhisperRecognizer:
         self.seed = seed
         self.window_samples = self.processor.feature_extractor.n_samples  # of 30 s
         self.max_new_tokens = min(max_new_tokens, self.model.config.max_target_positions - PROMPT_TOKENS)
-        self.language = language
         self._options = self._language_options(language)
+        self.language = language if self._options else None  # what decides nothing is no setting
 
     def _language_options(self, language: str | None) -> dict[str, str]:
         """`generate` arguments that fix language and task. English-only checkpoints accept neither argument."""

@@ -60,6 +60,14 @@ def test_recognizer_errors(tiny_whisper, tmp_path):
         WhisperRecognizer(tiny_whisper, device="nowhere")
 
 
+@pytest.mark.parametrize("language", ["en", "English"])
+def test_english_changes_nothing_for_an_english_only_model(tiny_whisper, language):
+    """The same settings, so that a transcription begun without it goes on."""
+    given = WhisperRecognizer(tiny_whisper, device="cpu", language=language)
+    assert given.settings == WhisperRecognizer(tiny_whisper, device="cpu").settings
+    assert given.settings["language"] is None
+
+
 def test_language_of_a_multilingual_model(tiny_whisper, tmp_path):
     model = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
     processor = WhisperProcessor.from_pretrained(tiny_whisper)
@@ -69,7 +77,9 @@ def test_language_of_a_multilingual_model(tiny_whisper, tmp_path):
     config.task_to_id = {"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]}
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    given = WhisperRecognizer(tmp_path, device="cpu", language="English", max_new_tokens=4).transcribe(noises(8000))
+    recognizer = WhisperRecognizer(tmp_path, device="cpu", language="English", max_new_tokens=4)
+    assert recognizer.settings["language"] == "English"
+    given = recognizer.transcribe(noises(8000))
     assert WhisperRecognizer(tmp_path, device="cpu", max_new_tokens=4).transcribe(noises(8000)) == given  # detected
     with pytest.raises(RecognizerError, match="unknown to Whisper"):
         WhisperRecognizer(tmp_path, device="cpu", language="klingon")

@@ -6,13 +6,14 @@ import runpy
 import pandas as pd
 import pytest
 
+import trainer.experiments.data
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
 from tests.helpers.experiments import encoder_folders
-from tests.helpers.layouts import make_iemocap, make_meld, write_wav
+from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.run import load_results
@@ -154,6 +155,38 @@ def test_meld_keeps_its_own_splits(encoders, tmp_path):
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
         assert f"First of {name}." in dataset[split]["transcript"][:]
     assert predictions["text"].tolist() == dataset["test"]["transcript"][:]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "language"),
+    [
+        ("run_meld.py", (), "en"),
+        ("run_iemocap.py", (), "en"),
+        ("run_meld.py", ("--asr_language", "de"), "de"),
+        ("run_custom.py", (), None),
+    ],
+)
+def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script, options, language):
+    """English where the corpus is; elsewhere the model guesses unless it is told."""
+    asked = []
+
+    class RecognizerCalledError(Exception):
+        """The recogniser was made: what follows is not tested here."""
+
+    def recognizer(model, **settings):
+        asked.append((model, settings))
+        raise RecognizerCalledError
+
+    monkeypatch.setattr(trainer.experiments.data, "WhisperRecognizer", recognizer)
+    corpus = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)(
+        tmp_path / "corpus"
+    )
+    if script == "run_custom.py":
+        options = ("--corpus", "ravdess")
+    options = ("--data_dir", corpus, "--output_dir", tmp_path / "out", "--asr_model", "whisper-large-v2", *options)
+    with pytest.raises(RecognizerCalledError):
+        run_example_here(script, *options)
+    assert asked == [("whisper-large-v2", {"language": language})]
 
 
 def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
