@@ -8,6 +8,7 @@ from modeling_m4ser import AudioError, apply_edits
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import tiny_config, tiny_processor
 from trainer import M4SERDataCollator
+from trainer.experiments.ablations import ABLATIONS
 
 
 @pytest.fixture
@@ -54,6 +55,23 @@ def test_without_detection_the_whole_reference_is_written_from_the_first_token(t
         target = batch["correction_labels"][index, 0]
         assert target[target != -100].tolist() == [*reference, collator.processor.tokenizer.sep_token_id]
         assert (batch["correction_labels"][index, 1:] == -100).all()
+
+
+@pytest.mark.parametrize(
+    ("ablation", "wanted", "made"),
+    [
+        ("M4SER", True, {"detection_labels", "correction_labels"}),
+        ("M4SER", False, set()),
+        ("w/o AEC", True, {"detection_labels"}),
+        ("w/o AED", True, {"correction_labels"}),
+        ("w/o AED & AEC", True, set()),
+    ],
+)
+def test_only_labels_that_are_wanted_and_trained_are_made(tmp_path, ablation, wanted, made):
+    config = tiny_config("whisper", **ABLATIONS[ablation])
+    batch = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), config, with_auxiliary_labels=wanted)(rows_of())
+    assert {name for name in batch if name.endswith("_labels")} == made
+    assert "labels" in batch
 
 
 def test_rows_without_a_transcript_get_no_auxiliary_labels(collator):

@@ -1,6 +1,7 @@
 """Command lines: YAML under arguments, help that answers at once, mistakes in one line, the shipped configurations."""
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from transformers import TrainingArguments
 
+from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS
 from modeling_m4ser import M4SERConfig
 from tests.helpers import ROOT
 from tests.helpers.experiments import write_manifest
@@ -158,3 +160,46 @@ def test_every_configuration_is_read_and_keeps_the_best_epoch(tmp_path, name):
     assert (args.eval_strategy, args.save_strategy, args.save_total_limit) == ("epoch", "epoch", 1)
     assert args.metric_for_best_model == {**{key: value[-1] for key, value in PAPER.items()}, **SMALL}[name]
     M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_small_configurations_are_what_their_comments_and_the_pages_say(tmp_path, name):
+    """Whisper tiny.en and MiniLM, that recogniser's text, small batches, and a rate that rises and falls."""
+    corpus, model, _, args = shipped(tmp_path, name)
+    assert (model.speech_encoder, corpus.asr_model) == ("openai/whisper-tiny.en", "openai/whisper-tiny.en")
+    assert model.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
+    assert (args.per_device_train_batch_size, args.lr_scheduler_type, args.warmup_steps) == (8, "linear", 0.1)
+    assert name != "meld_small" or args.num_train_epochs == 4, "docs/results.md says so"
+    # Of Whisper tiny's four layers the lower half stays frozen, but where all are summed.
+    assert model.freeze_speech_layers == {"meld_small": 2, "ravdess8_whisper_tiny": 2}.get(name, 0)
+    rates = args.encoder_learning_rate, args.learning_rate, args.classifier_learning_rate
+    if name in ("meld_small", "ravdess8_whisper_tiny"):
+        assert rates[0] < rates[1], "new layers move faster than pretrained ones"
+    if name == "ravdess4_whisper_tiny":
+        assert rates[1] < rates[0] < rates[2], "the classifier learns fast, the new fusion slowly"
+
+
+def test_the_configurations_of_ravdess_share_a_protocol(tmp_path):
+    chosen = {name: shipped(tmp_path, name) for name in SMALL if name.startswith("ravdess")}
+    for corpus, model, runs, args in chosen.values():
+        assert (corpus.corpus, runs.num_folds, runs.split_seed) == ("ravdess", 6, 0)
+        assert (args.balance_classes, args.metric_for_best_model) == (True, "ua")
+        assert model.processor_options["trim_silence_db"] == 40
+        assert model.speech_options["apply_spec_augment"] is True
+    four, eight = (chosen[f"ravdess{number}_whisper_tiny"][0].emotions for number in (4, 8))
+    assert set(four) == set(DEFAULT_EMOTIONS)
+    assert eight is None
+
+
+def test_the_page_on_little_data_gives_the_settings_of_the_configuration_it_names(tmp_path):
+    page = (ROOT / "docs" / "little_data.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"run_custom\.py (.*?)\n```", page, re.DOTALL)
+    words = [*shlex.split(command.replace("\\\n", " ")), "--use_cpu"]
+    sections = (CorpusArguments, ModelArguments, AnyRun, ExperimentArguments)
+    told, ours = parse_arguments(sections, words), shipped(tmp_path, "ravdess4_whisper_tiny")
+    known = ("asr_model", "speech_encoder", "text_encoder", "processor_options", "model_options")
+    known += ("speed_perturbation", "balance_classes", "ema_decay", "train_sampling_strategy", "lr_scheduler_type")
+    known += ("learning_rate", "encoder_learning_rate", "classifier_learning_rate", "warmup_steps", "num_train_epochs")
+    known += ("per_device_train_batch_size",)
+    values = [{key: value for part in parts for key, value in vars(part).items()} for parts in (told, ours)]
+    assert {name: values[0][name] for name in known} == {name: values[1][name] for name in known}

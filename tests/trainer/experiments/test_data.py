@@ -1,11 +1,21 @@
 """The corpus of an experiment: prepared once, from one selection."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
+from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers.experiments import write_manifest
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
 from trainer.experiments.data import prepare_corpus
+
+
+def without_hypotheses(folder):
+    """Take the hypotheses out of a corpus' manifest."""
+    table = pd.read_csv(folder / "manifest.csv")
+    table.drop(columns="hypothesis").to_csv(folder / "manifest.csv", index=False)
 
 
 @pytest.fixture
@@ -55,6 +65,32 @@ def test_missing_hypotheses_are_imported(corpus, tmp_path, capsys):
     assert dataset["hypothesis"][:] == ["words"] * 17 + [None]
     assert set(dataset["asr_model"][:17]) == {"somebody"}
     assert "no hypothesis for 1 utterances" in capsys.readouterr().out
+
+
+def test_hypotheses_that_are_there_are_kept(corpus, tmp_path):
+    ids = pd.read_csv(corpus / "manifest.csv")["audio"]
+    hypotheses = tmp_path / "heard.csv"
+    hypotheses.write_text("id,hypothesis\n" + "\n".join(f"{name},words" for name in ids))
+    arguments = CorpusArguments(data_dir=str(corpus), hypotheses=str(hypotheses), asr_model="no/such/model")
+    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
+    assert sorted(dataset["hypothesis"]) == sorted(pd.read_csv(corpus / "manifest.csv")["hypothesis"])
+
+
+def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
+    """It is loaded from the name that was given, and recorded with what it wrote."""
+    without_hypotheses(corpus)
+    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1)
+    arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
+    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
+    assert None not in dataset["hypothesis"][:]
+    assert {Path(name).name for name in dataset["asr_model"]} == {"recogniser"}
+
+
+def test_without_a_recogniser_hypotheses_stay_missing(corpus, tmp_path):
+    """Human text may be all that is read."""
+    without_hypotheses(corpus)
+    dataset = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")["train"]
+    assert set(dataset["hypothesis"]) == {None}
 
 
 def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import runpy
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
+from tests.helpers import ROOT
 from tests.helpers import ROOT
 from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
@@ -237,3 +239,8 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["folds"] == ["own_split"]
     assert summary["seeds"] == [42]
+
+
+def test_a_corpus_without_splits_is_divided_into_six_folds():
+    script = runpy.run_path(str(ROOT / "examples" / "run_custom.py"))
+    assert script["CustomRunArguments"]().num_folds == 6
