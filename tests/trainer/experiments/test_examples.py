@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import runpy
 
 import pandas as pd
 import pytest
@@ -12,7 +11,6 @@ from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
-from tests.helpers import ROOT
 from tests.helpers import ROOT
 from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
