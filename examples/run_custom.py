@@ -36,10 +36,10 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArgument
         # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
         kind = voice if corpus.corpus == "ravdess" else None
         folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
-        chosen = runs.choose(folds, dataset)
+        chosen, protocol = runs.choose(folds, dataset), "speakers held out"
     else:
-        chosen = experiments.own_split(dataset, runs)
-    experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, speakers held out.")
+        chosen, protocol = experiments.own_split(dataset, runs), "its own split"
+    experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, {protocol}.")
 
 
 if __name__ == "__main__":

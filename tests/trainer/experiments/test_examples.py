@@ -233,6 +233,7 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path):
     run_example_here("run_custom.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", *SHORT, *encoders)
     results, predictions = finished(tmp_path / "out")
     assert predictions["text"].tolist() == ["i am test"] * 4
+    assert results["description"].startswith("Corpus: manifest, its own split.")
     assert sum(support(results, "validation")) == 3
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["folds"] == ["own_split"]
