@@ -135,7 +135,7 @@ def leave_one_session_out(
     """
     dataset = _single(dataset)
     by_session = _rows_by(dataset, "session")
-    share = validation if isinstance(validation, float) and 0 < validation < 1 else None
+    share = _as_share(validation)
     if validation != "speaker" and share is None:
         raise SplitError(f'validation must be "speaker" or a share between 0 and 1, got {validation!r}')
     if len(by_session) < 2:
@@ -179,7 +179,7 @@ def leave_one_speaker_out(
     """
     dataset = _single(dataset)
     by_speaker = _rows_by(dataset, "speaker")
-    share = validation if isinstance(validation, float) and 0 < validation < 1 else None
+    share = _as_share(validation)
     if validation not in ("partner", "speaker") and share is None:
         raise SplitError(f'validation must be "partner", "speaker" or a share between 0 and 1, got {validation!r}')
     if len(by_speaker) < 3:
@@ -282,6 +282,11 @@ def _draw(name: str, others: Sequence[str], partners: Sequence[str], generator: 
     if not candidates:
         raise SplitError(f"{name} would have no validation data: every other speaker shares a session with that one")
     return generator.choice(candidates)
+
+
+def _as_share(validation: str | float) -> float | None:
+    """The share of utterances that `validation` asks for; None where it is no share between 0 and 1."""
+    return validation if isinstance(validation, float) and 0 < validation < 1 else None
 
 
 def _single(dataset: Dataset | DatasetDict) -> Dataset:

@@ -1,12 +1,12 @@
 """From a corpus on disk to a prepared dataset with hypotheses, once, whatever the number of processes."""
 
-import json
 from pathlib import Path
 
 from accelerate import PartialState
 from datasets import DatasetDict
 
 from data_scripts.corpora import CorpusSelection
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
@@ -44,7 +44,7 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
 
 def _check_selection(folder: Path, selection: CorpusSelection) -> None:
     """Raise where a folder was prepared from something else than what is asked for now."""
-    prepared = json.loads((folder / "report.json").read_text(encoding="utf-8"))["selection"]
+    prepared = PreparationReport.from_json((folder / "report.json").read_text(encoding="utf-8")).selection
     differences = [
         f"{name} {prepared.get(name)!r} there, {value!r} now"
         for name, value in selection.describe().items()
