@@ -212,5 +212,6 @@ RECORD = CorpusRecord(
     about="Poria et al. 2019, *MELD: a multimodal multi-party dataset for emotion recognition in conversations*. Text "
     "and labels are GPL-3.0; the clips come from a television series, so keep this copy private.",
     scan=scan,
+    language="en",
     emotions=EMOTIONS,
 )

@@ -10,7 +10,7 @@ from typing import Any
 from data_scripts.files import write_atomically
 
 _NOT_GIVEN = "(not given)"
-_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns")
+_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels")
 
 
 @dataclass
@@ -39,6 +39,8 @@ class PreparationReport:
         selection: what was asked for, see `Selection.describe`; empty in reports of earlier versions.
         columns: which column of a table was read as what, {role: column}; empty where the corpus is no table.
         unread_columns: the table's other columns.
+        labels: where a map or another spelling changed labels, the utterances of each label "before" and of each class
+            "after", as found; those dropped later are among them.
     """
 
     corpus: str
@@ -50,6 +52,7 @@ class PreparationReport:
     selection: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     unread_columns: list[str] = field(default_factory=list)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -162,7 +165,9 @@ class PreparationReport:
             if title != "noted" or reasons:
                 lines.append(f"{title}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
-        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *lines])
+        return "\n".join(
+            [f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *self._label_lines(), *lines]
+        )
 
     def _column_lines(self) -> list[str]:
         """Lines that say which column was read as what."""
@@ -171,6 +176,15 @@ class PreparationReport:
         named = (role if role == column else f"{role} from {column}" for role, column in self.columns.items())
         unread = [f"columns not read: {', '.join(self.unread_columns)}"] if self.unread_columns else []
         return [f"columns: {', '.join(named)}", *unread]
+
+    def _label_lines(self) -> list[str]:
+        """A line that says what labels became, in numbers."""
+        if not self.labels:
+            return []
+        before, after = (
+            ", ".join(f"{name} {count}" for name, count in self.labels[when].items()) for when in ("before", "after")
+        )
+        return [f"labels: {before} -> {after}"]
 
     def _comparison(self, kind: str, title: str) -> list[str]:
         """Lines that set what is kept beside what a complete corpus keeps; sessions are listed in any case."""

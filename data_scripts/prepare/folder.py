@@ -109,6 +109,8 @@ def _public_report(path: Path) -> bytes:
 
 def _check_output(folder: Path, data_dir: Path) -> None:
     """Raise where the output would come between files that are not ours."""
+    if not isinstance(data_dir, Path):  # a dataset in memory
+        data_dir = folder / "nowhere"
     source = data_dir if data_dir.is_dir() else data_dir.parent
     if folder.exists() and data_dir.exists() and folder.resolve() == source.resolve():
         raise CorpusError(f"{folder} is the corpus's own folder: give another --output_dir, where nothing else lies")

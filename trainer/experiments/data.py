@@ -5,7 +5,7 @@ from pathlib import Path
 from accelerate import PartialState
 from datasets import DatasetDict
 
-from data_scripts.corpora import CorpusSelection
+from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
@@ -22,13 +22,9 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
         ExperimentError: no `data_dir`; or `folder` was prepared from another selection.
         CorpusError: the corpus or the hypotheses cannot be read.
     """
-    if arguments.data_dir is None:
-        raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
-    if arguments.corpus == "prepared":
+    if arguments.corpus == "prepared" and arguments.data_dir is not None:
         return load_prepared(arguments.data_dir)
-    selection = CorpusSelection(
-        arguments.corpus, arguments.data_dir, arguments.emotions, arguments.sessions, arguments.columns
-    )
+    selection = arguments.selection()
     folder = Path(folder)
     with PartialState().main_process_first():
         if (folder / "report.json").is_file():
@@ -65,4 +61,5 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
         if missing:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
-        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=arguments.asr_language))
+        language = arguments.asr_language or CORPORA[arguments.corpus].language
+        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=language))

@@ -164,6 +164,7 @@ def test_meld_keeps_its_own_splits(encoders, tmp_path):
         ("run_iemocap.py", (), "en"),
         ("run_meld.py", ("--asr_language", "de"), "de"),
         ("run_custom.py", (), None),
+        ("run_custom.py", ("--corpus", "ravdess"), "en"),
     ],
 )
 def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script, options, language):
@@ -178,11 +179,13 @@ def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script,
         raise RecognizerCalledError
 
     monkeypatch.setattr(trainer.experiments.data, "WhisperRecognizer", recognizer)
-    corpus = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)(
-        tmp_path / "corpus"
-    )
-    if script == "run_custom.py":
-        options = ("--corpus", "ravdess")
+    if script == "run_custom.py" and not options:
+        write_wav(tmp_path / "corpus" / "a.wav")
+        corpus = tmp_path / "corpus" / "manifest.csv"
+        corpus.write_text("audio,emotion\na.wav,sad\n")
+    else:
+        make = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)
+        corpus = make(tmp_path / "corpus")
     options = ("--data_dir", corpus, "--output_dir", tmp_path / "out", "--asr_model", "whisper-large-v2", *options)
     with pytest.raises(RecognizerCalledError):
         run_example_here(script, *options)
