@@ -376,8 +376,9 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     values = list(dataset[column])
     rows = range(len(dataset)) if rows is None else rows
     if lacking := [row for row in rows if not values[row]]:
+        way_out = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
         count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {lacking[0]}"
-        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row")
+        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row{way_out}")
     groups: dict[str, list[int]] = {}
     for row in rows:
         groups.setdefault(values[row], []).append(row)
