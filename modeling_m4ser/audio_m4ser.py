@@ -26,10 +26,15 @@ except ImportError:
     soxr = None
 
 MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
+_STEP_16_BIT = 2.0**-15
 
 
 def load_audio(
-    audio: Any, sampling_rate: int = 16000, source_rate: float | None = None, name: str | None = None
+    audio: Any,
+    sampling_rate: int = 16000,
+    source_rate: float | None = None,
+    name: str | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
     """Load audio as a mono waveform at a given rate.
 
@@ -41,17 +46,19 @@ def load_audio(
         sampling_rate (`int`, defaults to 16000): the rate wanted, in hertz.
         source_rate (`float`, *optional*): the rate of a bare waveform. Files and dictionaries state their own.
         name (`str`, *optional*): what error messages call audio that has no path.
+        channel (`int`, *optional*): which channel to take, counted from 0; by default the mean of all.
 
     Returns:
         `np.ndarray` of shape `(samples,)`, float32.
 
     Raises:
         AudioError: a missing, empty, truncated or non-audio file, no audio stream, no samples, NaN or infinite samples,
-            a waveform without a rate, a rate that is not positive, an unknown kind of input.
+            a waveform without a rate, a rate that is not positive, a channel that is not there, an unknown kind of
+            input.
         ImportError: the package that would read this input is not installed.
     """
     wanted = _positive_rate(sampling_rate, "sampling_rate", name or "the audio")
-    samples, rate = decode_audio(audio, source_rate=source_rate, name=name)
+    samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel)
     if rate == wanted:
         return samples
     if soxr is None:
@@ -62,13 +69,16 @@ def load_audio(
     return resampled
 
 
-def decode_audio(audio: Any, source_rate: float | None = None, name: str | None = None) -> tuple[np.ndarray, float]:
+def decode_audio(
+    audio: Any, source_rate: float | None = None, name: str | None = None, channel: int | None = None
+) -> tuple[np.ndarray, float]:
     """Load audio as a mono waveform at its own rate, which `load_audio` then resamples.
 
     Args:
         audio: as in `load_audio`.
         source_rate (`float`, *optional*): as in `load_audio`.
         name (`str`, *optional*): as in `load_audio`.
+        channel (`int`, *optional*): as in `load_audio`.
 
     Returns:
         `tuple[np.ndarray, float]`: the waveform `(samples,)`, float32, and its rate in hertz.
@@ -80,16 +90,36 @@ def decode_audio(audio: Any, source_rate: float | None = None, name: str | None 
     label = _label(audio, name)
     waveform = _as_waveform(audio, source_rate, label)
     if waveform is not None:
-        samples, rate = _mono(waveform[0], label), waveform[1]
+        channels, rate = _channels_last(waveform[0], label), waveform[1]
     else:
         with open_audio(audio, label) as handle:
-            channels_last, rate = decode_file(handle, label)
-        samples = channels_last.mean(axis=1, dtype=np.float32)
+            channels, rate = decode_file(handle, label)
+    samples = _mono(channels, channel, label)
     if samples.size == 0:
         raise AudioError(f"{label} holds no audio samples: its length is zero")
     if not np.isfinite(samples).all():
         raise AudioError(f"{label} holds NaN or infinite samples: it was corrupted or overflowed; make the file again")
     return samples, rate
+
+
+def silence_reason(samples: np.ndarray) -> str | None:
+    """Say why a recording holds no sound at all, as where a microphone was off; None where it holds any.
+
+    Args:
+        samples (`np.ndarray` of shape `(samples,)`): mono audio at the rate it was recorded with: resampling a constant
+            changes its ends.
+
+    Returns:
+        `str`, *optional*: "silent: …", of samples that all lie within one step of 16 bits around zero, which is all
+        that dither leaves of digital silence; or "constant: …", of a direct current.
+    """
+    if not samples.any():
+        return "silent: every sample is zero"
+    if np.abs(samples).max() <= _STEP_16_BIT:
+        return "silent: no sample is more than one 16-bit step from zero"
+    if samples.min() == samples.max():
+        return "constant: every sample is the same"
+    return None
 
 
 def trim_silence(
@@ -219,16 +249,28 @@ def _positive_rate(rate: Any, argument: str, label: str) -> float:
     return rate  # pyright: ignore[reportReturnType]
 
 
-def _mono(samples: np.ndarray, label: str) -> np.ndarray:
-    """Return a waveform of any shape and type that `load_audio` documents as one float32 channel (samples,)."""
+def _channels_last(samples: np.ndarray, label: str) -> np.ndarray:
+    """Return a waveform of any shape and type that `load_audio` documents as (samples, channels), float32."""
     samples = _as_float(samples, label)
-    if samples.ndim == 2 and samples.size:
-        if min(samples.shape) > MAX_CHANNELS:
-            raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
-        return samples.mean(axis=int(samples.shape[1] < samples.shape[0]), dtype=np.float32)
-    if samples.ndim > 2 or samples.ndim == 0:
+    if samples.ndim not in (1, 2) or (samples.size and min(samples.shape) > MAX_CHANNELS and samples.ndim == 2):
         raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
-    return samples.reshape(-1)
+    if samples.ndim == 1 or samples.size == 0:
+        return samples.reshape(-1, 1)
+    return samples if samples.shape[1] < samples.shape[0] else samples.T
+
+
+def _mono(channels: np.ndarray, channel: int | None, label: str) -> np.ndarray:
+    """Return one channel of a waveform (samples, channels), or the mean of all, as (samples,)."""
+    if channel is None:
+        return channels.mean(axis=1, dtype=np.float32)
+    if not isinstance(channel, numbers.Integral) or isinstance(channel, bool) or channel < 0:
+        raise AudioError(f"{label}: channel must be a whole number, counted from 0, got {channel!r}")
+    count = channels.shape[1]
+    if channel >= count:
+        raise AudioError(
+            f"{label} has {count} channel{'s' * (count > 1)}: channel={channel} is not there (they are counted from 0)"
+        )
+    return np.ascontiguousarray(channels[:, channel])
 
 
 def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
@@ -258,5 +300,6 @@ __all__ = [
     "decode_audio",
     "load_audio",
     "normalize_rms",
+    "silence_reason",
     "trim_silence",
 ]

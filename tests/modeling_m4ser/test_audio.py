@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from modeling_m4ser import audio_m4ser
-from modeling_m4ser.audio_m4ser import AudioError, audio_duration, load_audio
+from modeling_m4ser.audio_m4ser import AudioError, audio_duration, decode_audio, load_audio, silence_reason
 
 RATE = 16000
 
@@ -168,6 +168,53 @@ def test_channels_are_averaged():
     ):
         np.testing.assert_allclose(loaded, left / 2, atol=1e-7)
     np.testing.assert_array_equal(load_audio(left[None], source_rate=RATE), left)
+
+
+def test_a_channel_can_be_chosen():
+    left, right = tone(), tone(hertz=880.0)
+    stereo = np.stack([left, right], axis=1)
+    kinds = {
+        "file": (encoded(stereo, subtype="FLOAT"), {}),
+        "channels last": (stereo, {"source_rate": RATE}),
+        "channels first": (stereo.T, {"source_rate": RATE}),
+        "tensor": (torch.from_numpy(stereo), {"source_rate": RATE}),
+        "dictionary": ({"array": stereo.T, "sampling_rate": RATE}, {}),
+    }
+    for kind, (audio, options) in kinds.items():
+        for channel, expected in ((0, left), (1, right), (np.int64(1), right)):
+            np.testing.assert_array_equal(load_audio(audio, channel=channel, **options), expected, err_msg=kind)
+            samples, rate = decode_audio(audio, channel=channel, **options)
+            np.testing.assert_array_equal(samples, expected, err_msg=kind)
+            assert rate == RATE
+        with pytest.raises(AudioError, match="clip 7 has 2 channels: channel=2 is not there"):
+            load_audio(audio, channel=2, name="clip 7", **options)
+    for mono in (encoded(left, subtype="FLOAT"), {"array": left, "sampling_rate": RATE}):
+        np.testing.assert_array_equal(load_audio(mono, channel=0), left)
+        with pytest.raises(AudioError, match="has 1 channel: channel=1 is not there"):
+            load_audio(mono, channel=1)
+    assert frequency(load_audio(encoded(stereo), sampling_rate=8000, channel=1), 8000) == pytest.approx(880, abs=2)
+
+
+@pytest.mark.parametrize("channel", [-1, True, 0.0, "0", [0]])
+def test_a_channel_is_a_whole_number_from_zero(channel):
+    with pytest.raises(AudioError, match="channel must be a whole number, counted from 0, got"):
+        load_audio(np.ones((2, 100)), source_rate=RATE, channel=channel)
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(100), "silent: every sample is zero"),
+        (np.zeros(0), "silent: every sample is zero"),
+        (np.tile([1, 0, -1], 30) / 32768, "silent: no sample is more than one 16-bit step from zero"),
+        (np.full(100, 0.25), "constant: every sample is the same"),
+        (np.tile([2, 0, -2], 30) / 32768, None),
+        (0.25 + np.tile([2, 0, -2], 30) / 32768, None),
+        (tone(), None),
+    ],
+)
+def test_silence_has_a_reason(samples, reason):
+    assert silence_reason(samples.astype(np.float32)) == reason
 
 
 @pytest.mark.parametrize(
