@@ -21,6 +21,19 @@ CUSTOM_PIPELINES = {
 }
 
 
+class WrongPipelineError(Exception):
+    """A pipeline of another task tries to load or run M4SER.
+
+    No ValueError or the like: on those, `pipeline()` tries to load the model in other ways and reports each.
+    """
+
+    def __init__(self, problem: str):
+        super().__init__(
+            f"{problem}: M4SER reads a recording and its transcript. Use pipeline({PIPELINE_TASK!r}, model=…, "
+            "trust_remote_code=True)."
+        )
+
+
 @strict
 class M4SERConfig(PreTrainedConfig):
     r"""Configuration of [`M4SERModel`] and [`M4SERForEmotionClassification`].
@@ -200,4 +213,4 @@ def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) 
     return CONFIG_MAPPING[model_type](**config)
 
 
-__all__ = ["PIPELINE_TASK", "M4SERConfig"]
+__all__ = ["PIPELINE_TASK", "M4SERConfig", "WrongPipelineError"]

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .configuration_m4ser import M4SERConfig
+from .configuration_m4ser import M4SERConfig, WrongPipelineError
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
@@ -55,6 +55,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """Load a model as transformers does, see [`~PreTrainedModel.from_pretrained`]."""
+        # That pipeline asks for FFmpeg before it gives the model anything to refuse.
+        if kwargs.get("_from_pipeline") == "audio-classification":
+            raise WrongPipelineError("'audio-classification' is another task")
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for module in model.modules():
@@ -342,6 +345,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         detection_labels: torch.Tensor | None = None,
         correction_labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        attention_mask: None = None,
     ) -> M4SEROutput | tuple:
         """Classify a batch of utterances, and compute the losses whose labels are given.
 
@@ -357,13 +361,17 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             correction_labels (`torch.Tensor` of shape `(B, n, c)`, *optional*): at each place to rewrite the target
                 ids, which end with `[SEP]`; -100 elsewhere.
             return_dict (`bool`, *optional*): whether to return an [`M4SEROutput`] or a tuple.
+            attention_mask: refused; pipelines of other tasks give it.
 
         Returns:
             [`M4SEROutput`] or `tuple`.
 
         Raises:
             ValueError: an input that the configuration needs is missing.
+            WrongPipelineError: `attention_mask` is given.
         """
+        if attention_mask is not None:
+            raise WrongPipelineError("The masks are speech_attention_mask and text_attention_mask, not attention_mask")
         features = self.m4ser(
             input_values=input_values,
             speech_attention_mask=speech_attention_mask,
