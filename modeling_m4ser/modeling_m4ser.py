@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .configuration_m4ser import M4SERConfig, WrongPipelineError
+from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
@@ -55,9 +55,6 @@ class M4SERPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """Load a model as transformers does, see [`~PreTrainedModel.from_pretrained`]."""
-        # That pipeline asks for FFmpeg before it gives the model anything to refuse.
-        if kwargs.get("_from_pipeline") == "audio-classification":
-            raise WrongPipelineError("'audio-classification' is another task")
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for module in model.modules():
@@ -220,7 +217,7 @@ class M4SERModel(M4SERPreTrainedModel):
         if self.text_encoder is None:
             raise ValueError("This M4SER model has no text encoder (modalities='speech').")
         if input_ids is None:
-            raise ValueError("This M4SER model needs `input_ids`, the word pieces of the transcript.")
+            raise ValueError(f"This M4SER model needs `input_ids`, word pieces. In a pipeline, {USE_PIPELINE}")
         if text_attention_mask is None:
             text_attention_mask = torch.ones_like(input_ids)
         hidden, mask = self.text_encoder(input_ids, text_attention_mask)
@@ -367,11 +364,10 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             [`M4SEROutput`] or `tuple`.
 
         Raises:
-            ValueError: an input that the configuration needs is missing.
-            WrongPipelineError: `attention_mask` is given.
+            ValueError: an input that the configuration needs is missing, or `attention_mask` is given.
         """
         if attention_mask is not None:
-            raise WrongPipelineError("The masks are speech_attention_mask and text_attention_mask, not attention_mask")
+            raise ValueError(f"Masks are speech_attention_mask and text_attention_mask. In a pipeline, {USE_PIPELINE}")
         features = self.m4ser(
             input_values=input_values,
             speech_attention_mask=speech_attention_mask,

@@ -251,7 +251,7 @@ class M4SERProcessor(ProcessorMixin):
             return waveform
         seconds, lost = len(waveform) / self.sampling_rate, (len(waveform) - longest) / self.sampling_rate
         warn_once(
-            "cut audio",
+            f"audio cut to {self.max_audio_seconds}",
             audio_name or fingerprint(waveform),
             f"{audio_name or 'An audio clip'} lasts {seconds:.1f} s, longer than max_audio_seconds="
             f"{self.max_audio_seconds}: its last {lost:.1f} s are not read.",
@@ -270,7 +270,7 @@ class M4SERProcessor(ProcessorMixin):
                     f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
                     f"{lost} are not read."
                 )
-                warn_once("cut text", fingerprint(text), message)
+                warn_once(f"text cut to {limit}", fingerprint(text), message)
         return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
 
 
