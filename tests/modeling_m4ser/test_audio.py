@@ -195,6 +195,14 @@ def test_a_channel_can_be_chosen():
     assert frequency(load_audio(encoded(stereo), sampling_rate=8000, channel=1), 8000) == pytest.approx(880, abs=2)
 
 
+def test_what_is_wrong_with_another_channel_does_not_matter():
+    broken = np.stack([tone(), np.full(8000, np.nan, np.float32)])
+    np.testing.assert_array_equal(load_audio(broken, source_rate=RATE, channel=0), tone())
+    for channel in (None, 1):
+        with pytest.raises(AudioError, match="NaN or infinite"):
+            load_audio(broken, source_rate=RATE, channel=channel)
+
+
 @pytest.mark.parametrize("channel", [-1, True, 0.0, "0", [0]])
 def test_a_channel_is_a_whole_number_from_zero(channel):
     with pytest.raises(AudioError, match="channel must be a whole number, counted from 0, got"):
