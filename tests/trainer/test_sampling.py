@@ -93,6 +93,8 @@ def test_the_longest_come_first_equal_ones_in_order_and_those_without_a_length_l
     sampler = LongestFirstSampler([1.0, 3.0, None, 2.0, 3.0])
     assert list(sampler) == [1, 4, 3, 0, 2]
     assert len(sampler) == 5
+    lengths = [index % 3 for index in range(300)]
+    assert list(LongestFirstSampler(lengths)) == [*range(2, 300, 3), *range(1, 300, 3), *range(0, 300, 3)]
 
 
 @pytest.mark.parametrize("kind", ["whisper", "hubert-group"])
