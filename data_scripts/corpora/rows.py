@@ -57,7 +57,10 @@ def _as_channel(value: Any) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise CorpusError(f"the channel {text!r} is no number: channels are counted 0, 1, …")
+        raise CorpusError(
+            f"the channel {text!r} is no number: channels are counted 0, 1, …; if that column is something "
+            "else, rename it"
+        )
     return int(text)
 
 
