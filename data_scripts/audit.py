@@ -14,6 +14,7 @@ AUDITED_COLUMNS = ("id", "speaker", "emotion", "content")
 
 #: Why speakers may be in several splits.
 OFFICIAL_SPLIT = "the corpus's makers divided it so"
+PROTOCOL_SPLIT = "the protocol divides so"
 
 _NAMED_CASES = 3  # in a message; the report holds all
 

@@ -146,7 +146,7 @@ class PreparationReport:
         write_atomically(path, self.to_json())
 
     def table(self) -> str:
-        """Return a short plain-text table: emotions by split, sessions, leaks, and what was dropped, repaired, noted."""
+        """Return a plain-text table: emotions by split, sessions, leaks, and what was dropped, repaired, noted."""
         splits = list(self.splits)
         rows = [["", *splits, "all"]]
         for name in self.found("emotions"):

@@ -14,6 +14,7 @@ from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from data_scripts.audit import Audit
 from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
@@ -25,6 +26,7 @@ from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_confusion_matrix, plot_label_distribution, plot_loss_curves
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
+from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
@@ -46,6 +48,7 @@ def run_experiment(
     split: Mapping[str, Any],
     text_column: str = "hypothesis",
     arguments: Mapping[str, Any] | None = None,
+    audit: Audit | None = None,
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
@@ -62,6 +65,7 @@ def run_experiment(
         split: what `Fold.describe()` says, for the results.
         text_column: `hypothesis` or `transcript`.
         arguments: section -> further argument objects that decide the run, e.g. {"model": ModelArguments}.
+        audit: of the splits; by default they are audited here, and what leaks is printed.
 
     Returns:
         What `results.json` holds.
@@ -83,6 +87,10 @@ def run_experiment(
     if finished:
         return load_results(folder)
 
+    if audit is None:
+        audit = audit_dataset(data)
+        if args.should_log:
+            print_warnings(audit, folder.name)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
@@ -99,6 +107,7 @@ def run_experiment(
         "emotions": emotions,
         "seed": args.seed,
         "split": dict(split),
+        "audit": audit.to_json(),
         "best_checkpoint": best and Path(best).name,
         "epochs": trainer.state.epoch,
         "train_seconds": round(train_seconds, 1),
