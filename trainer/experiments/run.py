@@ -74,9 +74,7 @@ def run_experiment(
         ExperimentError: a split is missing; or the directory belongs to other settings.
     """
     folder = Path(str(args.output_dir))
-    missing = [name for name in SPLITS if name not in data]
-    if missing:
-        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+    _check_splits(data)
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
     finished = (folder / RESULTS_FILE).is_file()
@@ -87,10 +85,7 @@ def run_experiment(
     if finished:
         return load_results(folder)
 
-    if audit is None:
-        audit = audit_dataset(data)
-        if args.should_log:
-            print_warnings(audit, folder.name)
+    audit = audit or _audit(data, args)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
@@ -184,6 +179,21 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ExperimentError(f"{folder} is no finished run: it has no {RESULTS_FILE}.")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_splits(data: DatasetDict) -> None:
+    """Raise where one of the three splits is missing."""
+    missing = [name for name in SPLITS if name not in data]
+    if missing:
+        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+
+
+def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
+    """Audit the splits, and print what leaks."""
+    audit = audit_dataset(data)
+    if args.should_log:
+        print_warnings(audit, Path(str(args.output_dir)).name)
+    return audit
 
 
 def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:
