@@ -115,12 +115,14 @@ class ScannedCorpus:
     Attributes:
         emotions: the class names, in the order of their numbers.
         rows: one dictionary for each utterance: `split` (one of `SPLITS`), `id`, `path` or `bytes` of the audio,
-            `emotion` (a name), and where known `speaker`, `session`, `transcript`, `hypothesis`, `asr_model`.
+            `emotion` (a name), and where known `channel` (of the audio, from 0), `speaker`, `session`, `transcript`,
+            `hypothesis`, `asr_model`.
         looked_for: the files that were searched for, in words, for the error that nothing was found.
         never_empty: the values of a column (`split` or `session`) that must keep an utterance each: an empty one would
             make an empty fold or split.
         way_out: what a user can do where one of those is empty.
         expected: what a complete corpus would keep, see `PreparationReport.expected`.
+        official_split: whether the corpus's makers divided it, so that a speaker in several splits is their choice.
     """
 
     emotions: list[str]
@@ -129,6 +131,7 @@ class ScannedCorpus:
     never_empty: dict[str, list[str]] = field(default_factory=dict)
     way_out: str = ""
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
+    official_split: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         never_empty={"split": list(SPLIT_NAMES.values())},
         way_out="unpack its archive again",
         expected=expected,
+        official_split=True,
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from data_scripts.audit import Audit
 from data_scripts.files import write_atomically
 
 _NOT_GIVEN = "(not given)"
-_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels")
+_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels", "audit")
 
 
 @dataclass
@@ -41,6 +42,7 @@ class PreparationReport:
         unread_columns: the table's other columns.
         labels: where a map or another spelling changed labels, the utterances of each label "before" and of each class
             "after", as found; those dropped later are among them.
+        audit: what the splits have in common; None in reports of earlier versions.
     """
 
     corpus: str
@@ -53,6 +55,7 @@ class PreparationReport:
     columns: dict[str, str] = field(default_factory=dict)
     unread_columns: list[str] = field(default_factory=list)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    audit: Audit | None = None
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -135,6 +138,8 @@ class PreparationReport:
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
             # Absent in older reports.
             later = {name: fields[name] for name in _LATER_FIELDS if name in fields}
+            if later.get("audit") is not None:
+                later["audit"] = Audit(**later["audit"])
             return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
@@ -144,7 +149,7 @@ class PreparationReport:
         write_atomically(path, self.to_json())
 
     def table(self) -> str:
-        """Return a short plain-text table: emotions by split, sessions, then what was dropped, repaired and noted."""
+        """Return a plain-text table: emotions by split, sessions, leaks, and what was dropped, repaired, noted."""
         splits = list(self.splits)
         rows = [["", *splits, "all"]]
         for name in self.found("emotions"):
@@ -157,6 +162,7 @@ class PreparationReport:
         lines = _aligned(rows)
         for kind, title in (("splits", "split"), ("sessions", "session"), ("emotions", "emotion")):
             lines.extend(self._comparison(kind, title))
+        lines.extend(self.audit.table() if self.audit is not None else [])
         for title, reasons in (
             ("dropped", self.drop_reasons()),
             ("repaired", self.repair_reasons()),

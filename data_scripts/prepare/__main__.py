@@ -37,6 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
             f"--{option}", metavar="NAME", help=f"manifest or dataset: the column with {COLUMN_HELP[role]}"
         )
     parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
+    parser.add_argument("--strict", action="store_true", help="stop where a recording or speaker is in two splits")
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
     parser.add_argument(
         "--push_to_hub",
@@ -73,8 +74,16 @@ def _prepare(options: argparse.Namespace) -> None:
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 
     embed_audio = options.embed_audio or options.push_to_hub is not None
-    report = prepare_folder(selection, options.output_dir, embed_audio=embed_audio, num_workers=options.num_workers)
+    report = prepare_folder(
+        selection,
+        options.output_dir,
+        embed_audio=embed_audio,
+        num_workers=options.num_workers,
+        strict=options.strict,
+    )
     print(report.table())
+    for warning in report.audit.warnings() if report.audit is not None else ():
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"written to {options.output_dir}")
     if options.push_to_hub is not None:
         print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")

@@ -77,6 +77,9 @@ class CorpusArguments:
     hypotheses: str | None = field(
         default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
     )
+    strict: bool = field(
+        default=False, metadata={"help": "Stop where a recording or speaker is in two splits, instead of warning."}
+    )
     num_workers: int = field(default=2, metadata={"help": "Threads that read the corpus."})
 
     def __post_init__(self):
