@@ -100,6 +100,12 @@ def test_messages_name_the_first_cases_only():
     assert "train3" not in message
 
 
+def test_what_is_not_known_is_in_no_two_splits():
+    nobody = {split: part((split, None, "sad", None)) for split in ("train", "test")}
+    audit = audit_splits(nobody)
+    assert audit == Audit(["train", "test"], unchecked={"speaker": 2, "content": 2})
+
+
 def test_absent_columns_are_not_checked():
     splits = {split: {"id": columns["id"], "emotion": columns["emotion"]} for split, columns in CLEAN.items()}
     assert audit_splits(splits).unchecked == {"speaker": 5, "content": 5}

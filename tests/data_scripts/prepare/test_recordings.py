@@ -22,6 +22,7 @@ from data_scripts.prepare.recordings import (
     inspect_recording,
     inspect_recordings,
     is_direct,
+    keep_usable,
 )
 from data_scripts.schema import save_splits
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
@@ -155,6 +156,21 @@ def test_two_channels_of_a_file_are_remembered_apart(tmp_path, decoded):
     # The third time both rows took the same channel: copies of one another.
     assert paths[2][0][1] == paths[2][1][1] == other
     assert report.audit.repeated == {"train": 1}
+
+
+def test_a_lossy_copy_of_one_channel_is_found(tmp_path):
+    """Two speakers in one file; a copy of the second as MP3 lies in another split."""
+    call = stereo(tmp_path / "call.wav")
+    soundfile.write(tmp_path / "copy.mp3", noise(0.5, seed=1), 16000, format="MP3")
+    rows = [
+        {**call, "id": "a", "split": "train", "channel": 0},
+        {**call, "id": "b", "split": "train", "channel": 1},
+        {"path": str(tmp_path / "copy.mp3"), "id": "c", "split": "test"},
+    ]
+    scanned = ScannedCorpus(["sad"], [{**row, "emotion": "sad"} for row in rows], "rows")
+    report = PreparationReport("toy")
+    keep_usable(scanned, list(inspect_recordings(scanned.rows, inspect_recording, 1)), report)
+    assert report.audit.recordings == [{"train": ["b"], "test": ["c"]}]
 
 
 def test_at_least_one_worker():
