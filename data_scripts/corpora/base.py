@@ -114,9 +114,9 @@ class ScannedCorpus:
 
     Attributes:
         emotions: the class names, in the order of their numbers.
-        rows: one dictionary for each utterance: `split` (one of `SPLITS`), `id`, `path` or `bytes` of the audio,
-            `emotion` (a name), and where known `channel` (of the audio, from 0), `speaker`, `session`, `transcript`,
-            `hypothesis`, `asr_model`.
+        rows: one dictionary for each utterance: `split` (one of `SPLITS`), `id`, `path` or `bytes` of the audio (or a
+            function that loads them), `emotion` (a name), and where known `channel` (of the audio, from 0), `speaker`,
+            `session`, `transcript`, `hypothesis`, `asr_model`.
         looked_for: the files that were searched for, in words, for the error that nothing was found.
         never_empty: the values of a column (`split` or `session`) that must keep an utterance each: an empty one would
             make an empty fold or split.

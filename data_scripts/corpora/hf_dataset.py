@@ -12,6 +12,7 @@ torchcodec.
 
 import io
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +72,15 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     report.columns = columns
     report.unread_columns = [column for column in found if column not in columns.values()]
     rate_column = next((column for column in found if column in ("sampling_rate", "sample_rate")), None)
-    rows = []
+    items: list[Row] = []
     for split, part in parts.items():
-        items = _with_ids(list(_read_rows(part, split, columns, rate_column, selection)), split)
-        check_ids(items, f"{selection.where}, split {split},")
-        rows += drop_unusable(items, report)
+        some = _with_ids(list(_read_rows(part, split, columns, rate_column, selection)), split)
+        check_ids(some, f"{selection.where}, split {split},")
+        items += some
+    if len({item["id"] for item in items}) < len(items):  # numbered anew in each split
+        for item in items:
+            item["id"] = f"{item['split']}/{item['id']}"
+    rows = drop_unusable(items, report)
     return ScannedCorpus(emotions=[], rows=rows, looked_for=DATASET_LAYOUT)
 
 
@@ -205,7 +210,7 @@ def _read_rows(
     roles = {role: column for role, column in columns.items() if column in part.column_names}
     names = getattr(part.features[roles["emotion"]], "names", None) if "emotion" in roles else None
     folder = selection.data_dir if isinstance(selection.data_dir, Path) else Path()
-    stored = _number_type(part.features[roles["audio"]]) if "audio" in roles else None
+    recordings = AudioColumn(part, roles["audio"], rate_column, folder) if "audio" in roles else None
     for number, row in enumerate(part):
         values = {role: row[column] for role, column in roles.items()}
         label = values.get("emotion")
@@ -214,10 +219,10 @@ def _read_rows(
             values["emotion"] = names[label] if label >= 0 else None
         try:
             item = as_utterance({**values, "split": None})
-            item |= _audio_of(values.get("audio"), row.get(rate_column) if rate_column else None, stored, folder)
+            audio = recordings.describe(row, number) if recordings else {"path": None, "bytes": None, "name": None}
         except CorpusError as error:
             raise CorpusError(f"{selection.where}, split {split}, row {number}: {error}") from None
-        yield item | {"split": split}
+        yield item | audio | {"split": split}
 
 
 def _with_ids(items: list[Row], split: str) -> list[Row]:
@@ -229,56 +234,85 @@ def _with_ids(items: list[Row], split: str) -> list[Row]:
     return items
 
 
+class AudioColumn:
+    """The recordings of one split of a dataset, read one at a time: together they may be more than memory holds.
+
+    Args:
+        part: the split.
+        column: its column of recordings: paths, the bytes of files, arrays, or dictionaries of these.
+        rate_column: its column of the arrays' rates, in hertz; None where there is none.
+        folder: what relative paths start from.
+    """
+
+    def __init__(self, part: "Dataset", column: str, rate_column: str | None, folder: Path):
+        self.column, self.rate_column, self.folder = column, rate_column, folder
+        self.part = part.select_columns([column, *([rate_column] if rate_column else [])])
+        # The Python values of numbers do not tell their type.
+        self.number_type = _number_type(part.features[column])
+
+    def describe(self, row: Mapping[str, Any], number: int) -> Row:
+        """Return the `path` of a row's recording or a function that loads its `bytes`, and a `name` for an id.
+
+        Raises:
+            CorpusError: an array without its rate.
+        """
+        audio = row[self.column]
+        name = audio.get("path") if isinstance(audio, Mapping) else audio if isinstance(audio, str) else None
+        data = audio.get("bytes", audio.get("array")) if isinstance(audio, Mapping) else audio
+        if data is None and not name:
+            return {"path": None, "bytes": None, "name": None}
+        if data is None or isinstance(audio, str):
+            place = self.folder / Path(name).expanduser()
+            label = place.name if Path(name).is_absolute() else name
+            return {"path": str(place.resolve()), "bytes": None, "name": label}
+        if not isinstance(data, (bytes, bytearray)) and self._rate(row) is None:
+            raise CorpusError("the recording is an array without its rate: add a column sampling_rate, in hertz")
+        return {"path": name, "bytes": partial(self.load, number), "name": name and Path(name).name}
+
+    def load(self, number: int) -> bytes:
+        """Return the bytes of a row's recording, those of a WAV file where the row holds an array.
+
+        Raises:
+            AudioError: the row holds no waveform, or one at a wrong level.
+        """
+        row = self.part[number]
+        audio = row[self.column]
+        data = audio.get("bytes", audio.get("array")) if isinstance(audio, Mapping) else audio
+        return bytes(data) if isinstance(data, (bytes, bytearray)) else self._as_wav(data, self._rate(row))
+
+    def _rate(self, row: Mapping[str, Any]) -> float | None:
+        """The rate of a row's array, in hertz."""
+        audio = row[self.column]
+        stated = audio.get("sampling_rate") if isinstance(audio, Mapping) else None
+        return row[self.rate_column] if stated is None and self.rate_column else stated
+
+    def _as_wav(self, samples: Any, rate: Any) -> bytes:
+        """An array of samples as a WAV file."""
+        import numpy as np
+        import soundfile
+
+        from modeling_m4ser.audio_m4ser import AudioError
+        from modeling_m4ser.levels_m4ser import channels_last
+
+        buffer = io.BytesIO()
+        try:
+            waveform = channels_last(np.asarray(samples, dtype=self.number_type), "the recording")
+            soundfile.write(buffer, waveform, int(rate), format="WAV", subtype="FLOAT")
+        except (ValueError, TypeError, soundfile.SoundFileError) as error:
+            raise (
+                error if isinstance(error, AudioError) else AudioError(f"the recording is no waveform: {error}")
+            ) from None
+        return buffer.getvalue()
+
+
 def _number_type(feature: Any) -> str | None:
-    """The type in which a column stores numbers, which their Python values do not tell."""
+    """The type in which a column stores numbers; None where it stores something else."""
     if isinstance(feature, Mapping):
         return _number_type(feature.get("array"))
     while (inner := getattr(feature, "feature", None)) is not None:
         feature = inner
-    return getattr(feature, "dtype", None)
-
-
-def _audio_of(audio: Any, rate: float | None, stored: str | None, folder: Path) -> Row:
-    """`path`, `bytes` and a `name` for an id, of an audio value of any kind."""
-    if isinstance(audio, Mapping) and audio.get("array") is not None:
-        audio, rate, name = audio["array"], audio.get("sampling_rate", rate), audio.get("path")
-        return {"path": name, "bytes": _as_wav(audio, rate, stored), "name": name and Path(name).name}
-    if isinstance(audio, Mapping):
-        data, name = audio.get("bytes"), audio.get("path")
-    elif isinstance(audio, (bytes, bytearray)):
-        data, name = bytes(audio), None
-    elif isinstance(audio, str):
-        data, name = None, audio
-    elif audio is None:
-        data = name = None
-    else:
-        data, name = _as_wav(audio, rate, stored), None
-    if data is None and name:
-        place = folder / Path(name).expanduser()
-        return {
-            "path": str(place.resolve()),
-            "bytes": None,
-            "name": name if not Path(name).is_absolute() else place.name,
-        }
-    return {"path": name, "bytes": data, "name": name}
-
-
-def _as_wav(samples: Any, rate: float | None, stored: str | None) -> bytes:
-    """An array of samples as the bytes of a WAV file that holds the same numbers."""
-    import numpy as np
-    import soundfile
-
-    if rate is None:
-        raise CorpusError("the recording is an array without its rate: add a column sampling_rate, in hertz")
-    try:
-        array = np.asarray(samples, dtype=stored)
-        array = array.T if array.ndim == 2 and array.shape[0] < array.shape[1] else array
-        subtypes = {"int16": "PCM_16", "int32": "PCM_32", "float64": "DOUBLE", "float32": "FLOAT"}
-        buffer = io.BytesIO()
-        soundfile.write(buffer, array, int(rate), format="WAV", subtype=subtypes[array.dtype.name])
-    except (KeyError, ValueError, TypeError, soundfile.SoundFileError) as error:
-        raise CorpusError(f"the recording is no array of samples ({error})") from None
-    return buffer.getvalue()
+    kind = getattr(feature, "dtype", None)
+    return kind if isinstance(kind, str) and kind.startswith(("float", "int", "uint")) else None
 
 
 RECORD = CorpusRecord(

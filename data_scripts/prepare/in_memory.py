@@ -39,7 +39,8 @@ def load_corpus(
     """Read a corpus from its own files into the canonical schema, in memory.
 
     Every recording is decoded once: one that cannot be read is dropped and listed in the report. The `audio` column
-    holds absolute paths of the corpus's own files (and bytes only where a Parquet manifest embeds them).
+    holds absolute paths of the corpus's own files, and bytes only where a table or dataset embeds them, or where one of
+    several channels is taken.
     `data_scripts.prepare.folder.prepare_folder` writes the same rows to disk, and does not inspect them twice.
 
     Args:
@@ -72,6 +73,6 @@ def load_corpus(
     found = list(inspect_recordings(scanned.rows, inspect_recording, num_workers))
     splits = {}
     for split, rows in keep_usable(scanned, found, report).items():
-        audio = [{**row, "audio": {"path": row.get("path"), "bytes": row.get("bytes")}} for row, _ in rows]
+        audio = [{**row, "audio": {"path": row.get("path"), "bytes": info.data}} for row, info in rows]
         splits[split] = build_dataset(audio, scanned.emotions)
     return Corpus(DatasetDict(splits), report)

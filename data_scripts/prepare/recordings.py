@@ -42,7 +42,7 @@ _RECORDING_LABEL = "the recording"
 _UNREADABLE_ERRORS = (OSError, KeyError, pyarrow.ArrowException)
 
 Row = dict[str, Any]
-FileState = tuple[str, int, int, int | None]  # path, size, time of change, and the channel that is taken
+FileState = tuple[str, int, int, int | None]  # path (or digest of bytes), size, time of change, channel taken
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class RecordingInfo:
         flac: the file name of its 16 kHz mono FLAC; None where none was made.
         size: of that FLAC, in bytes.
         digest: of that FLAC's content.
-        data: for a row that brought bytes, the FLAC, or the bytes themselves where `direct`; never in the journal.
+        data: where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC
+            of one of several channels; never in the journal.
     """
 
     duration: float
@@ -105,20 +106,20 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
 
     Args:
         row: with `id`, and `path` or `bytes`; `channel`, where given, is the one that is taken.
-        folder: gets a FLAC, whole or not at all, where the recording is not direct; None: no FLAC is made.
-        always: make a FLAC of a direct recording too.
+        folder: gets a FLAC, whole or not at all, where the recording is no file that is direct; None: none is written.
+        always: make a FLAC of a direct file too.
 
     Returns:
         What was found, or the error of a recording that cannot be used.
 
     Raises:
-        CorpusError: the row's channel is no number; or this user may not read the file. That is no fault of the
-            recording, so it is not left out for it.
+        CorpusError: this user may not read the file. That is no fault of the recording, so it is not left out for it.
         OSError: the FLAC cannot be written.
     """
-    data, path, channel = row.get("bytes"), row.get("path"), channel_of(row)
-    direct = is_direct(path if data is None else data)
+    path, channel = row.get("path"), row.get("channel")
     try:
+        data = bytes_of(row)
+        direct = is_direct(path if data is None else data)
         samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel)
         duration = samples.size / rate
         if silence := silence_reason(samples):
@@ -129,32 +130,20 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
     info = RecordingInfo(duration, direct, content_digest(samples), sound_print(samples))
-    if folder is None or (direct and not always):
-        return replace(info, data=data)
+    if folder is None:
+        return replace(info, data=data if channel is None or direct else encode_flac(samples))
+    if direct and data is None and not always:
+        return info
     flac = encode_flac(samples)
-    if data is not None:
-        return replace(info, data=flac)
     name = flac_name(row["id"])
     write_atomically(folder / name, flac)
     return replace(info, flac=name, size=len(flac), digest=_digest(flac))
 
 
-def channel_of(row: Row) -> int | None:
-    """Return the channel that is taken of a row's recording, counted from 0; None: the mean of all.
-
-    Raises:
-        CorpusError: it is no whole number from 0 on.
-    """
-    channel = row.get("channel")
-    if channel is None or channel == "":
-        return None
-    try:
-        number = float(channel)  # a table with empty cells holds 1.0 for 1
-    except (TypeError, ValueError):
-        number = -1
-    if number < 0 or not number.is_integer():
-        raise CorpusError(f"{row['id']}: channel must be 0, 1, … (or empty, for the mean of all), got {channel!r}")
-    return int(number)
+def bytes_of(row: Row) -> bytes | None:
+    """Return the bytes of a row's audio, which may be a function that loads them; None for a file."""
+    data = row.get("bytes")
+    return data() if callable(data) else data
 
 
 def inspect_recordings(
@@ -240,8 +229,8 @@ def _audit(
 
 def _waveform(row: Row) -> np.ndarray:
     """The 16 kHz waveform of a row's recording."""
-    audio = {"path": row.get("path"), "bytes": row.get("bytes")}
-    return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=channel_of(row))
+    audio = {"path": row.get("path"), "bytes": bytes_of(row)}
+    return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
 
 
 class RecordingStore:
@@ -251,7 +240,7 @@ class RecordingStore:
 
     Args:
         folder: the prepared folder, made if absent.
-        embed: every recording gets a FLAC, not only those that are not direct.
+        embed: every recording gets a FLAC, not only those that are no direct files.
 
     Raises:
         JournalError: another process is preparing this folder.
@@ -329,7 +318,7 @@ class RecordingStore:
     def _known(self, row: Row, state: FileState | None) -> RecordingInfo | None:
         """What is known of a recording, if it serves: its FLAC, where one is needed, must still be there."""
         info = self._infos.get(state) if state is not None else None
-        if info is None or info.silence is not None or (info.direct and not self.embed):
+        if info is None or info.silence is not None or self._stays(row, info):
             return info
         if info.flac is None or info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
             return None
@@ -338,6 +327,10 @@ class RecordingStore:
             return info if file.stat().st_size == info.size else None
         data = self._earlier.audio(row["split"], row["id"]) if self.embed else None
         return info if data is not None and _digest(data) == info.digest else None
+
+    def _stays(self, row: Row, info: RecordingInfo) -> bool:
+        """Whether a recording is used where it lies."""
+        return info.direct and row.get("bytes") is None and not self.embed
 
     def _remember(self, state: FileState, info: RecordingInfo) -> None:
         """Take over what was found of a recording, now or in an earlier run."""
@@ -357,10 +350,7 @@ class RecordingStore:
 
     def _audio(self, row: Row, info: RecordingInfo) -> dict[str, Any]:
         """The `audio` value of a row: where its recording lies, or its bytes."""
-        unconverted = info.direct and not self.embed
-        if info.data is not None:
-            return {"path": row.get("path") if unconverted else flac_name(row["id"]), "bytes": info.data}
-        if unconverted:
+        if self._stays(row, info):
             return {"path": row["path"], "bytes": None}
         if info.flac is None:
             raise RuntimeError(f"{row['id']} was to be converted, but has no FLAC")
@@ -431,15 +421,14 @@ class EarlierPreparation:
 
 
 def _file_state(row: Row) -> FileState | None:
-    """What tells a recording from its changed self and another channel; None for bytes, and where there is no file."""
-    channel = channel_of(row)
-    if row.get("bytes") is not None:
-        return None
+    """What tells a recording from its changed self and from another channel; None where there is no file."""
     try:
+        if (data := bytes_of(row)) is not None:
+            return f"bytes {_digest(data)}", len(data), 0, row.get("channel")
         state = os.stat(row["path"])
-    except OSError:
+    except (OSError, AudioError):
         return None
-    return str(row["path"]), state.st_size, state.st_mtime_ns, channel
+    return str(row["path"]), state.st_size, state.st_mtime_ns, row.get("channel")
 
 
 def _digest(data: bytes) -> str:

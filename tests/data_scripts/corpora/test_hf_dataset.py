@@ -15,6 +15,7 @@ from data_scripts import load_corpus
 from data_scripts.corpora import CorpusSelection
 from data_scripts.corpora.registry import scan_corpus
 from data_scripts.errors import CorpusError
+from data_scripts.prepare.recordings import bytes_of
 from data_scripts.schema import load_prepared
 from modeling_m4ser.audio_m4ser import load_audio
 from tests.helpers.hub import serve_datasets
@@ -96,10 +97,23 @@ def test_audio_of_every_kind(tmp_path, kind):
     for number, row in enumerate(rows):
         # A WAV file on disk and int16 samples have 16 bits.
         np.testing.assert_allclose(
-            load_audio({"path": row["path"], "bytes": row["bytes"]}, RATE),
+            load_audio({"path": row["path"], "bytes": bytes_of(row)}, RATE),
             samples[number],
             atol=1e-4 if kind in ("path", "int16") else 1e-7,
         )
+
+
+def test_an_array_at_a_wrong_level_is_dropped_with_the_reason(tmp_path):
+    """16-bit samples in an int32 column: one row of two; the other is at the level of its type."""
+    quiet = np.rint(noise(0.2, RATE) * 32767).astype(np.int32)
+    features = Features({"audio": Sequence(Value("int32")), "label": Value("string"), "sample_rate": Value("int64")})
+    columns = {"audio": [quiet, quiet * 65536], "label": ["sad", "happy"], "sample_rate": [RATE] * 2}
+    corpus = load_corpus("dataset", Dataset.from_dict(columns, features=features))
+    assert corpus.dataset["train"]["id"][:] == ["train/000001"]
+    np.testing.assert_allclose(load_audio(corpus.dataset["train"][0]["audio"], RATE), noise(0.2, RATE), atol=1e-4)
+    ((reason, count),) = corpus.report.drop_reasons().items()
+    assert count == 1
+    assert "they look like 16-bit samples; convert it to int16" in reason
 
 
 def test_an_array_without_a_rate():
@@ -170,6 +184,12 @@ def test_two_splits_of_one_meaning(tmp_path):
         rows_of(DatasetDict({"train": part, "dev": part, "validation": part}))
 
 
+def test_ids_that_start_anew_in_each_split(tmp_path):
+    part = small(tmp_path, 2, id=["0", "1"])
+    rows, _, _ = rows_of(DatasetDict({"train": part, "test": part}))
+    assert [row["id"] for row in rows] == ["train/0", "train/1", "test/0", "test/1"]
+
+
 def test_files_of_one_name(tmp_path):
     paths = [str(write_wav(tmp_path / folder / "1.wav")) for folder in "ab"]
     rows, _, _ = rows_of(Dataset.from_dict({"path": paths, "label": ["sad", "sad"]}))
@@ -206,7 +226,7 @@ def test_a_folder_of_parquet(tmp_path):
     rows, classes, _ = rows_of(tmp_path / "data")
     assert classes == ["happy", "sad"]
     for number, row in enumerate(rows):
-        np.testing.assert_array_equal(load_audio(row["bytes"], RATE), noise(0.2, RATE, number))
+        np.testing.assert_array_equal(load_audio(bytes_of(row), RATE), noise(0.2, RATE, number))
 
 
 def test_what_cannot_be_opened(tmp_path):

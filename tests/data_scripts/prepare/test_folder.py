@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -55,18 +56,22 @@ def test_embedded_audio_depends_on_no_other_file(mixed, tmp_path):
         assert is_direct(row["audio"]["bytes"])
 
 
-def test_bytes_of_a_parquet_manifest_stay_bytes(mixed, tmp_path):
+def test_bytes_of_a_parquet_manifest_become_flacs(mixed, tmp_path, decoded):
     files = [mixed / "direct.wav", mixed / "stereo.wav"]
     audio = [{"path": path.name, "bytes": path.read_bytes()} for path in files]
     (tmp_path / "parquet").mkdir()
     table = pyarrow.table({"audio": audio, "emotion": ["sad", "happy"], "id": ["a", "b"]})
     pyarrow.parquet.write_table(table, tmp_path / "parquet" / "m.parquet")
     prepare_folder(CorpusSelection("manifest", tmp_path / "parquet"), tmp_path / "out")
-    first, second = load_prepared(tmp_path / "out")["train"]["audio"]
-    assert first == audio[0]
-    assert second["path"] == "b.flac"
-    assert is_direct(second["bytes"])
+    written = load_prepared(tmp_path / "out")["train"]["audio"]
+    folder = (tmp_path / "out" / "audio").resolve()
+    assert list(written) == [{"path": str(folder / name), "bytes": None} for name in ("a.flac", "b.flac")]
+    np.testing.assert_array_equal(load_audio(written[0]["path"]), load_audio(str(mixed / "direct.wav")))
+    assert len(decoded) == 2
+    prepare_folder(CorpusSelection("manifest", tmp_path / "parquet"), tmp_path / "out")
+    assert len(decoded) == 2, "what has not changed is decoded again"
     prepare_folder(CorpusSelection("manifest", tmp_path / "parquet"), tmp_path / "out", embed_audio=True)
+    assert len(decoded) == 2
     embedded = load_prepared(tmp_path / "out")["train"]["audio"]
     assert [part["path"] for part in embedded] == ["a.flac", "b.flac"]
     assert all(part["bytes"][:4] == b"fLaC" for part in embedded)
