@@ -62,15 +62,13 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
 
     names = [name.rpartition(".")[2] for name in missing]
     reached = [
-        name for name in missing if any(isinstance(m, BaseTunerLayer) for m in base.get_submodule(name).modules())
+        name for name in missing if any(isinstance(part, BaseTunerLayer) for part in base.get_submodule(name).modules())
     ]
     if reached or own_optimizer:
-        problem = (
-            f"The adapters reach into {', '.join(reached)}" if reached else "The optimizer does not train all that"
-        )
+        problem = f"The adapters reach into {', '.join(reached)}" if reached else "The optimizer was made before this"
         raise ValueError(
-            f"{problem}, which PEFT has frozen: these parts of the model are new and must be trained as a whole. Say "
-            f"so before: LoraConfig(…, modules_to_save={names})."
+            f"{problem}: {', '.join(names)} are new parts of the model, which PEFT has frozen and which must be "
+            f"trained as a whole. Say so when the adapters are made: LoraConfig(…, modules_to_save={names})."
         )
     adapters = model.active_adapters
     (adapter, *_) = adapters() if callable(adapters) else adapters

@@ -26,8 +26,8 @@ class LabelMap:
         self.class_names = None if class_names is None else list(class_names)
         unnamed = self.names == [f"LABEL_{index}" for index in range(len(self.names))]
         self._hint = (
-            f"its labels: {', '.join(self.names)}. Build the model with these classes (id2label, label2id), or rename "
-            "or leave out such rows."
+            f"its labels: {', '.join(self.names)}. Build the model with the classes of the data (id2label, label2id), "
+            "or rename them, or leave such rows out."
         )
         #: What is to be told of this data set; None where its labels are the model's.
         self.notice: str | None = None

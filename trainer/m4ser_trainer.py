@@ -1,5 +1,6 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_utils import has_length
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
 from trainer.adapters import check_checkpoints_load, train_new_modules
@@ -21,6 +23,8 @@ from trainer.normalization import LossLog, UpdateNormalizer
 from trainer.optimization import set_learning_rate
 from trainer.rows import RowReader
 from trainer.sampling import SamplerEpochCallback, length_grouped_sampler
+
+logger = logging.getLogger(__name__)
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -236,6 +240,11 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return the batches of the training data; it may have been exchanged since the trainer was made."""
         self.train_dataset = self._read(self.train_dataset, "train_dataset", training=True)
+        if self.args.train_sampling_strategy == "group_by_length" and not has_length(self.train_dataset):
+            logger.warning(
+                "The training data is a stream: it comes in its own order, and batches are not of utterances of "
+                "similar length. dataset.shuffle(seed=…, buffer_size=…) mixes a stream of `datasets`."
+            )
         return super().get_train_dataloader()
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:

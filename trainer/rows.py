@@ -121,14 +121,14 @@ class RowAdapter:
         for role, is_needed in (("audio", self.config.uses_speech), ("emotion", self.training)):
             if is_needed and role not in columns:
                 raise ValueError(
-                    f"{self.name} has no column for the {role}; its columns: {', '.join(found)}. Rename the one that is "
-                    f"meant: dataset.rename_column(…, {role!r}). Other known names: {', '.join(SYNONYMS[role])}."
+                    f"{self.name} has no column for the {role}; its columns: {', '.join(found)}. Rename the one that "
+                    f"is meant: dataset.rename_column(…, {role!r}). Other known names: {', '.join(SYNONYMS[role])}."
                 )
         if self.config.uses_text and self.text_column not in {*columns, *found}:
             raise ValueError(
                 f"{self.name} has no column for the {self.text_column}, which the model reads; its columns: "
-                f"{', '.join(found)}. Rename the one that is meant, e.g. to 'text'; to train on text that people wrote, "
-                "give the collator text_column='transcript'."
+                f"{', '.join(found)}. Rename the one that is meant, e.g. to 'text'; to train on text that people "
+                "wrote, give the collator text_column='transcript'."
             )
         return columns
 
@@ -137,12 +137,21 @@ class RowAdapter:
         return self.columns is not None and all(role == name for role, name in {"id": "", **self.columns}.items())
 
     def label(self, row: Mapping[str, Any], index: int) -> int | None:
-        """Return the model's index of a row's label, or None where it has none."""
-        assert self.columns is not None and self.labels is not None, "learn() comes first"
+        """Return the model's index of a row's label, or None where there is none.
+
+        Raises:
+            ValueError: the model does not have it; or there is none, in training.
+        """
+        if self.columns is None or self.labels is None:
+            self.learn(list(row))
+            return self.label(row, index)
         place, identity = f"{self.name}[{index}]", row.get(self.columns.get("id", ""))
         if identity is not None:
             place += f" (id {identity!r})"
-        return self.labels.index(row.get(self.columns.get("emotion", "")), place)
+        label = row.get(self.columns.get("emotion", ""))
+        if label is None and self.training:
+            raise ValueError(f"{place} has no emotion: training needs one in every row.")
+        return self.labels.index(label, place)
 
     def __call__(self, row: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Return row `index` with the collator's columns.
@@ -151,11 +160,9 @@ class RowAdapter:
             ValueError: as `learn`, at the first row of a data set whose columns were not known; or the row has a label
                 that the model does not have.
         """
-        if self.columns is None:
-            self.learn(list(row))
-        assert self.columns is not None
-        adapted = {**row, **{role: row.get(column) for role, column in self.columns.items()}}
-        adapted["emotion"] = self.label(row, index)
+        label = self.label(row, index)
+        roles = {role: row.get(column) for role, column in (self.columns or {}).items()}
+        adapted = {**row, **roles, "emotion": label}
         if adapted.get("id") is None:
             path = _path(adapted.get("audio"))
             adapted["id"] = f"{self.name}[{index}]" + (f" ({path})" if path else "")
@@ -168,19 +175,16 @@ class AdaptedRows(Dataset):
     Args:
         rows: the data set.
         adapter: of its rows.
-        measurable: whether its columns are known and its rows are data, not the result of a user's code; it then has a
-            column `duration`.
+        measurable: whether its rows are data, not the result of a user's code: it then has a column `duration`.
     """
 
     def __init__(self, rows: Any, adapter: RowAdapter, measurable: bool = False):
         self.rows = rows
         self.adapter = adapter
         self._durations: list[float] | None = None
-        self.column_names: list[str] = []
-        if measurable:
-            found = _column_names(rows)
-            has_audio = "audio" in (adapter.columns or {})
-            self.column_names = list(dict.fromkeys([*found, *([DURATION_COLUMN] if has_audio else [])]))
+        known = _column_names(rows) if measurable or isinstance(rows, datasets.Dataset) else []
+        measurable = measurable and adapter.config.uses_speech
+        self.column_names = list(dict.fromkeys([*known, *([DURATION_COLUMN] if measurable else [])]))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -193,7 +197,9 @@ class AdaptedRows(Dataset):
             if self._durations is None:
                 self._durations = self._measure()
             return self._durations
-        return self.rows[index][:] if isinstance(self.rows, datasets.Dataset) else [row[index] for row in self.rows]
+        if isinstance(self.rows, datasets.Dataset):
+            return self.rows.with_format(None)[index][:]
+        return [row[index] for row in self.rows]
 
     def _measure(self) -> list[float]:
         """The seconds of every recording."""
