@@ -70,8 +70,8 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
             f"{problem}: {', '.join(names)} are new parts of the model, which PEFT has frozen and which must be "
             f"trained as a whole. Say so when the adapters are made: LoraConfig(…, modules_to_save={names})."
         )
-    adapters = model.active_adapters
-    (adapter, *_) = adapters() if callable(adapters) else adapters
+    # A property of PEFT's models and a method of transformers'.
+    adapter = model.active_adapters[0] if is_peft_model(model) else model.active_adapters()[0]
     for name, last in zip(missing, names, strict=True):
         wrapper = ModulesToSaveWrapper(base.get_submodule(name), adapter)
         wrapper.set_adapter(adapter)

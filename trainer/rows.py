@@ -3,7 +3,7 @@
 import logging
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import datasets
 from torch.utils.data import Dataset, IterableDataset
@@ -103,9 +103,9 @@ class RowAdapter:
             ValueError: a column that is needed is missing, or two may be the same; or the number of classes is wrong.
         """
         self.columns = self._find_columns(found)
-        labels = (features or {}).get(self.columns.get("emotion"))
+        labels = (features or {}).get(self.columns.get("emotion", ""))
         class_names = labels.names if isinstance(labels, datasets.ClassLabel) else None
-        self.labels = LabelMap(self.config.id2label or {}, class_names, self.name)
+        self.labels = LabelMap(cast(dict[int, str], self.config.id2label or {}), class_names, self.name)
         if self.labels.notice:
             logger.warning(self.labels.notice)
 
@@ -206,7 +206,7 @@ class AdaptedRows(Dataset):
         column = (self.adapter.columns or {})["audio"]
         rows = self.rows.select_columns(column) if isinstance(self.rows, datasets.Dataset) else self.rows
         durations = []
-        for index, row in enumerate(rows):
+        for index, row in enumerate(cast(Sequence[dict[str, Any]], rows)):
             place, path = f"{self.adapter.name}[{index}]", _path(row[column])
             durations.append(audio_duration(row[column], name=f"{place} ({path})" if path else place))
         logger.warning(

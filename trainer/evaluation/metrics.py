@@ -174,14 +174,14 @@ class TrainerMetrics:
         Raises:
             ValueError: logits of another shape, or holding NaN, which argmax would turn into a confident class.
         """
-        batch = self._classes(prediction)
+        predicted, true = self._classes(prediction)
         if compute_result is not None:
-            self._batches.append(batch)
+            self._batches.append((predicted, true))
             if not compute_result:
                 return {}
-            batch = tuple(np.concatenate(parts) for parts in zip(*self._batches, strict=True))
+            predicted, true = (np.concatenate(parts) for parts in zip(*self._batches, strict=True))
             self.reset()
-        results = emotion_metrics(*batch, self.label_names)
+        results = emotion_metrics(predicted, true, self.label_names)
         del results["confusion_matrix"]
         return results
 
