@@ -102,6 +102,19 @@ def test_a_prepared_corpus_is_not_touched(reader):
     assert reader.read(unlabelled, "eval_dataset") is unlabelled
 
 
+def test_a_corpus_with_other_classes_is_touched(reader):
+    """Its columns are those of the collator, and its labels are not."""
+    classes = ["sad", "neutral", "happy", "angry"]
+    names = CORPUS.features["emotion"].int2str(CORPUS["emotion"][:])
+    other = (
+        CORPUS.remove_columns("emotion").add_column("emotion", names).cast_column("emotion", ClassLabel(names=classes))
+    )
+    for dataset in (other, other.to_iterable_dataset()):
+        rows = reader.read(dataset, "train_dataset", training=True)
+        labels = [row["emotion"] for row in (rows if dataset is not other else map(rows.__getitem__, range(6)))]
+        assert labels == CORPUS["emotion"][:] != other["emotion"][:]
+
+
 def test_what_was_read_is_not_read_again(reader, table):
     for dataset in (table, table.to_iterable_dataset(), Plain(list(table)), PlainStream(list(table))):
         once = reader.read(dataset, "eval_dataset")
@@ -141,8 +154,11 @@ KINDS = {
     "class labels": lambda table: table.cast_column("label", ClassLabel(names=["sad", "neutral", "happy", "angry"])),
     "numbers": lambda table: Dataset.from_list([{**row, "label": EMOTIONS.index(row["label"])} for row in table]),
     "other names": lambda table: table.rename_columns({"file": "Audio Path", "text": "ASR-text", "label": "emo"}),
-    "names beside others": lambda table: table.add_column("audio", table["file"]).add_column("spk", [1] * 6),
+    "names beside others": lambda table: (
+        table.add_column("audio", table["file"]).add_column("spk", [1] * 6).add_column("actor", [2] * 6)
+    ),
     "a torch format": lambda table: table.with_format("torch"),
+    "a pandas format": lambda table: table.with_format("pandas"),
     "a list": list,
     "rows made by code": lambda table: Plain(list(table)),
     "a transform": lambda table: table.with_transform(lambda batch: batch),
@@ -274,7 +290,8 @@ def test_a_corpus_that_lacks_durations_alone_gets_them(reader):
 
 def test_durations_that_are_there_are_not_measured(reader, table, caplog):
     stated = table.add_column("duration", [float(index) for index in range(6)])
-    for dataset in (stated, stated.with_transform(lambda batch: batch), list(stated)):
+    made = stated.with_transform(lambda batch: {**batch, "text": [text.upper() for text in batch["text"]]})
+    for dataset in (stated, made, list(stated)):
         assert reader.read(dataset, "train_dataset", training=True)["duration"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert not caplog.records
 
