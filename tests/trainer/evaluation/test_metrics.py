@@ -126,16 +126,15 @@ def test_trainer_function_by_batches(dtype):
     """The last batch gives the metrics of all, and the next evaluation starts anew."""
     dice = np.random.default_rng(0)
     logits, labels = dice.normal(size=(10, 4)), dice.integers(0, 4, size=10)
-    expected = compute_emotion_metrics(FOUR)(EvalPrediction(predictions=logits, label_ids=labels))
     compute = compute_emotion_metrics(FOUR)
-    for _ in range(2):
+    for size in (6, 10):
+        expected = compute_emotion_metrics(FOUR)(EvalPrediction(predictions=logits[:size], label_ids=labels[:size]))
         given = []
-        for start in (0, 4, 8):
-            part = slice(start, start + 4)
+        for start in range(0, size, 4):
+            part = slice(start, min(start + 4, size))
             batch = EvalPrediction(torch.tensor(logits[part], dtype=dtype), torch.tensor(labels[part]))
-            given.append(compute(batch, compute_result=start == 8))
-        assert given[:2] == [{}, {}]
-        assert given[2] == expected
+            given.append(compute(batch, compute_result=start + 4 >= size))
+        assert given == [{}] * (len(given) - 1) + [expected]
     compute(EvalPrediction(predictions=logits, label_ids=labels), compute_result=False)
     compute.reset()
     assert compute(EvalPrediction(predictions=logits, label_ids=labels), compute_result=True) == expected
