@@ -369,6 +369,8 @@ def test_data_given_later_is_read_too(tmp_path):
     assert trainer.evaluate({"x": mine})["eval_x_loss"] == expected
     trainer.eval_dataset = mine
     assert trainer.evaluate()["eval_loss"] == expected
+    trainer.eval_dataset = {"x": mine}
+    assert trainer.evaluate()["eval_x_loss"] == expected
     assert trainer.predict(mine.remove_columns("label")).label_ids is None
     trainer.train_dataset = own(corpus)
     assert trainer.train().global_step == 1
