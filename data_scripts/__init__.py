@@ -8,15 +8,24 @@ if TYPE_CHECKING:
     from data_scripts.alignment import align_hypothesis, apply_edits
     from data_scripts.prepare.in_memory import load_corpus
     from data_scripts.schema import load_prepared
-    from data_scripts.splits import leave_one_session_out, speaker_folds
+    from data_scripts.splits import (
+        complete_splits,
+        leave_one_session_out,
+        leave_one_speaker_out,
+        speaker_folds,
+        utterance_folds,
+    )
 
 __all__ = [
     "align_hypothesis",
     "apply_edits",
+    "complete_splits",
     "leave_one_session_out",
+    "leave_one_speaker_out",
     "load_corpus",
     "load_prepared",
     "speaker_folds",
+    "utterance_folds",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -25,6 +34,12 @@ __getattr__, __dir__ = lazy_exports(
         "data_scripts.alignment": ("align_hypothesis", "apply_edits"),
         "data_scripts.prepare.in_memory": ("load_corpus",),
         "data_scripts.schema": ("load_prepared",),
-        "data_scripts.splits": ("leave_one_session_out", "speaker_folds"),
+        "data_scripts.splits": (
+            "complete_splits",
+            "leave_one_session_out",
+            "leave_one_speaker_out",
+            "speaker_folds",
+            "utterance_folds",
+        ),
     },
 )

@@ -33,6 +33,8 @@ REQUIRED_COLUMNS = (
     "hypothesis",
     "asr_model",
 )
+#: The columns in order. Folders prepared by earlier versions lack the last one.
+COLUMNS = (*REQUIRED_COLUMNS, "content")
 
 
 def corpus_features(emotions: Sequence[str]) -> Features:
@@ -40,7 +42,8 @@ def corpus_features(emotions: Sequence[str]) -> Features:
 
     `speaker`, `session`, `transcript` (human), `hypothesis` (ASR) and `asr_model` may be null. `audio` is never
     decoded by `datasets` (that would need torchcodec and FFmpeg): `modeling_m4ser.audio_m4ser.load_audio` reads its
-    dictionaries.
+    dictionaries. `content` is equal in rows whose recordings are copies of one another, so that every later division
+    into splits can be audited; it is null where nobody looked.
 
     Raises:
         CorpusError: no class names, or one of them twice.
@@ -48,7 +51,7 @@ def corpus_features(emotions: Sequence[str]) -> Features:
     names = list(emotions)
     if not names or len(set(names)) != len(names):
         raise CorpusError(f"a corpus needs at least one emotion and each only once, got {names}")
-    kinds: dict[str, Any] = dict.fromkeys(REQUIRED_COLUMNS, Value("string"))
+    kinds: dict[str, Any] = dict.fromkeys(COLUMNS, Value("string"))
     kinds["audio"] = Audio(sampling_rate=SAMPLING_RATE, decode=False)
     kinds["duration"] = Value("float32")
     kinds["emotion"] = ClassLabel(names=names)
@@ -77,7 +80,7 @@ def _as_table(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> pya
     for row in rows:
         if row["emotion"] not in numbers:
             raise CorpusError(f"{row['id']}: unknown emotion {row['emotion']!r}; the classes are {', '.join(emotions)}")
-        encoded.append({name: row.get(name) for name in REQUIRED_COLUMNS} | {"emotion": numbers[row["emotion"]]})
+        encoded.append({name: row.get(name) for name in COLUMNS} | {"emotion": numbers[row["emotion"]]})
     return pyarrow.Table.from_pylist(encoded, schema=corpus_features(emotions).arrow_schema)
 
 
@@ -91,7 +94,7 @@ def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file
         OSError: the file cannot be written.
     """
     # Statistics of the audio column would hold whole recordings.
-    columns = [name for name in REQUIRED_COLUMNS if name != "audio"]
+    columns = [name for name in COLUMNS if name != "audio"]
     schema = corpus_features(emotions).arrow_schema
     with pyarrow.parquet.ParquetWriter(file, schema, write_statistics=columns) as writer:  # pyright: ignore (a list too)
         batch, size = [], 0

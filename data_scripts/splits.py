@@ -89,10 +89,7 @@ def speaker_folds(
     """
     dataset = _single(dataset)
     by_speaker = _rows_by(dataset, "speaker")
-    if num_folds < 3:
-        raise SplitError(
-            f"num_folds must be at least 3 (one group tests, one validates, the rest train), got {num_folds}"
-        )
+    _check_num_folds(num_folds)
     if len(by_speaker) < num_folds:
         raise SplitError(
             f"{num_folds} folds need as many speakers; the dataset has {len(by_speaker)}: ask for fewer folds"
@@ -115,6 +112,67 @@ def speaker_folds(
         folds.append(_fold(f"fold{number + 1}", dataset, rows))
         _check_apart(folds[-1], "speaker")
     return folds
+
+
+def utterance_folds(dataset: Dataset | DatasetDict, num_folds: int, seed: int = 0) -> list[Fold]:
+    """Return folds at random, by emotion: each utterance is tested exactly once, and its speaker may be trained on.
+
+    For a corpus that names no speakers. What is measured on such folds is better than on new speakers.
+
+    Args:
+        dataset: canonical.
+        num_folds: at least 3.
+        seed: of the shuffling.
+
+    Raises:
+        SplitError: fewer than 3 folds, or fewer utterances than folds.
+    """
+    dataset = _single(dataset)
+    _check_num_folds(num_folds)
+    generator = random.Random(seed)
+    shares = {str(number): 1 / num_folds for number in range(num_folds)}
+    groups = list(_by_shares(dataset, range(len(dataset)), shares, generator).values())
+    folds = []
+    for number, group in enumerate(groups):
+        validation = (number + 1) % num_folds
+        train = [row for other, rows in enumerate(groups) if other not in (number, validation) for row in rows]
+        folds.append(
+            _fold(f"fold{number + 1}", dataset, {"train": train, "validation": groups[validation], "test": group})
+        )
+    return folds
+
+
+def complete_splits(dataset: DatasetDict, seed: int = 0, train_share: float = 0.9) -> tuple[DatasetDict, str]:
+    """Return a dataset's own splits, with a validation split made of training data where it has none.
+
+    Args:
+        dataset: with train and test; where it has a validation split but none to test on, both are the same rows, and
+            what is said of the protocol tells so.
+        seed: of the draw.
+        train_share: the share of the training utterances that stay; speakers are kept whole where every row names one
+            and there are at least 5.
+
+    Returns:
+        The three splits, and the protocol in words.
+
+    Raises:
+        SplitError: no train split, or no split to test on.
+    """
+    parts = {str(name): part for name, part in dataset.items()}
+    if "train" not in parts or not {"validation", "test"} & set(parts):
+        raise SplitError(
+            f"the dataset has the splits {', '.join(parts)}: train and test are needed, or rows of no split at all"
+        )
+    if "test" not in parts:
+        return DatasetDict({**parts, "test": parts["validation"]}), "its own split; tested on its validation data"
+    if "validation" in parts:
+        return dataset, "its own split"
+    speakers = parts["train"]["speaker"][:] if "speaker" in parts["train"].column_names else [None]
+    by = "speaker" if all(speakers) and len(set(speakers)) >= 5 else "utterance"
+    fold = random_split(parts["train"], train_share, 1 - train_share, 0, by=by, seed=seed)
+    held_out = "the speakers" if by == "speaker" else "the utterances"
+    protocol = f"its own split; validation on {1 - train_share:.0%} of {held_out} of its training data"
+    return DatasetDict({**fold.select(parts["train"]), "test": parts["test"]}), protocol
 
 
 def leave_one_session_out(
@@ -276,6 +334,14 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
 
 
+def _check_num_folds(num_folds: int) -> None:
+    """Raise where there would be too few groups."""
+    if num_folds < 3:
+        raise SplitError(
+            f"num_folds must be at least 3 (one group tests, one validates, the rest train), got {num_folds}"
+        )
+
+
 def _draw(name: str, others: Sequence[str], partners: Sequence[str], generator: random.Random) -> str:
     """One of the speakers who share no session with the tested one."""
     candidates = [other for other in others if other not in partners]
@@ -310,8 +376,9 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     values = list(dataset[column])
     rows = range(len(dataset)) if rows is None else rows
     if lacking := [row for row in rows if not values[row]]:
+        way_out = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
         count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {lacking[0]}"
-        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row")
+        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row{way_out}")
     groups: dict[str, list[int]] = {}
     for row in rows:
         groups.setdefault(values[row], []).append(row)

@@ -28,20 +28,21 @@ _SAVE_AS_UTF_8 = (
 )
 
 
-def read_table(path: Path, empty_cell: str | None = None) -> list[Row]:
+def read_table(path: Path, empty_cell: str | None = None, suffix: str | None = None) -> list[Row]:
     """Return a table's rows as they stand; white space around the names of its columns is taken off.
 
     Args:
         path: a file whose name ends in one of `TABLE_SUFFIXES`. Text is UTF-8, with or without a byte order mark, or
             UTF-16 with one. A CSV is separated by what its header is: commas, semicolons or tabs.
         empty_cell: what an empty cell of a CSV or TSV is. (The other formats tell a null from an empty text.)
+        suffix: what the name would end in, of a file whose own name says nothing, as in a cache of downloads.
 
     Raises:
         CorpusError: the name ends otherwise, the file is damaged or in another encoding, or its header has a name twice
             or two delimiters equally often; the message names file and line.
         OSError: the file cannot be read.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get((suffix or path.suffix).lower())
     if reader is None:
         raise CorpusError(f"{path} is not a table: its name must end in {', '.join(TABLE_SUFFIXES)}")
     return [{name.strip(): value for name, value in row.items()} for row in reader(path, empty_cell)]

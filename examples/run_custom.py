@@ -1,11 +1,13 @@
 r"""Train and test M4SER on your own corpus, or on RAVDESS, with speakers held out.
 
-    accelerate launch examples/run_custom.py --corpus manifest --data_dir my_corpus --output_dir runs/mine \
+    accelerate launch examples/run_custom.py --data_dir my_corpus --output_dir runs/mine \
         --asr_model openai/whisper-small.en
+    accelerate launch examples/run_custom.py --dataset_name user/name --output_dir runs/mine
 
-A manifest is a CSV, JSONL or Parquet file with the columns `audio` and `emotion`, optionally `transcript`,
-`hypothesis`, `speaker` and `split`. Missing hypotheses are written by `--asr_model`. A corpus with its own
-train/validation/test splits keeps them; any other is divided into speaker-independent folds.
+`--data_dir` is a table (CSV, TSV, JSONL, Parquet) or its folder; `--dataset_name` a dataset of the Hub, an AudioFolder,
+or what `save_to_disk` wrote. Needed are a recording and a label in each row; optional are `transcript`, `hypothesis`,
+`speaker` and `split`, by these names, their usual synonyms, or the options that name a column. Missing hypotheses are
+written by `--asr_model`. A corpus with its own splits keeps them; any other is divided into speaker-independent folds.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import data_scripts
 from data_scripts.corpora.ravdess import voice
 from trainer import experiments
+from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cli import run_script
 
@@ -26,19 +29,36 @@ if TYPE_CHECKING:
 class CustomRunArguments(RunArguments):
     """Which runs to make of a corpus without splits of its own."""
 
-    num_folds: int = field(default=6, metadata={"help": "Speaker-independent folds."})
+    num_folds: int = field(default=6, metadata={"help": "Folds of a corpus that has no splits."})
+    split_by: str = field(
+        default="speaker",
+        metadata={
+            "help": "'speaker' holds speakers out; 'utterance' divides at random, for a corpus that names none: its "
+            "results are better than on new speakers."
+        },
+    )
+
+    def __post_init__(self):
+        if self.split_by not in ("speaker", "utterance"):
+            raise ExperimentError(f"split_by must be 'speaker' or 'utterance', not {self.split_by!r}.")
 
 
 def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
     """Run every fold with every seed, then print the summary."""
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     if set(dataset) == {"train"}:
-        # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
-        kind = voice if corpus.corpus == "ravdess" else None
-        folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
-        chosen, protocol = runs.choose(folds, dataset), "speakers held out"
+        if runs.split_by == "speaker":
+            # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
+            kind = voice if corpus.corpus == "ravdess" else None
+            folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
+            protocol = "speakers held out"
+        else:
+            folds = data_scripts.utterance_folds(dataset, runs.num_folds, runs.split_seed)
+            protocol = "divided at random, so that tested speakers may be trained on"
+        chosen = runs.choose(folds, dataset)
     else:
-        chosen, protocol = experiments.own_split(dataset, runs), "its own split"
+        dataset, protocol = data_scripts.complete_splits(dataset, runs.split_seed)
+        chosen = experiments.own_split(dataset, runs)
     experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, {protocol}.")
 
 

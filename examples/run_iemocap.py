@@ -35,7 +35,6 @@ class IemocapArguments(CorpusArguments):
     """Where IEMOCAP lies and how it is divided."""
 
     corpus: str = field(default="iemocap", metadata={"help": "iemocap, or prepared (a prepared folder)."})
-    asr_language: str | None = field(default="en", metadata={"help": "Language that --asr_model writes."})
     protocol: str = field(
         default="session",
         metadata={"help": "'session' leaves one of five sessions out, 'speaker' one of ten speakers."},

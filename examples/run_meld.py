@@ -24,7 +24,6 @@ class MeldArguments(CorpusArguments):
     """Where MELD lies."""
 
     corpus: str = field(default="meld", metadata={"help": "meld, or prepared (a prepared folder)."})
-    asr_language: str | None = field(default="en", metadata={"help": "Language that --asr_model writes."})
 
 
 def main(corpus: MeldArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:

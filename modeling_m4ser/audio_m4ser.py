@@ -1,10 +1,11 @@
 """Audio of any kind, from anywhere, as the float32 mono waveform a speech encoder reads.
 
-Files are opened and decoded in `decoding_m4ser.py`. Both files travel to the Hub with the model, and a program that
-only feeds arrays needs none of the packages that decode or resample: their imports may fail.
+Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales the samples and joins the channels. All
+travel to the Hub with the model, and a program that only feeds arrays needs none of the packages that decode or
+resample: their imports may fail.
 
-An input that cannot be used raises `AudioError`; the message names the file or argument and says what to do. Silence
-and very short clips are valid audio.
+An input that cannot be used raises `AudioError`; the message names the file or argument and says what to do. Very short
+clips are valid audio, and so is silence, with a warning.
 """
 
 import math
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .decoding_m4ser import AudioError, decode_file, open_audio, stated_duration
+from .levels_m4ser import channels_last, check_samples, mix_channels, pick_channel, silence_reason
+from .notices_m4ser import fingerprint, warn_once
 
 if TYPE_CHECKING:
     soxr: Any
@@ -25,11 +28,13 @@ try:
 except ImportError:
     soxr = None
 
-MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
-
 
 def load_audio(
-    audio: Any, sampling_rate: int = 16000, source_rate: float | None = None, name: str | None = None
+    audio: Any,
+    sampling_rate: int = 16000,
+    source_rate: float | None = None,
+    name: str | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
     """Load audio as a mono waveform at a given rate.
 
@@ -41,34 +46,36 @@ def load_audio(
         sampling_rate (`int`, defaults to 16000): the rate wanted, in hertz.
         source_rate (`float`, *optional*): the rate of a bare waveform. Files and dictionaries state their own.
         name (`str`, *optional*): what error messages call audio that has no path.
+        channel (`int`, *optional*): which channel to take, counted from 0; by default the mean of all, or the strongest
+            where they cancel each other, with a warning.
 
     Returns:
-        `np.ndarray` of shape `(samples,)`, float32.
+        `np.ndarray` of shape `(samples,)`, float32. Of a recording without any sound, a warning says so.
 
     Raises:
         AudioError: a missing, empty, truncated or non-audio file, no audio stream, no samples, NaN or infinite samples,
-            a waveform without a rate, a rate that is not positive, an unknown kind of input.
+            integers stored as floats or in a wider type as they are, a waveform without a rate, a rate that is not
+            positive, a channel that is not there, an unknown kind of input.
         ImportError: the package that would read this input is not installed.
     """
     wanted = _positive_rate(sampling_rate, "sampling_rate", name or "the audio")
-    samples, rate = decode_audio(audio, source_rate=source_rate, name=name)
-    if rate == wanted:
-        return samples
-    if soxr is None:
-        raise ImportError(f"resampling from {rate:g} to {wanted:g} Hz needs soxr: pip install soxr")
-    resampled = soxr.resample(samples, rate, wanted)
-    if resampled.size == 0:
-        raise AudioError(f"{_label(audio, name)}: {samples.size} samples at {rate:g} Hz are too few to resample")
+    samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel)
+    resampled = samples if rate == wanted else _resample(samples, rate, wanted, _label(audio, name))
+    # Of what was recorded: resampling adds ripples to a constant.
+    warn_of_silence(samples, audio_name(audio) or name, _label(audio, name), resampled)
     return resampled
 
 
-def decode_audio(audio: Any, source_rate: float | None = None, name: str | None = None) -> tuple[np.ndarray, float]:
+def decode_audio(
+    audio: Any, source_rate: float | None = None, name: str | None = None, channel: int | None = None
+) -> tuple[np.ndarray, float]:
     """Load audio as a mono waveform at its own rate, which `load_audio` then resamples.
 
     Args:
         audio: as in `load_audio`.
         source_rate (`float`, *optional*): as in `load_audio`.
         name (`str`, *optional*): as in `load_audio`.
+        channel (`int`, *optional*): as in `load_audio`.
 
     Returns:
         `tuple[np.ndarray, float]`: the waveform `(samples,)`, float32, and its rate in hertz.
@@ -80,16 +87,58 @@ def decode_audio(audio: Any, source_rate: float | None = None, name: str | None 
     label = _label(audio, name)
     waveform = _as_waveform(audio, source_rate, label)
     if waveform is not None:
-        samples, rate = _mono(waveform[0], label), waveform[1]
+        channels, rate = channels_last(waveform[0], label), waveform[1]
     else:
         with open_audio(audio, label) as handle:
-            channels_last, rate = decode_file(handle, label)
-        samples = channels_last.mean(axis=1, dtype=np.float32)
-    if samples.size == 0:
-        raise AudioError(f"{label} holds no audio samples: its length is zero")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{label} holds NaN or infinite samples: it was corrupted or overflowed; make the file again")
+            channels, rate = decode_file(handle, label)
+    if channel is not None:
+        channels = pick_channel(channels, channel, label)
+    check_samples(channels, label)
+    samples, taken = mix_channels(channels)
+    if taken is not None:
+        given = audio_name(audio) or name
+        warn_once(
+            "cancelled",
+            given or fingerprint(samples),
+            f"{given or label}: its {channels.shape[1]} channels cancel each other, as where a microphone's poles are "
+            f"swapped; channel {taken}, the strongest, is read alone. Choose one with channel=….",
+        )
     return samples, rate
+
+
+def warn_of_silence(
+    samples: np.ndarray, name: str | None, label: str = "An audio clip", resampled: np.ndarray | None = None
+) -> None:
+    """Warn once of a recording without any sound.
+
+    Args:
+        samples (`np.ndarray` of shape `(samples,)`): mono audio.
+        name (`str`, *optional*): its name; without one, the warning comes once for the same samples.
+        label (`str`, *optional*): what the warning calls audio without a name.
+        resampled (`np.ndarray`, *optional*): the same audio at another rate, of which it is not warned again.
+    """
+    reason = silence_reason(samples)
+    if reason is None:
+        return
+    warn_once(
+        "no sound",
+        name or fingerprint(samples),
+        f"{name or label} holds no sound ({reason}): what is recognised in it means nothing; check the recording.",
+        same=None if resampled is None else fingerprint(resampled),
+    )
+
+
+def audio_name(audio: Any) -> str | None:
+    """Return the path or address of audio; None where it has none.
+
+    Args:
+        audio: as in `load_audio`.
+    """
+    if isinstance(audio, Mapping):
+        audio = audio.get("path")
+    elif hasattr(audio, "read"):
+        audio = getattr(audio, "name", None)
+    return str(audio) or None if isinstance(audio, (str, os.PathLike)) else None
 
 
 def trim_silence(
@@ -160,6 +209,16 @@ def audio_duration(audio: Any, source_rate: float | None = None, name: str | Non
     return samples.size / rate
 
 
+def _resample(samples: np.ndarray, rate: float, wanted: float, label: str) -> np.ndarray:
+    """Return a waveform (samples,) at another rate."""
+    if soxr is None:
+        raise ImportError(f"resampling from {rate:g} to {wanted:g} Hz needs soxr: pip install soxr")
+    resampled = soxr.resample(samples, rate, wanted)
+    if resampled.size == 0:
+        raise AudioError(f"{label}: {samples.size} samples at {rate:g} Hz are too few to resample")
+    return resampled
+
+
 # Kinds of input
 
 
@@ -167,14 +226,17 @@ def _label(audio: Any, name: str | None) -> str:
     """Return what error messages call this audio."""
     if name is not None:
         return str(name)
+    given = audio_name(audio)
+    if given is not None:
+        return given
     if isinstance(audio, Mapping):
-        return str(audio.get("path") or "the audio dictionary")
+        return "the audio dictionary"
     if isinstance(audio, (str, os.PathLike)):
-        return os.fspath(audio) or "the audio path (an empty string)"
+        return "the audio path (an empty string)"
     if isinstance(audio, (bytes, bytearray, memoryview)):
         return "the audio bytes"
     if hasattr(audio, "read"):
-        return str(getattr(audio, "name", "the audio file object"))
+        return "the audio file object"
     return "the audio array" if hasattr(audio, "__len__") else "the audio argument"
 
 
@@ -219,44 +281,14 @@ def _positive_rate(rate: Any, argument: str, label: str) -> float:
     return rate  # pyright: ignore[reportReturnType]
 
 
-def _mono(samples: np.ndarray, label: str) -> np.ndarray:
-    """Return a waveform of any shape and type that `load_audio` documents as one float32 channel (samples,)."""
-    samples = _as_float(samples, label)
-    if samples.ndim == 2 and samples.size:
-        if min(samples.shape) > MAX_CHANNELS:
-            raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
-        return samples.mean(axis=int(samples.shape[1] < samples.shape[0]), dtype=np.float32)
-    if samples.ndim > 2 or samples.ndim == 0:
-        raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
-    return samples.reshape(-1)
-
-
-def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
-    """Return an array in float32, with integers scaled from their full range to [-1, 1]."""
-    if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which decode_audio reports
-            return samples.astype(np.float32)
-    if samples.dtype.kind not in "iu":
-        raise AudioError(
-            f"{label} has the type {samples.dtype}: a waveform holds floats, or integers of 8, 16 or 32 bits"
-        )
-    if samples.dtype.itemsize == 8:
-        # The type numpy gives to plain Python integers: it does not tell the bit depth they were recorded with.
-        if samples.size and np.abs(samples).max() > 1:
-            raise AudioError(
-                f"{label} holds 64-bit integers, whose full scale is unknown: convert it to int16 or float32"
-            )
-        return samples.astype(np.float32)
-    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
-    centre = half if samples.dtype.kind == "u" else 0.0
-    return ((samples.astype(np.float64) - centre) / half).astype(np.float32)
-
-
 __all__ = [
     "AudioError",
     "audio_duration",
+    "audio_name",
     "decode_audio",
     "load_audio",
     "normalize_rms",
+    "silence_reason",
     "trim_silence",
+    "warn_of_silence",
 ]

@@ -19,6 +19,9 @@ CUSTOM_PIPELINES = {
         "type": "multimodal",
     }
 }
+USE_PIPELINE = (
+    f"M4SER reads a recording and its transcript: use pipeline({PIPELINE_TASK!r}, model=…, trust_remote_code=True)."
+)
 
 
 @strict
@@ -142,6 +145,18 @@ class M4SERConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self._check_switches()
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load a configuration, see [`~PreTrainedConfig.from_pretrained`].
+
+        Raises:
+            ValueError: for the pipeline "audio-classification", which has no place for the transcript, and asks for
+                FFmpeg before the model can refuse anything.
+        """
+        if kwargs.get("_from_pipeline") == "audio-classification":
+            raise ValueError(f"The task 'audio-classification' takes no transcript. {USE_PIPELINE}")
+        return super().from_pretrained(*args, **kwargs)
+
     @property
     def uses_speech(self) -> bool:
         """`bool`: whether speech is an input."""
@@ -200,4 +215,4 @@ def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) 
     return CONFIG_MAPPING[model_type](**config)
 
 
-__all__ = ["PIPELINE_TASK", "M4SERConfig"]
+__all__ = ["PIPELINE_TASK", "USE_PIPELINE", "M4SERConfig"]

@@ -179,12 +179,26 @@ class SpeechEncoder(PretrainedEncoder):
 class WaveformEncoder(SpeechEncoder):
     """HuBERT, wav2vec2, WavLM or data2vec-audio: 16 kHz samples (B, samples) -> (B, m, d_S), 50 frames a second.
 
-    With layer-norm feature extractors (as in hubert-large), a padded batch gives what each utterance gives alone. With
-    hubert-base's it does not: its group norm runs over time, padding included, before any mask. Nor does it with
-    data2vec-audio, whose stacked positional convolutions carry values from the padding into real frames.
+    In evaluation mode, which frozen encoders never leave, a batch gives what each utterance gives alone: encoders that
+    read the padding (`needs_equal_lengths`) encode utterances of one length at a time. In training mode such an encoder
+    sees the padded batch, whose utterances are of similar length.
     """
 
     input_name = "input_values"
+
+    @property
+    def needs_equal_lengths(self) -> bool:
+        """`bool`: whether the padding after an utterance would change its vectors.
+
+        The group norm of hubert-base, wav2vec2-base and WavLM-base runs over time, before any mask. The stacked
+        positional convolutions of data2vec-audio, the convolutions of an adapter or in Conformer layers, and a batch
+        norm before the positional convolution carry values from the padding into real frames. Layer norm (hubert-large,
+        wav2vec2-large-lv60, WavLM-large) reads one frame at a time.
+        """
+        config = self.model.config
+        by_frame = config.model_type in ("hubert", "wav2vec2", "wavlm") and config.feat_extract_norm == "layer"
+        reads_padding = getattr(config, "add_adapter", False) or getattr(config, "conv_pos_batch_norm", False)
+        return not by_frame or reads_padding
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -218,22 +232,41 @@ class WaveformEncoder(SpeechEncoder):
             inputs = nn.functional.pad(inputs, (0, shortage))
             attention_mask = nn.functional.pad(attention_mask, (0, shortage))
         # The frame of a clip shorter than one frame includes the zeros after it.
-        sample_lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
-        attention_mask = lengths_to_mask(sample_lengths, inputs.shape[-1]).to(torch.long)
-        size = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1]))
+        lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
+        by_length = self.needs_equal_lengths and not self.training
+        states = self._encode_by_length(inputs, lengths) if by_length else self._encode_padded(inputs, lengths)
+        return states, lengths_to_mask(self.frame_lengths(attention_mask), states[-1].shape[1])
+
+    def _encode_padded(self, inputs: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        """Return the hidden states of a padded batch in one pass; `lengths` (B,) are its valid samples."""
         output = self.model(
             inputs,
-            attention_mask=attention_mask,
-            mask_time_indices=self._skip_spec_augment(inputs, size),
+            attention_mask=lengths_to_mask(lengths, inputs.shape[-1]).to(torch.long),
+            mask_time_indices=self._skip_spec_augment(inputs),
             output_hidden_states=self.layer_weights is not None,
         )
-        hidden = output.last_hidden_state
         lower = [] if self.layer_weights is None else output.hidden_states[:-1]
-        return [*lower, hidden], lengths_to_mask(self.frame_lengths(attention_mask), hidden.shape[1])
+        return [*lower, output.last_hidden_state]
 
-    def _skip_spec_augment(self, inputs: torch.Tensor, size: int) -> torch.Tensor | None:
+    def _encode_by_length(self, inputs: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        """Return the hidden states of a padded batch, its rows encoded without padding; 0 after a row's last frame."""
+        states: list[torch.Tensor] = []
+        for length in lengths.unique().tolist():
+            rows = (lengths == length).nonzero().squeeze(1)
+            encoded = self._encode_padded(inputs[rows, :length], lengths[rows])
+            if not states:
+                shape = (inputs.shape[0], self._frames(inputs.shape[-1]), encoded[-1].shape[-1])
+                states = [state.new_zeros(shape) for state in encoded]
+            for state, part in zip(states, encoded, strict=True):
+                state[rows, : part.shape[1]] = part
+        return states
+
+    def _frames(self, samples: int) -> int:
+        return int(self.model._get_feat_extract_output_lengths(samples))
+
+    def _skip_spec_augment(self, inputs: torch.Tensor) -> torch.Tensor | None:
         """Return an empty SpecAugment mask for a batch shorter than one masked span, on which transformers raises."""
-        config = self.model.config
+        config, size = self.model.config, self._frames(inputs.shape[-1])
         masked = self.training and getattr(config, "mask_time_prob", 0) > 0
         if masked and size < config.mask_time_length:
             return torch.zeros(inputs.shape[0], size, dtype=torch.bool, device=inputs.device)

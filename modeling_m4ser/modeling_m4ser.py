@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .configuration_m4ser import M4SERConfig
+from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
@@ -217,7 +217,7 @@ class M4SERModel(M4SERPreTrainedModel):
         if self.text_encoder is None:
             raise ValueError("This M4SER model has no text encoder (modalities='speech').")
         if input_ids is None:
-            raise ValueError("This M4SER model needs `input_ids`, the word pieces of the transcript.")
+            raise ValueError(f"This M4SER model needs `input_ids`, word pieces. In a pipeline, {USE_PIPELINE}")
         if text_attention_mask is None:
             text_attention_mask = torch.ones_like(input_ids)
         hidden, mask = self.text_encoder(input_ids, text_attention_mask)
@@ -342,6 +342,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         detection_labels: torch.Tensor | None = None,
         correction_labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        attention_mask: None = None,
     ) -> M4SEROutput | tuple:
         """Classify a batch of utterances, and compute the losses whose labels are given.
 
@@ -357,13 +358,16 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             correction_labels (`torch.Tensor` of shape `(B, n, c)`, *optional*): at each place to rewrite the target
                 ids, which end with `[SEP]`; -100 elsewhere.
             return_dict (`bool`, *optional*): whether to return an [`M4SEROutput`] or a tuple.
+            attention_mask: refused; pipelines of other tasks give it.
 
         Returns:
             [`M4SEROutput`] or `tuple`.
 
         Raises:
-            ValueError: an input that the configuration needs is missing.
+            ValueError: an input that the configuration needs is missing, or `attention_mask` is given.
         """
+        if attention_mask is not None:
+            raise ValueError(f"Masks are speech_attention_mask and text_attention_mask. In a pipeline, {USE_PIPELINE}")
         features = self.m4ser(
             input_values=input_values,
             speech_attention_mask=speech_attention_mask,

@@ -7,7 +7,7 @@ import torch
 from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .audio_m4ser import load_audio
+from .audio_m4ser import audio_name, load_audio
 from .correction_m4ser import TranscriptCorrection
 from .edits_m4ser import DELETE, EDIT_NAMES, KEEP
 
@@ -26,7 +26,7 @@ class SpeechTextEmotionPipeline(Pipeline):
     An input is a dict with `audio` and `text` (or `hypothesis`, or `transcript`: a row of a prepared dataset works), a
     tuple `(audio, text)`, or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
     Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; it may have any rate
-    and any number of channels.
+    and any number of channels. A dict may name the `channel` to read.
 
     The constructor and the call take the same options:
 
@@ -35,6 +35,8 @@ class SpeechTextEmotionPipeline(Pipeline):
         asr (`str`, `Pipeline` or `Callable`, *optional*): what writes the transcript where an input has none: an ASR
             model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz samples to
             text.
+        channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
+            default the mean of all.
         return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "errors",
             "corrected_text"}` with what error detection and correction say about the transcript.
         batch_size (`int`, *optional*): as in every pipeline.
@@ -50,7 +52,7 @@ class SpeechTextEmotionPipeline(Pipeline):
     _load_image_processor = False
 
     def _sanitize_parameters(self, **options):
-        unknown = sorted(set(options) - {"top_k", "asr", "return_corrections"})
+        unknown = sorted(set(options) - {"top_k", "asr", "channel", "return_corrections"})
         if unknown:
             raise TypeError(f"{type(self).__name__} does not take {', '.join(unknown)}.")
         preprocess, forward, postprocess = {}, {}, {}
@@ -58,7 +60,9 @@ class SpeechTextEmotionPipeline(Pipeline):
             preprocess["asr"] = self._recognizer(options["asr"])
         if "return_corrections" in options:
             forward["return_corrections"] = options["return_corrections"]
-        # A call's None means all labels, whatever the constructor was told.
+        # A call's None means all channels or all labels, whatever the constructor was told.
+        if "channel" in options:
+            preprocess["channel"] = options["channel"]
         if "top_k" in options:
             postprocess["top_k"] = options["top_k"]
             if options["top_k"] is not None and options["top_k"] < 1:
@@ -74,15 +78,17 @@ class SpeechTextEmotionPipeline(Pipeline):
             inputs = (row for row in inputs)
         return super().__call__(inputs, **kwargs)
 
-    def preprocess(self, inputs: Any, asr: Callable | None = None) -> dict[str, Any]:
+    def preprocess(self, inputs: Any, asr: Callable | None = None, channel: int | None = None) -> dict[str, Any]:
         """Turn one input into the processor's tensors (a batch of one) and the transcript as it was given."""
         audio, text = _split(inputs)
+        if isinstance(inputs, Mapping) and inputs.get("channel") is not None:
+            channel = inputs["channel"]
         config = self.model.config
         waveform = None
         if config.uses_speech or (text is None and asr is not None):
             if audio is None:
                 raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
-            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate)
+            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate, channel=channel)
         if text is None and config.uses_text:
             if asr is None:
                 raise ValueError(
@@ -94,6 +100,7 @@ class SpeechTextEmotionPipeline(Pipeline):
             audio=waveform if config.uses_speech else None,
             text=text if config.uses_text else None,
             sampling_rate=self.processor.sampling_rate,
+            names=[audio_name(audio)],
         )
         return {**features, "text": [text]}
 

@@ -2,16 +2,15 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
-from transformers.utils import logging
 
-from .audio_m4ser import normalize_rms, trim_silence
-
-logger = logging.get_logger(__name__)
+from .audio_m4ser import normalize_rms, trim_silence, warn_of_silence
+from .notices_m4ser import fingerprint, warn_once
 
 _TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 _LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
@@ -27,13 +26,16 @@ def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = F
 
     Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space becomes single.
     Hypotheses and references are punctuated by different habits, which would count as ASR errors: punctuation goes too,
-    except for apostrophes inside words. Letters, digits and symbols of every script stay.
+    except for apostrophes inside words. Letters, digits and symbols of every script stay; halves of a surrogate pair
+    become their character, and a lone one U+FFFD.
 
     Args:
         text (`str`): a transcript.
         lowercase (`bool`, defaults to `True`): whether to write it in lower case.
         keep_punctuation (`bool`, defaults to `False`): whether punctuation stays.
     """
+    # A lone half of a surrogate pair, as in text cut between the halves, is no character; two halves are one.
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     # Twice: NFKC loses some typographic signs and makes others, and lower case can compose what upper case cannot.
     text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC))
     if lowercase:
@@ -137,22 +139,31 @@ class M4SERProcessor(ProcessorMixin):
         return text if self.keep_punctuation else _INNER_APOSTROPHE.sub("'", text)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, audio: Any = None, text: Any = None, sampling_rate: int | None = None, **kwargs
+        self,
+        audio: Any = None,
+        text: Any = None,
+        sampling_rate: int | None = None,
+        names: Sequence[str | None] | None = None,
+        **kwargs,
     ) -> BatchFeature:
         """Turn utterances into the model's tensors.
+
+        Audio without any sound, audio or text that is cut to its limit: each is warned of once.
 
         Args:
             audio: one mono waveform (samples,) or a list of them; None for a text-only model.
             text (`str` or `list[str]`, *optional*): transcripts; None for a speech-only model.
             sampling_rate (`int`, *optional*): rate of `audio` in hertz; it must be `self.sampling_rate`.
+            names (`list[str]`, *optional*): what warnings call the audios, e.g. their paths; None is for one without a
+                name.
             kwargs: refused.
 
         Returns:
             `BatchFeature`: PyTorch tensors under `model_input_names`, padded on the right to the longest of the batch.
 
         Raises:
-            ValueError: neither input, a wrong or missing sampling rate, different numbers of audios and texts, or an
-                audio that is not one-dimensional.
+            ValueError: neither input, a wrong or missing sampling rate, different numbers of audios, texts or names, or
+                an audio that is not one-dimensional.
             TypeError: unknown arguments.
         """
         if kwargs:
@@ -162,7 +173,11 @@ class M4SERProcessor(ProcessorMixin):
         columns = []
         if audio is not None:
             self._check_rate(sampling_rate)
-            columns.append([self._speech_features(waveform) for waveform in _as_batch(audio)])
+            waveforms = _as_batch(audio)
+            names = [None] * len(waveforms) if names is None else list(names)
+            if len(names) != len(waveforms):
+                raise ValueError(f"M4SERProcessor got {len(waveforms)} audio clips but {len(names)} names.")
+            columns.append([self._speech_features(*each) for each in zip(waveforms, names, strict=True)])
         if text is not None:
             single = isinstance(text, (str, bytes)) or not hasattr(text, "__iter__")
             columns.append([self._text_features(item) for item in ([text] if single else text)])
@@ -204,22 +219,17 @@ class M4SERProcessor(ProcessorMixin):
                 f"e.g. with modeling_m4ser.load_audio(audio, source_rate={sampling_rate})."
             )
 
-    def _speech_features(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
+    def _speech_features(self, waveform: np.ndarray, audio_name: str | None) -> dict[str, torch.Tensor]:
         """Return the features of one utterance alone: no other utterance of the batch can change them."""
         waveform = np.asarray(waveform, dtype=np.float32)
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
+        warn_of_silence(waveform, None)  # load_audio, which knows the name, has warned of the same samples
         if self.trim_silence_db is not None:
             waveform = trim_silence(waveform, self.sampling_rate, self.trim_silence_db)
         if self.target_dbfs is not None:
             waveform = normalize_rms(waveform, self.target_dbfs)
-        longest = int(self.max_audio_seconds * self.sampling_rate)
-        if len(waveform) > longest:
-            logger.warning_once(
-                f"Audio longer than max_audio_seconds={self.max_audio_seconds} s is cut off there (e.g. "
-                f"{len(waveform) / self.sampling_rate:.1f} s)."
-            )
-            waveform = waveform[:longest]
+        waveform = self._cut_audio(waveform, audio_name)
         name = self.speech_input_name
         if name == "input_features":
             # The spectrogram reflects half a window at both ends, and drops its last frame: audio shorter than a window
@@ -234,12 +244,33 @@ class M4SERProcessor(ProcessorMixin):
         values = torch.from_numpy(np.asarray(features[name], dtype=np.float32))
         return {name: values, "speech_attention_mask": torch.ones(1, values.shape[-1], dtype=torch.long)}
 
+    def _cut_audio(self, waveform: np.ndarray, audio_name: str | None) -> np.ndarray:
+        """Return what `max_audio_seconds` leaves of a waveform; warn of the rest."""
+        longest = int(self.max_audio_seconds * self.sampling_rate)
+        if len(waveform) <= longest:
+            return waveform
+        seconds, lost = len(waveform) / self.sampling_rate, (len(waveform) - longest) / self.sampling_rate
+        warn_once(
+            f"audio cut to {self.max_audio_seconds}",
+            audio_name or fingerprint(waveform),
+            f"{audio_name or 'An audio clip'} lasts {seconds:.1f} s, longer than max_audio_seconds="
+            f"{self.max_audio_seconds}: its last {lost:.1f} s are not read.",
+        )
+        return waveform[:longest]
+
     def _text_features(self, text: Any) -> dict[str, torch.Tensor]:
         if not isinstance(text, str):
             raise ValueError(f"A transcript must be a string, not {type(text).__name__} ({text!r}).")
-        encoded = self.tokenizer(
-            self.normalize_text(text), truncation=True, max_length=self.max_text_length, return_tensors="pt"
-        )
+        normal, limit = self.normalize_text(text), self.max_text_length
+        encoded = self.tokenizer(normal, truncation=True, max_length=limit, return_tensors="pt")
+        if encoded["input_ids"].shape[-1] >= limit:
+            lost = len(self.tokenizer(normal, truncation=False, verbose=False)["input_ids"]) - limit
+            if lost > 0:
+                message = (
+                    f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
+                    f"{lost} are not read."
+                )
+                warn_once(f"text cut to {limit}", fingerprint(text), message)
         return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
 
 

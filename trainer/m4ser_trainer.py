@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import has_length
@@ -22,14 +22,14 @@ from trainer.collator import M4SERDataCollator
 from trainer.normalization import LossLog, UpdateNormalizer
 from trainer.optimization import set_learning_rate
 from trainer.rows import RowReader
-from trainer.sampling import SamplerEpochCallback, length_grouped_sampler
+from trainer.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
 
 logger = logging.getLogger(__name__)
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class M4SERTrainer(WeightAveragingMixin, Trainer):
+class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
     """[`transformers.Trainer`] for [`M4SERForEmotionClassification`].
 
     One forward pass per step. On its detached features the discriminator D takes a step of its own optimizer
@@ -40,6 +40,8 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
     (The contrastive loss compares the utterances of one forward pass, of all processes.)
     Each is logged under its name: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`,
     `loss_generator` (L_G), `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN), unweighted.
+
+    Evaluation and prediction read the data longest first (column `args.length_column_name`), and answer in its order.
 
     Args:
         model: the model to train.
@@ -270,10 +272,6 @@ class M4SERTrainer(WeightAveragingMixin, Trainer):
             return super()._get_train_sampler(train_dataset)
         self._sampler_epoch.sampler = length_grouped_sampler(train_dataset, self.args)
         return self._sampler_epoch.sampler
-
-    def _get_eval_sampler(self, eval_dataset: Any):
-        # Predictions must come in the order of the data.
-        return SequentialSampler(eval_dataset)
 
 
 def _scaled(loss: torch.Tensor | None, weight: torch.Tensor | float) -> torch.Tensor | None:

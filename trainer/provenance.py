@@ -23,7 +23,8 @@ SETTINGS_FILE = "settings.json"
 #: Arguments that say where and how a run shows itself, not what it computes.
 PRESENTATION_ARGUMENTS = frozenset(
     {
-        *("output_dir", "config", "num_workers", "folds", "seeds", "linear_probe", "do_train", "do_eval", "do_predict"),
+        *("output_dir", "config", "num_workers", "strict", "folds", "seeds", "linear_probe"),
+        *("do_train", "do_eval", "do_predict"),
         *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
         *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "logging_dir"),
         *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),

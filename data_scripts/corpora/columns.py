@@ -26,6 +26,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "speaker": ("speaker_id", "spk", "spk_id", "speakerid", "spkrid", "speaker_name", "actor", "actor_id", "client_id"),
     "session": ("session_id", "sess"),
     "split": ("subset", "partition", "split_set"),
+    "channel": ("audio_channel",),
 }
 #: The command-line options that choose the column of a role; the other roles have none.
 COLUMN_OPTIONS = {
@@ -51,8 +52,13 @@ def column_choices(options: object) -> dict[str, str]:
     Args:
         options: an object with the options of `COLUMN_OPTIONS` as attributes; one that is None is not given.
     """
-    values = {role: getattr(options, option) for role, option in COLUMN_OPTIONS.items()}
-    return {role: value for role, value in values.items() if value is not None}
+    return option_choices(options, COLUMN_OPTIONS)
+
+
+def option_choices(options: object, names: Mapping[str, str]) -> dict[str, str]:
+    """Return {key: value} of the options that are given, of {key: option}."""
+    values = {key: getattr(options, option) for key, option in names.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def check_choices(chosen: Mapping[str, str]) -> None:

@@ -370,6 +370,7 @@ RECORD = CorpusRecord(
     "comes from the University of Southern California, does not allow passing the recordings on: keep this copy "
     "private.",
     scan=scan,
+    language="en",
     emotions=tuple(EMOTION_CODES.values()),
     default_emotions=DEFAULT_EMOTIONS,
     has_sessions=True,

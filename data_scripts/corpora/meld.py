@@ -71,6 +71,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         never_empty={"split": list(SPLIT_NAMES.values())},
         way_out="unpack its archive again",
         expected=expected,
+        official_split=True,
     )
 
 
@@ -212,5 +213,6 @@ RECORD = CorpusRecord(
     about="Poria et al. 2019, *MELD: a multimodal multi-party dataset for emotion recognition in conversations*. Text "
     "and labels are GPL-3.0; the clips come from a television series, so keep this copy private.",
     scan=scan,
+    language="en",
     emotions=EMOTIONS,
 )

@@ -99,5 +99,6 @@ RECORD = CorpusRecord(
     licence="cc-by-nc-sa-4.0",
     about="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391. CC BY-NC-SA 4.0.",
     scan=scan,
+    language="en",
     emotions=EMOTIONS,
 )

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from data_scripts.audit import Audit
 from data_scripts.files import write_atomically
 
 _NOT_GIVEN = "(not given)"
-_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns")
+_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels", "audit")
 
 
 @dataclass
@@ -39,6 +40,9 @@ class PreparationReport:
         selection: what was asked for, see `Selection.describe`; empty in reports of earlier versions.
         columns: which column of a table was read as what, {role: column}; empty where the corpus is no table.
         unread_columns: the table's other columns.
+        labels: where a map or another spelling changed labels, the utterances of each label "before" and of each class
+            "after", as found; those dropped later are among them.
+        audit: what the splits have in common; None in reports of earlier versions.
     """
 
     corpus: str
@@ -50,6 +54,8 @@ class PreparationReport:
     selection: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     unread_columns: list[str] = field(default_factory=list)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    audit: Audit | None = None
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
@@ -132,6 +138,8 @@ class PreparationReport:
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
             # Absent in older reports.
             later = {name: fields[name] for name in _LATER_FIELDS if name in fields}
+            if later.get("audit") is not None:
+                later["audit"] = Audit(**later["audit"])
             return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
@@ -141,7 +149,7 @@ class PreparationReport:
         write_atomically(path, self.to_json())
 
     def table(self) -> str:
-        """Return a short plain-text table: emotions by split, sessions, then what was dropped, repaired and noted."""
+        """Return a plain-text table: emotions by split, sessions, leaks, and what was dropped, repaired, noted."""
         splits = list(self.splits)
         rows = [["", *splits, "all"]]
         for name in self.found("emotions"):
@@ -154,6 +162,7 @@ class PreparationReport:
         lines = _aligned(rows)
         for kind, title in (("splits", "split"), ("sessions", "session"), ("emotions", "emotion")):
             lines.extend(self._comparison(kind, title))
+        lines.extend(self.audit.table() if self.audit is not None else [])
         for title, reasons in (
             ("dropped", self.drop_reasons()),
             ("repaired", self.repair_reasons()),
@@ -162,7 +171,9 @@ class PreparationReport:
             if title != "noted" or reasons:
                 lines.append(f"{title}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
-        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *lines])
+        return "\n".join(
+            [f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *self._label_lines(), *lines]
+        )
 
     def _column_lines(self) -> list[str]:
         """Lines that say which column was read as what."""
@@ -171,6 +182,15 @@ class PreparationReport:
         named = (role if role == column else f"{role} from {column}" for role, column in self.columns.items())
         unread = [f"columns not read: {', '.join(self.unread_columns)}"] if self.unread_columns else []
         return [f"columns: {', '.join(named)}", *unread]
+
+    def _label_lines(self) -> list[str]:
+        """A line that says what labels became, in numbers."""
+        if not self.labels:
+            return []
+        before, after = (
+            ", ".join(f"{name} {count}" for name, count in self.labels[when].items()) for when in ("before", "after")
+        )
+        return [f"labels: {before} -> {after}"]
 
     def _comparison(self, kind: str, title: str) -> list[str]:
         """Lines that set what is kept beside what a complete corpus keeps; sessions are listed in any case."""

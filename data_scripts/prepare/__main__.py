@@ -1,5 +1,7 @@
 """Prepare a corpus: `python -m data_scripts.prepare iemocap --data_dir … --output_dir …`.
 
+A dataset of the Hugging Face world goes in by name: `python -m data_scripts.prepare dataset --dataset_name …`.
+
 Writes one Parquet file per split, a dataset card, and report.json, in which every item that was dropped, repaired or
 noted is listed with its reason. The same command takes up an interrupted run and brings a finished one up to date.
 """
@@ -11,6 +13,8 @@ from pathlib import Path
 
 from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, column_choices
+from data_scripts.corpora.hf_dataset import DATASET_HELP, split_choices
+from data_scripts.corpora.labels import LABEL_MAP_HELP
 from data_scripts.errors import run_command
 
 
@@ -21,20 +25,31 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     with_sessions = ", ".join(name for name, record in CORPORA.items() if record.has_sessions)
     parser.add_argument("corpus", choices=sorted(CORPORA))
-    parser.add_argument("--data_dir", required=True, type=Path, help="the corpus's folder, or a manifest")
+    parser.add_argument("--data_dir", type=Path, help="the corpus's folder, or a manifest")
+    for option, text in DATASET_HELP.items():
+        parser.add_argument(f"--{option}", metavar="NAME", help=f"dataset: {text.removeprefix('a dataset: ')}")
     parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
     parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
     parser.add_argument("--sessions", nargs="+", metavar="N", help=f"keep only these sessions ({with_sessions})")
+    parser.add_argument("--label_map", nargs="+", metavar="LABEL=CLASS", help=LABEL_MAP_HELP)
     for role, option in COLUMN_OPTIONS.items():
-        parser.add_argument(f"--{option}", metavar="NAME", help=f"manifest: the column with {COLUMN_HELP[role]}")
+        parser.add_argument(
+            f"--{option}", metavar="NAME", help=f"manifest or dataset: the column with {COLUMN_HELP[role]}"
+        )
     parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
+    parser.add_argument("--strict", action="store_true", help="stop where a recording or speaker is in two splits")
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
     parser.add_argument(
         "--push_to_hub",
         metavar="REPO",
         help="also upload it as a dataset, private where it is new; embeds the audio. Mind the corpus's licence",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if (options.data_dir is None) == (options.dataset_name is None):
+        parser.error("give either --data_dir or, for a dataset, --dataset_name")
+    if options.dataset_name is not None and options.corpus != "dataset":
+        parser.error(f"--dataset_name is for the corpus dataset, not for {options.corpus}")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,14 +61,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace) -> None:
     """Do what the command line asks."""
     selection = CorpusSelection(
-        options.corpus, options.data_dir, options.emotions, options.sessions, column_choices(options)
+        options.corpus,
+        options.data_dir or options.dataset_name,
+        options.emotions,
+        options.sessions,
+        column_choices(options),
+        options.label_map,
+        split_choices(options),
+        options.dataset_config_name,
     )
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 
     embed_audio = options.embed_audio or options.push_to_hub is not None
-    report = prepare_folder(selection, options.output_dir, embed_audio=embed_audio, num_workers=options.num_workers)
+    report = prepare_folder(
+        selection,
+        options.output_dir,
+        embed_audio=embed_audio,
+        num_workers=options.num_workers,
+        strict=options.strict,
+    )
     print(report.table())
+    for warning in report.audit.warnings() if report.audit is not None else ():
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"written to {options.output_dir}")
     if options.push_to_hub is not None:
         print(f"pushed to {push_to_hub(options.output_dir, options.push_to_hub)}")

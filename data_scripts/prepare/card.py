@@ -17,6 +17,7 @@ _COLUMNS_SECTION = """\
 | `emotion` | class label |
 | `transcript` | written by people; may be null |
 | `hypothesis`, `asr_model` | of a speech recogniser, and which one; null until `data_scripts.transcribe` has run |
+| `content` | the same in rows whose recordings are copies of one another |
 """
 
 _LOADING_SECTION = """\

@@ -32,6 +32,7 @@ def prepare_folder(
     output_dir: str | os.PathLike,
     embed_audio: bool = False,
     num_workers: int = 1,
+    strict: bool = False,
 ) -> PreparationReport:
     """Prepare a corpus into `output_dir`, which `load_prepared` and `datasets.load_dataset` open.
 
@@ -45,13 +46,14 @@ def prepare_folder(
         output_dir: made if absent; must not be the corpus's own folder.
         embed_audio: put the audio into the Parquet files.
         num_workers: how many recordings are decoded at once.
+        strict: refuse splits that leak, see `data_scripts.audit`, instead of reporting it.
 
     Returns:
         The report, which `output_dir/report.json` holds too.
 
     Raises:
         CorpusError: the corpus cannot be used, or nothing of it (or of a session or official split) is kept; or the
-            output folder holds files of others.
+            output folder holds files of others; or, with `strict`, the splits leak.
         JournalError: another process is preparing the output folder.
         OSError: something cannot be read or written.
     """
@@ -61,6 +63,8 @@ def prepare_folder(
     scanned, report = scan_corpus(selection)
     with RecordingStore(folder, embed_audio) as store:
         splits = store.finished_splits(scanned, report, num_workers)
+        if strict and report.audit is not None:
+            report.audit.refuse()
         save_splits(splits, scanned.emotions, folder)
         report.save(folder / REPORT_NAME)
         write_atomically(folder / CARD_NAME, dataset_card(selection.record, report, embed_audio))
@@ -109,6 +113,8 @@ def _public_report(path: Path) -> bytes:
 
 def _check_output(folder: Path, data_dir: Path) -> None:
     """Raise where the output would come between files that are not ours."""
+    if not isinstance(data_dir, Path):  # a dataset in memory
+        data_dir = folder / "nowhere"
     source = data_dir if data_dir.is_dir() else data_dir.parent
     if folder.exists() and data_dir.exists() and folder.resolve() == source.resolve():
         raise CorpusError(f"{folder} is the corpus's own folder: give another --output_dir, where nothing else lies")

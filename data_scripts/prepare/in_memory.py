@@ -1,10 +1,10 @@
 """A corpus in memory, without writing anything: for a look at it, and for notebooks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from data_scripts.corpora.registry import CorpusSelection, scan_corpus
 from data_scripts.corpora.report import PreparationReport
@@ -27,10 +27,14 @@ class Corpus:
 
 def load_corpus(
     name: str,
-    data_dir: str | os.PathLike,
+    data_dir: str | os.PathLike | Dataset | DatasetDict,
     emotions: Sequence[str] | None = None,
     num_workers: int = 1,
     sessions: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | str | Sequence[str] | None = None,
+    split_names: Mapping[str, str] | None = None,
+    config_name: str | None = None,
 ) -> Corpus:
     """Read a corpus from its own files into the canonical schema, in memory.
 
@@ -40,11 +44,17 @@ def load_corpus(
 
     Args:
         name: a key of `data_scripts.corpora.CORPORA`.
-        data_dir: the corpus's folder; for a manifest, the file or its folder.
+        data_dir: the corpus's folder; for a manifest, the file or its folder; for a dataset, its folder, its name on
+            the Hub, or a `Dataset` or `DatasetDict` itself.
         emotions: the classes wanted, in the order of their labels; others are dropped and counted. By default all
             (of IEMOCAP, the four of the paper).
         num_workers: how many recordings are decoded at once.
         sessions: the sessions of IEMOCAP wanted, such as ["1", "2"]; by default all five.
+        columns: of a manifest or dataset, {role: column} where a column goes by an unusual name; the roles are
+            `audio`, `emotion`, `hypothesis` (the text that the model reads), `transcript` (of people) and `speaker`.
+        label_map: labels that become another class, e.g. {"excited": "happy"}.
+        split_names: of a dataset, {"train" | "validation" | "test": its own name}; others are then left out.
+        config_name: of a dataset, where it has several configurations.
 
     Returns:
         The splits and the report.
@@ -55,7 +65,10 @@ def load_corpus(
         OSError: a folder cannot be read.
     """
     check_num_workers(num_workers)
-    scanned, report = scan_corpus(CorpusSelection(name, data_dir, emotions, sessions))
+    selection = CorpusSelection(
+        name, data_dir, emotions, sessions, columns, label_map, split_names=split_names, config_name=config_name
+    )
+    scanned, report = scan_corpus(selection)
     found = list(inspect_recordings(scanned.rows, inspect_recording, num_workers))
     splits = {}
     for split, rows in keep_usable(scanned, found, report).items():

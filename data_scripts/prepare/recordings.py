@@ -8,9 +8,9 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -20,19 +20,21 @@ import pyarrow.parquet
 import soundfile
 from tqdm.auto import tqdm
 
+from data_scripts.audit import AUDITED_COLUMNS, OFFICIAL_SPLIT, audit_splits
 from data_scripts.constants import SAMPLING_RATE, SPLITS
+from data_scripts.copies import as_16_bit, content_digest, name_contents, sound_print
 from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
-from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
+from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, silence_reason
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over
 AUDIO_FOLDER = "audio"
 LONG_SECONDS = 30.0  # beyond it Whisper needs its long-form algorithm, and the processor cuts by default
 
-_JOURNAL_SETTINGS = {"work": "recordings", "version": 2}  # records of another version are not used
+_JOURNAL_SETTINGS = {"work": "recordings", "version": 3}  # records of another version are not used
 # What error messages call a recording. With its path in them, no two drops would be counted together by reason.
 _RECORDING_LABEL = "the recording"
 
@@ -40,7 +42,7 @@ _RECORDING_LABEL = "the recording"
 _UNREADABLE_ERRORS = (OSError, KeyError, pyarrow.ArrowException)
 
 Row = dict[str, Any]
-FileState = tuple[str, int, int]  # path, size and time of change
+FileState = tuple[str, int, int, int | None]  # path, size, time of change, and the channel that is taken
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class RecordingInfo:
     Attributes:
         duration: in seconds.
         direct: whether it is 16 kHz mono WAV or FLAC, which is used where it lies.
+        content: equal for copies with equal samples, see `data_scripts.copies.content_digest`.
+        sound: what other copies are looked for by, see `data_scripts.copies.sound_print`.
+        silence: why it holds no sound, see `silence_reason`; None where it does. Such a one has no FLAC.
         flac: the file name of its 16 kHz mono FLAC; None where none was made.
         size: of that FLAC, in bytes.
         digest: of that FLAC's content.
@@ -58,6 +63,9 @@ class RecordingInfo:
 
     duration: float
     direct: bool
+    content: str = ""
+    sound: str = ""
+    silence: str | None = None
     flac: str | None = None
     size: int | None = None
     digest: str | None = None
@@ -66,20 +74,22 @@ class RecordingInfo:
 
 def encode_flac(samples: np.ndarray) -> bytes:
     """Return a 16 kHz mono waveform (samples,) in [-1, 1] as 16-bit FLAC; 16-bit samples come back unchanged."""
-    # Scaled here: libsndfile writes 1.0 as 32767 but reads 32768 as 1.0, which would shift loud samples by one step.
-    scaled = np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()
-    soundfile.write(buffer, scaled, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(buffer, as_16_bit(samples), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 
 def is_direct(source: str | bytes | None) -> bool:
-    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
+    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion.
+
+    A header that states no samples, as of a recorder that was cut off, is read so by some programs: it is not.
+    """
     if source is None:
         return False
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            return (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
+            usual = (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
+            return usual and file.frames > 0
     except soundfile.SoundFileError:
         return False
 
@@ -94,7 +104,7 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
     """Decode a row's recording once, all of it.
 
     Args:
-        row: with `id`, and `path` or `bytes`.
+        row: with `id`, and `path` or `bytes`; `channel`, where given, is the one that is taken.
         folder: gets a FLAC, whole or not at all, where the recording is not direct; None: no FLAC is made.
         always: make a FLAC of a direct recording too.
 
@@ -102,29 +112,49 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
         What was found, or the error of a recording that cannot be used.
 
     Raises:
-        CorpusError: this user may not read the file. That is no fault of the recording, so it is not left out for it.
+        CorpusError: the row's channel is no number; or this user may not read the file. That is no fault of the
+            recording, so it is not left out for it.
         OSError: the FLAC cannot be written.
     """
-    data, path = row.get("bytes"), row.get("path")
+    data, path, channel = row.get("bytes"), row.get("path"), channel_of(row)
     direct = is_direct(path if data is None else data)
-    needs_flac = folder is not None and (always or not direct)
     try:
-        samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL)
+        samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel)
         duration = samples.size / rate
-        if needs_flac:
-            samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
+        if silence := silence_reason(samples):
+            return RecordingInfo(duration, direct, silence=silence)
+        samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
     except AudioError as error:
         if isinstance(error.__cause__, PermissionError):
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
-    if folder is None or not needs_flac:
-        return RecordingInfo(duration, direct, data=data)
+    info = RecordingInfo(duration, direct, content_digest(samples), sound_print(samples))
+    if folder is None or (direct and not always):
+        return replace(info, data=data)
     flac = encode_flac(samples)
     if data is not None:
-        return RecordingInfo(duration, direct, data=flac)
+        return replace(info, data=flac)
     name = flac_name(row["id"])
     write_atomically(folder / name, flac)
-    return RecordingInfo(duration, direct, flac=name, size=len(flac), digest=_digest(flac))
+    return replace(info, flac=name, size=len(flac), digest=_digest(flac))
+
+
+def channel_of(row: Row) -> int | None:
+    """Return the channel that is taken of a row's recording, counted from 0; None: the mean of all.
+
+    Raises:
+        CorpusError: it is no whole number from 0 on.
+    """
+    channel = row.get("channel")
+    if channel is None or channel == "":
+        return None
+    try:
+        number = float(channel)  # a table with empty cells holds 1.0 for 1
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0 or not number.is_integer():
+        raise CorpusError(f"{row['id']}: channel must be 0, 1, … (or empty, for the mean of all), got {channel!r}")
+    return int(number)
 
 
 def inspect_recordings(
@@ -167,6 +197,9 @@ def keep_usable(
         if isinstance(info, AudioError):
             report.drop(row["id"], f"unreadable audio: {info}")
             continue
+        if info.silence is not None:
+            report.drop(row["id"], f"no sound: {info.silence}")
+            continue
         if info.duration > LONG_SECONDS:
             report.note(row["id"], f"longer than {LONG_SECONDS:g} s: kept whole; max_audio_seconds cuts it in training")
         kept[row["split"]].append(({**row, "duration": info.duration}, info))
@@ -182,7 +215,33 @@ def keep_usable(
     for split in SPLITS:
         if kept[split]:
             report.count(split, [row for row, _ in kept[split]], scanned.emotions)
-    return {split: part for split, part in kept.items() if part}
+    splits = {split: part for split, part in kept.items() if part}
+    _audit(splits, scanned, report)
+    return splits
+
+
+def _audit(
+    splits: Mapping[str, Sequence[tuple[Row, RecordingInfo]]], scanned: ScannedCorpus, report: PreparationReport
+) -> None:
+    """Give every row its `content`, and the report its audit."""
+    parts = [pair for part in splits.values() for pair in part]
+    names = name_contents(
+        [info.content for _, info in parts],
+        [info.sound for _, info in parts],
+        lambda number: _waveform(parts[number][0]),
+    )
+    for (row, _), name in zip(parts, names, strict=True):
+        row["content"] = name
+    columns = {
+        split: {name: [row.get(name) for row, _ in part] for name in AUDITED_COLUMNS} for split, part in splits.items()
+    }
+    report.audit = audit_splits(columns, OFFICIAL_SPLIT if scanned.official_split else "")
+
+
+def _waveform(row: Row) -> np.ndarray:
+    """The 16 kHz waveform of a row's recording."""
+    audio = {"path": row.get("path"), "bytes": row.get("bytes")}
+    return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=channel_of(row))
 
 
 class RecordingStore:
@@ -270,7 +329,7 @@ class RecordingStore:
     def _known(self, row: Row, state: FileState | None) -> RecordingInfo | None:
         """What is known of a recording, if it serves: its FLAC, where one is needed, must still be there."""
         info = self._infos.get(state) if state is not None else None
-        if info is None or (info.direct and not self.embed):
+        if info is None or info.silence is not None or (info.direct and not self.embed):
             return info
         if info.flac is None or info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
             return None
@@ -372,14 +431,15 @@ class EarlierPreparation:
 
 
 def _file_state(row: Row) -> FileState | None:
-    """What tells a recording from its changed self; None for bytes, and for a file that is not there."""
+    """What tells a recording from its changed self and another channel; None for bytes, and where there is no file."""
+    channel = channel_of(row)
     if row.get("bytes") is not None:
         return None
     try:
         state = os.stat(row["path"])
     except OSError:
         return None
-    return str(row["path"]), state.st_size, state.st_mtime_ns
+    return str(row["path"]), state.st_size, state.st_mtime_ns, channel
 
 
 def _digest(data: bytes) -> str:

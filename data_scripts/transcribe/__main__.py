@@ -8,11 +8,13 @@ The same command takes up an interrupted run where it stopped.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_scripts.corpora import CORPORA
 from data_scripts.errors import run_command
 
 if TYPE_CHECKING:
@@ -39,7 +41,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--batch_size", type=int, default=16, help="clips decoded at once (default 16; faster-whisper takes one)"
     )
     parser.add_argument("--device", help="torch device (default: a CUDA GPU where there is one)")
-    parser.add_argument("--language", help="language of a multilingual model, e.g. en (default: detected)")
+    parser.add_argument(
+        "--language",
+        help="language of a multilingual model, e.g. en (default: the corpus's, or where it has none, as detected)",
+    )
     parser.add_argument("--max_new_tokens", type=int, default=224, help="cap on the tokens of 30 s (default 224)")
     parser.add_argument("--seed", type=int, default=0, help="of the temperature fallback (default 0; transformers)")
     parser.add_argument(
@@ -78,7 +83,7 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     """The recogniser that the options ask for."""
     shared = {
         "device": options.device,
-        "language": options.language,
+        "language": options.language or _language_of(options.dataset),
         "max_new_tokens": options.max_new_tokens,
         "name": options.asr_model,
     }
@@ -89,6 +94,15 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     from data_scripts.transcribe.whisper import WhisperRecognizer
 
     return WhisperRecognizer(options.model, seed=options.seed, **shared)
+
+
+def _language_of(folder: Path) -> str | None:
+    """The language of the corpus that a folder was prepared from; None where it is not known."""
+    try:
+        corpus = json.loads((folder / "report.json").read_text(encoding="utf-8"))["corpus"]
+    except (OSError, ValueError, KeyError):
+        return None  # not prepared by this command, but its tables may be all right
+    return CORPORA[corpus].language if corpus in CORPORA else None
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def dataset():
 
 def test_columns_types_and_order():
     features = corpus_features(EMOTIONS)
-    assert list(features) == list(REQUIRED_COLUMNS)
+    assert list(features) == [*REQUIRED_COLUMNS, "content"]
     assert list(features)[:6] == ["id", "audio", "duration", "speaker", "session", "emotion"]
     assert features["audio"] == Audio(sampling_rate=16000, decode=False)
     assert features["emotion"] == ClassLabel(names=EMOTIONS)

@@ -13,11 +13,13 @@ from data_scripts.corpora.ravdess import voice
 from data_scripts.schema import build_dataset
 from data_scripts.splits import (
     SplitError,
+    complete_splits,
     k_shot,
     leave_one_session_out,
     leave_one_speaker_out,
     random_split,
     speaker_folds,
+    utterance_folds,
 )
 
 EMOTIONS = ["happy", "sad"]
@@ -397,3 +399,60 @@ def test_one_split_at_a_time(actors):
     with pytest.raises(SplitError, match="empty"):
         speaker_folds(actors.select([]), 4)
     assert len(speaker_folds(concatenate_datasets(list(both.values())), 4)[0].test) == 32
+
+
+# For corpora without speakers, or with splits of their own
+
+
+def test_utterance_folds(actors):
+    folds = utterance_folds(actors, 4, seed=3)
+    assert [fold.name for fold in folds] == ["fold1", "fold2", "fold3", "fold4"]
+    assert sorted(chain.from_iterable(fold.test for fold in folds)) == list(range(64))
+    labels = actors["emotion"][:]
+    for number, fold in enumerate(folds):
+        assert sorted(rows_of(fold)) == list(range(64))
+        assert fold.validation == folds[(number + 1) % 4].test
+        assert Counter(labels[row] for row in fold.test) == {0: 8, 1: 8}
+    assert folds == utterance_folds(actors, 4, seed=3) != utterance_folds(actors, 4, seed=4)
+    with pytest.raises(SplitError, match="num_folds must be at least 3"):
+        utterance_folds(actors, 2)
+    with pytest.raises(SplitError, match="would have no"):
+        utterance_folds(make(["a"], 2), 3)
+
+
+def ids(dataset):
+    return {split: set(part["id"]) for split, part in dataset.items()}
+
+
+def test_validation_is_made_of_training_speakers(actors):
+    test = make(["t"])
+    completed, protocol = complete_splits(DatasetDict({"train": actors, "test": test}), seed=1)
+    assert protocol == "its own split; validation on 10% of the speakers of its training data"
+    found = ids(completed)
+    assert found["test"] == set(test["id"])
+    assert found["train"] | found["validation"] == set(actors["id"])
+    speakers = {split: set(part["speaker"]) for split, part in completed.items()}
+    assert not speakers["train"] & speakers["validation"]
+    assert len(speakers["validation"]) == 2
+    again, _ = complete_splits(DatasetDict({"train": actors, "test": test}), seed=2)
+    assert ids(again)["validation"] != found["validation"]
+
+
+def test_validation_is_made_of_utterances_where_speakers_are_few_or_unknown():
+    train = make(["a", "b"], 20)
+    for part in (train, train.remove_columns("speaker").add_column("speaker", [None] * 40)):
+        completed, protocol = complete_splits(DatasetDict({"train": part, "test": make(["t"])}))
+        assert protocol == "its own split; validation on 10% of the utterances of its training data"
+        assert Counter(completed["validation"]["emotion"]) == {0: 2, 1: 2}
+        assert len(completed["train"]) == 36
+
+
+def test_whole_and_insufficient_splits(actors):
+    whole = DatasetDict(dict.fromkeys(SPLITS, actors))
+    assert complete_splits(whole) == (whole, "its own split")
+    untested, protocol = complete_splits(DatasetDict({"train": actors, "validation": make(["v"])}))
+    assert protocol == "its own split; tested on its validation data"
+    assert ids(untested)["test"] == ids(untested)["validation"] == {"v-0", "v-1", "v-2", "v-3"}
+    for parts in ({"train": actors}, {"validation": actors, "test": actors}):
+        with pytest.raises(SplitError, match="train and test are needed, or rows of no split at all"):
+            complete_splits(DatasetDict(parts))

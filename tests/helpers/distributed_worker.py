@@ -1,4 +1,4 @@
-"""Ten training steps of a tiny model, as one of several processes or alone; each process saves its parameters.
+"""Ten training steps of a tiny model, as one of several processes or alone; each process saves what it has then.
 
 python tests/helpers/distributed_worker.py OUTPUT_FOLDER BATCH_SIZE_PER_PROCESS [EMA_DECAY]
 """
@@ -15,7 +15,7 @@ from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
 
 def main(folder: Path, batch_size: int, ema_decay: float | None = None) -> None:
     """
-    Train, validate and save; rank 1 starts with another discriminator, as an unlucky launch would.
+    Train, validate, predict and save; rank 1 starts with another discriminator, as an unlucky launch would.
 
     With the average of the weights comes what else needs the processes to agree: the statistics of the encoders.
     """
@@ -30,13 +30,21 @@ def main(folder: Path, batch_size: int, ema_decay: float | None = None) -> None:
         eval_steps=4,
         ema_decay=ema_decay,
         per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=2,
         max_steps=10,
         logging_steps=5,
     )
     if trainer.args.process_index == 1:
         torch.nn.init.normal_(model.discriminator.hidden.weight)
     trainer.train()
-    state = {"parameters": model.state_dict(), "log": trainer.state.log_history, "world": trainer.args.world_size}
+    predicted = trainer.predict(tiny_corpus(11, seed=1))
+    state = {
+        "parameters": model.state_dict(),
+        "log": trainer.state.log_history,
+        "world": trainer.args.world_size,
+        "logits": torch.from_numpy(predicted.predictions),
+        "labels": torch.from_numpy(predicted.label_ids),
+    }
     torch.save(state, folder / f"rank{trainer.args.process_index}.pt")
 
 

@@ -17,11 +17,11 @@ def run_example(script: str, *arguments) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
-def run_example_here(script: str, *arguments) -> None:
+def run_example_here(script: str, *arguments, status: int = 0) -> None:
     """Run a script of `examples/` in this process, which has loaded the libraries already."""
     path = str(ROOT / "examples" / script)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [path, *_ON_THE_CPU, *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(path, run_name="__main__")
-    assert not end.value.code
+    assert (end.value.code or 0) == status

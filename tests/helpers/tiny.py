@@ -25,13 +25,23 @@ MEL_BINS = 16
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("i", "can", "believe", "it", "am", "so", "happy", "sad", "not", "the", "you", "we", "go", "home", "now")
 
-#: Encoders whose padded batches equal their members. "hubert-group" and "data2vec-audio" exist too, and do not.
+#: Encoders that run a padded batch in one pass.
 SPEECH_KINDS = ("hubert", "wav2vec2", "wavlm", "whisper")
+#: Encoders that read the padding, so that they run utterances of one length at a time in evaluation mode.
+EQUAL_LENGTH_KINDS = (
+    "hubert-group",
+    "wav2vec2-group",
+    "wavlm-group",
+    "hubert-batch-norm",
+    "wav2vec2-adapter",
+    "data2vec-audio",
+    "wav2vec2-conformer",
+)
 TEXT_KINDS = ("bert", "roberta")
 
 
 def speech_config(kind: str = "hubert", size: int = SIZE, **overrides: Any) -> PreTrainedConfig:
-    """A tiny speech encoder: one of SPEECH_KINDS, "data2vec-audio", or "hubert-group", which is hubert-base's kind.
+    """A tiny speech encoder, one of SPEECH_KINDS or EQUAL_LENGTH_KINDS; "hubert-group" is hubert-base's kind.
 
     Waveform encoders have the public models' strides: 400 samples for the first frame, 320 for each further one.
     """
@@ -52,7 +62,7 @@ def speech_config(kind: str = "hubert", size: int = SIZE, **overrides: Any) -> P
             "decoder_start_token_id": 2,
         }
         return AutoConfig.for_model("whisper", **{**fields, **overrides})
-    group_norm = kind == "hubert-group"
+    family, group_norm = kind, kind.endswith("-group")
     fields = {
         "hidden_size": size,
         "num_hidden_layers": 2,
@@ -70,7 +80,14 @@ def speech_config(kind: str = "hubert", size: int = SIZE, **overrides: Any) -> P
     if kind == "data2vec-audio":
         fields = {**fields, "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}
         del fields["do_stable_layer_norm"], fields["feat_extract_norm"]
-    return AutoConfig.for_model("hubert" if group_norm else kind, **{**fields, **overrides})
+    for ending, options in {
+        "-group": {},
+        "-batch-norm": {"conv_pos_batch_norm": True},
+        "-adapter": {"add_adapter": True, "output_hidden_size": size},
+    }.items():
+        if kind.endswith(ending):
+            family, fields = kind.removesuffix(ending), {**fields, **options}
+    return AutoConfig.for_model(family, **{**fields, **overrides})
 
 
 def text_config(kind: str = "bert", size: int = SIZE, **overrides: Any) -> PreTrainedConfig:

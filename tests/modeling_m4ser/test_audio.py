@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from modeling_m4ser import audio_m4ser
-from modeling_m4ser.audio_m4ser import AudioError, audio_duration, load_audio
+from modeling_m4ser.audio_m4ser import AudioError, audio_duration, audio_name, decode_audio, load_audio
 
 RATE = 16000
 
@@ -170,6 +170,45 @@ def test_channels_are_averaged():
     np.testing.assert_array_equal(load_audio(left[None], source_rate=RATE), left)
 
 
+def test_a_channel_can_be_chosen():
+    left, right = tone(), tone(hertz=880.0)
+    stereo = np.stack([left, right], axis=1)
+    kinds = {
+        "file": (encoded(stereo, subtype="FLOAT"), {}),
+        "channels last": (stereo, {"source_rate": RATE}),
+        "channels first": (stereo.T, {"source_rate": RATE}),
+        "tensor": (torch.from_numpy(stereo), {"source_rate": RATE}),
+        "dictionary": ({"array": stereo.T, "sampling_rate": RATE}, {}),
+    }
+    for kind, (audio, options) in kinds.items():
+        for channel, expected in ((0, left), (1, right), (np.int64(1), right)):
+            np.testing.assert_array_equal(load_audio(audio, channel=channel, **options), expected, err_msg=kind)
+            samples, rate = decode_audio(audio, channel=channel, **options)
+            np.testing.assert_array_equal(samples, expected, err_msg=kind)
+            assert rate == RATE
+        with pytest.raises(AudioError, match="clip 7 has 2 channels: channel=2 is not there"):
+            load_audio(audio, channel=2, name="clip 7", **options)
+    for mono in (encoded(left, subtype="FLOAT"), {"array": left, "sampling_rate": RATE}):
+        np.testing.assert_array_equal(load_audio(mono, channel=0), left)
+        with pytest.raises(AudioError, match="has 1 channel: channel=1 is not there"):
+            load_audio(mono, channel=1)
+    assert frequency(load_audio(encoded(stereo), sampling_rate=8000, channel=1), 8000) == pytest.approx(880, abs=2)
+
+
+def test_what_is_wrong_with_another_channel_does_not_matter():
+    broken = np.stack([tone(), np.full(8000, np.nan, np.float32)])
+    np.testing.assert_array_equal(load_audio(broken, source_rate=RATE, channel=0), tone())
+    for channel in (None, 1):
+        with pytest.raises(AudioError, match="NaN or infinite"):
+            load_audio(broken, source_rate=RATE, channel=channel)
+
+
+@pytest.mark.parametrize("channel", [-1, True, 0.0, "0", [0]])
+def test_a_channel_is_a_whole_number_from_zero(channel):
+    with pytest.raises(AudioError, match="channel must be a whole number, counted from 0, got"):
+        load_audio(np.ones((2, 100)), source_rate=RATE, channel=channel)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -186,6 +225,87 @@ def test_integers_are_scaled_to_one(values, expected):
     if isinstance(values, np.ndarray) and values.dtype == np.int16:
         stereo = np.stack([values] * 2)
         np.testing.assert_allclose(load_audio(torch.from_numpy(stereo), source_rate=RATE), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_integers_stored_as_floats_are_refused(dtype):
+    stored = np.round(tone() * 32767).astype(dtype)
+    kinds = [stored, stored.tolist(), torch.from_numpy(stored), np.stack([stored] * 2)]
+    for audio in kinds:
+        with pytest.raises(AudioError, match=r"clip 7 holds floats up to 163\d\d, .*divide them by 32768 .* int16"):
+            load_audio(audio, source_rate=RATE, name="clip 7")
+    np.testing.assert_allclose(load_audio(stored / 32768, source_rate=RATE), tone(), atol=1e-3)
+
+
+def test_a_file_of_integers_stored_as_floats_is_refused(tmp_path):
+    path = tmp_path / "as floats.wav"
+    path.write_bytes(encoded(np.round(tone() * 32767), subtype="DOUBLE"))
+    with pytest.raises(AudioError, match=r"as floats\.wav holds floats up to 163"):
+        load_audio(path)
+
+
+def test_floats_over_full_scale_stay():
+    np.testing.assert_array_equal(load_audio(tone() * 15, source_rate=RATE), tone() * 15)
+    np.testing.assert_array_equal(load_audio(encoded(tone() * 15, subtype="FLOAT")), tone() * 15)
+
+
+def test_sixteen_bits_in_wider_integers_are_refused():
+    stored = np.round(tone() * 32767).astype(np.int32)
+    for audio in (stored, torch.from_numpy(stored)):
+        with pytest.raises(AudioError, match=r"the audio array holds 32-bit integers up to 163.*convert it to int16"):
+            load_audio(audio, source_rate=RATE)
+    np.testing.assert_allclose(load_audio(stored << 16, source_rate=RATE), tone(), atol=1e-3)
+
+
+def test_channels_that_cancel_are_read_one_at_a_time(tmp_path, caplog):
+    stereo = np.stack([0.8 * tone(), -tone()], axis=1)
+    path = tmp_path / "poles.wav"
+    path.write_bytes(encoded(stereo, subtype="FLOAT"))
+    given = {"source_rate": RATE}
+    kinds = [(path, {}), (path, {}), (stereo, given), (stereo.T, given), (torch.from_numpy(stereo), given)]
+    for audio, options in kinds:
+        np.testing.assert_array_equal(load_audio(audio, **options), stereo[:, 1])
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 2, "once for the file, once for the samples without a name"
+    assert warned[0].startswith(f"{path}: its 2 channels cancel each other")
+    assert "channel 1, the strongest, is read alone" in warned[0]
+    assert warned[1].startswith("the audio array: its 2 channels cancel")
+    np.testing.assert_array_equal(load_audio(path, channel=0), stereo[:, 0])
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_a_recording_without_sound_is_read_with_one_warning(tmp_path, caplog, rate):
+    paths = [tmp_path / name for name in ("off.wav", "off too.wav", "current.wav")]
+    for path, level in zip(paths, (0.0, 0.0, 0.25), strict=True):
+        path.write_bytes(encoded(np.full(rate, level), rate))
+        for _ in range(2):
+            assert load_audio(path).shape == (RATE,)
+    warned = [record.getMessage() for record in caplog.records]
+    assert [text.split(" holds no sound (")[0] for text in warned] == [str(path) for path in paths]
+    assert "silent: every sample is zero" in warned[0]
+    assert "constant: every sample is the same" in warned[2]
+    decode_audio(encoded(np.zeros(123)))
+    load_audio(tone(), source_rate=rate)
+    assert len(caplog.records) == 3, "decode_audio leaves silence to its caller"
+
+
+@pytest.mark.parametrize(
+    ("audio", "name"),
+    [
+        ("a.wav", "a.wav"),
+        (Path("b/a.wav"), str(Path("b/a.wav"))),
+        ({"path": "a.wav", "bytes": b"x"}, "a.wav"),
+        ({"path": None, "bytes": b"x"}, None),
+        ({"array": [0.0], "sampling_rate": RATE}, None),
+        (b"x", None),
+        (io.BytesIO(b"x"), None),
+        ("", None),
+        (np.zeros(3), None),
+    ],
+)
+def test_the_name_of_audio(audio, name):
+    assert audio_name(audio) == name
 
 
 def test_silence_and_ten_milliseconds_are_audio():

@@ -1,7 +1,8 @@
-"""The encoders: Whisper at true length, SpecAugment, the weighted sum of layers, options on loading, freezing."""
+"""The encoders: batches that are their members, SpecAugment, weighted layers, options on loading, freezing."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from transformers import AutoModel
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
 from modeling_m4ser.encoders_m4ser import FeatureStandardizer, TextEncoder, WhisperSpeechEncoder
 from tests.helpers.tiny import (
+    EQUAL_LENGTH_KINDS,
     MEL_BINS,
     SIZE,
     SPEECH_KINDS,
@@ -24,11 +26,132 @@ from trainer.experiments.ablations import ABLATIONS
 
 AUGMENT = {"apply_spec_augment": True, "mask_time_prob": 0.3, "mask_feature_prob": 0.3, "mask_feature_length": 4}
 
+EVERY_KIND = (*SPEECH_KINDS, *EQUAL_LENGTH_KINDS)
+
 
 def encode(encoder, frames=60):
     torch.manual_seed(1)
     inputs = torch.randn(2, MEL_BINS, frames)
     return encoder(inputs, torch.ones(2, frames, dtype=torch.long))[0]
+
+
+# A batch is its members
+
+
+def batch_model(kind, **overrides):
+    """A model with batch norms, where it has any, that do not give back what they get."""
+    model = tiny_model(kind, spread=True, **overrides)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            nn.init.normal_(module.running_mean)
+            nn.init.normal_(module.bias)
+    return model
+
+
+def random_batch(model, seed):
+    """One to five utterances, of a sample to a second: ragged, of equal length, or with clips of one sample."""
+    dice = np.random.default_rng(seed)
+    size = 1 + int(dice.integers(5))
+    samples = np.exp(dice.uniform(np.log(100), np.log(16000), size)).astype(int)
+    samples = {0: samples, 1: np.repeat(samples[:1], size), 2: np.where(dice.random(size) < 0.5, 1, samples)}[seed % 3]
+    tokens = dice.integers(2, 20, size)
+    batch = ragged_batch(model, tuple(map(int, samples)), tuple(map(int, tokens)), with_labels=False, seed=seed)
+    # Now and then more padding than the longest needs.
+    more = int(dice.choice([0, 0, 777]))
+    names = [name for name in ("input_values", "input_features", "speech_attention_mask") if name in batch]
+    return batch | {name: nn.functional.pad(batch[name], (0, more)) for name in names}
+
+
+def difference_to_members(kind, seeds):
+    """The largest difference between an utterance's logits in a batch and alone."""
+    model, largest = batch_model(kind), 0.0
+    for seed in seeds:
+        batch = random_batch(model, seed)
+        with torch.no_grad():
+            together = model(**batch).logits
+            alone = torch.cat([model(**take(batch, row)).logits for row in range(len(together))])
+        largest = max(largest, (together - alone).abs().max().item())
+    return largest
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_any_batch_is_its_members(kind):
+    assert difference_to_members(kind, range(4)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_two_thousand_batches_are_their_members(kind):
+    assert difference_to_members(kind, range(2000 // len(EVERY_KIND) + 1)) < 1e-5
+
+
+def speech_inputs(model, samples):
+    batch = ragged_batch(model, samples, (3,) * len(samples))
+    return batch[model.m4ser.speech_encoder.input_name], batch["speech_attention_mask"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVERY_KIND if kind != "whisper"])
+def test_equal_lengths_are_asked_for_where_the_padding_is_read(kind):
+    model = batch_model(kind).double()
+    encoder, samples = model.m4ser.speech_encoder, (4000, 9210)
+    inputs, mask = speech_inputs(model, samples)
+    with torch.no_grad():
+        padded = encoder._encode_padded(inputs, torch.tensor(samples))[-1][0]
+        alone = encoder(inputs[:1, :4000], mask[:1, :4000])[0][0]
+    difference = (padded[: len(alone)] - alone).abs().max() / alone.abs().max()
+    assert encoder.needs_equal_lengths == (kind in EQUAL_LENGTH_KINDS)
+    assert difference > 0.05 if encoder.needs_equal_lengths else difference < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "expected"),
+    [
+        ("hubert", False, [(5, 5210)]),
+        ("hubert-group", True, [(5, 5210)]),
+        ("hubert-group", False, [(2, 400), (2, 4000), (1, 5210)]),
+    ],
+)
+def test_utterances_of_one_length_are_encoded_together(kind, training, expected):
+    model = tiny_model(kind).train(training)
+    encoder, seen = model.m4ser.speech_encoder, []
+    encoder.model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    encoder(*speech_inputs(model, (4000, 1, 5210, 4000, 400)))
+    assert seen == expected
+
+
+def test_there_are_zeros_after_an_utterance_encoded_alone():
+    model = tiny_model("hubert-group")
+    hidden, mask = model.m4ser.speech_encoder(*speech_inputs(model, (4000, 1, 5210)))
+    assert mask.sum(-1).tolist() == [12, 1, 16]
+    assert hidden.shape == (3, 16, SIZE)
+    assert (hidden[~mask] == 0).all()
+    assert (hidden[mask].abs().sum(-1) > 0).all()
+
+
+def test_gradients_pass_through_a_batch_by_length():
+    """As in adapting a model that stays in evaluation mode: the gradient is the members' sum."""
+    model = batch_model("hubert-group").double()
+    encoder, samples = model.m4ser.speech_encoder, (4000, 2500, 4000)
+    inputs, mask = speech_inputs(model, samples)
+    encoder(inputs, mask)[0].square().sum().backward()
+    together = [parameter.grad.clone() for parameter in encoder.layers.parameters()]
+    encoder.zero_grad()
+    for row, length in enumerate(samples):
+        encoder(inputs[row : row + 1, :length], mask[row : row + 1, :length])[0].square().sum().backward()
+    for one, other in zip(together, (parameter.grad for parameter in encoder.layers.parameters()), strict=True):
+        torch.testing.assert_close(one, other)
+    assert max(grad.abs().max() for grad in together) > 1e-2
+
+
+def test_a_frozen_encoder_does_not_know_the_padding_in_training_either():
+    model = tiny_model("hubert-group")
+    model.freeze_encoders()
+    batch = ragged_batch(model, samples=(4000, 2500, 5210))
+    together = model.train()(**batch).speech_hidden
+    for row, frames in enumerate((12, 7, 16)):
+        alone = model(**take(batch, row)).speech_hidden[0]
+        assert len(alone) == frames
+        torch.testing.assert_close(together[row, :frames], alone, rtol=0, atol=1e-5)
 
 
 def test_whisper_frames_do_not_know_the_other_utterances():
@@ -144,7 +267,7 @@ def test_layers_are_weighed_by_the_softmax_of_learned_numbers(kind):
     torch.testing.assert_close(weighed[mask], (share * entered + (1 - share) * last)[mask])
 
 
-@pytest.mark.parametrize("kind", SPEECH_KINDS)
+@pytest.mark.parametrize("kind", [*SPEECH_KINDS, "hubert-group", "data2vec-audio"])
 def test_weighed_layers_do_not_know_the_padding(kind):
     model = layer_sum_model(kind)
     batch = ragged_batch(model)

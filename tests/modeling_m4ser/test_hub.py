@@ -55,8 +55,13 @@ with torch.no_grad():
     outputs = [each(**batch).logits for each in (model, other)]
 model.save_pretrained(resaved)
 processor.save_pretrained(resaved)
+try:
+    refused = pipeline("audio-classification", model=folder, trust_remote_code=True)(audio)
+except ValueError as error:
+    refused = str(error)
 torch.save(
     {
+        "refused": refused,
         "logits": outputs,
         "batch": dict(batch),
         "scores": [pipe((audio, "I can’t believe it")), pipe({"audio": audio, "text": "so"}, return_corrections=True)],
@@ -137,6 +142,8 @@ def test_folder_works_without_this_package(tmp_path, audio, kind):
     assert [item["score"] for item in first] == pytest.approx([item["score"] for item in ours[0]], abs=1e-6)
     assert {**second, "emotions": None} == {**ours[1], "emotions": None}
     assert answers["emotions"] == model.config.id2label
+    assert answers["refused"].startswith("The task 'audio-classification' takes no transcript.")
+    assert "use pipeline('speech-text-emotion-recognition'" in answers["refused"]
 
     # Saved again from there, nothing is lost; and a third generation still answers the same.
     assert code_of(resaved) == code_of(folder)

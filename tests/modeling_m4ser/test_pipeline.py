@@ -127,6 +127,72 @@ def test_rates_and_channels(pipe, expected, rate, channels, tmp_path):
     assert_same(answer, expected, 0.02)
 
 
+def test_a_channel_can_be_chosen(pipe, folder, wav, expected, tmp_path):
+    samples, other = tone(0.5), tone(0.5, pitch=900.0)
+    path = tmp_path / "two speakers.wav"
+    path.write_bytes(wav_bytes(np.stack([other, samples], axis=1)))
+    array = {"array": np.stack([other, samples]), "sampling_rate": RATE}
+    second = load(folder, channel=1)
+    heard = []
+    for answer in (
+        pipe((str(path), TEXT), channel=1),
+        pipe({"audio": str(path), "text": TEXT, "channel": 1}),
+        pipe({"audio": str(path), "text": TEXT, "channel": np.int64(1)}, channel=0),
+        pipe({"audio": array, "text": TEXT, "channel": 1}),
+        pipe([(str(path), TEXT), (array, TEXT)], channel=1, batch_size=2)[1],
+        pipe({**array, "channel": 1}, asr=lambda audio: heard.append(audio) or TEXT),
+        second((str(path), TEXT)),
+        second({"audio": str(path), "text": TEXT, "channel": None}),
+    ):
+        assert_same(answer, expected)
+    np.testing.assert_array_equal(heard[0], samples)
+    first = pipe(({"array": other, "sampling_rate": RATE}, TEXT))
+    assert_same(pipe((str(path), TEXT), channel=0), first)
+    assert max(abs(scores(first)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3
+    assert_same(second((str(path), TEXT), channel=None), pipe((str(path), TEXT)))
+    with pytest.raises(ValueError, match=r"two speakers\.wav has 2 channels: channel=2 is not there"):
+        pipe((str(path), TEXT), channel=2)
+    with pytest.raises(ValueError, match=r"a\.wav: channel must be a whole number, counted from 0, got 'left'"):
+        pipe({"audio": str(wav), "text": TEXT, "channel": "left"})
+
+
+def test_what_is_cut_or_silent_is_warned_of_once(folder, tmp_path, caplog):
+    processor = tiny_processor(tmp_path, max_audio_seconds=0.25, max_text_length=5)
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    short = SpeechTextEmotionPipeline(model=model, processor=processor)
+    long, off = tmp_path / "long.wav", tmp_path / "off.wav"
+    long.write_bytes(wav_bytes(tone(0.5)))
+    off.write_bytes(wav_bytes(np.zeros(800)))
+    caplog.clear()
+    answers = [short([(str(long), "so"), (str(off), "so happy so sad")], batch_size=size) for size in (1, 2)]
+    for one, other in zip(*answers, strict=True):
+        assert_same(one, other)
+    cut = short(({"array": tone(0.5)[:4000], "sampling_rate": RATE}, "so"))
+    assert_same(answers[0][0], cut)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{long} lasts 0.5 s, longer than max_audio_seconds=0.25: its last 0.2 s are not read.",
+        f"{off} holds no sound (silent: every sample is zero): what is recognised in it means nothing; check the "
+        "recording.",
+        "The transcript 'so happy so sad'… is longer than max_text_length=5 word pieces: its last 1 are not read.",
+    ]
+
+
+def test_half_a_surrogate_pair_is_a_sign_like_another(pipe, wav):
+    path = str(wav)
+    assert_same(pipe((path, "so \ud83d\ude00")), pipe((path, "so 😀")))
+    assert_same(pipe((path, "so \ud83d")), pipe((path, "so \ufffd")))
+
+
+def test_the_pipeline_of_another_task_names_ours(folder, wav):
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    extractor = tiny_processor(folder).feature_extractor
+    for masked, problem in ((True, "Masks are speech_attention_mask"), (False, "needs `input_ids`")):
+        extractor.return_attention_mask = masked
+        other = pipeline("audio-classification", model=model, feature_extractor=extractor)
+        with pytest.raises(ValueError, match=rf"{problem}.*use pipeline\('{PIPELINE_TASK}'"):
+            other(tone(0.5))
+
+
 def test_transcript_keys_and_normalisation(pipe, wav, expected):
     path = str(wav)
     for key in ("text", "hypothesis", "transcript"):
@@ -153,6 +219,15 @@ def test_collections_and_batches(pipe, wav):
             assert_same(other, one)
             assert_same(third, one)
     assert [item["label"] for item in pipe(pairs, batch_size=2, num_workers=1)[4]] == [e["label"] for e in alone[4]]
+
+
+@pytest.mark.parametrize("kind", ["hubert-group", "data2vec-audio"])
+def test_batches_of_an_encoder_that_reads_the_padding(tmp_path, kind):
+    pipe = load(tiny_pretrained(tmp_path / kind, kind))
+    clips = [{"array": tone(seconds), "sampling_rate": RATE} for seconds in (0.4, 0.1, 1.2, 0.1, 0.001)]
+    pairs = [(clip, TEXT) for clip in clips]
+    for together, clip in zip(pipe(pairs, batch_size=5), clips, strict=True):
+        assert_same(together, pipe((clip, TEXT)))
 
 
 def test_dataset_rows(pipe, wav, expected):

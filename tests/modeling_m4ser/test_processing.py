@@ -1,5 +1,7 @@
 """The processor: one text rule, one utterance at a time, padding, limits, clear errors, saving."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
-from modeling_m4ser import M4SERProcessor, normalize_rms, normalize_text, trim_silence
+from modeling_m4ser import M4SERProcessor, load_audio, normalize_rms, normalize_text, trim_silence
 from tests.helpers.tiny import speech_config, tiny_model, tiny_processor
 
 RATE = 16000
@@ -16,6 +18,10 @@ KINDS = ("hubert", "hubert-group", "whisper")
 
 def waveform(samples, seed=0):
     return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+
+
+def messages(caplog):
+    return [record.getMessage() for record in caplog.records]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -47,6 +53,10 @@ def processor(request, tmp_path_factory):
         ("", ""),
         (" … ", ""),
         ("[NOISE]", ""),
+        ("so \ud83d\ude00!", "so 😀"),
+        ("so \ud83d", "so \ufffd"),
+        ("\ude00 so", "\ufffd so"),
+        ("a\ud83db \ude00\ud83d.", "a\ufffdb \ufffd\ufffd"),
     ],
 )
 def test_normalize_text(text, expected):
@@ -77,7 +87,8 @@ def test_normalize_text_options():
 
 
 SIGNS = "aAs'’‘´ʼŉ\"“”‴-—﹘.,[](){}<> \t\n$+😀🏽\u200d我ßẞİΣς\u0301\u0331\u0338H"
-TEXTS = st.one_of(st.text(max_size=40), st.text(alphabet=SIGNS, max_size=20))
+HALVES = st.characters(categories=["Cs", "Lu", "So"])
+TEXTS = st.one_of(st.text(max_size=40), st.text(alphabet=SIGNS, max_size=20), st.text(alphabet=HALVES, max_size=9))
 
 
 @settings(max_examples=300, deadline=None)
@@ -90,6 +101,7 @@ def test_normalize_text_is_idempotent(text, lowercase, keep_punctuation):
     once = normalize_text(text, lowercase, keep_punctuation)
     assert normalize_text(once, lowercase, keep_punctuation) == once
     assert once == " ".join(once.split())
+    once.encode()  # there is no half of a surrogate pair left
     if not keep_punctuation:
         assert not set(once) & set('.,!?;:"()[]{}-“”’')
 
@@ -204,14 +216,43 @@ def test_long_transcript_is_cut(processor):
 
 
 def test_limits_of_the_constructor(tmp_path, caplog):
-    # A length of its own: the warning is given once in a process.
     processor = tiny_processor(tmp_path, max_audio_seconds=0.375, max_text_length=6)
-    batch = processor(audio=[waveform(9000), waveform(6000, 1)], text=["i " * 9] * 2, sampling_rate=RATE)
+    audio, text = [waveform(9000), waveform(6000, 1)], ["i " * 9, "i " * 4]
+    for _ in range(2):
+        batch = processor(audio=audio, text=text, sampling_rate=RATE, names=["long.wav", "short.wav"])
     assert batch["input_values"].shape == (2, 6000)
     assert batch["input_ids"].shape == (2, 6)
+    assert batch["text_attention_mask"].all()
     alone = processor(audio=waveform(9000)[:6000], sampling_rate=RATE)
     assert torch.equal(batch["input_values"][:1], alone["input_values"])
-    assert "max_audio_seconds=0.375" in caplog.text
+    assert messages(caplog) == [
+        "long.wav lasts 0.6 s, longer than max_audio_seconds=0.375: its last 0.2 s are not read.",
+        "The transcript 'i i i i i i i i i'… is longer than max_text_length=6 word pieces: its last 5 are not read.",
+    ]
+    processor(audio=[waveform(9000), waveform(9000), waveform(9000, 1)], text=["i " * 10] * 3, sampling_rate=RATE)
+    assert [text.split(" ")[0] for text in messages(caplog)[2:]] == ["An", "An", "The"], "once for each content"
+
+
+@pytest.mark.parametrize("kind", ["hubert", "whisper"])
+def test_audio_without_sound_is_warned_of_once(tmp_path, kind, caplog):
+    processor = tiny_processor(tmp_path, kind)
+    audio = np.full(1234 + len(kind), 0.125, np.float32)  # other samples in each: the warning comes once in a process
+    for _ in range(2):
+        assert processor(audio=audio, sampling_rate=RATE)[processor.speech_input_name].isfinite().all()
+    assert messages(caplog) == [
+        "An audio clip holds no sound (constant: every sample is the same): what is recognised in it means nothing; "
+        "check the recording."
+    ]
+    processor(audio=load_audio(np.zeros(4321 * len(kind)), source_rate=44100), sampling_rate=RATE)
+    assert [text.split(" holds")[0] for text in messages(caplog)[1:]] == ["the audio array"], "not a second time"
+
+
+def test_warned_files_are_not_kept_in_the_processor(tmp_path):
+    processor = tiny_processor(tmp_path, max_audio_seconds=0.25, max_text_length=4)
+    before = processor.to_dict()
+    processor(audio=waveform(9000, 7), text="so happy so happy", sampling_rate=RATE, names=["a.wav"])
+    assert processor.to_dict() == before
+    assert pickle.loads(pickle.dumps(processor)).to_dict() == before
 
 
 def test_default_text_limit_is_at_most_512(tmp_path):
@@ -231,6 +272,7 @@ def test_default_text_limit_is_at_most_512(tmp_path):
         ({"audio": waveform(900), "sampling_rate": 8000}, "8000 Hz.*16000 Hz"),
         ({"audio": [waveform(900)] * 2, "text": ["so"], "sampling_rate": RATE}, "2 audio clips but 1 texts"),
         ({"audio": waveform(900), "text": ["so", "no"], "sampling_rate": RATE}, "1 audio clips but 2 texts"),
+        ({"audio": waveform(900), "names": ["a", "b"], "sampling_rate": RATE}, "1 audio clips but 2 names"),
         ({"audio": [waveform((2, 900))], "sampling_rate": RATE}, r"one-dimensional.*\(2, 900\)"),
         ({"audio": waveform((2, 900)), "text": "so", "sampling_rate": RATE}, "2 audio clips but 1 texts"),
         ({"audio": np.zeros((1, 2, 900)), "sampling_rate": RATE}, "one-dimensional"),

@@ -12,15 +12,18 @@ import numpy as np
 from datasets import DatasetDict
 from transformers import set_seed
 
+from data_scripts.audit import PROTOCOL_SPLIT, Audit
 from data_scripts.files import write_atomically
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.data import accepted_in_own_split, audit_dataset, print_warnings
 from trainer.experiments.model import build_model
 from trainer.experiments.run import run_experiment
 from trainer.provenance import changed_arguments, check_settings, corpus_fingerprint, run_settings
 
+OWN_SPLIT = "own_split"
 SUMMARY_FILE = "summary.json"
 SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
 #: What `--linear_probe` measures, and how the summary calls it.
@@ -40,7 +43,7 @@ def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[Datas
     if runs.folds not in (None, [1]):
         raise ExperimentError(f"This corpus has its own split, which is one fold: leave --folds {runs.folds} out.")
     counts = {str(name): {"utterances": len(part)} for name, part in dataset.items()}
-    return {"own_split": (dataset, {"name": "own_split", **counts})}
+    return {OWN_SPLIT: (dataset, {"name": OWN_SPLIT, **counts})}
 
 
 def run_folds(
@@ -70,6 +73,7 @@ def run_folds(
 
     Raises:
         ExperimentError: a run directory belongs to other settings. Nothing has been run then.
+        CorpusError: `corpus.strict`, and the splits of a fold leak. Nothing has been run then.
     """
     root = Path(str(args.output_dir))
     arguments = {"corpus": corpus, "model": model, "runs": runs}
@@ -81,6 +85,12 @@ def run_folds(
     for name, _, settings in planned:
         sections = {**arguments, "training": settings}
         check_settings(str(settings.output_dir), run_settings(sections, *folds[name], model.text_column))
+    audits = _audit_folds(folds, corpus, root)
+    for name, audit in audits.items():
+        if corpus.strict:
+            audit.refuse()
+        if args.should_log:
+            print_warnings(audit, name)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
     for name, seed, settings in planned:
@@ -93,6 +103,7 @@ def run_folds(
             split=split,
             text_column=model.text_column,
             arguments=arguments,
+            audit=audits[name],
         )
         finished.setdefault(seed, []).append(results)
         if args.should_log:
@@ -102,6 +113,14 @@ def run_folds(
         print(format_summary(summary), flush=True)
         write_atomically(root / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _audit_folds(
+    folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], corpus: CorpusArguments, root: Path
+) -> dict[str, Audit]:
+    """The leak audit of each fold. `data_scripts.splits` has kept apart the speakers that a protocol keeps apart."""
+    accepted = dict.fromkeys(folds, PROTOCOL_SPLIT) | {OWN_SPLIT: accepted_in_own_split(corpus, root / "corpus")}
+    return {name: audit_dataset(data, accepted[name]) for name, (data, _) in folds.items()}
 
 
 def _with_output(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:

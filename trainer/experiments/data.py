@@ -1,14 +1,16 @@
 """From a corpus on disk to a prepared dataset with hypotheses, once, whatever the number of processes."""
 
+import sys
 from pathlib import Path
 
 from accelerate import PartialState
-from datasets import DatasetDict
+from datasets import ClassLabel, DatasetDict
 
-from data_scripts.corpora import CorpusSelection
+from data_scripts.audit import AUDITED_COLUMNS, Audit, audit_splits
+from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.prepare.folder import prepare_folder
-from data_scripts.schema import load_prepared
+from data_scripts.schema import load_prepared, split_parts
 from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 from data_scripts.transcribe.whisper import WhisperRecognizer
 from trainer.errors import ExperimentError
@@ -22,24 +24,58 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
         ExperimentError: no `data_dir`; or `folder` was prepared from another selection.
         CorpusError: the corpus or the hypotheses cannot be read.
     """
-    if arguments.data_dir is None:
-        raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
-    if arguments.corpus == "prepared":
+    if arguments.corpus == "prepared" and arguments.data_dir is not None:
         return load_prepared(arguments.data_dir)
-    selection = CorpusSelection(
-        arguments.corpus, arguments.data_dir, arguments.emotions, arguments.sessions, arguments.columns
-    )
+    selection = arguments.selection()
     folder = Path(folder)
     with PartialState().main_process_first():
         if (folder / "report.json").is_file():
             _check_selection(folder, selection)
         else:
-            print(prepare_folder(selection, folder, num_workers=arguments.num_workers).table(), flush=True)
+            report = prepare_folder(selection, folder, num_workers=arguments.num_workers, strict=arguments.strict)
+            print(report.table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):
             _write_hypotheses(folder, arguments)
             dataset = load_prepared(folder)
     return dataset
+
+
+def audit_dataset(data: DatasetDict, accepted: str = "") -> Audit:
+    """Compare the splits of a run with one another; nothing is decoded for it.
+
+    Args:
+        data: canonical splits. Copies of recordings are found by the column `content`, which preparation fills.
+        accepted: why speakers may be in several of them, see `Audit`.
+    """
+    columns = {}
+    for split, part in split_parts(data).items():
+        columns[split] = {name: part[name][:] for name in AUDITED_COLUMNS if name in part.column_names}
+        emotion = part.features["emotion"]
+        if isinstance(emotion, ClassLabel):
+            columns[split]["emotion"] = [emotion.int2str(label) for label in columns[split]["emotion"]]
+    return audit_splits(columns, accepted)
+
+
+def print_warnings(audit: Audit, name: str) -> None:
+    """Print what leaks between the splits of a fold, one line for each kind, on stderr."""
+    for warning in audit.warnings():
+        print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
+
+
+def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str:
+    """Return why speakers may be in several of a corpus' own splits, as its preparation says; empty: they may not.
+
+    Args:
+        arguments: which corpus.
+        folder: where `prepare_corpus` kept it.
+    """
+    prepared = Path(arguments.data_dir or "") if arguments.corpus == "prepared" else Path(folder)
+    report = prepared / "report.json"
+    if not report.is_file():
+        return ""
+    audit = PreparationReport.from_json(report.read_text(encoding="utf-8")).audit
+    return audit.accepted if audit is not None else ""
 
 
 def _check_selection(folder: Path, selection: CorpusSelection) -> None:
@@ -65,4 +101,5 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
         if missing:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
-        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=arguments.asr_language))
+        language = arguments.asr_language or CORPORA[arguments.corpus].language
+        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=language))

@@ -14,6 +14,7 @@ from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from data_scripts.audit import Audit
 from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
@@ -25,6 +26,7 @@ from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_confusion_matrix, plot_label_distribution, plot_loss_curves
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
+from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
@@ -46,6 +48,7 @@ def run_experiment(
     split: Mapping[str, Any],
     text_column: str = "hypothesis",
     arguments: Mapping[str, Any] | None = None,
+    audit: Audit | None = None,
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
@@ -62,6 +65,7 @@ def run_experiment(
         split: what `Fold.describe()` says, for the results.
         text_column: `hypothesis` or `transcript`.
         arguments: section -> further argument objects that decide the run, e.g. {"model": ModelArguments}.
+        audit: of the splits; by default they are audited here, and what leaks is printed.
 
     Returns:
         What `results.json` holds.
@@ -70,9 +74,7 @@ def run_experiment(
         ExperimentError: a split is missing; or the directory belongs to other settings.
     """
     folder = Path(str(args.output_dir))
-    missing = [name for name in SPLITS if name not in data]
-    if missing:
-        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+    _check_splits(data)
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
     finished = (folder / RESULTS_FILE).is_file()
@@ -83,6 +85,7 @@ def run_experiment(
     if finished:
         return load_results(folder)
 
+    audit = audit or _audit(data, args)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
@@ -99,6 +102,7 @@ def run_experiment(
         "emotions": emotions,
         "seed": args.seed,
         "split": dict(split),
+        "audit": audit.to_json(),
         "best_checkpoint": best and Path(best).name,
         "epochs": trainer.state.epoch,
         "train_seconds": round(train_seconds, 1),
@@ -175,6 +179,21 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ExperimentError(f"{folder} is no finished run: it has no {RESULTS_FILE}.")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_splits(data: DatasetDict) -> None:
+    """Raise where one of the three splits is missing."""
+    missing = [name for name in SPLITS if name not in data]
+    if missing:
+        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+
+
+def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
+    """Audit the splits, and print what leaks."""
+    audit = audit_dataset(data)
+    if args.should_log:
+        print_warnings(audit, Path(str(args.output_dir)).name)
+    return audit
 
 
 def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:

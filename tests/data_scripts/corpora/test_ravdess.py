@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_scripts import load_corpus
+from data_scripts.copies import content_digest
 from data_scripts.corpora.ravdess import EMOTIONS, voice
 from data_scripts.schema import corpus_features
+from modeling_m4ser.audio_m4ser import load_audio
 from tests.helpers import SHARED
 from tests.helpers.layouts import drop_reasons, make_ravdess, write_wav
 
@@ -27,6 +29,7 @@ def test_rows(ravdess):
     assert list(rows["id"]) == sorted(rows["id"])
     last = rows[31]
     path = (ravdess / "Actor_02" / "03-01-08-01-02-01-02.wav").resolve()
+    assert last.pop("content") == content_digest(load_audio(str(path)))
     assert last.pop("duration") == pytest.approx(0.8)
     assert last == {
         "id": "03-01-08-01-02-01-02",

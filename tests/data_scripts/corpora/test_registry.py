@@ -11,14 +11,14 @@ from tests.helpers.layouts import make_ravdess
 
 
 def test_every_corpus_is_known_by_the_name_of_its_record():
-    assert sorted(CORPORA) == ["iemocap", "manifest", "meld", "ravdess"]
+    assert sorted(CORPORA) == ["dataset", "iemocap", "manifest", "meld", "ravdess"]
     assert all(record.name == name for name, record in CORPORA.items())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ravdes",), "unknown corpus 'ravdes'; known: iemocap, manifest, meld, ravdess"),
+        (("ravdes",), "unknown corpus 'ravdes'; known: dataset, iemocap, manifest, meld, ravdess"),
         (("ravdess", ["bored"]), "RAVDESS speech has no emotion bored; it has neutral, calm"),
         (("iemocap", ["joy"]), "IEMOCAP has no emotion joy; it has neutral, happy, excited"),
         (("meld", ["happy"]), "MELD has no emotion happy; it has neutral, joy"),
@@ -45,6 +45,9 @@ def test_a_selection_describes_itself(tmp_path, monkeypatch):
         "emotions": ["sad", "happy"],
         "sessions": ["2", "10"],
         "columns": None,
+        "label_map": None,
+        "split_names": None,
+        "config_name": None,
     }
     assert CorpusSelection("meld", "x").describe()["sessions"] is None
     assert selection == CorpusSelection("iemocap", "corpus", ("sad", "happy"), ["2", "10"])
@@ -52,7 +55,7 @@ def test_a_selection_describes_itself(tmp_path, monkeypatch):
 
 
 def test_load_corpus_errors(tmp_path):
-    with pytest.raises(CorpusError, match="unknown corpus 'ravdes'; known: iemocap, manifest, meld, ravdess"):
+    with pytest.raises(CorpusError, match="unknown corpus 'ravdes'; known: dataset, iemocap, manifest, meld, ravdess"):
         load_corpus("ravdes", tmp_path)
     with pytest.raises(CorpusError, match="gone does not exist: give the folder of the ravdess corpus"):
         load_corpus("ravdess", tmp_path / "gone")

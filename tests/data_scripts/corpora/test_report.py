@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from data_scripts.audit import Audit
 from data_scripts.corpora.report import PreparationReport
 
 
@@ -108,6 +109,14 @@ def test_notes_are_listed_apart(report):
     report.note("z2", "long")
     assert report.note_reasons() == {"long": 2}
     assert "noted: 2\n  2  long" in report.table()
+    assert PreparationReport.from_json(report.to_json()) == report
+
+
+def test_the_audit_is_shown_and_kept(report):
+    assert report.audit is None
+    assert "leak audit" not in report.table()
+    report.audit = Audit(["train", "test"], speakers={"a": ["train", "test"]})
+    assert "leak audit\n  recordings in several splits  0\n  speakers in several splits    1\n" in report.table()
     assert PreparationReport.from_json(report.to_json()) == report
 
 

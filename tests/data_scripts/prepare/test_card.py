@@ -51,4 +51,10 @@ def test_it_names_every_split_and_the_counts(report):
 
 def test_licences():
     licences = {name: record.licence for name, record in CORPORA.items()}
-    assert licences == {"iemocap": "other", "manifest": None, "meld": "gpl-3.0", "ravdess": "cc-by-nc-sa-4.0"}
+    assert licences == {
+        "dataset": None,
+        "iemocap": "other",
+        "manifest": None,
+        "meld": "gpl-3.0",
+        "ravdess": "cc-by-nc-sa-4.0",
+    }

@@ -47,7 +47,7 @@ def test_embedded_audio_depends_on_no_other_file(mixed, tmp_path):
     prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", embed_audio=True)
     shutil.rmtree(mixed)
     assert not (tmp_path / "out" / "audio").exists()
-    for row in load_dataset(str(tmp_path / "out"))["train"]:
+    for row in load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]:
         assert row["audio"]["bytes"][:4] == b"fLaC"
         assert "/" not in row["audio"]["path"]
         samples = load_audio(row["audio"])
@@ -75,7 +75,7 @@ def test_bytes_of_a_parquet_manifest_stay_bytes(mixed, tmp_path):
 def test_load_dataset_takes_the_tables_and_not_the_flacs(tmp_path):
     prepare_folder(CorpusSelection("meld", make_meld(tmp_path / "MELD.Raw")), tmp_path / "out")
     assert len(list((tmp_path / "out" / "audio").iterdir())) == 6
-    loaded = load_dataset(str(tmp_path / "out"))
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "validation": 2, "test": 2}
     assert loaded["test"].features == load_prepared(tmp_path / "out")["test"].features
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_the_report_says_what_was_selected(mixed, tmp_path, monkeypatch):
     monkeypatch.chdir(mixed.parent)
     report = prepare_folder(CorpusSelection("manifest", "mixed", ["sad", "happy"]), tmp_path / "out")
     expected = {"name": "manifest", "data_dir": str(mixed.resolve()), "emotions": ["sad", "happy"], "sessions": None}
-    assert report.selection == {**expected, "columns": None}
+    assert report.selection == {**expected, **dict.fromkeys(("columns", "label_map", "split_names", "config_name"))}
     written = PreparationReport.from_json((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert written == report
     assert str(mixed.resolve()) not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

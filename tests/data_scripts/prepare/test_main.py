@@ -17,7 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.prepare.__main__ import main
@@ -103,6 +105,70 @@ def test_mistakes_inside_a_corpus_are_one_line_too(tmp_path, capsys):
     assert main(["iemocap", *options]) == 0
     printed = capsys.readouterr().out
     assert ["1", "2", "1085", "-1083"] in [line.split() for line in printed.splitlines()]
+
+
+def write_divided(folder, second_test):
+    """A manifest of two speakers with its own split; `second_test` is the row of one more recording."""
+    for name, seed in (("a.wav", 1), ("b.wav", 2), ("c.wav", 3)):
+        write_wav(folder / name, seed=seed)
+    rows = ["audio,emotion,speaker,split", "a.wav,sad,ann,train", "b.wav,happy,ann,train", "c.wav,sad,ben,test"]
+    (folder / "manifest.csv").write_text("\n".join([*rows, second_test, ""]))
+
+
+def test_a_leak_is_a_warning_and_with_strict_an_error(tmp_path, capsys):
+    write_divided(tmp_path / "m", "d.flac,sad,ben,test")
+    samples, rate = soundfile.read(tmp_path / "m" / "a.wav", dtype="int16")
+    soundfile.write(tmp_path / "m" / "d.flac", samples, rate)
+    out = tmp_path / "out"
+    options = ["manifest", "--data_dir", str(tmp_path / "m"), "--output_dir", str(out)]
+    assert main([*options, "--strict"]) == 2
+    told = "1 recording is in more than one split (train a.wav = test d.flac): keep each in one of them"
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: the splits leak: {told}. Without --strict this is only a warning"
+    assert not (out / "report.json").exists()
+    assert not (out / "train.parquet").exists()
+    assert main(options) == 0
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == f"warning: {told}"
+    assert "leak audit\n  recordings in several splits  1\n" in printed.out
+    assert "recordings in several splits  1\n" in (out / "README.md").read_text(encoding="utf-8")
+    report = PreparationReport.from_json((out / "report.json").read_text(encoding="utf-8"))
+    assert report.audit.recordings == [{"train": ["a.wav"], "test": ["d.flac"]}]
+    prepared = load_prepared(out)
+    assert prepared["test"]["content"][1] == prepared["train"]["content"][0] != prepared["test"]["content"][0]
+
+
+def test_a_corpus_without_a_leak_is_prepared_in_silence(tmp_path, capsys):
+    write_divided(tmp_path / "m", "d.wav,happy,ben,test")
+    write_wav(tmp_path / "m" / "d.wav", seed=4)
+    options = ["manifest", "--data_dir", str(tmp_path / "m"), "--output_dir", str(tmp_path / "out"), "--strict"]
+    assert main(options) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_the_speakers_of_meld_are_told_but_not_refused(tmp_path, capsys):
+    raw = make_meld(tmp_path / "MELD.Raw")
+    assert main(["meld", "--data_dir", str(raw), "--output_dir", str(tmp_path / "out"), "--strict"]) == 0
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err
+    assert "  speakers in several splits    2 (the corpus's makers divided it so)" in printed.out.splitlines()
+
+
+def test_recordings_without_sound_are_dropped(tmp_path, capsys, decoded):
+    for name, samples in (("a", np.zeros(1600)), ("b", np.full(1600, 0.5)), ("c", np.ones(800) / 2**16)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 8000)
+    write_wav(tmp_path / "d.wav")
+    (tmp_path / "manifest.csv").write_text("audio,emotion\n" + "".join(f"{name}.wav,sad\n" for name in "abcd"))
+    out = tmp_path / "out"
+    for again in (False, True):
+        assert main(["manifest", "--data_dir", str(tmp_path), "--output_dir", str(out)]) == 0
+        assert "  1  no sound: constant: every sample is the same" in capsys.readouterr().out.splitlines()
+        assert len(decoded) == 4, f"second run: {again}"
+    report = PreparationReport.from_json((out / "report.json").read_text(encoding="utf-8"))
+    assert [note["id"] for note in report.dropped] == ["a.wav", "b.wav", "c.wav"]
+    assert all(note["reason"].startswith("no sound: ") for note in report.dropped)
+    assert load_prepared(out)["train"]["id"][:] == ["d.wav"]
+    assert not (out / "audio").exists()
 
 
 def test_foreign_files_are_not_overwritten(corpus, tmp_path, capsys):

@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_scripts.copies import as_16_bit, content_digest, sound_print
+from data_scripts.corpora.base import ScannedCorpus
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.prepare.recordings import (
     JOURNAL_NAME,
     EarlierPreparation,
     RecordingInfo,
     RecordingStore,
+    channel_of,
     encode_flac,
     flac_name,
     inspect_recording,
     inspect_recordings,
     is_direct,
+    keep_usable,
 )
 from data_scripts.schema import save_splits
-from modeling_m4ser.audio_m4ser import AudioError, decode_audio
+from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
 from tests.helpers.layouts import noise, write_wav
 
 
@@ -56,14 +61,116 @@ def test_only_16_khz_mono_wav_and_flac_are_direct(tmp_path, rate, channels, kind
 
 def test_an_inspection_makes_a_flac_only_where_one_is_needed(tmp_path):
     row = {"id": "a", "path": str(write_wav(tmp_path / "a.wav", seconds=0.5))}
-    assert inspect_recording(row) == inspect_recording(row, tmp_path / "audio") == RecordingInfo(0.5, direct=True)
+    samples = load_audio(row["path"])
+    found = RecordingInfo(0.5, True, content_digest(samples), sound_print(samples))
+    assert inspect_recording(row) == inspect_recording(row, tmp_path / "audio") == found
     assert not (tmp_path / "audio").exists()
     made = inspect_recording(row, tmp_path / "audio", always=True)
     assert (made.duration, made.direct, made.flac) == (0.5, True, "a.flac")
     assert (tmp_path / "audio" / "a.flac").stat().st_size == made.size
     row["path"] = str(write_wav(tmp_path / "b.wav", seconds=0.5, rate=8000))
-    assert inspect_recording(row) == RecordingInfo(0.5, direct=False)
+    at_8_khz = inspect_recording(row)
+    assert (at_8_khz.duration, at_8_khz.direct, at_8_khz.flac) == (0.5, False, None)
+    assert at_8_khz.content == content_digest(load_audio(row["path"])) != found.content
     assert isinstance(inspect_recording({"id": "x", "path": str(tmp_path / "absent")}), AudioError)
+
+
+def test_copies_have_one_content_whatever_holds_them(tmp_path):
+    samples = as_16_bit(noise(0.5, rate=44100))
+    contents = {}
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        soundfile.write(tmp_path / name, samples, 44100)
+        contents[name] = inspect_recording({"id": name, "path": str(tmp_path / name)}).content
+    embedded = {"id": "b", "path": "b.flac", "bytes": (tmp_path / "a.flac").read_bytes()}
+    contents["bytes"] = inspect_recording(embedded).content
+    converted = inspect_recording({"id": "c", "path": str(tmp_path / "a.wav")}, tmp_path)
+    contents["our FLAC of it"] = inspect_recording({"id": "d", "path": str(tmp_path / converted.flac)}).content
+    assert len(set(contents.values())) == 1
+    samples[100] += 30
+    soundfile.write(tmp_path / "other.wav", samples, 44100)
+    assert inspect_recording({"id": "o", "path": str(tmp_path / "other.wav")}).content not in contents.values()
+
+
+def test_a_header_without_samples_is_not_direct(tmp_path):
+    path = write_wav(tmp_path / "dead.wav", seconds=0.5)
+    whole = path.read_bytes()
+    start = whole.index(b"data") + 4
+    path.write_bytes(whole[:start] + bytes(4) + whole[start + 4 :])
+    assert not is_direct(str(path))
+    made = inspect_recording({"id": "dead", "path": str(path)}, tmp_path / "audio")
+    assert (made.duration, made.direct, made.flac) == (0.5, False, "dead.flac")
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [(np.zeros(800), "silent: every sample is zero"), (np.full(800, 0.25), "constant: every sample is the same")],
+)
+def test_a_recording_without_sound_is_told_and_gets_no_flac(tmp_path, samples, reason):
+    soundfile.write(tmp_path / "a.wav", samples, 8000)
+    info = inspect_recording({"id": "a", "path": str(tmp_path / "a.wav")}, tmp_path / "audio", always=True)
+    assert (info.duration, info.silence, info.flac) == (0.1, reason, None)
+    assert not (tmp_path / "audio").exists()
+
+
+def stereo(path):
+    """Write two speakers, one on each channel."""
+    soundfile.write(path, np.stack([noise(0.5), noise(0.5, seed=1)], axis=1), 16000)
+    return {"path": str(path)}
+
+
+def test_each_channel_is_a_recording_of_its_own(tmp_path):
+    row = stereo(tmp_path / "call.wav")
+    left, right = (inspect_recording({"id": f"c{n}", **row, "channel": n}, tmp_path / "audio") for n in (0, "1"))
+    assert not left.direct
+    assert left.content != right.content
+    for info, seed in ((left, 0), (right, 1)):
+        decoded, _ = decode_audio(str(tmp_path / "audio" / info.flac))
+        assert abs(decoded - noise(0.5, seed=seed)).max() <= 2**-14
+    mono = {"id": "m", "path": str(write_wav(tmp_path / "mono.wav")), "channel": 0.0}
+    assert inspect_recording(mono).direct
+    assert "channel=1 is not there" in str(inspect_recording({**mono, "channel": 1}))
+
+
+@pytest.mark.parametrize("value", ["left", -1, 0.5, float("inf")])
+def test_a_channel_is_a_whole_number(value):
+    with pytest.raises(CorpusError, match=r"utt7: channel must be 0, 1, … \(or empty.*got"):
+        channel_of({"id": "utt7", "channel": value})
+    assert [channel_of({"id": "a", "channel": value}) for value in ("2", 1.0, "", None)] == [2, 1, None, None]
+
+
+def test_two_channels_of_a_file_are_remembered_apart(tmp_path, decoded):
+    row = {**stereo(tmp_path / "call.wav"), "split": "train", "emotion": "sad"}
+    rows = [{**row, "id": "a", "channel": 0}, {**row, "id": "b", "channel": 1}]
+    paths = []
+    for again in range(3):
+        chosen = rows if again < 2 else [{**rows[0], "channel": 1}, rows[1]]
+        with RecordingStore(tmp_path / "out", embed=False) as store:
+            report = PreparationReport("toy")
+            splits = store.finished_splits(ScannedCorpus(["sad"], chosen, "rows"), report, 1)
+            paths.append([(row["id"], row["content"], row["audio"]["path"]) for row in splits["train"]])
+        assert len(decoded) == (2, 2, 3)[again]
+    assert paths[0] == paths[1] != paths[2]
+    (_, one, first), (_, other, second) = paths[0]
+    assert one != other
+    assert first != second
+    # The third time both rows took the same channel: copies of one another.
+    assert paths[2][0][1] == paths[2][1][1] == other
+    assert report.audit.repeated == {"train": 1}
+
+
+def test_a_lossy_copy_of_one_channel_is_found(tmp_path):
+    """Two speakers in one file; a copy of the second as MP3 lies in another split."""
+    call = stereo(tmp_path / "call.wav")
+    soundfile.write(tmp_path / "copy.mp3", noise(0.5, seed=1), 16000, format="MP3")
+    rows = [
+        {**call, "id": "a", "split": "train", "channel": 0},
+        {**call, "id": "b", "split": "train", "channel": 1},
+        {"path": str(tmp_path / "copy.mp3"), "id": "c", "split": "test"},
+    ]
+    scanned = ScannedCorpus(["sad"], [{**row, "emotion": "sad"} for row in rows], "rows")
+    report = PreparationReport("toy")
+    keep_usable(scanned, list(inspect_recordings(scanned.rows, inspect_recording, 1)), report)
+    assert report.audit.recordings == [{"train": ["b"], "test": ["c"]}]
 
 
 def test_at_least_one_worker():

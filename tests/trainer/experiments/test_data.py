@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from datasets import DatasetDict
 
+from data_scripts.errors import CorpusError
+from data_scripts.schema import save_prepared
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers.experiments import write_manifest
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
-from trainer.experiments.data import prepare_corpus
+from trainer.experiments.data import accepted_in_own_split, audit_dataset, prepare_corpus
 
 
 def without_hypotheses(folder):
@@ -98,6 +101,52 @@ def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):
     arguments = CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "prepared"))
     assert len(prepare_corpus(arguments, tmp_path / "unused")["train"]) == 18
     assert not (tmp_path / "unused").exists()
+
+
+def divided(folder):
+    """Give a corpus a split column; its three speakers are in all of them."""
+    table = pd.read_csv(folder / "manifest.csv")
+    table["split"] = [("train", "validation", "test")[number // 6] for number in range(18)]
+    table.to_csv(folder / "manifest.csv", index=False)
+
+
+def test_splits_that_leak_are_refused_before_anything_is_recognised(corpus, tmp_path):
+    divided(corpus)
+    without_hypotheses(corpus)
+    arguments = CorpusArguments(data_dir=str(corpus), asr_model="no/such/model", strict=True)
+    with pytest.raises(CorpusError, match="the splits leak: 3 speakers are in more than one split"):
+        prepare_corpus(arguments, tmp_path / "prepared")
+
+
+def test_the_audit_of_a_dataset_names_its_classes(corpus, tmp_path):
+    divided(corpus)
+    dataset = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    train = dataset["train"]
+    happy = [
+        number for number, label in enumerate(train["emotion"]) if train.features["emotion"].int2str(label) == "happy"
+    ]
+    dataset["train"] = train.select(happy)
+    audit = audit_dataset(dataset)
+    assert audit.classes["test"] == {
+        name: dataset["test"]["emotion"][:].count(number)
+        for number, name in enumerate(train.features["emotion"].names)
+        if name != "happy"
+    }
+    assert audit.recordings == []
+    assert audit.unchecked == {}
+
+
+def test_a_folder_prepared_by_an_earlier_version_is_audited_without_its_recordings(corpus, tmp_path):
+    divided(corpus)
+    dataset = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    save_prepared(
+        DatasetDict({name: part.remove_columns("content") for name, part in dataset.items()}), tmp_path / "old"
+    )
+    old = prepare_corpus(CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "old")), tmp_path / "unused")
+    audit = audit_dataset(old)
+    assert audit.unchecked == {"content": 18}
+    assert len(audit.speakers) == 3
+    assert accepted_in_own_split(CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "old")), "nowhere") == ""
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import runpy
 
 import pandas as pd
 import pytest
+import soundfile
 
 import trainer.experiments.data
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
+from data_scripts.audit import OFFICIAL_SPLIT, PROTOCOL_SPLIT, Audit
 from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
@@ -65,6 +67,10 @@ def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encod
     assert predictions["text"].tolist() == splits["test"]["transcript"][:]
     for split in ("validation", "test"):
         assert support(results, split) == [splits[split]["emotion"][:].count(index) for index in range(4)]
+    assert results["audit"]["accepted"] == PROTOCOL_SPLIT
+    shared = results["audit"]["speakers"]
+    assert all(splits == ["train", "validation"] for splits in shared.values())
+    assert bool(shared) is (validation == "0.25")
     assert ("25%" if validation == "0.25" else "one speaker") in results["description"]
 
 
@@ -155,6 +161,9 @@ def test_meld_keeps_its_own_splits(encoders, tmp_path):
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
         assert f"First of {name}." in dataset[split]["transcript"][:]
     assert predictions["text"].tolist() == dataset["test"]["transcript"][:]
+    # The same people speak in every split of MELD.
+    assert results["audit"]["speakers"] == {name: ["train", "validation", "test"] for name in ("Ross", "Joey")}
+    assert results["audit"]["accepted"] == OFFICIAL_SPLIT
 
 
 @pytest.mark.parametrize(
@@ -164,6 +173,7 @@ def test_meld_keeps_its_own_splits(encoders, tmp_path):
         ("run_iemocap.py", (), "en"),
         ("run_meld.py", ("--asr_language", "de"), "de"),
         ("run_custom.py", (), None),
+        ("run_custom.py", ("--corpus", "ravdess"), "en"),
     ],
 )
 def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script, options, language):
@@ -178,11 +188,13 @@ def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script,
         raise RecognizerCalledError
 
     monkeypatch.setattr(trainer.experiments.data, "WhisperRecognizer", recognizer)
-    corpus = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)(
-        tmp_path / "corpus"
-    )
-    if script == "run_custom.py":
-        options = ("--corpus", "ravdess")
+    if script == "run_custom.py" and not options:
+        write_wav(tmp_path / "corpus" / "a.wav")
+        corpus = tmp_path / "corpus" / "manifest.csv"
+        corpus.write_text("audio,emotion\na.wav,sad\n")
+    else:
+        make = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)
+        corpus = make(tmp_path / "corpus")
     options = ("--data_dir", corpus, "--output_dir", tmp_path / "out", "--asr_model", "whisper-large-v2", *options)
     with pytest.raises(RecognizerCalledError):
         run_example_here(script, *options)
@@ -216,22 +228,51 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     assert set(predictions["speaker"]) == set(results["split"]["test"]["speakers"])
 
 
-def test_a_manifest_with_splits_keeps_them(encoders, tmp_path):
-    """The same speakers in each: what the corpus says of its splits is not judged."""
+def make_divided_manifest(folder, copied):
+    """A manifest with its own splits; where `copied`, one recording is in train as WAV and in test as FLAC."""
     rows = [
         {
-            "audio": write_wav(tmp_path / f"{split}{number}.wav", seed=number).name,
+            "audio": write_wav(folder / f"{split}{number}.wav", seed=10 * start + number).name,
             "emotion": ("happy", "sad")[number % 2],
-            "speaker": f"speaker{number % 3}",
+            "speaker": f"speaker{start}{number % 3}",
             "transcript": f"i am {split}",
             "split": split,
         }
-        for split, size in (("train", 6), ("validation", 3), ("test", 4))
+        for start, (split, size) in enumerate((("train", 6), ("validation", 3), ("test", 4)))
         for number in range(size)
     ]
-    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
-    run_example_here("run_custom.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", *SHORT, *encoders)
+    if copied:
+        samples, rate = soundfile.read(folder / "train2.wav", dtype="int16")
+        soundfile.write(folder / "test1.flac", samples, rate)
+        rows[-3]["audio"] = "test1.flac"
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
+
+
+def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
+    make_divided_manifest(tmp_path, copied=True)
+    options = ("--data_dir", tmp_path, *SHORT, *encoders)
+    told = "1 recording is in more than one split (train train2.wav = test test1.flac)"
+    run_example_here("run_custom.py", *options, "--output_dir", tmp_path / "out")
+    assert f"warning: own_split: {told}" in capsys.readouterr().err
+    results, _ = finished(tmp_path / "out")
+    assert results["audit"]["recordings"] == [{"train": ["train2.wav"], "test": ["test1.flac"]}]
+    # A corpus that was prepared before is refused too, and no run is made of it.
+    prepared = ("--corpus", "prepared", "--data_dir", tmp_path / "out" / "corpus")
+    done = run_example("run_custom.py", *prepared, *SHORT, *encoders, "--output_dir", tmp_path / "late", "--strict")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: the splits leak: {told}")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "late" / "own_split").exists()
+
+
+def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
+    make_divided_manifest(tmp_path, copied=False)
+    run_example_here(
+        "run_custom.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", *SHORT, *encoders, "--strict"
+    )
+    assert "warning: own_split" not in capsys.readouterr().err
     results, predictions = finished(tmp_path / "out")
+    assert results["audit"] == Audit(["train", "validation", "test"]).to_json()
     assert predictions["text"].tolist() == ["i am test"] * 4
     assert results["description"].startswith("Corpus: manifest, its own split.")
     assert sum(support(results, "validation")) == 3

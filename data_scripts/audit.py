@@ -1,0 +1,147 @@
+"""The leak audit: recordings and speakers that are in several splits, and classes that training never hears.
+
+A test result says something about new recordings and new people only where none of these is found.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from data_scripts.errors import CorpusError
+
+AUDITED_COLUMNS = ("id", "speaker", "emotion", "content")
+
+#: Why speakers may be in several splits.
+OFFICIAL_SPLIT = "the corpus's makers divided it so"
+PROTOCOL_SPLIT = "the protocol divides so"
+
+_NAMED_CASES = 3  # in a message; the report holds all
+
+
+@dataclass
+class Audit:
+    """What the leak audit of some splits found.
+
+    Attributes:
+        splits: the names of the splits that were compared.
+        recordings: the recordings that are in several splits, each as {split: ids of its copies}.
+        speakers: the speakers who are in several splits: {speaker: splits}.
+        classes: what train lacks: {split: {class: utterances}}.
+        repeated: {split: utterances that are copies of another one of the same split}; no leak.
+        unchecked: {column: rows} whose `speaker` or `content` is not known.
+        accepted: why speakers may be in several splits here; empty where they should not.
+    """
+
+    splits: list[str]
+    recordings: list[dict[str, list[str]]] = field(default_factory=list)
+    speakers: dict[str, list[str]] = field(default_factory=dict)
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
+    accepted: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the audit as JSON, of which `Audit(**fields)` makes it again, with the warnings it gives."""
+        return asdict(self)
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for each kind of leak, with the first cases and what to do."""
+        found = []
+        if self.recordings:
+            cases = [" = ".join(f"{split} {ids[0]}" for split, ids in copies.items()) for copies in self.recordings]
+            found.append(
+                f"{_count(cases, 'recording')} in more than one split ({_first(cases)}): keep each in one of them"
+            )
+        if self.speakers and not self.accepted:
+            cases = [f"{speaker} in {' and '.join(splits)}" for speaker, splits in self.speakers.items()]
+            found.append(f"{_count(cases, 'speaker')} in more than one split ({_first(cases)}): divide by speaker")
+        for split, classes in self.classes.items():
+            cases = [f"{name}, {count}" for name, count in classes.items()]
+            found.append(
+                f"{_count(cases, 'class', 'classes')} in {split} that train never shows ({_first(cases)}): leave it "
+                "out, or move some of it to train"
+            )
+        return found
+
+    def table(self) -> list[str]:
+        """Return the lines of a short table; none where there is nothing to compare and nothing was found."""
+        lines = []
+        if len(self.splits) > 1:
+            accepted = f" ({self.accepted})" if self.speakers and self.accepted else ""
+            missing = sum(len(classes) for classes in self.classes.values())
+            lines += [
+                f"recordings in several splits  {len(self.recordings)}",
+                f"speakers in several splits    {len(self.speakers)}{accepted}",
+                f"classes that train lacks      {missing}",
+            ]
+        lines += [f"copies within {split}: {count}" for split, count in self.repeated.items()]
+        lines += [f"not checked: {count} rows without {column}" for column, count in self.unchecked.items()]
+        return ["leak audit", *(f"  {line}" for line in lines)] if lines else []
+
+    def refuse(self) -> None:
+        """Refuse splits that leak.
+
+        Raises:
+            CorpusError: there is a leak; the message names the first cases.
+        """
+        if found := self.warnings():
+            raise CorpusError(f"the splits leak: {'; '.join(found)}. Without --strict this is only a warning")
+
+
+def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: str = "") -> Audit:
+    """Compare splits with one another.
+
+    Args:
+        splits: for each split its `AUDITED_COLUMNS`; `emotion` holds names, and equal `content` means that two
+            recordings are copies of one another. A column that is absent, and a value that is None, is not checked.
+        accepted: why speakers may be in several of these splits, e.g. that the corpus's makers divided it so.
+    """
+    audit = Audit(list(splits), accepted=accepted)
+    for copies in _places(splits, "content", "id").values():
+        if len(copies) > 1:
+            audit.recordings.append(copies)
+        for split, ids in copies.items():
+            if len(ids) > 1:
+                audit.repeated[split] = audit.repeated.get(split, 0) + len(ids) - 1
+    audit.speakers = {
+        str(speaker): list(places) for speaker, places in _places(splits, "speaker", "id").items() if len(places) > 1
+    }
+    if "train" in splits:
+        for emotion, places in _places(splits, "emotion", "id").items():
+            if "train" not in places:
+                for split, ids in places.items():
+                    audit.classes.setdefault(split, {})[emotion] = len(ids)
+    for column in ("speaker", "content"):
+        missing = sum(_column(part, column).count(None) for part in splits.values())
+        if missing and (len(splits) > 1 or column == "content"):
+            audit.unchecked[column] = missing
+    return audit
+
+
+def _places(
+    splits: Mapping[str, Mapping[str, Sequence[Any]]], column: str, ids: str
+) -> dict[Any, dict[str, list[Any]]]:
+    """Where each value of a column occurs: {value: {split: ids}}."""
+    places: dict[Any, dict[str, list[Any]]] = {}
+    for split, part in splits.items():
+        for value, identity in zip(_column(part, column), part[ids], strict=True):
+            if value is not None:
+                places.setdefault(value, {}).setdefault(split, []).append(identity)
+    return places
+
+
+def _column(part: Mapping[str, Sequence[Any]], column: str) -> list[Any]:
+    """A column's values; None in every row where it is absent."""
+    return list(part[column]) if column in part else [None] * len(part["id"])
+
+
+def _count(cases: Sequence[str], one: str, several: str = "") -> str:
+    """How many there are, with the verb."""
+    return f"1 {one} is" if len(cases) == 1 else f"{len(cases)} {several or one + 's'} are"
+
+
+def _first(cases: Iterable[str]) -> str:
+    """The first cases, and whether there are more."""
+    some = list(itertools.islice(cases, _NAMED_CASES + 1))
+    return "; ".join(some[:_NAMED_CASES]) + ("; …" if len(some) > _NAMED_CASES else "")

@@ -1,0 +1,119 @@
+"""From the rows of any table or dataset to utterances: text values, ids, splits, and what cannot be used."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from data_scripts.constants import SPLITS
+from data_scripts.corpora.report import PreparationReport
+from data_scripts.errors import CorpusError
+
+Row = dict[str, Any]
+
+REQUIRED_ROLES = ("audio", "emotion")
+TEXT_ROLES = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
+_TRIMMED_ROLES = ("id", "speaker", "session", "split", "asr_model")
+#: What a split may be called.
+SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
+    ("dev", "valid", "val", "eval", "development"), "validation"
+)
+
+
+def as_utterance(values: Mapping[str, Any]) -> Row:
+    """Return a row's values as text, and its label too.
+
+    Args:
+        values: {role: value}, the roles of `columns.SYNONYMS`.
+
+    Returns:
+        Every role of `TEXT_ROLES` and `emotion`, None where there is no value, and `channel` where there is one.
+
+    Raises:
+        CorpusError: a channel that is no whole number from 0.
+    """
+    item: Row = {name: _as_text(values.get(name)) for name in TEXT_ROLES}
+    for name in _TRIMMED_ROLES:
+        item[name] = (item[name] or "").strip() or None
+    label = _as_text(values.get("emotion"))
+    item["emotion"] = label if label and label.strip() else None
+    if (channel := values.get("channel")) is not None:
+        item["channel"] = _as_channel(channel)
+    return item
+
+
+def _as_text(value: Any) -> str | None:
+    """A value as text; a table that writes whole numbers as floats (pandas, where some are missing) means those."""
+    if isinstance(value, float):
+        if value != value:
+            return None
+        value = int(value) if value.is_integer() else value
+    return None if value is None else str(value)
+
+
+def _as_channel(value: Any) -> int | None:
+    """A channel's number, counted from 0."""
+    text = (_as_text(value) or "").strip()
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise CorpusError(
+            f"the channel {text!r} is no number: channels are counted 0, 1, …; if that column is something "
+            "else, rename it"
+        )
+    return int(text)
+
+
+def check_ids(items: Iterable[Row], owner: object) -> None:
+    """Check that no id occurs twice: results and hypotheses are joined on it.
+
+    Raises:
+        CorpusError: one does.
+    """
+    twice = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
+    if twice:
+        names = ", ".join(twice[:5]) + (" …" if len(twice) > 5 else "")
+        raise CorpusError(f"{owner} has {len(twice)} ids more than once: {names}. Give every row an id of its own")
+
+
+def set_splits(items: list[Row], owner: object) -> None:
+    """Bring the splits to their canonical names; without any, all rows are training data.
+
+    Raises:
+        CorpusError: an unknown split, or none where other rows have one.
+    """
+    if not any(item["split"] for item in items):
+        for item in items:
+            item["split"] = "train"
+        return
+    for item in items:
+        split = SPLIT_NAMES.get((item["split"] or "").lower())
+        if split is None:
+            problem = (
+                f"the unknown split {item['split']!r}" if item["split"] else "no split, though other rows have one"
+            )
+            raise CorpusError(f"{owner}: {item['id']} has {problem}; use {', '.join(SPLITS)}")
+        item["split"] = split
+
+
+def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:
+    """Return the rows that have a label and audio; the others go into the report, by their id."""
+    kept = []
+    for item in items:
+        reason = _unusable(item)
+        if reason is None:
+            kept.append(item)
+        else:
+            report.drop(item["id"], reason)
+    return kept
+
+
+def _unusable(item: Row) -> str | None:
+    """Why a row cannot be kept; None where it can."""
+    if item["emotion"] is None:
+        return "no emotion"
+    if item["bytes"] is None and item["path"] is None:
+        return "no audio"
+    if item["bytes"] is None and not Path(item["path"]).is_file():
+        return "audio file missing"
+    return None

@@ -1,0 +1,163 @@
+"""From samples of any number type and any number of channels to one float32 channel, and whether it holds any sound.
+
+What would be read at a wrong level raises `AudioError`: its emotion would be that of another recording.
+"""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from .decoding_m4ser import AudioError
+
+MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
+_STEP_16_BIT = 2.0**-15
+# Floats over full scale are usual where a mix or a decoder overshot; ten times as much is another scale.
+_HIGHEST_FLOAT = 10.0
+# Of what unrelated channels keep of their power in a mean: less is left only where they cancel each other.
+_CANCELLED_SHARE = 0.1
+
+
+def channels_last(samples: np.ndarray, label: str) -> np.ndarray:
+    """Return a waveform of any shape and type that `load_audio` documents as (samples, channels), float32.
+
+    Args:
+        samples (`np.ndarray`): of shape (samples,), (channels, samples) or (samples, channels).
+        label (`str`): what error messages call it.
+
+    Raises:
+        AudioError: another shape or type, or integers whose full scale is not that of their type.
+    """
+    samples = _as_float(samples, label)
+    if samples.ndim not in (1, 2) or (samples.size and samples.ndim == 2 and min(samples.shape) > MAX_CHANNELS):
+        raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
+    if samples.ndim == 1 or samples.size == 0:
+        return samples.reshape(-1, 1)
+    return samples if samples.shape[1] < samples.shape[0] else samples.T
+
+
+def pick_channel(channels: np.ndarray, channel: Any, label: str) -> np.ndarray:
+    """Return one channel of a waveform (samples, channels), as (samples, 1).
+
+    Args:
+        channels (`np.ndarray` of shape `(samples, channels)`): the waveform.
+        channel (`int`): which one, counted from 0.
+        label (`str`): what error messages call it.
+
+    Raises:
+        AudioError: `channel` is no whole number from 0 on, or is not there.
+    """
+    if not isinstance(channel, numbers.Integral) or isinstance(channel, bool) or int(channel) < 0:
+        raise AudioError(f"{label}: channel must be a whole number, counted from 0, got {channel!r}")
+    index, count = int(channel), channels.shape[1]
+    if index >= count:
+        raise AudioError(
+            f"{label} has {count} channel{'s' * (count > 1)}: channel={index} is not there (they are counted from 0)"
+        )
+    return channels[:, index : index + 1]
+
+
+def check_samples(samples: np.ndarray, label: str) -> None:
+    """Raise where float samples are none, no numbers, or not those of a waveform within about [-1, 1].
+
+    Args:
+        samples (`np.ndarray`): of any shape, float32.
+        label (`str`): what error messages call them.
+
+    Raises:
+        AudioError: no samples, NaN or infinite ones, a peak over 10, or only whole numbers with a peak of 2 or more.
+    """
+    if samples.size == 0:
+        raise AudioError(f"{label} holds no audio samples: its length is zero")
+    peak = np.abs(samples).max()
+    if not np.isfinite(peak):
+        raise AudioError(f"{label} holds NaN or infinite samples: it was corrupted or overflowed; make the file again")
+    if peak > _HIGHEST_FLOAT or (peak >= 2 and np.array_equal(samples, np.rint(samples))):
+        raise AudioError(
+            f"{label} holds floats up to {peak:g}, where full scale is 1: they look like integers stored as floats; "
+            "divide them by 32768 if they were 16-bit samples, or pass them as int16"
+        )
+
+
+def mix_channels(channels: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Return the mean of the channels, or the strongest channel where they cancel each other.
+
+    A microphone or cable with its poles swapped gives the other channel with its sign changed: their mean is silence.
+    Power is measured about the mean. Unrelated channels keep 1 / channels of it, as does one that sounds beside silent
+    ones; the mean is taken for cancelled at a tenth of that, i.e. 5 % in stereo.
+
+    Args:
+        channels (`np.ndarray` of shape `(samples, channels)`): the waveform.
+
+    Returns:
+        `tuple[np.ndarray, int | None]`: one channel (samples,), and its number where one was taken for all.
+    """
+    mean = channels.mean(axis=1, dtype=np.float32)
+    count = channels.shape[1]
+    if count == 1:
+        return mean, None
+    powers = [channel.var(dtype=np.float64) for channel in channels.T]
+    if mean.var(dtype=np.float64) >= _CANCELLED_SHARE / count * np.mean(powers):
+        return mean, None
+    strongest = int(np.argmax(powers))
+    return np.ascontiguousarray(channels[:, strongest]), strongest
+
+
+def silence_reason(samples: np.ndarray) -> str | None:
+    """Say why a recording holds no sound at all, as where a microphone was off; None where it holds any.
+
+    Args:
+        samples (`np.ndarray` of shape `(samples,)`): mono audio at the rate it was recorded with: resampling a constant
+            changes its ends.
+
+    Returns:
+        `str`, *optional*: "silent: …", of samples that all lie within one step of 16 bits around zero, which is all
+        that dither leaves of digital silence; or "constant: …", of a direct current.
+    """
+    if not samples.any():
+        return "silent: every sample is zero"
+    if np.abs(samples).max() <= _STEP_16_BIT:
+        return "silent: no sample is more than one 16-bit step from zero"
+    if samples.min() == samples.max():
+        return "constant: every sample is the same"
+    return None
+
+
+def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
+    """Return an array in float32, with integers scaled from their full range to [-1, 1]."""
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which check_samples reports
+            return samples.astype(np.float32)
+    if samples.dtype.kind not in "iu":
+        raise AudioError(
+            f"{label} has the type {samples.dtype}: a waveform holds floats, or integers of 8, 16 or 32 bits"
+        )
+    if samples.dtype.itemsize == 8:
+        # The type numpy gives to plain Python integers: it does not tell the bit depth they were recorded with.
+        if samples.size and np.abs(samples).max() > 1:
+            raise AudioError(
+                f"{label} holds 64-bit integers, whose full scale is unknown: convert it to int16 or float32"
+            )
+        return samples.astype(np.float32)
+    if samples.dtype == np.int32:
+        _check_int32(samples, label)
+    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    centre = half if samples.dtype.kind == "u" else 0.0
+    return ((samples.astype(np.float64) - centre) / half).astype(np.float32)
+
+
+def _check_int32(samples: np.ndarray, label: str) -> None:
+    """Raise where 16-bit samples lie in 32-bit integers as they are: they would be read 96 dB too low.
+
+    A peak up to 256 is left: as 16-bit samples it would be near silence too. So are multiples of 256, as decoders make
+    of 24 bits: they are the noise of a good converter.
+    """
+    peak = np.abs(samples.astype(np.int64)).max() if samples.size else 0
+    if 256 < peak <= 2**15 and (samples % 256).any():
+        raise AudioError(
+            f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16-bit "
+            "samples; convert it to int16"
+        )
+
+
+__all__ = ["MAX_CHANNELS", "channels_last", "check_samples", "mix_channels", "pick_channel", "silence_reason"]

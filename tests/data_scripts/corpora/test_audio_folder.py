@@ -1,0 +1,129 @@
+"""AudioFolder: classes by folder, metadata tables, splits, archives, and what is named wrongly."""
+
+import json
+import shutil
+import zipfile
+
+import pandas as pd
+import pytest
+
+from data_scripts import load_corpus
+from data_scripts.errors import CorpusError
+from tests.helpers.layouts import drop_reasons, write_wav
+
+
+def content(corpus):
+    """{split: {id: class}} of a corpus."""
+    return {
+        split: dict(zip(part["id"], part.features["emotion"].int2str(part["emotion"][:]), strict=True))
+        for split, part in corpus.dataset.items()
+    }
+
+
+def make_classes(root, *places):
+    """A recording at each of these places."""
+    for number, place in enumerate(places):
+        write_wav(root / place, seed=number)
+    return root
+
+
+def test_a_folder_for_each_class(tmp_path):
+    make_classes(tmp_path, "happy/1.wav", "happy/2.flac", "sad/1.wav")
+    corpus = load_corpus("dataset", tmp_path)
+    assert content(corpus) == {"train": {"happy/1.wav": "happy", "happy/2.flac": "happy", "sad/1.wav": "sad"}}
+    assert corpus.report.columns["emotion"] == "label"
+    assert corpus.dataset["train"][2]["audio"] == {"path": str(tmp_path / "sad" / "1.wav"), "bytes": None}
+
+
+def test_folders_of_splits(tmp_path):
+    make_classes(tmp_path, "train/happy/1.wav", "train/sad/2.wav", "validation/sad/3.wav", "test/happy/1.wav")
+    assert content(load_corpus("dataset", tmp_path)) == {
+        "train": {"train/happy/1.wav": "happy", "train/sad/2.wav": "sad"},
+        "validation": {"validation/sad/3.wav": "sad"},
+        "test": {"test/happy/1.wav": "happy"},
+    }
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_metadata_table(tmp_path, kind):
+    make_classes(tmp_path, "1.wav", "wavs/2.wav", "left.wav")
+    rows = [
+        {"file_name": "1.wav", "feeling": "sad", "speaker_id": "a", "text": "hi", "sentence": "hi there"},
+        {"file_name": "wavs/2.wav", "feeling": "happy", "speaker_id": "b", "text": "ho", "sentence": "ho there"},
+        {"file_name": "gone.wav", "feeling": "sad", "speaker_id": "b", "text": "ho", "sentence": "ho there"},
+    ]
+    if kind == "csv":
+        pd.DataFrame(rows).to_csv(tmp_path / "metadata.csv", index=False)
+    elif kind == "jsonl":
+        (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pd.DataFrame(rows).to_parquet(tmp_path / "metadata.parquet")
+    corpus = load_corpus("dataset", tmp_path, columns={"emotion": "feeling"})
+    assert content(corpus) == {"train": {"1.wav": "sad", "wavs/2.wav": "happy"}}
+    part = corpus.dataset["train"]
+    assert part["speaker"][:] == ["a", "b"]
+    assert part["hypothesis"][:] == ["hi", "ho"]
+    assert part["transcript"][:] == ["hi there", "ho there"]
+    assert drop_reasons(corpus.report) == {"left.wav": "named by no metadata table", "gone.wav": "no audio"}
+
+
+def test_a_table_without_labels_takes_those_of_the_folders(tmp_path):
+    make_classes(tmp_path, "happy/1.wav", "sad/2.wav")
+    (tmp_path / "metadata.csv").write_text("file_name,speaker\nhappy/1.wav,x\nsad/2.wav,y\n")
+    corpus = load_corpus("dataset", tmp_path)
+    assert content(corpus) == {"train": {"happy/1.wav": "happy", "sad/2.wav": "sad"}}
+    assert corpus.dataset["train"]["speaker"][:] == ["x", "y"]
+
+
+def test_a_table_in_each_split(tmp_path):
+    make_classes(tmp_path, "train/1.wav", "test/1.wav")
+    for split, label in (("train", "sad"), ("test", "happy")):
+        (tmp_path / split / "metadata.csv").write_text(f"file_name;label\n1.wav;{label}\n")
+    assert content(load_corpus("dataset", tmp_path)) == {
+        "train": {"train/1.wav": "sad"},
+        "test": {"test/1.wav": "happy"},
+    }
+
+
+def test_an_archive(tmp_path):
+    source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav")
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data" / "all.zip", "w") as archive:
+        for path in sorted(source.rglob("*.wav")):
+            archive.write(path, path.relative_to(source))
+    make_classes(tmp_path / "data", "angry/3.wav", "angry/4.wav")
+    found = content(load_corpus("dataset", tmp_path / "data"))
+    assert found == {
+        "train": {"angry/3.wav": "angry", "angry/4.wav": "angry", "happy/1.wav": "happy", "sad/1.wav": "sad"}
+    }
+
+
+def test_what_is_no_recording_is_dropped(tmp_path):
+    make_classes(tmp_path, "happy/1.wav", "sad/1.wav")
+    shutil.copy(tmp_path / "sad" / "1.wav", tmp_path / "sad" / "._1.wav")
+    (tmp_path / "notes.txt").write_text("hello")
+    reasons = drop_reasons(load_corpus("dataset", tmp_path).report)
+    # `datasets` itself passes hidden files and texts over.
+    assert set(reasons) <= {"sad/._1.wav", "notes.txt"}
+
+
+@pytest.mark.parametrize("places", [("1.wav", "2.wav"), ("train/1.wav", "test/2.wav")])
+def test_recordings_without_labels(tmp_path, places):
+    make_classes(tmp_path, *places)
+    with pytest.raises(CorpusError, match="recordings, but no labels: put them into a folder for each class"):
+        load_corpus("dataset", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../1.wav", "/etc/1.wav", ""])
+def test_a_table_names_files_of_its_own_folder_only(tmp_path, name):
+    make_classes(tmp_path, "in/1.wav", "1.wav")
+    (tmp_path / "in" / "metadata.csv").write_text(f"file_name,label\n{name},sad\n")
+    with pytest.raises(CorpusError, match=r"metadata\.csv, row 1: file_name .* is no file of that folder"):
+        load_corpus("dataset", tmp_path / "in")
+
+
+def test_a_table_without_file_names(tmp_path):
+    make_classes(tmp_path, "1.wav", "2.wav")
+    (tmp_path / "metadata.csv").write_text("name,label\n1.wav,sad\n")
+    with pytest.raises(CorpusError, match=r"metadata\.csv has no column file_name"):
+        load_corpus("dataset", tmp_path)

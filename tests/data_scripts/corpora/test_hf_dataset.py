@@ -1,0 +1,288 @@
+"""Datasets of the Hugging Face world: in memory, saved, as Parquet, and from a Hub; labels and audio of every kind."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
+
+from data_scripts import load_corpus
+from data_scripts.corpora import CorpusSelection
+from data_scripts.corpora.registry import scan_corpus
+from data_scripts.errors import CorpusError
+from data_scripts.schema import load_prepared
+from modeling_m4ser.audio_m4ser import load_audio
+from tests.helpers.hub import serve_datasets
+from tests.helpers.layouts import noise, write_wav
+
+RATE = 8000
+
+
+def wav_bytes(seed=0, rate=RATE):
+    """A short noise as the bytes of a WAV."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(0.2, rate, seed), rate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def with_audio(values, label=(0, 1), names=("sad", "happy"), **columns):
+    """A dataset whose Arrow data holds an Audio() column, as one from the Hub does."""
+    features = Features(
+        {
+            "audio": {"bytes": Value("binary"), "path": Value("string")},
+            "label": ClassLabel(names=list(names)),
+            **{name: Value("string") for name in columns},
+        }
+    )
+    table = Dataset.from_dict({"audio": values, "label": list(label), **columns}, features=features).data.table
+    features["audio"] = Audio(sampling_rate=16000)
+    return Dataset(table.replace_schema_metadata(features.arrow_schema.metadata))
+
+
+def rows_of(data, **wanted):
+    """The rows found in a dataset, and the classes."""
+    scanned, report = scan_corpus(CorpusSelection("dataset", data, **wanted))
+    return scanned.rows, scanned.emotions, report
+
+
+def test_an_audio_column_with_class_labels():
+    data = with_audio([{"bytes": wav_bytes(n), "path": f"{n}.wav"} for n in range(2)], text=["a", "b"])
+    corpus = load_corpus("dataset", data)
+    part = corpus.dataset["train"]
+    assert part["id"][:] == ["train/0.wav", "train/1.wav"]
+    assert part.features["emotion"].names == ["happy", "sad"]
+    assert part["emotion"][:] == [1, 0]
+    assert part["hypothesis"][:] == ["a", "b"]
+    assert part["transcript"][:] == [None, None]
+    np.testing.assert_array_equal(load_audio(part[1]["audio"], RATE), noise(0.2, RATE, 1))
+    assert part["duration"][:] == pytest.approx([0.2, 0.2])
+
+
+ARRAY = Features({"array": Sequence(Value("float32")), "sampling_rate": Value("int64")})
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "array with rate", "array and a column", "two channels", "int16"])
+def test_audio_of_every_kind(tmp_path, kind):
+    samples = [noise(0.2, RATE, n) for n in range(2)]
+    features = {"label": Value("string")}
+    columns = {"label": ["sad", "happy"]}
+    if kind == "path":
+        columns["audio"] = [str(write_wav(tmp_path / f"{n}.wav", rate=RATE, seed=n)) for n in range(2)]
+        features["audio"] = Value("string")
+    elif kind == "bytes":
+        columns["audio"], features["audio"] = [wav_bytes(n) for n in range(2)], Value("binary")
+    elif kind == "array with rate":
+        columns["audio"] = [{"array": array, "sampling_rate": RATE} for array in samples]
+        features["audio"] = ARRAY
+    elif kind == "two channels":
+        columns["audio"] = [{"array": np.stack([array, array]), "sampling_rate": RATE} for array in samples]
+        features["audio"] = {"array": Sequence(Sequence(Value("float32"))), "sampling_rate": Value("int64")}
+    else:
+        whole = [np.rint(array * 32767).astype(np.int16) for array in samples]
+        columns |= {"audio": whole if kind == "int16" else samples, "sampling_rate": [RATE] * 2}
+        features |= {
+            "audio": Sequence(Value("int16" if kind == "int16" else "float32")),
+            "sampling_rate": Value("int64"),
+        }
+    data = Dataset.from_dict(columns, features=Features(features))
+    if kind == "int16":
+        data = data.with_format("numpy")
+    rows, _, _ = rows_of(data)
+    for number, row in enumerate(rows):
+        # A WAV file on disk and int16 samples have 16 bits.
+        np.testing.assert_allclose(
+            load_audio({"path": row["path"], "bytes": row["bytes"]}, RATE),
+            samples[number],
+            atol=1e-4 if kind in ("path", "int16") else 1e-7,
+        )
+
+
+def test_an_array_without_a_rate():
+    data = Dataset.from_dict({"audio": [[0.1, 0.2]], "label": ["sad"]})
+    with pytest.raises(CorpusError, match="split train, row 0: the recording is an array without its rate: add a col"):
+        rows_of(data)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["sad", "happy", None], ["happy", "sad"]),
+        ([7, 3, None], ["3", "7"]),
+        ([1.0, 0.0, None], ["0", "1"]),
+    ],
+)
+def test_labels_without_names(tmp_path, labels, classes):
+    paths = [str(write_wav(tmp_path / f"{n}.wav")) for n in range(3)]
+    rows, found, report = rows_of(Dataset.from_dict({"file": paths, "label": labels}))
+    assert found == classes
+    assert [row["emotion"] for row in rows] == [str(int(x)) if not isinstance(x, str) else x for x in labels[:2]]
+    assert report.drop_reasons() == {"no emotion": 1}
+
+
+def test_an_unlabelled_row_of_class_labels(tmp_path):
+    features = Features({"file": Value("string"), "label": ClassLabel(names=["sad", "happy"])})
+    paths = [str(write_wav(tmp_path / f"{n}.wav")) for n in range(2)]
+    rows, classes, report = rows_of(Dataset.from_dict({"file": paths, "label": [-1, 1]}, features=features))
+    assert ([row["emotion"] for row in rows], classes) == (["happy"], ["happy"])
+    assert report.drop_reasons() == {"no emotion": 1}
+
+
+def small(tmp_path, count=1, **columns):
+    """A dataset of some recordings."""
+    paths = [str(write_wav(tmp_path / f"{n}.wav", seed=n)) for n in range(count)]
+    return Dataset.from_dict({"path": paths, "label": ["sad"] * count, **columns})
+
+
+def test_splits_by_their_usual_names(tmp_path):
+    part = small(tmp_path)
+    rows, _, _ = rows_of(DatasetDict({"test": part, "dev": part, "train": part}))
+    assert [row["split"] for row in rows] == ["train", "validation", "test"]
+    assert [row["id"] for row in rows] == ["train/0.wav", "validation/0.wav", "test/0.wav"]
+
+
+def test_a_single_split_is_training_data(tmp_path):
+    rows, _, _ = rows_of({"full": small(tmp_path)})
+    assert [row["split"] for row in rows] == ["train"]
+
+
+def test_splits_by_name(tmp_path):
+    first, second, third = small(tmp_path, 1), small(tmp_path, 2), small(tmp_path, 3)
+    data = DatasetDict({"a": first, "b": second, "c": third})
+    with pytest.raises(CorpusError, match="has the splits a, b, c: say which is what, --train_split_name NAME --eval"):
+        rows_of(data)
+    rows, _, report = rows_of(data, split_names={"train": "c", "test": "a"})
+    assert [row["split"] for row in rows] == ["train"] * 3 + ["test"]
+    assert report.noted == [{"id": "b", "reason": "split of the dataset that was not asked for"}]
+    with pytest.raises(CorpusError, match=r"has no split d \(--eval_split_name\); it has a, b, c"):
+        rows_of(data, split_names={"validation": "d"})
+    with pytest.raises(CorpusError, match="each split needs a name of its own"):
+        CorpusSelection("dataset", data, split_names={"train": "a", "test": "a"})
+
+
+def test_two_splits_of_one_meaning(tmp_path):
+    part = small(tmp_path)
+    with pytest.raises(CorpusError, match="say which is what"):
+        rows_of(DatasetDict({"train": part, "dev": part, "validation": part}))
+
+
+def test_files_of_one_name(tmp_path):
+    paths = [str(write_wav(tmp_path / folder / "1.wav")) for folder in "ab"]
+    rows, _, _ = rows_of(Dataset.from_dict({"path": paths, "label": ["sad", "sad"]}))
+    assert [row["id"] for row in rows] == ["train/000000", "train/000001"]
+    with pytest.raises(CorpusError, match="split train, has 1 ids more than once: x"):
+        rows_of(Dataset.from_dict({"path": paths, "label": ["sad", "sad"], "id": ["x", "x"]}))
+
+
+def test_columns_by_name_and_those_not_read(tmp_path):
+    data = small(tmp_path, emotion_note=["?"], who=["ann"]).rename_column("label", "feeling")
+    with pytest.raises(CorpusError, match=r"lacks the columns emotion; .*say so: --label_column_name NAME"):
+        rows_of(data)
+    rows, _, report = rows_of(data, columns={"emotion": "feeling", "speaker": "who"})
+    assert (rows[0]["speaker"], rows[0]["emotion"]) == ("ann", "sad")
+    assert report.columns == {"audio": "path", "emotion": "feeling", "speaker": "who"}
+    assert report.unread_columns == ["emotion_note"]
+
+
+def test_saved_to_disk(tmp_path):
+    part = small(tmp_path, 2)
+    DatasetDict({"train": part, "test": part}).save_to_disk(tmp_path / "several")
+    part.save_to_disk(tmp_path / "one")
+    assert [row["split"] for row in rows_of(tmp_path / "several")[0]] == ["train"] * 2 + ["test"] * 2
+    assert [row["split"] for row in rows_of(tmp_path / "one")[0]] == ["train"] * 2
+    (tmp_path / "one" / "state.json").write_text("{}")
+    with pytest.raises(CorpusError, match="was written by save_to_disk, but cannot be read"):
+        rows_of(tmp_path / "one")
+
+
+def test_a_folder_of_parquet(tmp_path):
+    data = with_audio([{"bytes": wav_bytes(n), "path": None} for n in range(2)])
+    (tmp_path / "data").mkdir()
+    data.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    rows, classes, _ = rows_of(tmp_path / "data")
+    assert classes == ["happy", "sad"]
+    for number, row in enumerate(rows):
+        np.testing.assert_array_equal(load_audio(row["bytes"], RATE), noise(0.2, RATE, number))
+
+
+def test_what_cannot_be_opened(tmp_path):
+    with pytest.raises(CorpusError, match="gone does not exist: give a folder, or the name of a dataset on the Hub"):
+        rows_of(tmp_path / "gone")
+    (tmp_path / "a.csv").write_text("x\n")
+    with pytest.raises(CorpusError, match=r"is a file: a table goes in as a manifest, --data_dir .*a\.csv"):
+        rows_of(tmp_path / "a.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"the dataset .*empty cannot be loaded: "):
+        rows_of(tmp_path / "empty")
+    with pytest.raises(CorpusError, match="not int"):
+        rows_of(3)
+    with pytest.raises(CorpusError, match="has no rows"):
+        rows_of(Dataset.from_dict({"path": [], "label": []}))
+
+
+@pytest.fixture
+def prepare_from_hub(tmp_path):
+    """The repositories of a Hub on this machine, and a function that prepares a dataset from there."""
+    folders = {}
+
+    with serve_datasets(folders, tmp_path / "home") as online:
+
+        def prepare(name, out, *options):
+            command = [sys.executable, "-m", "data_scripts.prepare", "dataset", "--dataset_name", name]
+            done = subprocess.run(
+                [*command, "--output_dir", out, *options], capture_output=True, text=True, env={**os.environ, **online}
+            )
+            report = out / "report.json"
+            return done, json.loads(report.read_text(encoding="utf-8")) if report.is_file() else None
+
+        yield folders, prepare
+
+
+def test_an_audio_folder_from_a_hub(prepare_from_hub, tmp_path):
+    folders, prepare = prepare_from_hub
+    for place in ("train/happy/1.wav", "train/sad/2.wav", "test/happy/3.wav"):
+        write_wav(tmp_path / "folder" / place, seed=len(place))
+    folders["tester/folder"] = tmp_path / "folder"
+    done, report = prepare("tester/folder", tmp_path / "out", "--label_map", "happy=joy")
+    assert done.returncode == 0, done.stderr
+    assert {split: counts["emotions"] for split, counts in report["splits"].items()} == {
+        "train": {"joy": 1, "sad": 1},
+        "test": {"joy": 1, "sad": 0},
+    }
+    assert report["selection"]["data_dir"] == "tester/folder"
+    dataset = load_prepared(tmp_path / "out")
+    assert dataset["test"]["id"][:] == ["test/happy/3.wav"]
+    written = soundfile.read(tmp_path / "folder" / "test" / "happy" / "3.wav", dtype="float32")[0]
+    np.testing.assert_array_equal(load_audio(dataset["test"][0]["audio"]), written)
+
+
+def test_configurations_from_a_hub(prepare_from_hub, tmp_path):
+    folders, prepare = prepare_from_hub
+    for name in ("first", "second"):
+        (tmp_path / "tables" / name).mkdir(parents=True)
+        data = with_audio([{"bytes": wav_bytes(n), "path": f"{name}{n}.wav"} for n in range(2)])
+        data.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / "tables" / name / "train.parquet")
+    (tmp_path / "tables" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: one\n  data_files: first/*.parquet\n"
+        "- config_name: two\n  data_files: second/*.parquet\n---\n"
+    )
+    folders["tester/tables"] = tmp_path / "tables"
+    done, report = prepare("tester/tables", tmp_path / "out")
+    assert (done.returncode, report) == (2, None)
+    assert "['one', 'two']" in done.stderr
+    assert done.stderr.rstrip().endswith("(name it: --dataset_config_name)")
+    done, report = prepare("tester/tables", tmp_path / "out", "--dataset_config_name", "two")
+    assert done.returncode == 0, done.stderr
+    assert report["kept"] == 2
+    assert load_prepared(tmp_path / "out")["train"]["id"][:] == ["train/second0.wav", "train/second1.wav"]
+
+
+def test_a_hub_without_that_dataset(prepare_from_hub, tmp_path):
+    _, prepare = prepare_from_hub
+    done, report = prepare("tester/gone", tmp_path / "out")
+    assert (done.returncode, report) == (2, None)
+    assert done.stderr.splitlines()[-1].startswith("error: the dataset tester/gone cannot be loaded: ")

@@ -1,0 +1,111 @@
+"""The leak audit: what splits have in common, and what is no leak."""
+
+import json
+
+import pytest
+
+from data_scripts.audit import OFFICIAL_SPLIT, Audit, audit_splits
+from data_scripts.errors import CorpusError
+
+
+def part(*rows):
+    """Columns of rows of (id, speaker, emotion, content)."""
+    return dict(zip(("id", "speaker", "emotion", "content"), map(list, zip(*rows, strict=True)), strict=True))
+
+
+CLEAN = {
+    "train": part(("a", "ann", "sad", "1"), ("b", "ben", "happy", "2")),
+    "validation": part(("c", "cem", "sad", "3")),
+    "test": part(("d", "dan", "happy", "4"), ("e", "dan", "sad", "5")),
+}
+
+
+def test_splits_without_a_leak():
+    audit = audit_splits(CLEAN)
+    assert audit == Audit(["train", "validation", "test"])
+    assert audit.warnings() == []
+    assert [line.split()[-1] for line in audit.table()[1:]] == ["0", "0", "0"]
+    audit.refuse()
+
+
+def leaking():
+    """Each kind of leak once, and what is none."""
+    return CLEAN | {
+        "test": part(
+            ("d", "ann", "happy", "2"), ("e", "dan", "calm", "5"), ("f", "dan", "calm", "5"), ("g", None, "sad", None)
+        )
+    }
+
+
+def test_every_kind_of_leak():
+    audit = audit_splits(leaking())
+    assert audit.recordings == [{"train": ["b"], "test": ["d"]}]
+    assert audit.speakers == {"ann": ["train", "test"]}
+    assert audit.classes == {"test": {"calm": 2}}
+    assert audit.repeated == {"test": 1}
+    assert audit.unchecked == {"speaker": 1, "content": 1}
+    recordings, speakers, classes = audit.warnings()
+    assert recordings.startswith("1 recording is in more than one split (train b = test d)")
+    assert speakers.startswith("1 speaker is in more than one split (ann in train and test)")
+    assert classes.startswith("1 class is in test that train never shows (calm, 2)")
+    assert audit.table() == [
+        "leak audit",
+        "  recordings in several splits  1",
+        "  speakers in several splits    1",
+        "  classes that train lacks      1",
+        "  copies within test: 1",
+        "  not checked: 1 rows without speaker",
+        "  not checked: 1 rows without content",
+    ]
+    with pytest.raises(CorpusError, match=r"the splits leak: 1 recording .*train b = test d.*ann.*calm.*--strict"):
+        audit.refuse()
+    assert Audit(**json.loads(json.dumps(audit.to_json()))) == audit
+
+
+def test_validation_counts_too():
+    splits = {"train": CLEAN["train"], "validation": part(("v", "ben", "calm", "1"))}
+    audit = audit_splits(splits)
+    assert audit.recordings == [{"train": ["a"], "validation": ["v"]}]
+    assert audit.speakers == {"ben": ["train", "validation"]}
+    assert audit.classes == {"validation": {"calm": 1}}
+    del splits["train"]
+    assert audit_splits(splits | {"test": CLEAN["test"]}).classes == {}  # nothing is trained on
+
+
+def test_speakers_of_an_official_split_are_told_but_do_not_alarm():
+    splits = CLEAN | {"test": part(("d", "ann", "happy", "4"))}
+    audit = audit_splits(splits, OFFICIAL_SPLIT)
+    assert audit.warnings() == []
+    audit.refuse()
+    assert "  speakers in several splits    1 (the corpus's makers divided it so)" in audit.table()
+    # Only speakers: a copy is nobody's choice.
+    copied = audit_splits(CLEAN | {"test": part(("d", "ann", "happy", "1"))}, OFFICIAL_SPLIT)
+    assert len(copied.warnings()) == 1
+
+
+def test_one_split_leaks_nothing():
+    audit = audit_splits({"train": part(("a", None, "sad", "1"), ("b", None, "sad", "1"))})
+    assert audit == Audit(["train"], repeated={"train": 1})
+    assert audit.table() == ["leak audit", "  copies within train: 1"]
+    assert audit_splits({"train": CLEAN["train"]}).table() == []
+
+
+def test_messages_name_the_first_cases_only():
+    many = {
+        split: part(*((f"{split}{n}", f"{split}{n}", "sad", str(n)) for n in range(5))) for split in ("train", "test")
+    }
+    (message,) = audit_splits(many).warnings()
+    assert message.startswith("5 recordings are in more than one split (train train0 = test test0; ")
+    assert "train2 = test test2; …)" in message
+    assert "train3" not in message
+
+
+def test_what_is_not_known_is_in_no_two_splits():
+    nobody = {split: part((split, None, "sad", None)) for split in ("train", "test")}
+    audit = audit_splits(nobody)
+    assert audit == Audit(["train", "test"], unchecked={"speaker": 2, "content": 2})
+
+
+def test_absent_columns_are_not_checked():
+    splits = {split: {"id": columns["id"], "emotion": columns["emotion"]} for split, columns in CLEAN.items()}
+    assert audit_splits(splits).unchecked == {"speaker": 5, "content": 5}

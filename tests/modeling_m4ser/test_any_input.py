@@ -1,0 +1,175 @@
+"""Random input of every kind: a documented error or finite scores, and one answer for one sound, whatever its type."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from modeling_m4ser import SpeechTextEmotionPipeline
+from modeling_m4ser.audio_m4ser import AudioError
+from tests.helpers.tiny import speech_config, tiny_model, tiny_processor
+
+QUICK, MANY = 200, 20_000
+SECONDS = 3
+WORDS = ("so", "can't", "我很高兴", "שלום עולם", "مرحبا", "👩\u200d👧", "[LAUGHTER]", "\x00", "\u202e", "\u0301")
+HALVES = ("\ud83d\ude00", "\ud83d", "\ude00", "\udfff\ud800")
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    config = speech_config("hubert", conv_dim=[4] * 7)
+    processor = tiny_processor(tmp_path_factory.mktemp("tokenizer"))
+    return SpeechTextEmotionPipeline(model=tiny_model(spread=True, speech_config=config), processor=processor)
+
+
+def random_text(rng):
+    """From nothing to far more word pieces than the model takes."""
+    words = rng.choice([*WORDS, *HALVES], size=rng.choice([0, 1, 5, 200], p=[0.15, 0.2, 0.6, 0.05]))
+    return rng.choice([" ", ""]).join(words.tolist())
+
+
+def random_sound(rng):
+    """Samples (n, channels), int16, and their rate."""
+    # FLAC has only multiples of 10 over 65535.
+    rate = 10 * round(float(np.exp(rng.uniform(np.log(400), np.log(9600)))))
+    length, channels = int(np.exp(rng.uniform(0, np.log(SECONDS * rate)))), int(rng.integers(1, 5))
+    shape = rng.choice(["noise", "tone", "silence", "constant", "opposite"], p=[0.5, 0.2, 0.1, 0.1, 0.1])
+    if shape == "tone":
+        hertz = rng.uniform(50, 1500, size=channels)
+        wave = np.sin(2 * np.pi * hertz * np.arange(length)[:, None] / rate)
+    elif shape in ("silence", "constant"):
+        wave = np.ones((length, channels)) * (shape == "constant")
+    else:
+        wave = rng.normal(size=(length, channels))
+    if shape == "opposite":
+        wave = wave[:, :1] * np.where(np.arange(channels) % 2, -1, 1)
+    level = np.exp(rng.uniform(np.log(1), np.log(60000)))  # over 32767 it clips
+    return np.clip(np.rint(wave * level), -32768, 32767).astype(np.int16), rate
+
+
+def encoded(samples, rate, form):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=form, subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def same_sound(rng, samples, rate):
+    """Another type of the same sound."""
+    floats = samples / 32768
+    mono = samples.shape[1] == 1
+    kinds = {
+        "float32": lambda: floats.astype(np.float32),
+        "float64": lambda: floats,
+        "int32": lambda: samples.astype(np.int32) << 16,
+        "list": lambda: floats.T.tolist(),
+        "flat list": lambda: floats[:, 0].tolist() if mono else floats.tolist(),
+        "torch int16": lambda: torch.from_numpy(samples.T.copy()),
+        "torch float": lambda: torch.from_numpy(floats.astype(np.float32)),
+        "channels first": lambda: samples.T,
+        "flat": lambda: samples[:, 0] if mono else samples,
+        "equal channels": lambda: np.repeat(samples, 2, axis=1) if mono and len(samples) > 2 else samples,
+        "wav": lambda: encoded(samples, rate, "WAV"),
+        "flac": lambda: encoded(samples, rate, "FLAC"),
+        "file": lambda: io.BytesIO(encoded(samples, rate, "WAV")),
+        "dataset": lambda: {"path": "a.wav", "bytes": encoded(samples, rate, "WAV")},
+    }
+    kind = str(rng.choice(list(kinds)))
+    audio = kinds[kind]()
+    if isinstance(audio, (bytes, dict, io.BytesIO)):
+        return kind, audio
+    return kind, {str(rng.choice(["array", "raw"])): audio, "sampling_rate": rate}
+
+
+def lie(rng, samples, rate):
+    """Input that is not what it looks like, and whether it is refused."""
+    peak = int(np.abs(samples.astype(np.int32)).max())
+    floats = rng.choice([np.float16, np.float32, np.float64])
+    damaged = samples / 32768
+    damaged[rng.integers(len(samples)), 0] = rng.choice([np.nan, np.inf, -np.inf])
+    wav = encoded(samples, rate, "WAV")
+    arrays = [
+        (lambda: samples.astype(floats), peak >= 2),
+        (lambda: samples.astype(np.float64).tolist(), peak >= 2),
+        (lambda: torch.from_numpy(samples).float(), peak >= 2),
+        (lambda: samples.astype(np.int32), peak > 256 and bool((samples % 256).any())),
+        (lambda: samples.astype(np.int64), peak > 1),
+        (lambda: samples.tolist(), peak > 1),
+        (lambda: damaged, True),
+        (lambda: samples.astype(np.complex64), True),
+        (lambda: samples[None], True),
+        (lambda: (samples >> 8).astype(rng.choice([np.int8, np.uint8])), False),
+        (lambda: (samples / 32768).astype(np.float16), False),
+    ]
+    others = [
+        {"array": samples, "sampling_rate": rng.choice([0, -1, np.nan])},
+        {"array": samples},
+        wav[: int(rng.integers(len(wav)))],
+        rng.bytes(int(rng.integers(1, 3000))),
+    ]
+    kind = int(rng.integers(len(arrays) + len(others)))
+    if kind >= len(arrays):
+        return others[kind - len(arrays)], True
+    make, refused = arrays[kind]
+    return {"array": make(), "sampling_rate": rate}, refused
+
+
+def answer(pipe, audio, text, **options):
+    """Scores by label, or the message of a documented error."""
+    try:
+        given = pipe({"audio": audio, "text": text}, **options)
+    except ValueError as error:
+        return str(error)
+    scores = {item["label"]: item["score"] for item in given}
+    assert len(scores) == 4
+    assert np.isfinite(list(scores.values())).all()
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-4)
+    return scores
+
+
+def check_case(pipe, case):
+    """One random input, the same for the same number."""
+    rng = np.random.default_rng([7, case])
+    samples, rate = random_sound(rng)
+    text = random_text(rng)
+    if rng.random() < 0.3:
+        audio, refused = lie(rng, samples, rate)
+        given = answer(pipe, audio, text)
+        if not _too_short(given):
+            assert isinstance(given, str) == refused, (given, refused)
+        return
+    # Of as many samples as channels, no array tells which axis is which.
+    if samples.shape[1] >= len(samples):
+        samples = samples[:, :1]
+    channel = [None, int(rng.integers(samples.shape[1]))][int(rng.random() < 0.2)]
+    expected = answer(pipe, {"array": samples, "sampling_rate": rate}, text, channel=channel)
+    kind, audio = same_sound(rng, samples, rate)
+    given = answer(pipe, audio, text, channel=channel)
+    if isinstance(expected, str):
+        assert _too_short(expected), expected
+        assert _too_short(given), (kind, given)
+    else:
+        assert given == pytest.approx(expected, abs=1e-5), kind
+
+
+def _too_short(given):
+    return isinstance(given, str) and "too few to resample" in given
+
+
+def check_cases(pipe, cases):
+    for case in cases:
+        try:
+            check_case(pipe, case)
+        except Exception as error:
+            raise AssertionError(f"case {case}: {type(error).__name__}: {error}") from error
+
+
+def test_any_input(pipe):
+    assert issubclass(AudioError, ValueError)
+    check_cases(pipe, range(QUICK))
+
+
+@pytest.mark.slow
+def test_very_much_input(pipe):
+    check_cases(pipe, range(QUICK, MANY))

@@ -1,0 +1,159 @@
+"""Every shape of data that goes into `run_custom.py`, to the end of a run: which rows it trains, tests and reads."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from datasets import load_from_disk
+
+from data_scripts import load_prepared, utterance_folds
+from data_scripts.schema import build_dataset
+from tests.data_scripts.transcribe.helpers import make_tiny_whisper
+from tests.helpers import ROOT
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.hub import serve_datasets
+from tests.helpers.layouts import write_wav
+from tests.helpers.process import run_example_here
+from trainer.experiments.run import load_results
+
+EMOTIONS = ("angry", "happy", "sad")
+SHORT = ("--max_steps", 2, "--per_device_train_batch_size", 2, "--model_options", '{"num_attention_heads": 4}')
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
+    return "--speech_encoder", speech, "--text_encoder", text
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """A recogniser for corpora without text."""
+    return make_tiny_whisper(tmp_path_factory.mktemp("whisper"), 2)
+
+
+def recordings(folder, places):
+    """A recording at each place, none like another."""
+    for number, place in enumerate(places):
+        write_wav(folder / place, 0.3 + 0.01 * number, seed=number)
+    return folder
+
+
+def finished(folder):
+    """The prepared corpus of the only run in a folder, its results, and what it predicted."""
+    (path,) = folder.glob("*/seed42/results.json")
+    return (
+        load_prepared(folder / "corpus"),
+        load_results(path.parent),
+        pd.read_parquet(path.parent / "predictions.parquet"),
+    )
+
+
+def test_an_audio_folder_of_class_folders(encoders, whisper, tmp_path):
+    """No speakers and no splits: it is divided at random where that is asked for, and its text recognised."""
+    places = [f"{emotion}/{number}.wav" for emotion in EMOTIONS for number in range(4)]
+    data = recordings(tmp_path / "data", places)
+    options = ["--split_by", "utterance", "--num_folds", 4, "--folds", 2, "--split_seed", 5, "--asr_model", whisper]
+    output = "--output_dir", tmp_path / "out"
+    run_example_here("run_custom.py", "--dataset_name", data, *output, *SHORT, *encoders, *options)
+    corpus, results, predictions = finished(tmp_path / "out")
+    assert corpus["train"]["id"][:] == sorted(places)
+    assert None not in corpus["train"]["hypothesis"][:]
+    folds = utterance_folds(corpus["train"], 4, 5)
+    assert predictions["id"].tolist() == folds[1].select(corpus["train"])["test"]["id"][:]
+    assert predictions["emotion"].tolist() == [name.split("/")[0] for name in predictions["id"]]
+    assert "tested speakers may be trained on" in results["description"]
+
+
+def test_a_metadata_table_without_validation_data(encoders, tmp_path):
+    """Train and test of its own: validation is made of training speakers."""
+    rows = []
+    for split, count in (("train", 10), ("test", 3)):
+        data = recordings(tmp_path / "data", [f"{split}/{number}.wav" for number in range(count)])
+        table = {
+            "file_name": [f"{number}.wav" for number in range(count)],
+            "label": [EMOTIONS[number % 3] for number in range(count)],
+            "text": [f"hear {number}" for number in range(count)],
+            "speaker": [f"{split}{number % 5}" for number in range(count)],
+        }
+        pd.DataFrame(table).to_csv(data / split / "metadata.csv", index=False)
+        rows.append(table)
+    options = ["--label_map", "happy=joy", "--emotions", "joy", "sad", "angry"]
+    output = "--output_dir", tmp_path / "out"
+    run_example_here("run_custom.py", "--dataset_name", data, *output, *SHORT, *encoders, *options)
+    corpus, results, predictions = finished(tmp_path / "out")
+    assert list(corpus) == ["train", "test"]
+    assert results["emotions"] == ["joy", "sad", "angry"]
+    assert predictions["emotion"].tolist() == ["angry", "joy", "sad"]
+    assert predictions["text"].tolist() == rows[1]["text"]
+    held_out = results["split"]["validation"]["utterances"]
+    assert held_out == 2
+    assert results["split"]["train"]["utterances"] == 8
+    assert "validation on 10% of the speakers of its training data" in results["description"]
+
+
+def test_a_semicolon_table_in_utf_16(encoders, tmp_path):
+    recordings(tmp_path, [f"wavs/{number}.wav" for number in range(9)])
+    lines = ["File;Class;ASR Text;Sprecher"]
+    lines += [f"wavs\\{number}.wav;{EMOTIONS[number % 3]};höre, {number};s{number // 3}" for number in range(9)]
+    (tmp_path / "liste.csv").write_text("\r\n".join(lines) + "\r\n", encoding="utf-16")
+    options = ["--num_folds", 3, "--folds", 1, "--speaker_column_name", "sprecher"]
+    output = "--output_dir", tmp_path / "out"
+    run_example_here("run_custom.py", "--data_dir", tmp_path / "liste.csv", *output, *SHORT, *encoders, *options)
+    corpus, results, predictions = finished(tmp_path / "out")
+    assert corpus["train"]["hypothesis"][0] == "höre, 0"
+    assert set(corpus["train"]["speaker"]) == {"s0", "s1", "s2"}
+    assert len(predictions) == 3
+    assert predictions["speaker"].nunique() == 1
+    assert results["split"]["test"]["speakers"] == [predictions["speaker"][0]]
+
+
+def test_a_dataset_saved_to_disk(encoders, tmp_path):
+    data = recordings(tmp_path / "data", [f"{number}.wav" for number in range(9)])
+    rows = [
+        {
+            "id": f"u{number}",
+            "audio": {"path": str(data / f"{number}.wav"), "bytes": None},
+            "duration": 0.3,
+            "emotion": EMOTIONS[number % 3],
+            "hypothesis": "one",
+            "speaker": f"s{number // 3}",
+        }
+        for number in range(9)
+    ]
+    build_dataset(rows, EMOTIONS).save_to_disk(tmp_path / "saved")
+    assert len(load_from_disk(tmp_path / "saved")) == 9
+    options = ["--num_folds", 3, "--folds", 1]
+    output = "--output_dir", tmp_path / "out"
+    run_example_here("run_custom.py", "--dataset_name", tmp_path / "saved", *output, *SHORT, *encoders, *options)
+    corpus, _, predictions = finished(tmp_path / "out")
+    assert corpus["train"]["id"][:] == [f"u{number}" for number in range(9)]
+    assert len(predictions) == 3
+
+
+def test_a_dataset_without_speakers_is_told_the_way_out(encoders, tmp_path, capsys):
+    data = recordings(tmp_path / "data", [f"{emotion}/{number}.wav" for emotion in EMOTIONS for number in range(3)])
+    output = "--output_dir", tmp_path / "out"
+    run_example_here("run_custom.py", "--dataset_name", data, *output, *encoders, status=2)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: 9 of 9 rows have no speaker (the first is row 0)")
+    assert message.endswith("name them, or divide at random: --split_by utterance")
+
+
+@pytest.mark.slow
+def test_a_dataset_of_a_hub(encoders, whisper, tmp_path):
+    folder = recordings(
+        tmp_path / "data", [f"{s}/{e}/{n}.wav" for s in ("train", "test") for e in EMOTIONS for n in "123"]
+    )
+    with serve_datasets({"tester/emotions": folder}, tmp_path / "home") as online:
+        command = [sys.executable, ROOT / "examples" / "run_custom.py", "--dataset_name", "tester/emotions"]
+        options = ["--output_dir", tmp_path / "out", "--asr_model", whisper, *SHORT, *encoders]
+        done = subprocess.run(
+            [str(word) for word in (*command, *options)], capture_output=True, text=True, env={**os.environ, **online}
+        )
+    assert done.returncode == 0, done.stderr
+    corpus, _, predictions = finished(tmp_path / "out")
+    assert predictions["id"].tolist() == corpus["test"]["id"][:]
+    assert len(corpus["test"]) == 9
