@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
 from modeling_m4ser.losses_m4ser import AdversarialLoss
+from trainer.adapters import active_copy
 from trainer.arguments import M4SERTrainingArguments
 
 DISCRIMINATOR_OPTIMIZER_FILE = "discriminator_optimizer.pt"
@@ -35,7 +36,7 @@ class Adversary:
     def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
         if model.discriminator is None:
             raise ValueError("This model has no discriminator: its configuration says use_adversarial=False.")
-        self.discriminator = model.discriminator
+        self.discriminator = active_copy(model.discriminator)
         self.objective = AdversarialLoss(model.config.discriminator_objective)
         self.args = args
         self.accelerator = accelerator

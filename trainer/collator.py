@@ -83,7 +83,8 @@ class M4SERDataCollator:
 
         Raises:
             AudioError: naming the file that cannot be decoded.
-            ValueError: naming the row that lacks the text the model reads, or its emotion.
+            ValueError: naming the row that lacks the text the model reads, or its emotion, or whose emotion is no class
+                of the model.
         """
         rate = self.processor.sampling_rate
         speech = text = None
@@ -100,10 +101,16 @@ class M4SERDataCollator:
         if any(emotion is not None for emotion in emotions):
             if None in emotions:
                 raise ValueError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
-            batch["labels"] = torch.tensor(emotions, dtype=torch.long)
+            batch["labels"] = torch.tensor([self._label(row) for row in rows], dtype=torch.long)
         if self.with_auxiliary_labels and self.config.uses_text:
             batch |= self._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
         return batch
+
+    def _label(self, row: dict[str, Any]) -> int:
+        label, size = row["emotion"], len(self.config.id2label or ())
+        if isinstance(label, str) or not 0 <= label < size:
+            raise ValueError(f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}.")
+        return label
 
     def _text(self, row: dict[str, Any]) -> str:
         text = row.get(self.text_column)

@@ -1,22 +1,30 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_utils import has_length
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
+from trainer.adapters import check_checkpoints_load, train_new_modules
 from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
+from trainer.collator import M4SERDataCollator
 from trainer.normalization import LossLog, UpdateNormalizer
 from trainer.optimization import set_learning_rate
+from trainer.rows import RowReader
 from trainer.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
+
+logger = logging.getLogger(__name__)
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -39,7 +47,8 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         model: the model to train.
         args: training arguments.
         data_collator: makes batches of the data sets' rows, see [`M4SERDataCollator`].
-        train_dataset: rows of a prepared corpus.
+        train_dataset: rows of a prepared corpus, or of a data set of your own; where `data_collator` is an
+            [`M4SERDataCollator`], [`trainer.rows.RowReader`] finds its columns and labels.
         eval_dataset: as `train_dataset`, or several by name.
         processing_class: the model's processor, saved with it.
         compute_metrics: e.g. `compute_emotion_metrics(labels)`.
@@ -50,8 +59,9 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             e.g. [`trainer.losses.BalancedCrossEntropy`].
 
     Raises:
-        ValueError: arguments of another class; or FSDP, DeepSpeed or `nn.DataParallel`, which this two-optimizer step
-            does not support.
+        ValueError: arguments of another class; a column that is missing or a label that the model does not have;
+            metrics whose classes are in another order than the model's; adapters of PEFT that reach into new modules;
+            or FSDP, DeepSpeed or `nn.DataParallel`, which this two-optimizer step does not support.
     """
 
     model: M4SERForEmotionClassification
@@ -73,6 +83,15 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
     ):
         if not isinstance(args, M4SERTrainingArguments):
             raise ValueError(f"M4SERTrainer needs M4SERTrainingArguments, not {type(args).__name__}.")
+        train_new_modules(model, own_optimizer=optimizers[0] is not None)
+        if args.load_best_model_at_end:
+            check_checkpoints_load(model)
+        self._reader = None
+        if isinstance(data_collator, M4SERDataCollator):
+            self._reader = RowReader(model.config, data_collator.text_column)
+        train_dataset = self._read(train_dataset, "train_dataset", training=True)
+        eval_dataset = self._read(eval_dataset, "eval_dataset")
+        self._check_class_order(model, compute_metrics)
         super().__init__(
             model=model,
             args=args,
@@ -191,12 +210,61 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         if self.adversary is not None and self.args.should_save:
             self.adversary.save(output_dir)
 
+    def _load_from_checkpoint(self, *args, **kwargs) -> None:
+        check_checkpoints_load(self.model)
+        super()._load_from_checkpoint(*args, **kwargs)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if self.adversary is not None and checkpoint is not None:
             self.adversary.load(checkpoint)
 
-    # ------------------------------------------------------------------ the order of the data
+    # ------------------------------------------------------------------ the data
+
+    def _read(self, dataset: Any, name: str, training: bool = False) -> Any:
+        """A data set, or several by name, in the collator's columns."""
+        if self._reader is None or dataset is None or isinstance(dataset, str):
+            return dataset
+        if isinstance(dataset, dict):
+            return {key: self._read(part, f"{name}[{key!r}]") for key, part in dataset.items()}
+        return self._reader.read(dataset, name, training)
+
+    @staticmethod
+    def _check_class_order(model: M4SERForEmotionClassification, compute_metrics: Any) -> None:
+        """Labels are the model's numbers: metrics that name them in another order would be wrong."""
+        names, own = getattr(compute_metrics, "label_names", []), list((model.config.id2label or {}).values())
+        if list(names) != own and sorted(names) == sorted(own):
+            raise ValueError(
+                f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
+                f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
+            )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the batches of the training data; it may have been exchanged since the trainer was made."""
+        self.train_dataset = self._read(self.train_dataset, "train_dataset", training=True)
+        if self.args.train_sampling_strategy == "group_by_length" and not has_length(self.train_dataset):
+            logger.warning(
+                "The training data is a stream: it comes in its own order, and batches are not of utterances of "
+                "similar length. dataset.shuffle(seed=…, buffer_size=…) mixes a stream of `datasets`."
+            )
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Return the batches of an evaluation, on a data set in columns of its own too."""
+        self._forget_batches()
+        self.eval_dataset = self._read(self.eval_dataset, "eval_dataset")
+        return super().get_eval_dataloader(self._read(eval_dataset, "eval_dataset"))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Return the batches of a prediction, on a data set in columns of its own too."""
+        self._forget_batches()
+        return super().get_test_dataloader(self._read(test_dataset, "test_dataset"))
+
+    def _forget_batches(self) -> None:
+        """Metrics by batches (`batch_eval_metrics`) start anew, also after an evaluation that was interrupted."""
+        reset = getattr(self.compute_metrics, "reset", None)
+        if callable(reset):
+            reset()
 
     def _get_train_sampler(self, train_dataset: Any = None):
         train_dataset = cast(Any, self.train_dataset) if train_dataset is None else train_dataset

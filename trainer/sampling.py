@@ -1,5 +1,6 @@
 """The order in which utterances come: by length, in training mixed anew each epoch, in evaluation longest first."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -13,6 +14,9 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from trainer.arguments import M4SERTrainingArguments
+from trainer.rows import DURATION_COLUMN
+
+logger = logging.getLogger(__name__)
 
 
 class EpochSampler(LengthGroupedSampler):
@@ -50,20 +54,31 @@ class SamplerEpochCallback(TrainerCallback):
 
 
 def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochSampler:
-    """Return the sampler of `train_sampling_strategy="group_by_length"` for a data set with a column of lengths.
+    """Return the sampler of `train_sampling_strategy="group_by_length"`.
+
+    Where the durations of the utterances are not known, their order is random, which is told.
 
     Raises:
-        ValueError: the data set has no column `args.length_column_name`.
+        ValueError: the data set has no column `args.length_column_name`, and that is not the default.
     """
     column, columns = args.length_column_name, getattr(dataset, "column_names", [])
-    if column not in columns:
+    if column in columns:
+        lengths = dataset[column]
+    elif column == DURATION_COLUMN:
+        logger.warning(
+            "The durations of the training data are not known: batches are in random order, and not of utterances of "
+            "similar length. A column %r (seconds) makes training faster.",
+            column,
+        )
+        lengths = [0.0] * len(dataset)
+    else:
         raise ValueError(
             f"The training data has no column {column!r} to group batches by (columns: {', '.join(columns)}). Name "
             "one with length_column_name or set train_sampling_strategy='random'."
         )
     seed = args.seed if args.data_seed is None else args.data_seed
     update_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return EpochSampler(update_size, dataset[column], seed)
+    return EpochSampler(update_size, lengths, seed)
 
 
 class LongestFirstSampler(Sampler[int]):

@@ -120,6 +120,14 @@ def test_emotions_all_or_none(collator):
         collator(rows)
 
 
+@pytest.mark.parametrize("emotion", [4, -1, 9, "happy"])
+def test_an_emotion_that_is_no_class_names_the_row(collator, emotion):
+    rows = rows_of(3)
+    rows[1]["emotion"] = emotion
+    with pytest.raises(ValueError, match=f"Utterance 'clip01' has the emotion {emotion!r}: it must be 0 to 3"):
+        collator(rows)
+
+
 def test_long_targets_are_cut(tmp_path, caplog):
     """The end stays the last token, and what was cut is told once and counted."""
     collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"), max_correction_tokens=3)

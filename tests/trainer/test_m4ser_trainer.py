@@ -1,15 +1,19 @@
 """Algorithm 1 in the Trainer: the two phases, the two optimizers, accumulation, resuming, logging, evaluation."""
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from datasets import ClassLabel, Dataset
 from torch.nn.functional import cross_entropy, logsigmoid
+from transformers import EarlyStoppingCallback, EvalPrediction
 
 from tests.helpers.corpus import DoubleCollator, deterministic_model, tiny_corpus, tiny_trainer
-from tests.helpers.tiny import parameters_of, tiny_model
+from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_model
+from trainer import M4SERTrainer, M4SERTrainingArguments, compute_emotion_metrics
 from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
 from trainer.experiments.ablations import ABLATIONS
 
@@ -295,16 +299,8 @@ def test_frozen_encoders_stay_and_the_rest_learns(tmp_path):
     assert not any("_encoder." in name for name in moved)
 
 
-def test_missing_length_column_is_named(tmp_path):
-    data = tiny_corpus(8).remove_columns("duration")
-    with pytest.raises(ValueError, match="duration"):
-        tiny_trainer(tmp_path, tiny_model("whisper"), data).train()
-
-
 def test_plain_training_arguments_are_refused(tmp_path):
     from transformers import TrainingArguments
-
-    from trainer import M4SERTrainer
 
     with pytest.raises(ValueError, match="M4SERTrainingArguments"):
         M4SERTrainer(tiny_model("whisper"), TrainingArguments(output_dir=str(tmp_path), use_cpu=True), list)
@@ -323,3 +319,151 @@ def test_adversary_is_watched_by_clipping(tmp_path):
     assert moved < 1e-6
     assert isinstance(trainer.data_collator, DoubleCollator)
     assert Path(trainer.args.output_dir).name == "run"
+
+
+# ---------------------------------------------------------------------- data sets of one's own
+
+
+def own(corpus, names=None):
+    """A corpus as a user has it, its labels in words, or as classes with `names` in another order."""
+    mine = Dataset.from_list(
+        [
+            {"file": row["audio"]["bytes"], "text": row["hypothesis"], "label": EMOTIONS[row["emotion"]]}
+            for row in corpus
+        ]
+    )
+    return mine if names is None else mine.cast_column("label", ClassLabel(names=names))
+
+
+def test_a_data_set_of_ones_own_trains_as_the_prepared_corpus_does(tmp_path):
+    """With columns, labels and durations of its own; the updates are the same to the last bit."""
+    corpus = tiny_corpus(12, with_transcripts=False)
+    reordered = own(corpus, ["sad", "neutral", "happy", "angry"])
+    results = []
+    for name, data in (("corpus", corpus), ("words", own(corpus)), ("classes", reordered)):
+        model = deterministic_model()
+        trainer = tiny_trainer(tmp_path / name, model, data, per_device_train_batch_size=4, eval_data={"mine": data})
+        trainer.train()
+        results.append((parameters_of(model), trainer.evaluate()["eval_mine_loss"], trainer.predict(data).label_ids))
+    for parameters, loss, labels in results[1:]:
+        assert largest_difference(results[0][0], parameters) == 0
+        assert loss == results[0][1]
+        assert labels.tolist() == corpus["emotion"][:]
+
+
+def test_a_corpus_reaches_the_trainer_as_it_is(tmp_path):
+    corpus = tiny_corpus(8)
+    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), corpus, eval_data={"a": corpus})
+    assert trainer.train_dataset is corpus
+    assert trainer.get_train_dataloader().dataset is corpus
+    assert trainer.get_eval_dataloader("a").dataset is corpus
+    assert trainer.get_test_dataloader(corpus).dataset is corpus
+
+
+def test_data_given_later_is_read_too(tmp_path):
+    corpus = tiny_corpus(8, with_transcripts=False)
+    mine = own(corpus, ["sad", "neutral", "happy", "angry"])
+    trainer = tiny_trainer(tmp_path, deterministic_model(), corpus, eval_data=corpus, max_steps=1)
+    expected = trainer.evaluate()["eval_loss"]
+    assert trainer.evaluate(mine)["eval_loss"] == expected
+    assert trainer.evaluate({"x": mine})["eval_x_loss"] == expected
+    trainer.eval_dataset = mine
+    assert trainer.evaluate()["eval_loss"] == expected
+    trainer.eval_dataset = {"x": mine}
+    assert trainer.evaluate()["eval_x_loss"] == expected
+    assert trainer.predict(mine.remove_columns("label")).label_ids is None
+    trainer.train_dataset = own(corpus)
+    assert trainer.train().global_step == 1
+
+
+def test_a_class_that_the_model_does_not_have_stops_before_the_first_step(tmp_path):
+    good, bad = own(tiny_corpus(8)), own(tiny_corpus(8)).map(lambda row: {"label": "bored"})
+    message = r"^{}\[0\] has the label 'bored', which the model does not have"
+    with pytest.raises(ValueError, match=message.format("train_dataset")):
+        tiny_trainer(tmp_path, tiny_model("whisper"), bad)
+    with pytest.raises(ValueError, match=message.format(r"eval_dataset\['x'\]")):
+        tiny_trainer(tmp_path, tiny_model("whisper"), good, eval_data={"x": bad})
+    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), good)
+    with pytest.raises(ValueError, match=message.format("test_dataset")):
+        trainer.predict(bad)
+
+
+def test_the_collator_of_someone_else_gets_the_rows_as_they_are(tmp_path):
+    rows = [{"odd": 1}]
+    trainer = M4SERTrainer(
+        tiny_model("whisper"),
+        M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True),
+        list,
+        train_dataset=rows,
+        eval_dataset=rows,
+    )
+    assert trainer.get_eval_dataloader().dataset is rows
+
+
+def test_a_stream_trains_in_its_own_order(tmp_path, caplog):
+    corpus = tiny_corpus(8, with_transcripts=False)
+    stream = own(corpus, ["sad", "neutral", "happy", "angry"]).to_iterable_dataset(num_shards=2)
+    model, batches = deterministic_model(), []
+    trainer = tiny_trainer(
+        tmp_path, model, stream, eval_data=stream, max_steps=3, logging_steps=1, per_device_train_batch_size=4
+    )
+    collate = trainer.data_collator
+    trainer.data_collator = lambda rows: batches.append([row["emotion"] for row in rows]) or collate(rows)
+    trainer.train()
+    assert batches[:2] == [corpus["emotion"][:4], corpus["emotion"][4:]]
+    assert sum("is a stream" in record.getMessage() for record in caplog.records) == 1
+    prepared = tiny_trainer(tmp_path / "b", model, corpus, eval_data=corpus).evaluate()["eval_loss"]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(prepared, rel=1e-6)
+    with pytest.raises(ValueError, match="max_steps"):
+        tiny_trainer(tmp_path, model, stream)
+
+
+def test_metrics_by_batches_are_those_of_the_whole(tmp_path):
+    corpus = tiny_corpus(10)
+    results = []
+    for by_batches in (False, True):
+        trainer = tiny_trainer(
+            tmp_path,
+            tiny_model("whisper", spread=True),
+            corpus,
+            eval_data=corpus,
+            per_device_eval_batch_size=3,
+            batch_eval_metrics=by_batches,
+        )
+        trainer.compute_metrics = compute_emotion_metrics(EMOTIONS)
+        if by_batches:  # an evaluation that was interrupted
+            first = EvalPrediction(np.eye(4), np.zeros(4, dtype=int))
+            trainer.compute_metrics(first, compute_result=False)
+        metrics = trainer.evaluate()
+        results.append({name: value for name, value in metrics.items() if re.search("wa|ua|f1|recall", name)})
+    assert results[0] == results[1]
+    assert 0 < results[0]["eval_wa"] < 1
+
+
+def test_metrics_in_another_order_of_classes_are_refused(tmp_path):
+    model = tiny_model("whisper")
+    arguments = M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    reordered = compute_emotion_metrics(["sad", "neutral", "happy", "angry"])
+    with pytest.raises(ValueError, match="names the classes sad, neutral, happy, angry, in another order than the mod"):
+        M4SERTrainer(model, arguments, list, compute_metrics=reordered)
+    for metrics in (compute_emotion_metrics(EMOTIONS), compute_emotion_metrics(["a", "b", "c", "d"]), max):
+        assert M4SERTrainer(model, arguments, list, compute_metrics=metrics).compute_metrics is metrics
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
+    mine = own(tiny_corpus(8))
+    trainer = tiny_trainer(
+        tmp_path,
+        tiny_model("whisper"),
+        mine,
+        eval_data=mine,
+        learning_rate=0.0,
+        num_train_epochs=9,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+    )
+    trainer.add_callback(EarlyStoppingCallback(2))
+    trainer.train()
+    assert trainer.state.global_step == 3

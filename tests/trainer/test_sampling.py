@@ -1,5 +1,7 @@
 """The order of the utterances: in training by length, seed and epoch, in evaluation longest first and put back."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,28 @@ def test_the_named_column_is_what_is_grouped_by(tmp_path):
     expected = EpochSampler(args.train_batch_size, lengths, 5)
     assert list(length_grouped_sampler(data, args)) == list(expected)
     assert list(expected) != list(EpochSampler(args.train_batch_size, lengths[::-1], 5))
+
+
+def test_without_durations_the_order_is_random_and_that_is_told(tmp_path, caplog):
+    rows = [{"frames": 1}] * 40
+    args = M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True, seed=5)
+    sampler = length_grouped_sampler(rows, args)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "The durations of the training data are not known: batches are in random order"
+    )
+    first = list(sampler)
+    assert sorted(first) == list(range(40))
+    assert 10 < sum(one > other for one, other in itertools.pairwise(first)) < 30, "the rows are in some order"
+    assert list(length_grouped_sampler(rows, args)) == first
+    sampler.epoch = 1
+    assert list(sampler) != first
+
+
+def test_a_column_of_lengths_that_was_named_must_be_there(tmp_path):
+    args = M4SERTrainingArguments(output_dir=str(tmp_path), length_column_name="frames", use_cpu=True)
+    with pytest.raises(ValueError, match="no column 'frames' to group batches by \\(columns: duration\\)"):
+        length_grouped_sampler(Dataset.from_dict({"duration": [1.0]}), args)
 
 
 # Evaluation

@@ -5,7 +5,7 @@ recalls. Some published code swaps the two names.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -146,31 +146,74 @@ class EmotionMetrics(evaluate.Metric):
         return emotion_metrics(predictions, references, label_names)
 
 
-def compute_emotion_metrics(label_names: Sequence[str]) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The `compute_metrics` argument of the Hugging Face Trainer.
+class TrainerMetrics:
+    """What [`compute_emotion_metrics`] returns: [`emotion_metrics`] as a trainer's `compute_metrics`.
+
+    Args:
+        label_names: names of the classes, by index.
+    """
+
+    def __init__(self, label_names: Sequence[str]):
+        self.label_names = list(label_names)
+        metric_keys(self.label_names)  # a bad list of names fails here, not after the first epoch
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the batches of an evaluation that did not reach its end."""
+        self._batches: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def __call__(self, prediction: EvalPrediction, compute_result: bool | None = None) -> dict[str, float]:
+        """Return the metrics of all utterances, or of those of all batches so far.
+
+        Args:
+            prediction: with logits (N, classes) and labels (N,), as arrays or tensors. Where the model returned several
+                tensors, the first is taken for the logits.
+            compute_result: given with `batch_eval_metrics` alone, where every batch comes by itself: whether this one
+                is the last. Before that there are no metrics.
+
+        Raises:
+            ValueError: logits of another shape, or holding NaN, which argmax would turn into a confident class.
+        """
+        predicted, true = self._classes(prediction)
+        if compute_result is not None:
+            self._batches.append((predicted, true))
+            if not compute_result:
+                return {}
+            predicted, true = (np.concatenate(parts) for parts in zip(*self._batches, strict=True))
+            self.reset()
+        results = emotion_metrics(predicted, true, self.label_names)
+        del results["confusion_matrix"]
+        return results
+
+    def _classes(self, prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and true classes (N,) each."""
+        logits, labels = (
+            _as_array(value[0] if isinstance(value, tuple) else value)
+            for value in (prediction.predictions, prediction.label_ids)
+        )
+        if logits.ndim != 2 or logits.shape[1] != len(self.label_names):
+            raise ValueError(f"expected logits of shape (N, {len(self.label_names)}), got {logits.shape}")
+        if np.isnan(logits).any():
+            raise ValueError("the logits hold NaN: training has diverged, or an input is not finite")
+        return logits.argmax(axis=-1), labels
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """An array of a batch's tensor, which may be on a GPU and in half precision, or of an array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def compute_emotion_metrics(label_names: Sequence[str]) -> TrainerMetrics:
+    """The `compute_metrics` argument of the Hugging Face Trainer, with `batch_eval_metrics` or without.
 
     Args:
         label_names: names of the classes, by index.
 
     Returns:
         A function from an `EvalPrediction` with logits (N, classes) and labels (N,) to a flat dict of floats:
-        everything [`emotion_metrics`] gives but the confusion matrix, which a trainer cannot log. Where the model
-        returned several tensors, the first is taken for the logits. The function raises ValueError for logits of
-        another shape, and for logits holding NaN, which argmax would turn into a confident class.
+        everything [`emotion_metrics`] gives but the confusion matrix, which a trainer cannot log.
     """
-    label_names = list(label_names)
-    metric_keys(label_names)  # a bad list of names fails here, not after the first epoch
-
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        labels = prediction.label_ids[0] if isinstance(prediction.label_ids, tuple) else prediction.label_ids
-        logits = np.asarray(logits)
-        if logits.ndim != 2 or logits.shape[1] != len(label_names):
-            raise ValueError(f"expected logits of shape (N, {len(label_names)}), got {logits.shape}")
-        if np.isnan(logits).any():
-            raise ValueError("the logits hold NaN: training has diverged, or an input is not finite")
-        results = emotion_metrics(logits.argmax(axis=-1), labels, label_names)
-        del results["confusion_matrix"]
-        return results
-
-    return compute
+    return TrainerMetrics(label_names)

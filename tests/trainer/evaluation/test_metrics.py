@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from transformers import EvalPrediction
 
 from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics, metric_keys
@@ -118,6 +119,26 @@ def test_trainer_function_gives_floats_only():
     # Several tensors from the model or several labels: the first of each.
     several = EvalPrediction(predictions=(logits, np.zeros((4, 9))), label_ids=(labels, np.zeros((4, 3))))
     assert compute_emotion_metrics(FOUR)(several) == results
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_trainer_function_by_batches(dtype):
+    """The last batch gives the metrics of all, and the next evaluation starts anew."""
+    dice = np.random.default_rng(0)
+    logits, labels = dice.normal(size=(10, 4)), dice.integers(0, 4, size=10)
+    compute = compute_emotion_metrics(FOUR)
+    for size in (6, 10):
+        expected = compute_emotion_metrics(FOUR)(EvalPrediction(predictions=logits[:size], label_ids=labels[:size]))
+        given = []
+        for start in range(0, size, 4):
+            part = slice(start, min(start + 4, size))
+            batch = EvalPrediction(torch.tensor(logits[part], dtype=dtype), torch.tensor(labels[part]))
+            given.append(compute(batch, compute_result=start + 4 >= size))
+        assert given == [{}] * (len(given) - 1) + [expected]
+    compute(EvalPrediction(predictions=logits, label_ids=labels), compute_result=False)
+    compute.reset()
+    assert compute(EvalPrediction(predictions=logits, label_ids=labels), compute_result=True) == expected
+    assert compute.label_names == list(FOUR)
 
 
 def test_trainer_function_refuses_wrong_logits():
