@@ -5,7 +5,9 @@ A prepared corpus is a folder with one Parquet file per split. It opens offline 
 """
 
 import contextlib
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,11 +19,15 @@ from datasets.exceptions import DatasetsError
 
 from data_scripts.constants import SAMPLING_RATE, SPLITS
 from data_scripts.errors import CorpusError
-from data_scripts.files import find_full_disk, replace_together
+from data_scripts.files import find_full_disk, replace_together, write_atomically
 
 # What is held in memory at a time is a Parquet row group: so many rows at most, and so many bytes of their audio.
 _ROW_GROUP_ROWS = 500
 _ROW_GROUP_BYTES = 8 << 20
+#: The dataset card of a prepared folder, and the line of its head that tells its tables from others.
+CARD_NAME = "README.md"
+TABLES_LINE = "  description: tables "
+_TABLES_LINE = re.compile(rf"^({TABLES_LINE})[0-9a-f]*$", re.MULTILINE)
 REQUIRED_COLUMNS = (
     "id",
     "audio",
@@ -154,6 +160,38 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
             # A batch size of our own: datasets' estimate opens every audio file that a row names.
             part.to_parquet(temporary[split], batch_size=_ROW_GROUP_ROWS)
     return folder
+
+
+def tables_digest(folder: str | os.PathLike) -> str:
+    """Return a short fingerprint of a prepared folder's split files.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        path = Path(folder) / f"{split}.parquet"
+        if path.is_file():
+            with open(path, "rb") as file:
+                digest.update(f"{split} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def stamp_card(folder: str | os.PathLike) -> None:
+    """Write the `tables_digest` into a prepared folder's card, where the card has a place for it.
+
+    `datasets.load_dataset(folder)` takes what it has cached of any folder with the same name and the same card, even
+    where the tables are others: with their fingerprint in it, the card differs whenever they do.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    card = Path(folder) / CARD_NAME
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        stamped = _TABLES_LINE.sub(rf"\g<1>{tables_digest(folder)}", text, count=1)
+        if stamped != text:
+            write_atomically(card, stamped)
 
 
 @contextlib.contextmanager

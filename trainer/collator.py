@@ -96,7 +96,8 @@ class M4SERDataCollator:
             ]
         if self.config.uses_text:
             text = [self._text(row) for row in rows]
-        batch = dict(self.processor(audio=speech, text=text, sampling_rate=rate))
+        names = None if speech is None else [row.get("id") for row in rows]
+        batch = dict(self.processor(audio=speech, text=text, sampling_rate=rate, names=names))
         emotions = [row.get("emotion") for row in rows]
         if any(emotion is not None for emotion in emotions):
             if None in emotions:

@@ -4,6 +4,7 @@ import json
 
 from data_scripts.corpora.base import CorpusRecord
 from data_scripts.corpora.report import PreparationReport
+from data_scripts.schema import TABLES_LINE
 
 CARD_MARK = "<!-- written by data_scripts.prepare -->"
 
@@ -32,13 +33,14 @@ waveform = load_audio(split[0]["audio"])  # float32, mono, 16 kHz
 """
 
 
-def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool) -> str:
+def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool, tables: str) -> str:
     """Return the card of a prepared corpus.
 
     Args:
         record: of the corpus.
         report: of its preparation.
         embedded: whether the Parquet files hold the audio.
+        tables: their fingerprint, see `data_scripts.schema.tables_digest`.
     """
     kept = (
         "The audio is inside the Parquet files."
@@ -47,7 +49,7 @@ def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool
         "anything, prepare again, or once with `--embed_audio`."
     )
     parts = [
-        _header(record, report),
+        _header(record, report, tables),
         CARD_MARK,
         f"# {record.title}, prepared for speech emotion recognition\n",
         f"{record.about}\n",
@@ -63,7 +65,7 @@ def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool
     return "\n".join(parts)
 
 
-def _header(record: CorpusRecord, report: PreparationReport) -> str:
+def _header(record: CorpusRecord, report: PreparationReport, tables: str) -> str:
     """The YAML head. Without its data_files, `datasets` would take the FLACs in audio/ for the dataset."""
     lines = ["---", f"pretty_name: {json.dumps(record.title)}"]
     lines += [f"license: {record.licence}"] if record.licence else []
@@ -71,4 +73,5 @@ def _header(record: CorpusRecord, report: PreparationReport) -> str:
     lines += ["configs:", "- config_name: default", "  data_files:"]
     for split in report.splits:
         lines += [f"  - split: {split}", f"    path: {split}.parquet"]
+    lines.append(f"{TABLES_LINE}{tables}")
     return "\n".join([*lines, "---", ""])

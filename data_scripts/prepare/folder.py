@@ -22,9 +22,9 @@ from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.prepare.card import CARD_MARK, dataset_card
 from data_scripts.prepare.recordings import RecordingStore, check_num_workers
-from data_scripts.schema import save_splits
+from data_scripts.schema import CARD_NAME, save_splits, tables_digest
 
-REPORT_NAME, CARD_NAME = "report.json", "README.md"
+REPORT_NAME = "report.json"
 
 
 def prepare_folder(
@@ -67,7 +67,8 @@ def prepare_folder(
             report.audit.refuse()
         save_splits(splits, scanned.emotions, folder)
         report.save(folder / REPORT_NAME)
-        write_atomically(folder / CARD_NAME, dataset_card(selection.record, report, embed_audio))
+        card = dataset_card(selection.record, report, embed_audio, tables_digest(folder))
+        write_atomically(folder / CARD_NAME, card)
         store.remove_unused()
     return report
 

@@ -21,7 +21,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
-from data_scripts.schema import load_prepared, save_prepared, split_parts
+from data_scripts.schema import load_prepared, save_prepared, split_parts, stamp_card
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
@@ -325,4 +325,5 @@ def summarize(dataset: DatasetDict, spelling_mapping: dict[str, str] | None = No
 def _save(dataset: DatasetDict, report: dict[str, Any], folder: Path) -> None:
     """Write the filled dataset and its report."""
     save_prepared(dataset, folder)
+    stamp_card(folder)
     write_atomically(folder / REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from modeling_m4ser import AudioError, apply_edits
+from modeling_m4ser import AudioError, apply_edits, notices_m4ser
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import tiny_config, tiny_processor
 from trainer import M4SERDataCollator
@@ -200,3 +200,15 @@ def test_case_and_punctuation_of_a_reference_are_no_errors(collator):
     assert (batch["correction_labels"] == -100).all()
     (row,) = rows_of(1, hypothesis="I am so HAPPY.", transcript="i am so happy")
     assert not ({1, 2} & set(collator([row])["detection_labels"].flatten().tolist()))
+
+
+def test_a_recording_that_is_cut_is_named_once(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(notices_m4ser.logger, "warning", told.append)
+    processor = tiny_processor(tmp_path, "whisper", max_audio_seconds=0.3)
+    collator = M4SERDataCollator(processor, tiny_config("whisper"))
+    (row,) = rows_of(1, id="interview 7", audio={"array": torch.rand(16000) - 0.5, "sampling_rate": 16000})
+    collator([row])
+    collator([row])
+    assert len(told) == 1
+    assert "interview 7" in told[0]

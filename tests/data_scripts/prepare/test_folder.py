@@ -21,6 +21,7 @@ from data_scripts.prepare import folder as preparation
 from data_scripts.prepare.folder import prepare_folder, push_to_hub
 from data_scripts.prepare.recordings import is_direct
 from data_scripts.schema import load_prepared, save_prepared
+from data_scripts.transcribe.dataset import import_into_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
 from tests.helpers import ROOT
 from tests.helpers.layouts import make_meld, write_wav
@@ -48,7 +49,7 @@ def test_embedded_audio_depends_on_no_other_file(mixed, tmp_path):
     prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", embed_audio=True)
     shutil.rmtree(mixed)
     assert not (tmp_path / "out" / "audio").exists()
-    for row in load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]:
+    for row in load_dataset(str(tmp_path / "out"))["train"]:
         assert row["audio"]["bytes"][:4] == b"fLaC"
         assert "/" not in row["audio"]["path"]
         samples = load_audio(row["audio"])
@@ -77,10 +78,24 @@ def test_bytes_of_a_parquet_manifest_become_flacs(mixed, tmp_path, decoded):
     assert all(part["bytes"][:4] == b"fLaC" for part in embedded)
 
 
+def test_load_dataset_does_not_answer_from_the_cache_of_another_folder(mixed, tmp_path):
+    """`datasets` tells folders of one name apart by their cards alone."""
+    for number, emotions in enumerate((["sad"], ["happy"])):
+        out = tmp_path / str(number) / "out"
+        report = prepare_folder(CorpusSelection("manifest", mixed, emotions), out)
+        assert load_dataset(str(out))["train"]["id"][:] == load_prepared(out)["train"]["id"][:]
+        assert report.kept == {"sad": 3, "happy": 2}[emotions[0]]
+    (tmp_path / "h.csv").write_text(
+        "id,hypothesis\n" + "".join(f"{i},new\n" for i in load_prepared(out)["train"]["id"])
+    )
+    import_into_folder(out, tmp_path / "h.csv", "tiny")
+    assert set(load_dataset(str(out))["train"]["hypothesis"]) == {"new"}
+
+
 def test_load_dataset_takes_the_tables_and_not_the_flacs(tmp_path):
     prepare_folder(CorpusSelection("meld", make_meld(tmp_path / "MELD.Raw")), tmp_path / "out")
     assert len(list((tmp_path / "out" / "audio").iterdir())) == 6
-    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    loaded = load_dataset(str(tmp_path / "out"))
     assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "validation": 2, "test": 2}
     assert loaded["test"].features == load_prepared(tmp_path / "out")["test"].features
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
