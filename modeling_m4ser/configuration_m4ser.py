@@ -48,12 +48,20 @@ class M4SERConfig(PreTrainedConfig):
         classifier_dropout (`float`, defaults to 0.5): dropout on H_ST^(ap), Table I.
         text_alignment (`"interpolate"` or `"attention"`, defaults to `"interpolate"`): how n token vectors become m
             frame vectors for H_S ∥ H_T in Eq. 11.
+        generator_layers (`int`, defaults to 1): layers of the MIR generator G (Eq. 12-15); each starts from what the
+            one before returned, the first from H_ST. Table V's count fits four.
+        gate_prelu (`bool`, defaults to `False`): whether a PReLU stands between the convolution and the sigmoid of Eq.
+            15, as the paper's prose says of its "Conv1d".
         correction_intermediate_size (`int`, defaults to 2048): inner size of the decoder's feed-forward part.
         tie_correction_output (`bool`, defaults to `False`): whether the text encoder's token embedding is also the
             correction decoder's output layer. Table V counts a separate one.
         discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
         discriminator_objective (`"paper"` or `"modality"`, defaults to `"paper"`): whether D maximises L_D + L_G
             (Eq. 20, Algorithm 1) or L_D alone, which is bounded.
+        adversarial_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): what γ weighs in Eq. 22: L_G's mean over the
+            frames of the batch, or its sum over the frames of each utterance, averaged over utterances.
+        contrastive_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): whether L_LCL (Eq. 21) is the mean over
+            anchors, or their sum, which grows with the batch.
         auxiliary_weight (`float`, defaults to 0.1): α of Eq. 22.
         detection_weight (`float`, defaults to 3.0): β of Eq. 22.
         adversarial_weight (`float`, defaults to 0.01): γ of Eq. 22.
@@ -113,10 +121,14 @@ class M4SERConfig(PreTrainedConfig):
     fusion_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.5
     text_alignment: Literal["interpolate", "attention"] = "interpolate"
+    generator_layers: int = 1
+    gate_prelu: bool = False
     correction_intermediate_size: int = 2048
     tie_correction_output: bool = False
     discriminator_hidden_size: int = 256
     discriminator_objective: Literal["paper", "modality"] = "paper"
+    adversarial_reduction: Literal["mean", "sum"] = "mean"
+    contrastive_reduction: Literal["mean", "sum"] = "mean"
     auxiliary_weight: float | int = 0.1
     detection_weight: float | int = 3.0
     adversarial_weight: float | int = 0.01
@@ -198,6 +210,8 @@ class M4SERConfig(PreTrainedConfig):
                 "modalities='speech' has no transcript to detect or correct errors in: set "
                 "use_error_detection=False and use_error_correction=False"
             )
+        if self.generator_layers < 1:
+            problems.append(f"generator_layers must be at least 1, not {self.generator_layers}")
         if self.temperature <= 0:
             problems.append(f"temperature must be positive, not {self.temperature}")
         if problems:

@@ -70,6 +70,7 @@ class HybridModalAttention(nn.Module):
         self.attention = CrossAttention(config)
         # A 1×1 convolution over frames is one linear layer on each frame.
         self.gate = nn.Linear(2 * config.hidden_size, config.hidden_size)
+        self.gate_activation = nn.PReLU() if config.gate_prelu else nn.Identity()
 
     def forward(self, specific: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         """Compute Eq. 14-15.
@@ -83,11 +84,12 @@ class HybridModalAttention(nn.Module):
             `torch.Tensor` of shape `(B, m, d)`: H_i^(b).
         """
         shared = self.attention(joint, specific, frame_mask)
-        return shared * torch.sigmoid(self.gate(torch.cat([specific, joint], dim=-1)))
+        gate = self.gate_activation(self.gate(torch.cat([specific, joint], dim=-1)))
+        return shared * torch.sigmoid(gate)
 
 
-class InvariantGenerator(nn.Module):
-    """MIR generator G (Fig. 4a), Eq. 11-13."""
+class GeneratorLayer(nn.Module):
+    """What the MIR generator G (Fig. 4a) consists of: Eq. 12-13."""
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
@@ -101,12 +103,12 @@ class InvariantGenerator(nn.Module):
     def forward(
         self, speech: torch.Tensor, text: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compute Eq. 11-13.
+        """Compute Eq. 12-13.
 
         Args:
             speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe).
             text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe).
-            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST.
+            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST, or what the layer before returned.
             frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
 
         Returns:
@@ -115,6 +117,22 @@ class InvariantGenerator(nn.Module):
         speech_shared = self.speech_convolution(self.speech_attention(speech, joint, frame_mask))
         text_shared = self.text_convolution(self.text_attention(text, joint, frame_mask))
         return self.norm(joint + speech_shared + text_shared)
+
+
+class InvariantGenerator(nn.Module):
+    """MIR generator G (Fig. 4a): `generator_layers` of [`GeneratorLayer`], one in the paper's figure."""
+
+    def __init__(self, config: M4SERConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(GeneratorLayer(config) for _ in range(config.generator_layers))
+
+    def forward(
+        self, speech: torch.Tensor, text: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute H_ST^(inv) of Eq. 13; arguments and result as in [`GeneratorLayer`]."""
+        for layer in self.layers:
+            joint = layer(speech, text, joint, frame_mask)
+        return joint
 
 
 class TextAligner(nn.Module):

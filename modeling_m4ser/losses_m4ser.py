@@ -102,15 +102,20 @@ def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
 
 
 def label_contrastive_loss(
-    pooled: torch.Tensor, labels: torch.Tensor, temperature: float, include_self: bool = False
+    pooled: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float,
+    include_self: bool = False,
+    reduction: str = "mean",
 ) -> torch.Tensor:
-    """Compute the label-based contrastive loss, Eq. 21, as the mean over anchors that have a positive.
+    """Compute the label-based contrastive loss, Eq. 21, over the anchors that have a positive.
 
     Args:
         pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap).
         labels (`torch.Tensor` of shape `(B,)`): emotions; an utterance with a negative label does not count.
         temperature (`float`): τ.
         include_self (`bool`, defaults to `False`): whether A(i) holds the anchor itself.
+        reduction (`"mean"` or `"sum"`, defaults to `"mean"`): over anchors; Eq. 21 prints a sum.
 
     Returns:
         `torch.Tensor` of shape `()`: in float32 at least; 0, with a graph, where no anchor has a positive.
@@ -128,7 +133,8 @@ def label_contrastive_loss(
     log_probability = similarity - similarity.masked_fill(~candidates, lowest).logsumexp(-1, keepdim=True)
     positives_per_anchor = positives.sum(-1)
     per_anchor = -(log_probability * positives).sum(-1) / positives_per_anchor.clamp(min=1)
-    return per_anchor.sum() / (positives_per_anchor > 0).sum().clamp(min=1)
+    total = per_anchor.sum()
+    return total if reduction == "sum" else total / (positives_per_anchor > 0).sum().clamp(min=1)
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:

@@ -478,7 +478,10 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
     def _contrastive_loss(self, pooled: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if self.training:
             pooled, labels = gather_across_processes(pooled), gather_across_processes(labels)
-        return label_contrastive_loss(pooled, labels, self.config.temperature, self.config.contrastive_include_self)
+        config = self.config
+        return label_contrastive_loss(
+            pooled, labels, config.temperature, config.contrastive_include_self, config.contrastive_reduction
+        )
 
 
 def _adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[nn.Module, nn.Module]:

@@ -152,6 +152,8 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             with self.compute_loss_context_manager():
                 generator_loss = self.adversary.generator_loss(outputs) * share["frames"]
             losses["adversarial"] = generator_loss
+            if self.model.config.adversarial_reduction == "sum":
+                losses["adversarial"] = generator_loss * self._normalizer.frames_per_utterance(inputs)
             self._loss_log.add(
                 generator=generator_loss,
                 discriminator=terms["discriminator"],

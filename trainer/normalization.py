@@ -51,6 +51,12 @@ class UpdateNormalizer:
         weights = local * self.accelerator.num_processes / total.clamp(min=1)
         return dict(zip(COUNTED_ITEMS, weights, strict=True))
 
+    def frames_per_utterance(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the frames of the update over its utterances, which makes a mean over frames an utterance's sum."""
+        total = self.count(batch) if self._update is None else self._update
+        utterances, frames, *_ = total
+        return frames / utterances.clamp(min=1)
+
 
 class LossLog:
     """Sums of the losses by name, kept on the device so that no step waits for the host."""

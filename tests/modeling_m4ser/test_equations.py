@@ -90,19 +90,23 @@ def hybrid_modal_attention(specific, joint, block):
     """Eq. 14 and 15."""
     shared = attend(joint, specific, block.attention.attention)
     gate = linear(torch.cat([specific, joint], dim=-1), block.gate)
+    if isinstance(block.gate_activation, torch.nn.PReLU):
+        gate = prelu(gate, block.gate_activation)
     return shared, shared * (1 / (1 + torch.exp(-gate)))
 
 
 def generate_invariant(speech, text, joint, generator):
-    """Eq. 11-13."""
-    total = joint
-    for specific, attention, convolution in (
-        (speech, generator.speech_attention, generator.speech_convolution),
-        (text, generator.text_attention, generator.text_convolution),
-    ):
-        shared = hybrid_modal_attention(specific, joint, attention)[1]
-        total = total + prelu(linear(shared, convolution[0]), convolution[1])
-    return layer_norm(total, generator.norm)
+    """Eq. 12-13, once or several times."""
+    for layer in generator.layers:
+        total = joint
+        for specific, attention, convolution in (
+            (speech, layer.speech_attention, layer.speech_convolution),
+            (text, layer.text_attention, layer.text_convolution),
+        ):
+            shared = hybrid_modal_attention(specific, joint, attention)[1]
+            total = total + prelu(linear(shared, convolution[0]), convolution[1])
+        joint = layer_norm(total, layer.norm)
+    return joint
 
 
 def decode_row(tokens, anchor, memory, corrector, text_model):
@@ -177,10 +181,10 @@ class Case:
         watched = {
             "token_level": core.fusion.text_query_speech_key,
             "aligned": core.fusion.aligner,
-            "speech_share": core.fusion.generator.speech_attention.attention,
-            "text_share": core.fusion.generator.text_attention.attention,
-            "speech_gated": core.fusion.generator.speech_attention,
-            "text_gated": core.fusion.generator.text_attention,
+            "speech_share": core.fusion.generator.layers[0].speech_attention.attention,
+            "text_share": core.fusion.generator.layers[0].text_attention.attention,
+            "speech_gated": core.fusion.generator.layers[0].speech_attention,
+            "text_gated": core.fusion.generator.layers[0].text_attention,
             "decoder_inputs": corrector.input_projection,
             "decoder_outputs": corrector.layer,
             "decoder_logits": corrector.output,
@@ -285,7 +289,7 @@ def test_attention_of_frames_to_tokens():
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
 def test_eq_14_and_15_hybrid_modal_attention(case, modality):
-    block = getattr(case.model.m4ser.fusion.generator, f"{modality}_attention")
+    block = getattr(case.model.m4ser.fusion.generator.layers[0], f"{modality}_attention")
     for row, reference in enumerate(case.rows):
         shared, gated = hybrid_modal_attention(reference[f"{modality}_specific"], reference["joint_hidden"], block)
         torch.testing.assert_close(case.seen[f"{modality}_share"][row, : len(shared)], shared, **TOLERANCE)
@@ -294,6 +298,17 @@ def test_eq_14_and_15_hybrid_modal_attention(case, modality):
 
 def test_eq_11_to_13_generator(case):
     case.compare("invariant")
+
+
+def test_a_generator_of_several_layers_with_gates_of_prelu():
+    case = Case(generator_layers=3, gate_prelu=True)
+    for name in ("joint_hidden", "invariant", "pooled", "logits"):
+        case.compare(name)
+    plain = Case(generator_layers=3)
+    plain.model.load_state_dict(case.model.state_dict(), strict=False)
+    assert not torch.allclose(
+        case.model(**case.batch)["invariant"], plain.model(**case.batch)["invariant"], rtol=0, atol=1e-3
+    )
 
 
 def test_eq_16_and_17_mean_over_three_times_m_frames(case):
@@ -359,8 +374,8 @@ def test_eq_20_sides_reach_their_own_parameters_only(case):
     case.model.discriminator.zero_grad()
 
 
-def contrastive(pooled, labels, temperature, include_self):
-    """Eq. 21 as the mean over anchors with a positive; 0 where there is none."""
+def contrastive(pooled, labels, temperature, include_self, reduction="mean"):
+    """Eq. 21 over anchors with a positive; 0 where there is none."""
 
     def cosine(a, b):
         return (a * b).sum() / (torch.sqrt((a * a).sum()) * torch.sqrt((b * b).sum()))
@@ -373,7 +388,9 @@ def contrastive(pooled, labels, temperature, include_self):
             total = sum(torch.exp(cosine(pooled[i], pooled[a]) / temperature) for a in others)
             terms = [torch.log(torch.exp(cosine(pooled[i], pooled[p]) / temperature) / total) for p in positives]
             anchors.append(-sum(terms) / len(positives))
-    return sum(anchors) / len(anchors) if anchors else torch.zeros((), dtype=torch.float64)
+    if not anchors:
+        return torch.zeros((), dtype=torch.float64)
+    return sum(anchors) / (len(anchors) if reduction == "mean" else 1)
 
 
 @pytest.mark.parametrize("include_self", [False, True])
@@ -386,6 +403,8 @@ def test_eq_21_contrastive(labels, include_self):
     pooled = torch.randn(len(labels), 24, dtype=torch.float64, requires_grad=True)
     ours = label_contrastive_loss(pooled, torch.tensor(labels), 0.07, include_self)
     torch.testing.assert_close(ours, contrastive(pooled, labels, 0.07, include_self), **TOLERANCE)
+    summed = label_contrastive_loss(pooled, torch.tensor(labels), 0.07, include_self, "sum")
+    torch.testing.assert_close(summed, contrastive(pooled, labels, 0.07, include_self, "sum"), rtol=1e-9, atol=1e-6)
     ours.backward()
     assert pooled.grad is not None
     assert pooled.grad.isfinite().all()

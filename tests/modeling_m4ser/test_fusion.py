@@ -140,8 +140,8 @@ def test_dropout_of_attention_weights(name):
     fusion = MultimodalFusion(config).train()
     modules = {
         "attention": fusion.text_query_speech_key.attention,
-        "speech_attention": fusion.generator.speech_attention.attention,
-        "text_attention": fusion.generator.text_attention.attention,
+        "speech_attention": fusion.generator.layers[0].speech_attention.attention,
+        "text_attention": fusion.generator.layers[0].text_attention.attention,
         "aligner": fusion.aligner.attention,
     }
     attention = modules[name]

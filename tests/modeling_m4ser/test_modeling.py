@@ -404,6 +404,11 @@ def test_module_groups_of_table_v_make_up_the_model():
     generator = 2 * (attention + linear(2 * d, d) + linear(d, d) + 1) + norm
     decoder = linear(2 * d, d) + 2 * attention + linear(d, 2048) + linear(2048, d) + 3 * norm + linear(d, vocabulary)
     assert sizes["fusion"] == linear(2 * d, d) + 3 * block + generator
+    # Table V's "+ MSR & MIR" is 54.5 M: three cross-modal encoders and four layers of the generator.
+    with torch.device("meta"):
+        deep = M4SERForEmotionClassification(M4SERConfig(**LARGE, num_labels=4, generator_layers=4)).m4ser.fusion
+    assert count(deep) - linear(2 * d, d) == 3 * block + 4 * generator
+    assert (3 * block + 4 * generator) / 1e6 == pytest.approx(54.34, abs=0.01)
     assert sizes["tasks"] == linear(d, 3) + decoder
     assert sizes["discriminator"] == linear(d, 256) + linear(256, 1)
     assert sizes["speech"] - count(full.m4ser.speech_encoder) == linear(1024, d)
@@ -479,7 +484,7 @@ def test_bfloat16(tmp_path, kind):
     tiny_model(kind, spread=True).save_pretrained(tmp_path)
     model = M4SERForEmotionClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert model.classifier.weight.dtype == torch.bfloat16
-    assert model.m4ser.fusion.generator.norm.weight.dtype == torch.bfloat16
+    assert model.m4ser.fusion.generator.layers[0].norm.weight.dtype == torch.bfloat16
     assert model.discriminator.hidden.weight.dtype == torch.float32, "D is not stable in half precision"
     reference = M4SERForEmotionClassification.from_pretrained(tmp_path)
     batch = ragged_batch(reference)  # float32 inputs, as the processor makes them

@@ -141,12 +141,13 @@ def test_a_given_emotion_loss_is_what_is_learned_and_logged(tmp_path):
     assert largest_difference(first, second) > 1e-9
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (2, 4)])
-def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation):
+def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation, reduction):
     """Means run over the whole update, so uneven token and frame counts per micro-batch change nothing."""
     results = []
     for size, steps in ((8, 1), (batch_size, accumulation)):
-        model = deterministic_model(use_contrastive=False)
+        model = deterministic_model(use_contrastive=False, adversarial_reduction=reduction)
         start = parameters_of(model)
         trainer = tiny_trainer(
             tmp_path / str(size),
@@ -155,6 +156,8 @@ def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation):
             gradient_accumulation_steps=steps,
             num_train_epochs=3,
             learning_rate=1e-3,
+            # D moves before the last micro-batch's L_G, so that the others see it as it was: a sum shows that.
+            discriminator_learning_rate=1e-3 if reduction == "mean" else 1e-12,
         )
         trainer.train()
         assert trainer.state.global_step == 6
@@ -163,6 +166,28 @@ def test_accumulation_equals_one_big_batch(tmp_path, batch_size, accumulation):
     (first, first_log), (second, second_log) = results
     assert largest_difference(first, second) < 1e-5
     assert first_log[-1]["train_loss"] == pytest.approx(second_log[-1]["train_loss"], abs=1e-5)
+
+
+def test_a_sum_over_the_frames_of_an_utterance_weighs_the_generator_by_their_number(tmp_path):
+    """A sum over frames is the mean times the frames per utterance: the same update, and L_G is logged as the mean."""
+    rows = tiny_corpus(8)
+    results = []
+    for reduction, weight in (("sum", 0.02), ("mean", None), ("mean", 0.02)):
+        model = deterministic_model(use_contrastive=False, adversarial_reduction=reduction, adversarial_weight=0.02)
+        trainer = tiny_trainer(
+            tmp_path, model, rows, per_device_train_batch_size=8, max_steps=1, logging_steps=1, max_grad_norm=0.0
+        )
+        if weight is None:
+            masks = trainer.data_collator(rows)["speech_attention_mask"]
+            frames = model.m4ser.speech_encoder.frame_lengths(masks).float().mean().item()
+            assert frames > 3
+            model.config.adversarial_weight = 0.02 * frames
+        trainer.train()
+        results.append((parameters_of(model), trainer.state.log_history[0]["loss_generator"]))
+    (summed, logged), (scaled, same), (mean, _) = results
+    assert largest_difference(summed, scaled) < 1e-6
+    assert logged == pytest.approx(same, abs=1e-6)
+    assert largest_difference(summed, mean) > 1e-5
 
 
 def test_the_contrastive_losses_of_the_micro_batches_are_averaged(tmp_path):
