@@ -61,10 +61,12 @@ def find_manifest(data_dir: Path) -> Path:
     files = [path for path in visible if path.suffix.lower() in MANIFEST_SUFFIXES]
     if len(files) != 1:
         names = ", ".join(path.name for path in files)
-        found = (
-            f"{len(files)} manifests ({names}): name one of them" if files else f"nothing; looked for {MANIFEST_LAYOUT}"
+        if files:
+            raise CorpusError(f"{data_dir} holds {len(files)} manifests ({names}): name one of them")
+        raise CorpusError(
+            f"{data_dir} holds nothing; looked for {MANIFEST_LAYOUT}. Folders of recordings, one for each class, go in "
+            "by --dataset_name"
         )
-        raise CorpusError(f"{data_dir} holds {found}")
     return files[0]
 
 

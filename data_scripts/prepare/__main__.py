@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.corpora import CORPORA, CorpusSelection
-from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, column_choices
-from data_scripts.corpora.hf_dataset import DATASET_HELP, split_choices
-from data_scripts.corpora.labels import LABEL_MAP_HELP
+from data_scripts.corpora import CORPORA
+from data_scripts.corpora.options import add_selection_options, selection_of
 from data_scripts.errors import run_command
 
 
@@ -26,25 +24,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     with_sessions = ", ".join(name for name, record in CORPORA.items() if record.has_sessions)
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument("--data_dir", type=Path, help="the corpus's folder, or a manifest")
-    for option, text in DATASET_HELP.items():
-        parser.add_argument(f"--{option}", metavar="NAME", help=f"dataset: {text.removeprefix('a dataset: ')}")
-    parser.add_argument("--output_dir", required=True, type=Path, help="where the prepared corpus goes")
-    parser.add_argument("--emotions", nargs="+", metavar="NAME", help="keep only these classes, in this order")
+    add_selection_options(parser)
     parser.add_argument("--sessions", nargs="+", metavar="N", help=f"keep only these sessions ({with_sessions})")
-    parser.add_argument("--label_map", nargs="+", metavar="LABEL=CLASS", help=LABEL_MAP_HELP)
-    for role, option in COLUMN_OPTIONS.items():
-        parser.add_argument(
-            f"--{option}", metavar="NAME", help=f"manifest or dataset: the column with {COLUMN_HELP[role]}"
-        )
     parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
-    parser.add_argument("--strict", action="store_true", help="stop where a recording or speaker is in two splits")
-    parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
     parser.add_argument(
         "--push_to_hub",
         metavar="REPO",
         help="also upload it as a dataset, private where it is new; embeds the audio. Mind the corpus's licence",
     )
     options = parser.parse_args(arguments)
+    if options.output_dir is None:
+        parser.error("say where the prepared corpus goes: --output_dir")
     if (options.data_dir is None) == (options.dataset_name is None):
         parser.error("give either --data_dir or, for a dataset, --dataset_name")
     if options.dataset_name is not None and options.corpus != "dataset":
@@ -60,16 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    selection = CorpusSelection(
-        options.corpus,
-        options.data_dir or options.dataset_name,
-        options.emotions,
-        options.sessions,
-        column_choices(options),
-        options.label_map,
-        split_choices(options),
-        options.dataset_config_name,
-    )
+    selection = selection_of(options, options.corpus, options.data_dir or options.dataset_name, options.sessions)
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 

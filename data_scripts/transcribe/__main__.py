@@ -3,6 +3,7 @@
     --model openai/whisper-medium.en                      recognise with transformers
     --model medium.en --backend faster-whisper            recognise with faster-whisper
     --hypotheses FILE --asr_model NAME                    import ready hypotheses
+    --dataset_name NAME --output_dir FOLDER               prepare a dataset first, in place of --dataset
 
 The same command takes up an interrupted run where it stopped.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_scripts.corpora import CORPORA
+from data_scripts.corpora.options import add_selection_options, selection_of
 from data_scripts.errors import run_command
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         prog="python -m data_scripts.transcribe",
         description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
     )
-    parser.add_argument("--dataset", required=True, type=Path, help="folder written by data_scripts.prepare")
+    parser.add_argument("--dataset", type=Path, help="folder written by data_scripts.prepare")
+    add_selection_options(parser)
     parser.add_argument("--model", help="Whisper repository id or folder")
     parser.add_argument(
         "--backend",
@@ -52,6 +55,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
     options = parser.parse_args(arguments)
+    if (options.dataset is None) == (options.dataset_name is None or options.output_dir is None):
+        parser.error("give either --dataset, a prepared folder, or --dataset_name and --output_dir, to prepare one")
     if (options.model is None) == (options.hypotheses is None):
         parser.error("give either --model, to recognise the audio, or --hypotheses, to import a file")
     if options.hypotheses is not None and not options.asr_model:
@@ -71,6 +76,13 @@ def _transcribe(options: argparse.Namespace) -> None:
     from data_scripts.schema import load_prepared
     from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 
+    if options.dataset is None:
+        from data_scripts.prepare.folder import prepare_folder
+
+        selection = selection_of(options, "dataset", options.dataset_name)
+        prepared = prepare_folder(selection, options.output_dir, num_workers=options.num_workers, strict=options.strict)
+        print(prepared.table())
+        options.dataset = options.output_dir
     if options.hypotheses is not None:
         report = import_into_folder(options.dataset, options.hypotheses, options.asr_model)
     else:

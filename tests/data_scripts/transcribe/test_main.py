@@ -10,13 +10,16 @@ import time
 import pytest
 from datasets import Dataset
 
+from data_scripts.corpora import CorpusSelection
 from data_scripts.journal import Journal
+from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe import whisper
 from data_scripts.transcribe.__main__ import main
 from data_scripts.transcribe.dataset import transcribe_dataset
 from tests.data_scripts.transcribe.helpers import EchoRecognizer
 from tests.helpers import ROOT
+from tests.helpers.layouts import make_ravdess, write_wav
 
 
 def test_it_recognises(prepared, monkeypatch, capsys):
@@ -32,6 +35,37 @@ def test_it_recognises(prepared, monkeypatch, capsys):
     assert set(load_prepared(prepared)["train"]["asr_model"]) == {"echo-1"}
     assert not list(prepared.glob("*.tmp"))
     assert not list(prepared.glob(".*.tmp"))
+
+
+def test_a_dataset_is_prepared_first(tmp_path, monkeypatch, capsys):
+    """The language is the corpus's where it has one: an AudioFolder has none."""
+    for number, place in enumerate(("happy/1.wav", "sad/2.wav", "sad/3.wav")):
+        write_wav(tmp_path / "data" / place, seed=number)
+    asked = []
+    monkeypatch.setattr(
+        whisper, "WhisperRecognizer", lambda *a, **k: asked.append(k["language"]) or EchoRecognizer(*a, **k)
+    )
+    out = ["--dataset_name", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out")]
+    assert main([*out, "--label_map", "happy=joy", "--model", "ignored", "--asr_model", "echo-1"]) == 0
+    assert "3 utterances kept" in capsys.readouterr().out
+    part = load_prepared(tmp_path / "out")["train"]
+    assert part.features["emotion"].names == ["joy", "sad"]
+    assert set(part["asr_model"]) == {"echo-1"}
+    assert asked == [None]
+    with pytest.raises(SystemExit):
+        main(["--dataset_name", str(tmp_path / "data"), "--model", "ignored"])
+    assert "give either --dataset, a prepared folder, or --dataset_name and --output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "language"), [([], "en"), (["--language", "de"], "de")])
+def test_the_language_of_a_prepared_corpus(tmp_path, monkeypatch, options, language):
+    prepare_folder(CorpusSelection("ravdess", make_ravdess(tmp_path / "ravdess")), tmp_path / "out")
+    asked = []
+    monkeypatch.setattr(
+        whisper, "WhisperRecognizer", lambda *a, **k: asked.append(k["language"]) or EchoRecognizer(*a, **k)
+    )
+    assert main(["--dataset", str(tmp_path / "out"), "--model", "ignored", "--asr_model", "e", *options]) == 0
+    assert asked == [language]
 
 
 def test_it_takes_the_backend(prepared, tiny_ctranslate2):
