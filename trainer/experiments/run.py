@@ -21,6 +21,7 @@ from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import ExperimentArguments
 from trainer.augmentation import with_speeds
+from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
@@ -157,6 +158,8 @@ def make_trainer(
         compute_metrics=compute_emotion_metrics(emotions),
         emotion_loss_func=loss,
     )
+    if trainer.adversary is not None:
+        trainer.add_callback(DiscriminatorAccuracyCallback(data["validation"], trainer.data_collator))
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)
