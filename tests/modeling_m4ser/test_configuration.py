@@ -25,6 +25,9 @@ from trainer.experiments.ablations import ABLATIONS
         ({**ABLATIONS["speech & text + concat"], "use_adversarial": True}, ["use_adversarial"]),
         ({"hidden_size": 25}, ["hidden_size", "num_attention_heads"]),
         ({"temperature": 0}, ["temperature"]),
+        ({"calibration_temperature": 0.0}, ["calibration_temperature"]),
+        ({"calibration_temperature": -1}, ["calibration_temperature"]),
+        ({"calibration_temperature": float("nan")}, ["calibration_temperature"]),
     ],
 )
 def test_impossible_combinations_name_their_switches(switches, named):

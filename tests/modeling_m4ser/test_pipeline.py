@@ -2,6 +2,8 @@
 
 import http.server
 import io
+import json
+import shutil
 import threading
 
 import numpy as np
@@ -86,6 +88,31 @@ def test_class_and_order(pipe, wav, expected):
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(1, abs=1e-5)
     assert len(set(values)) == len(EMOTIONS), "a model that cannot tell anything apart"
+
+
+def test_the_calibration_temperature_is_for_the_probabilities_alone(folder, wav, expected, tmp_path):
+    model, processor = M4SERForEmotionClassification.from_pretrained(folder), tiny_processor(folder)
+    inputs = processor(audio=tone(0.5), text=TEXT, sampling_rate=RATE)
+    before = model(**inputs).logits
+    model.config.calibration_temperature = 0.25
+    torch.testing.assert_close(model(**inputs).logits, before, rtol=0, atol=0)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    sharper = {label: score**4 for label, score in scores(expected).items()}
+    total = sum(sharper.values())
+    answer = load(tmp_path)({"audio": str(wav), "text": TEXT})
+    assert_same(answer, [{"label": label, "score": score / total} for label, score in sharper.items()])
+
+
+def test_models_saved_before_there_was_calibration_have_none(folder, wav, expected, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    path = tmp_path / "old" / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    del fields["calibration_temperature"]
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    old = load(tmp_path / "old")
+    assert old.model.config.calibration_temperature == 1
+    assert_same(old({"audio": str(wav), "text": TEXT}), expected)
 
 
 def test_kinds_of_audio(pipe, wav, expected, tmp_path):

@@ -3,24 +3,27 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from datasets import DatasetDict
 from transformers import set_seed
 
 from data_scripts.audit import PROTOCOL_SPLIT, Audit
+from data_scripts.corpora import CORPORA
 from data_scripts.files import write_atomically
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
+from trainer.evaluation.significance import describe_test
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.data import accepted_in_own_split, audit_dataset, print_warnings
 from trainer.experiments.model import build_model
-from trainer.experiments.run import run_experiment
+from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
 from trainer.provenance import changed_arguments, check_settings, corpus_fingerprint, run_settings
 
 OWN_SPLIT = "own_split"
@@ -69,7 +72,8 @@ def run_folds(
     Returns:
         The summary: `model` (the ablation), `runs`, `test` (mean, standard deviation and values over runs), `pooled`
         (metrics of all folds' predictions together, for each seed), and where asked for `linear_probe` (of the speech
-        encoder as published) and, where `speech_options` change that encoder, `linear_probe_own_encoder`.
+        encoder as published) and, where `speech_options` change that encoder, `linear_probe_own_encoder`. In the main
+        process also what `describe_test` says of all folds' predictions together: `intervals` and `breakdown`.
 
     Raises:
         ExperimentError: a run directory belongs to other settings. Nothing has been run then.
@@ -93,6 +97,7 @@ def run_folds(
             print_warnings(audit, name)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
+    sex_of = CORPORA[corpus.corpus].sex_of if corpus.corpus in CORPORA else None
     for name, seed, settings in planned:
         data, split = folds[name]
         results = run_experiment(
@@ -104,11 +109,14 @@ def run_folds(
             text_column=model.text_column,
             arguments=arguments,
             audit=audits[name],
+            sex_of=sex_of,
         )
         finished.setdefault(seed, []).append(results)
         if args.should_log:
             print(f"{name} seed {seed}: {format_row(summarize([results]))}", flush=True)
     summary = {"model": model.ablation, **_summary(finished, list(folds), probes)}
+    if args.should_save:
+        summary |= _uncertainty(root, folds, list(finished), sex_of)
     if args.should_log:
         print(format_summary(summary), flush=True)
         write_atomically(root / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
@@ -146,6 +154,18 @@ def _summary(
     return summary
 
 
+def _uncertainty(
+    root: Path, folds: Iterable[str], seeds: Sequence[int], sex_of: Callable[[str], str | None] | None
+) -> dict[str, Any]:
+    """`describe_test` of all folds' predictions together, with all seeds."""
+    tables = [
+        pd.concat([pd.read_parquet(root / name / f"seed{seed}" / PREDICTIONS_FILE) for name in folds]) for seed in seeds
+    ]
+    speakers = [speaker if isinstance(speaker, str) else None for speaker in tables[0]["speaker"]]
+    predicted = np.stack([table["predicted"].to_numpy(str) for table in tables])
+    return describe_test(tables[0]["emotion"].to_numpy(str), predicted, speakers, sex_of)
+
+
 def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = SUMMARY_METRICS) -> dict[str, dict[str, Any]]:
     """Mean and standard deviation (n − 1) of the runs' test metrics, as shares in [0, 1]."""
     summary = {}
@@ -178,10 +198,22 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = [f"{summary.get('model', 'M4SER')}, {summary['runs']} runs: {format_row(summary['test'])}"]
     if "pooled" in summary:
         lines.append(f"all folds pooled: {format_row(summary['pooled'])}")
+    if "intervals" in summary:
+        lines.append(_format_intervals(summary["intervals"]))
     for key, label in PROBES.items():
         if key in summary:
             lines.append(f"{label}, {len(summary[key]['ua']['values'])} folds: {format_row(summary[key])}")
     return "\n".join(lines)
+
+
+def _format_intervals(intervals: Mapping[str, Any]) -> str:
+    """The intervals of all folds together on one line, in percent."""
+    method, measured = intervals["method"], {key: intervals[key] for key in SUMMARY_METRICS}
+    who = f"{measured['wa']['clusters']} {method['clusters']}s"
+    if any(interval["low"] is None for interval in measured.values()):
+        return f"no 95 % interval: {method.get('no_interval', f'all draws of the {who} are alike')}"
+    cells = (f"{key} {100 * part['low']:.1f} to {100 * part['high']:.1f}" for key, part in measured.items())
+    return f"95 % interval over {who}: {'  '.join(cells)}"
 
 
 def _measure_probes(

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from data_scripts import leave_one_session_out, load_corpus
+from data_scripts.corpora import iemocap
 from data_scripts.corpora.iemocap import (
     DEFAULT_EMOTIONS,
     EMOTION_CODES,
@@ -42,6 +43,8 @@ def test_rows_and_labels(release):
     assert list(rows["id"]) == sorted(rows["id"])
     assert Counter(rows["session"]) == dict.fromkeys("12345", 10)
     assert Counter(rows["speaker"]) == {f"Ses0{n}{voice}": 5 for n in range(1, 6) for voice in "FM"}
+    assert Counter(map(iemocap.RECORD.sex_of, rows["speaker"])) == {"female": 25, "male": 25}
+    assert [iemocap.sex(speaker) for speaker in ("Ses01F", "Ses05M", "anna", "")] == ["female", "male", None, None]
     # Both speak in the dialog named after F's motion capture: the speaker is the letter of the last part.
     row = next(row for row in rows if row["id"] == f"{DIALOG}_M002")
     assert row["speaker"] == "Ses02M"

@@ -1,9 +1,11 @@
 """Several runs of one protocol: summaries, the probes beside them, and a whole command on a manifest."""
 
 import copy
+import itertools
 import json
 import shlex
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import DatasetDict
@@ -14,10 +16,12 @@ from tests.helpers.experiments import encoder_folders, experiment_arguments, wri
 from tests.helpers.process import run_example
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
+from trainer.evaluation.significance import bootstrap_interval, describe_test
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cross_validation import (
     SUMMARY_METRICS,
     _probed_models,
+    _uncertainty,
     format_summary,
     own_split,
     pool,
@@ -176,6 +180,52 @@ def test_every_fold_is_run_with_every_seed(folds_run):
     assert sorted(summary["test"]["ua"]["values"]) == pytest.approx(sorted(values))
     pooled = [pool([results[name, seed] for name in chosen])["ua"] for seed in (5, 6)]
     assert summary["pooled"]["ua"]["values"] == pytest.approx(pooled)
+
+
+def test_all_folds_and_seeds_together_have_intervals_over_their_speakers(folds_run, tmp_path):
+    out, chosen, _, summary = folds_run
+    assert summary["intervals"]["method"]["no_interval"].startswith("2 speakers")
+    for key in ("wa", "ua"):
+        assert summary["intervals"][key]["estimate"] == pytest.approx(summary["pooled"][key]["mean"])
+    written = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert written["intervals"] == json.loads(json.dumps(summary["intervals"]))
+    assert written["breakdown"] == summary["breakdown"]
+    assert set(written["breakdown"]["speaker"]) == {chosen[name][0]["test"]["speaker"][0] for name in chosen}
+    # The same predictions by more speakers, one of them unknown.
+    tables = {seed: [] for seed in (5, 6)}
+    for seed, name in itertools.product(tables, chosen):
+        table = pd.read_parquet(out / name / f"seed{seed}" / "predictions.parquet")
+        table["speaker"] = [f"{name}{row % 3}" if row else None for row in range(len(table))]
+        tables[seed].append(table)
+        (tmp_path / name / f"seed{seed}").mkdir(parents=True)
+        table.to_parquet(tmp_path / name / f"seed{seed}" / "predictions.parquet")
+    joined = [pd.concat(parts) for parts in tables.values()]
+    labels, predicted = joined[0]["emotion"].tolist(), [table["predicted"].tolist() for table in joined]
+    speakers = [speaker if isinstance(speaker, str) else None for speaker in joined[0]["speaker"]]
+    sexes = {"0": "male", "1": "female", "2": None}
+    described = _uncertainty(tmp_path, chosen, [5, 6], lambda speaker: sexes[speaker[-1]])
+    assert described["intervals"]["ua"]["low"] is not None
+    assert described["intervals"]["ua"]["clusters"] == 3 + 3 + 2
+    for key in SUMMARY_METRICS:
+        assert described["intervals"][key] == bootstrap_interval(labels, predicted, key, speakers).to_json()
+    assert described["breakdown"]["sex"]["male"]["utterances"] == sum(str(name)[-1] == "0" for name in speakers)
+
+
+def test_the_intervals_are_shown():
+    runs = [{"metrics": {"test": dict.fromkeys(SUMMARY_METRICS, 0.5)}}]
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 2, (2, 100))
+    speakers = ["a", "b", "c", "d"] * 25
+
+    def last_line(*test):
+        return format_summary({"runs": 1, "test": summarize(runs), **describe_test(*test)}).splitlines()[-1]
+
+    wa = bootstrap_interval(labels, predicted, "wa", speakers)
+    shown = last_line(labels, predicted, speakers)
+    assert shown.startswith(f"95 % interval over 4 speakers: wa {100 * wa.low:.1f} to {100 * wa.high:.1f}  ua ")
+    assert last_line(labels, predicted, [None] * 100).startswith("95 % interval over 100 utterances: wa ")
+    assert last_line(labels, predicted, ["a", "b"] * 50).startswith("no 95 % interval: 2 speakers")
+    assert last_line(labels, labels, speakers) == "no 95 % interval: all draws of the 4 speakers are alike"
 
 
 def test_the_probe_is_measured_on_every_fold_once_and_again_with_other_settings(folds_run):

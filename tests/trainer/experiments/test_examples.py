@@ -226,6 +226,10 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     for split in ("train", "validation", "test"):
         assert {voice(speaker) for speaker in results["split"][split]["speakers"]} == {"male", "female"}
     assert set(predictions["speaker"]) == set(results["split"]["test"]["speakers"])
+    women = predictions[[voice(speaker) == "female" for speaker in predictions["speaker"]]]
+    assert set(results["breakdown"]["sex"]) == {"male", "female"}
+    assert results["breakdown"]["sex"]["female"]["utterances"] == len(women)
+    assert results["breakdown"]["sex"]["female"]["wa"] == pytest.approx((women["emotion"] == women["predicted"]).mean())
 
 
 def make_divided_manifest(folder, copied):
