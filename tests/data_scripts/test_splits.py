@@ -507,8 +507,8 @@ def test_group_folds_take_other_groups_too():
 def test_group_folds_refuse_what_would_leak_or_be_empty():
     with pytest.raises(SplitError, match="'clip3' names no dialogue"):
         group_folds(dialogues([2] * 4, name="clip3"), 3)
+    joined = concatenate_datasets([dialogues([2] * 4), dialogues([2] * 4)])
     with pytest.raises(SplitError, match="an id occurs twice"):
-        joined = concatenate_datasets([dialogues([2] * 4), dialogues([2] * 4)])
         group_folds(joined, 3)
     with pytest.raises(SplitError, match="3 folds need as many groups; the dataset has 2"):
         group_folds(dialogues([9, 9]), 3)
