@@ -113,6 +113,7 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, ar
     with Grid(args.output_dir, comparison.run_cell, list(shown), after_cell) as grid:
         comparison.run(grid)
         if args.should_log:
+            write_table(comparison, grid, name, dataset)  # with the last row's choice of a learning rate
             print((comparison.root / "ablation.md").read_text(encoding="utf-8"), flush=True)
 
 
