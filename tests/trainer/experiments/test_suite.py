@@ -29,7 +29,7 @@ def test_cells_lie_in_a_folder_of_their_own():
 def test_two_cells_in_one_folder_are_refused_before_any_is_run(tmp_path):
     ran = []
     with Grid(tmp_path, lambda cell, folder: ran.append(cell) or score(0.5), ["wa"]) as grid:
-        with pytest.raises(ExperimentError, match="would lie in .*a_b"):
+        with pytest.raises(ExperimentError, match=r"would lie in .*a_b"):
             grid.run([Cell("a b", "fold1", 1), Cell("a/b", "fold1", 1)])
         assert not ran
         grid.run([Cell("a b", "fold1", 1)])
@@ -84,9 +84,10 @@ def test_the_time_left_is_told_from_the_rows_own_cells_and_those_of_earlier_laun
 
 
 def test_only_one_launch_fills_a_folder(tmp_path):
-    with Grid(tmp_path, lambda cell, folder: score(0.5), ["wa"]):
-        with pytest.raises(JournalError, match="is being filled by another process"):
-            Grid(tmp_path, lambda cell, folder: score(0.5), ["wa"])
+    grid = Grid(tmp_path, lambda cell, folder: score(0.5), ["wa"])
+    with pytest.raises(JournalError, match="is being filled by another process"):
+        Grid(tmp_path, lambda cell, folder: score(0.5), ["wa"])
+    grid.close()
     Grid(tmp_path, lambda cell, folder: score(0.5), ["wa"]).close()
 
 
