@@ -72,6 +72,9 @@ class M4SERConfig(PreTrainedConfig):
         use_adversarial (`bool`, defaults to `True`): whether there is a modality discriminator, Table IV D.
         use_contrastive (`bool`, defaults to `True`): whether the contrastive loss is part of Eq. 22, Table IV D.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new layers' initial weights.
+        calibration_temperature (`float`, defaults to 1.0): what the pipeline divides the logits by before the softmax,
+            so that a probability of 0.8 is right in 80 % of cases. An experiment fits it on its validation data. The
+            model's own `logits` are left alone.
 
     Raises:
         ValueError: switches contradict each other; the message names those to change.
@@ -132,6 +135,7 @@ class M4SERConfig(PreTrainedConfig):
     use_adversarial: bool = True
     use_contrastive: bool = True
     initializer_range: float = 0.02
+    calibration_temperature: float | int = 1.0
 
     def __post_init__(self, **kwargs):
         self.speech_config = _as_config(self.speech_config, "hubert")
@@ -198,8 +202,9 @@ class M4SERConfig(PreTrainedConfig):
                 "modalities='speech' has no transcript to detect or correct errors in: set "
                 "use_error_detection=False and use_error_correction=False"
             )
-        if self.temperature <= 0:
-            problems.append(f"temperature must be positive, not {self.temperature}")
+        for name in ("temperature", "calibration_temperature"):
+            if not getattr(self, name) > 0:
+                problems.append(f"{name} must be positive, not {getattr(self, name)}")
         if problems:
             raise ValueError("Impossible M4SERConfig: " + "; ".join(problems) + ".")
 

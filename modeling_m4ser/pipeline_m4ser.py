@@ -115,8 +115,9 @@ class SpeechTextEmotionPipeline(Pipeline):
 
     def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> list[dict] | dict[str, Any]:
         """Return labels with their probabilities, best first."""
-        labels = self.model.config.id2label
-        scores = model_outputs["logits"][0].float().softmax(-1)
+        config = self.model.config
+        labels = config.id2label
+        scores = (model_outputs["logits"][0].float() / config.calibration_temperature).softmax(-1)
         best = scores.topk(min(top_k or len(scores), len(scores)))
         emotions = [
             {"label": labels[index], "score": score}

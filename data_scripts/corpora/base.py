@@ -153,6 +153,8 @@ class CorpusRecord:
         language: what is spoken in it, for speech recognition, e.g. "en"; None: not known.
         takes_file: whether `data_dir` may be a file; otherwise it must be a folder.
         takes_name: whether `data_dir` may be what is no file or folder: a name on the Hub, or a dataset in memory.
+        sex_of: "male" or "female" for a speaker, None for one that it does not know; None where the corpus does not
+            tell.
     """
 
     name: str
@@ -168,6 +170,7 @@ class CorpusRecord:
     language: str | None = None
     takes_file: bool = False
     takes_name: bool = False
+    sex_of: Callable[[str], str | None] | None = None
 
     def wanted_emotions(self, selection: Selection) -> list[str]:
         """Return the classes to keep, in the order of their numbers."""

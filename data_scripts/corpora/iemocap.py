@@ -69,6 +69,11 @@ _DIALOG_KIND = re.compile(r"Ses\d\d[FM]_(impro|script)\d")
 _LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[")
 
 
+def sex(speaker: str) -> str | None:
+    """Return "male" or "female" for an IEMOCAP speaker such as "Ses01F"."""
+    return {"M": "male", "F": "female"}.get(speaker[-1:])
+
+
 def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     """Join recordings, labels and words; every file, line and utterance left out goes into `report`.
 
@@ -374,4 +379,5 @@ RECORD = CorpusRecord(
     emotions=tuple(EMOTION_CODES.values()),
     default_emotions=DEFAULT_EMOTIONS,
     has_sessions=True,
+    sex_of=sex,
 )

@@ -101,4 +101,5 @@ RECORD = CorpusRecord(
     scan=scan,
     language="en",
     emotions=EMOTIONS,
+    sex_of=voice,
 )

@@ -1,4 +1,4 @@
-"""The figures of a run, drawn without a display: loss curves, confusion matrix, label distribution.
+"""The figures of a run, drawn without a display: loss curves, confusion matrix, reliability, label distribution.
 
 Figures are built as objects rather than through pyplot, so that nothing global changes and nothing has to be closed.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from trainer.evaluation.calibration import ReliabilityCurve
 
 # In the order of the paper's Fig. 8, with the symbols of Eq. 20-22.
 LOSS_TITLES = {
@@ -173,6 +175,54 @@ def plot_confusion_matrix(
     bar.outline.set_visible(False)
     if title:
         ax.set_title(textwrap.fill(title, width=round(9 * size)), fontsize=11, pad=10, parse_math=False)
+    return _save(figure, path)
+
+
+def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -> Path:
+    """Draw how often the predicted class is right against how probable the model calls it, and how often it says so.
+
+    On the diagonal the probabilities are right; below it the model is too sure.
+
+    Args:
+        curves: name -> curve over the same bins, e.g. before and after calibration.
+        path: the PNG file to write; its folder is made.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: there is no curve.
+    """
+    if not curves:
+        raise ValueError("curves holds no curve")
+    figure = Figure(figsize=(4.6, 5.4), dpi=_DPI, layout="constrained")
+    ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    ax.plot([0, 100], [0, 100], color=_GREY, linewidth=1.2, linestyle="--", label="right probabilities")
+    for index, (name, curve) in enumerate(curves.items()):
+        # Markers and line styles tell the curves apart in print too.
+        colour, marker, style = _COLOURS[index % len(_COLOURS)], "os^D"[index % 4], ("-", ":")[index % 2]
+        full = curve.utterances > 0
+        ax.plot(
+            100 * curve.confidence[full],
+            100 * curve.accuracy[full],
+            style,
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linewidth=1.3,
+            label=name,
+        )
+        edges = np.linspace(0, 100, len(full) + 1)
+        below.stairs(curve.utterances, edges, color=colour, linestyle=style, linewidth=1.3)
+    ax.set_ylabel("right (%)")
+    below.set_ylabel("utterances")
+    below.set_xlabel("probability of the predicted class (%)")
+    ax.set_ylim(-3, 103)
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for part in (ax, below):
+        part.grid(color="#dddddd", linewidth=0.6)
+        part.spines[["top", "right"]].set_visible(False)
+    _plain_tick_labels(ax.legend(fontsize=8, framealpha=0.8, loc="upper left").get_texts())
     return _save(figure, path)
 
 

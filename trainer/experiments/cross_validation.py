@@ -13,6 +13,7 @@ from datasets import DatasetDict
 from transformers import set_seed
 
 from data_scripts.audit import PROTOCOL_SPLIT, Audit
+from data_scripts.corpora import CORPORA
 from data_scripts.files import write_atomically
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
@@ -93,6 +94,7 @@ def run_folds(
             print_warnings(audit, name)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
+    sex_of = CORPORA[corpus.corpus].sex_of if corpus.corpus in CORPORA else None
     for name, seed, settings in planned:
         data, split = folds[name]
         results = run_experiment(
@@ -104,6 +106,7 @@ def run_folds(
             text_column=model.text_column,
             arguments=arguments,
             audit=audits[name],
+            sex_of=sex_of,
         )
         finished.setdefault(seed, []).append(results)
         if args.should_log:

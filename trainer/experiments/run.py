@@ -24,8 +24,20 @@ from trainer.augmentation import with_speeds
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
-from trainer.evaluation.figures import plot_confusion_matrix, plot_label_distribution, plot_loss_curves
+from trainer.evaluation.calibration import (
+    calibrated_probabilities,
+    describe_calibration,
+    fit_temperature,
+    reliability_curve,
+)
+from trainer.evaluation.figures import (
+    plot_confusion_matrix,
+    plot_label_distribution,
+    plot_loss_curves,
+    plot_reliability,
+)
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
+from trainer.evaluation.significance import describe_test
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
 from trainer.losses import BalancedCrossEntropy
@@ -49,13 +61,16 @@ def run_experiment(
     text_column: str = "hypothesis",
     arguments: Mapping[str, Any] | None = None,
     audit: Audit | None = None,
+    sex_of: Callable[[str], str | None] | None = None,
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
+    The temperature that calibrates the model's probabilities is fitted on `validation` too, and saved with the model.
+
     `args.output_dir` then holds the model with its code, processor and card, `checkpoint-*`, `results.json`,
-    `predictions.parquet`, `loss_curves.png`, `confusion_matrix.png` and `label_distribution.png`. A directory with a
-    `results.json` is finished: its results are returned. One with checkpoints is resumed from the last. Either must
-    have been started with the same settings.
+    `predictions.parquet`, `loss_curves.png`, `confusion_matrix.png`, `reliability.png` and `label_distribution.png`. A
+    directory with a `results.json` is finished: its results are returned. One with checkpoints is resumed from the
+    last. Either must have been started with the same settings.
 
     Args:
         build: emotions -> model and processor; called after seeding.
@@ -66,6 +81,7 @@ def run_experiment(
         text_column: `hypothesis` or `transcript`.
         arguments: section -> further argument objects that decide the run, e.g. {"model": ModelArguments}.
         audit: of the splits; by default they are audited here, and what leaks is printed.
+        sex_of: see `CorpusRecord.sex_of`; the results are then broken down by sex too.
 
     Returns:
         What `results.json` holds.
@@ -96,9 +112,13 @@ def run_experiment(
 
     validation = _predict(trainer, data["validation"], emotions)
     test = _predict(trainer, data["test"], emotions)
+    temperature = fit_temperature(validation["logits"], validation["labels"])
+    model.config.calibration_temperature = temperature
     best = trainer.state.best_model_checkpoint
     results = {
         "metrics": {"validation": validation["metrics"], "test": test["metrics"]},
+        **describe_test(test["labels"], test["logits"].argmax(-1), data["test"]["speaker"][:], sex_of),
+        "calibration": describe_calibration(test["logits"], test["labels"], temperature),
         "emotions": emotions,
         "seed": args.seed,
         "split": dict(split),
@@ -197,11 +217,10 @@ def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
 
 
 def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:
-    """Logits (N, e) in the order of the data, and the metrics with the confusion matrix."""
+    """Logits (N, e) and labels (N,) in the order of the data, and the metrics with the confusion matrix."""
     output = trainer.predict(dataset)
-    logits = np.asarray(output.predictions, dtype=np.float64)
-    metrics = emotion_metrics(logits.argmax(-1), np.asarray(output.label_ids), emotions)
-    return {"logits": logits, "metrics": metrics}
+    logits, labels = np.asarray(output.predictions, dtype=np.float64), np.asarray(output.label_ids)
+    return {"logits": logits, "labels": labels, "metrics": emotion_metrics(logits.argmax(-1), labels, emotions)}
 
 
 def _module(parameter: str) -> str:
@@ -223,8 +242,7 @@ def _write_run(
 ) -> None:
     """Everything of a run directory but the weights. `results.json` comes last: it says that the run is finished."""
     emotions, logits, rows = results["emotions"], test["logits"], data["test"]
-    scores = np.exp(logits - logits.max(-1, keepdims=True))
-    scores /= scores.sum(-1, keepdims=True)
+    scores = calibrated_probabilities(logits, results["calibration"]["temperature"])
     table = pd.DataFrame(
         {
             "id": rows["id"][:],
@@ -240,6 +258,11 @@ def _write_run(
     plot_loss_curves(trainer.state.log_history, folder / "loss_curves.png")
     title = f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
+    curves = {
+        "as trained": reliability_curve(calibrated_probabilities(logits), test["labels"]),
+        "calibrated": reliability_curve(scores, test["labels"]),
+    }
+    plot_reliability(curves, folder / "reliability.png")
     counts = {
         str(name): dict(Counter(emotions[index] for index in part["emotion"]).most_common())
         for name, part in data.items()

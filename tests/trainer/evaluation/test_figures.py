@@ -8,12 +8,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from trainer.evaluation import figures
+from trainer.evaluation.calibration import ReliabilityCurve
 from trainer.evaluation.figures import (
     LOSS_TITLES,
     METRIC_TITLES,
     plot_confusion_matrix,
     plot_label_distribution,
     plot_loss_curves,
+    plot_reliability,
 )
 
 EIGHT = ["neutral", "calm", "happy / excited", "sad", "angry", "fearful", "disgusted", "very surprised"]
@@ -146,3 +148,28 @@ def test_pyplot_is_left_alone(tmp_path):
 
     plot_loss_curves(history(), tmp_path / "losses.png")
     assert pyplot.get_fignums() == []
+
+
+def test_reliability(tmp_path, drawn):
+    nothing = math.nan
+    curves = {
+        "as trained": ReliabilityCurve(*map(np.array, ([nothing, 0.5, 0.9], [nothing, 0.25, 0.6], [0, 4, 10]))),
+        "costs $5 or $6": ReliabilityCurve(
+            *map(np.array, ([nothing, 0.5, nothing], [nothing, 0.5, nothing], [0, 14, 0]))
+        ),
+    }
+    check_png(plot_reliability(curves, tmp_path / "deep" / "reliability.png"))
+    ax, below = drawn[0].axes
+    diagonal, first, second = ax.get_lines()
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 100]
+    np.testing.assert_allclose(first.get_xydata(), [[50, 25], [90, 60]])
+    np.testing.assert_allclose(second.get_xydata(), [[50, 50]])
+    assert first.get_color() != second.get_color()
+    assert first.get_marker() != second.get_marker()
+    assert [part.get_data().values.tolist() for part in below.patches] == [[0, 4, 10], [0, 14, 0]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["right probabilities", *curves]
+
+
+def test_no_curve_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no curve"):
+        plot_reliability({}, tmp_path / "reliability.png")

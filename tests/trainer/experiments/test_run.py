@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import DatasetDict
-from transformers import AutoModel
+from transformers import AutoModel, pipeline
 
 from data_scripts.splits import speaker_folds
-from modeling_m4ser import M4SERForEmotionClassification, load_audio
+from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline, load_audio
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
 from trainer.errors import ExperimentError
 from trainer.evaluation import figures
+from trainer.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
@@ -27,6 +29,7 @@ FILES = {
     "predictions.parquet",
     "loss_curves.png",
     "confusion_matrix.png",
+    "reliability.png",
     "label_distribution.png",
     "README.md",
     "model.safetensors",
@@ -115,6 +118,10 @@ def test_the_figures_show_the_run(run, data, drawn):
     bars = drawn["label_distribution.png"].axes[0].containers
     assert [sum(bar.get_width() for bar in split) for split in bars] == list(sizes.values())
     by_name = [list(data[split]["emotion"]).count(EMOTIONS.index("sad")) for split in sizes]
+    sure, calibrated = drawn["reliability.png"].axes[0].get_lines()[1:]
+    assert (sure.get_label(), calibrated.get_label()) == ("as trained", "calibrated")
+    steps = [part.get_data().values.sum() for part in drawn["reliability.png"].axes[1].patches]
+    assert steps == [sizes["test"]] * 2
     labels = [label.get_text() for label in drawn["label_distribution.png"].axes[0].get_yticklabels()]
     assert [split[labels.index("sad")].get_width() for split in bars] == by_name
     total = next(ax for ax in drawn["loss_curves.png"].axes if ax.get_title() == "Total")
@@ -128,8 +135,60 @@ def test_the_saved_model_makes_the_predictions(run, data):
     table = pd.read_parquet(folder / "predictions.parquet")
     row = data["test"][0]
     batch = processor(audio=load_audio(row["audio"]), text=row["hypothesis"], sampling_rate=16000)
-    scores = model(**batch).logits.softmax(-1)[0].tolist()
-    np.testing.assert_allclose(scores, table.loc[0, [f"probability_{n}" for n in EMOTIONS]].astype(float), atol=1e-5)
+    logits = model(**batch).logits.detach()
+    expected = table.loc[0, [f"probability_{n}" for n in EMOTIONS]].astype(float)
+    np.testing.assert_allclose((logits / model.config.calibration_temperature).softmax(-1)[0], expected, atol=1e-5)
+    pipe = pipeline(PIPELINE_TASK, model=model, processor=processor, pipeline_class=SpeechTextEmotionPipeline)
+    answer = {item["label"]: item["score"] for item in pipe({"audio": row["audio"], "text": row["hypothesis"]})}
+    np.testing.assert_allclose([answer[name] for name in EMOTIONS], expected, atol=1e-5)
+
+
+def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
+    folder, results = run
+    calibration = results["calibration"]
+    temperature = calibration["temperature"]
+    assert results["model_config"]["calibration_temperature"] == temperature
+    model, processor = AutoModel.from_pretrained(folder), tiny_processor(folder, "whisper")
+    assert model.config.calibration_temperature == temperature
+
+    def logits_of(rows):
+        with torch.no_grad():
+            return np.concatenate(
+                [
+                    model(
+                        **processor(audio=load_audio(r["audio"]), text=r["hypothesis"], sampling_rate=16000)
+                    ).logits.numpy()
+                    for r in rows
+                ]
+            )
+
+    labels = {split: data[split]["emotion"][:] for split in ("validation", "test")}
+    # Near its best value the likelihood is flat: logits that differ by 1e-6 move the temperature more.
+    validation, test = logits_of(data["validation"]), logits_of(data["test"])
+    assert fit_temperature(validation, labels["validation"]) == pytest.approx(temperature, rel=1e-3)
+    assert fit_temperature(test, labels["test"]) != pytest.approx(temperature, rel=1e-2)
+    assert temperature != 1
+    for key, value in (("before", 1.0), ("after", temperature)):
+        assert calibration["nll"][key] == pytest.approx(negative_log_likelihood(test, labels["test"], value), rel=1e-4)
+    scores = pd.read_parquet(folder / "predictions.parquet")[[f"probability_{name}" for name in EMOTIONS]].to_numpy()
+    assert calibration["ece"]["after"] == pytest.approx(expected_calibration_error(scores, labels["test"]))
+    assert f"| calibration_temperature | {temperature:g} |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tests_metrics_have_intervals_over_its_speakers(run, data):
+    _, results = run
+    table = pd.read_parquet(run[0] / "predictions.parquet")
+    assert set(results["breakdown"]) == {"speaker"}
+    for speaker, rows in results["breakdown"]["speaker"].items():
+        own = table[table["speaker"] == speaker]
+        assert rows["utterances"] == len(own)
+        assert rows["wa"] == pytest.approx((own["emotion"] == own["predicted"]).mean())
+    assert sum(rows["utterances"] for rows in results["breakdown"]["speaker"].values()) == len(table)
+    for key in ("wa", "ua", "weighted_f1", "macro_f1"):
+        interval = results["intervals"][key]
+        assert interval["estimate"] == pytest.approx(results["metrics"]["test"][key])
+        assert interval["clusters"] == table["speaker"].nunique()
+    assert results["intervals"]["method"]["clusters"] == "speaker"
 
 
 def test_a_finished_run_is_not_run_again(run, data):
