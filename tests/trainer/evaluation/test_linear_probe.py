@@ -72,17 +72,18 @@ def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test(m
     assert scores["test"][chosen] != scores["validation"][chosen]
 
 
-def test_text_features_are_the_mean_of_the_pieces_that_the_model_reads(data, tmp_path):
+def test_text_features_are_the_mean_of_the_pieces_that_the_model_reads(tmp_path):
+    corpus = tiny_corpus(12)  # texts of different lengths
     model, processor = tiny_model("hubert", spread=True), tiny_processor(tmp_path, "hubert")
-    features = text_features(model, processor, data["test"], batch_size=8)
-    assert features.shape == (len(data["test"]), 24)
-    np.testing.assert_allclose(text_features(model, processor, data["test"], batch_size=1), features, atol=1e-5)
-    row = data["test"][1]
+    features = text_features(model, processor, corpus, batch_size=8)
+    assert features.shape == (len(corpus), 24)
+    np.testing.assert_allclose(text_features(model, processor, corpus, batch_size=1), features, atol=1e-5)
+    row = corpus[1]  # padded beside longer ones
     inputs = processor(text=row["hypothesis"])
     with torch.no_grad():
         pieces = model.m4ser.text_encoder.model(inputs["input_ids"]).last_hidden_state[0]
     np.testing.assert_allclose(features[1], pieces.mean(0).numpy(), atol=1e-5)
-    human = text_features(model, processor, data["test"], "transcript")
+    human = text_features(model, processor, corpus, "transcript")
     assert not np.allclose(human[1], features[1], atol=1e-3)
 
 
