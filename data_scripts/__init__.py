@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from data_scripts.schema import load_prepared
     from data_scripts.splits import (
         complete_splits,
+        group_folds,
         leave_one_session_out,
         leave_one_speaker_out,
         speaker_folds,
@@ -20,6 +21,7 @@ __all__ = [
     "align_hypothesis",
     "apply_edits",
     "complete_splits",
+    "group_folds",
     "leave_one_session_out",
     "leave_one_speaker_out",
     "load_corpus",
@@ -36,6 +38,7 @@ __getattr__, __dir__ = lazy_exports(
         "data_scripts.schema": ("load_prepared",),
         "data_scripts.splits": (
             "complete_splits",
+            "group_folds",
             "leave_one_session_out",
             "leave_one_speaker_out",
             "speaker_folds",

@@ -131,15 +131,53 @@ def utterance_folds(dataset: Dataset | DatasetDict, num_folds: int, seed: int = 
     _check_num_folds(num_folds)
     generator = random.Random(seed)
     shares = {str(number): 1 / num_folds for number in range(num_folds)}
-    groups = list(_by_shares(dataset, range(len(dataset)), shares, generator).values())
-    folds = []
-    for number, group in enumerate(groups):
-        validation = (number + 1) % num_folds
-        train = [row for other, rows in enumerate(groups) if other not in (number, validation) for row in rows]
-        folds.append(
-            _fold(f"fold{number + 1}", dataset, {"train": train, "validation": groups[validation], "test": group})
-        )
-    return folds
+    return _rotate(dataset, list(_by_shares(dataset, range(len(dataset)), shares, generator).values()))
+
+
+def dialogue_of(identity: str) -> str:
+    """Return the dialogue that an utterance is of, its id up to the last underscore, as IEMOCAP and MELD name them.
+
+    `train_dia0_utt3` is of `train_dia0`, `Ses01F_impro01_F000` of `Ses01F_impro01`; an id without one has none: "".
+    """
+    return identity.rpartition("_")[0]
+
+
+def group_folds(
+    dataset: Dataset | DatasetDict, num_folds: int, seed: int = 0, group: Callable[[str], str] = dialogue_of
+) -> list[Fold]:
+    """Return folds that keep groups whole: each utterance is tested exactly once, and no part has one of its group.
+
+    The emotions are shared as evenly as the groups allow (sklearn's `StratifiedGroupKFold`). A fold tests one part,
+    validates on the next and trains on the others; their speakers may be the same people.
+
+    Args:
+        dataset: canonical, each id once. A corpus with splits of its own is joined first, with
+            `datasets.concatenate_datasets`.
+        num_folds: at least 3.
+        seed: of the shuffling.
+        group: maps an utterance's id to its group, by default its dialogue.
+
+    Raises:
+        SplitError: fewer than 3 folds, fewer groups than folds, an id twice, or one without a group.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # late: other splits need no sklearn
+
+    dataset = _single(dataset)
+    _check_num_folds(num_folds)
+    identities = list(dataset["id"])
+    groups = [group(identity) for identity in identities]
+    if "" in groups:
+        raise SplitError(f"the id {identities[groups.index('')]!r} names no dialogue, as train_dia0_utt3 does")
+    if len(set(identities)) < len(identities):
+        raise SplitError("an id occurs twice: give each utterance of the joined splits an id of its own")
+    if (count := len(set(groups))) < num_folds:
+        raise SplitError(f"{num_folds} folds need as many groups; the dataset has {count}: ask for fewer folds")
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    try:
+        parts = [part.tolist() for _, part in splitter.split(identities, dataset["emotion"][:], groups)]
+    except ValueError as error:  # every emotion has fewer utterances than there are folds
+        raise SplitError(f"{num_folds} folds cannot be made: {error}") from error
+    return _rotate(dataset, parts)
 
 
 def complete_splits(dataset: DatasetDict, seed: int = 0, train_share: float = 0.9) -> tuple[DatasetDict, str]:
@@ -332,6 +370,17 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
         raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
     generator = random.Random(seed)
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
+
+
+def _rotate(dataset: Dataset, parts: Sequence[Sequence[int]]) -> list[Fold]:
+    """One fold for each part: it is tested, the next one validates, the others train."""
+    folds = []
+    for number, part in enumerate(parts):
+        validation = (number + 1) % len(parts)
+        train = [row for other, rows in enumerate(parts) if other not in (number, validation) for row in rows]
+        rows = {"train": train, "validation": parts[validation], "test": part}
+        folds.append(_fold(f"fold{number + 1}", dataset, rows))
+    return folds
 
 
 def _check_num_folds(num_folds: int) -> None:

@@ -24,6 +24,7 @@ SETTINGS_FILE = "settings.json"
 PRESENTATION_ARGUMENTS = frozenset(
     {
         *("output_dir", "config", "num_workers", "strict", "folds", "seeds", "linear_probe"),
+        *("rows", "learning_rates"),
         *("do_train", "do_eval", "do_predict"),
         *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
         *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "logging_dir"),

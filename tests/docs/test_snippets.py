@@ -239,7 +239,8 @@ def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None
             run(script, monkeypatch)
         elif in_full:
             run([*script, *SHORT_RUN.split(), *small_models(script, encoders)], monkeypatch)
-            assert (Path(_option(script, "--output_dir")) / "summary.json").is_file()
+            written = "ablation.json" if script[0].endswith("run_ablation.py") else "summary.json"
+            assert (Path(_option(script, "--output_dir")) / written).is_file()
         else:
             parse_only(script, monkeypatch)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from data_scripts.splits import Fold
 
+#: How a grid divides a corpus, see `trainer.experiments.protocols`.
+PROTOCOLS = ("own_split", "leave_one_session_out", "leave_one_speaker_out", "speaker_folds", "dialogue_folds")
 TEXT_COLUMNS = ("hypothesis", "transcript")
 #: The fields of `ModelArguments` that are mappings, given as JSON on a command line.
 OPTIONS = ("model_options", "speech_options", "text_options", "processor_options")
@@ -196,6 +198,34 @@ class RunArguments:
             raise ExperimentError(f"There is no fold {outside[0]}: folds are counted from 1 to {len(folds)}.")
         chosen = [folds[number - 1] for number in wanted]
         return {fold.name: (fold.select(dataset), {**fold.describe(), "seed": self.split_seed}) for fold in chosen}
+
+
+@dataclass
+class GridArguments(RunArguments):
+    """Which cells of a grid to run, and how the corpus is divided."""
+
+    protocol: str | None = field(
+        default=None,
+        metadata={
+            "help": f"{', '.join(PROTOCOLS)}. By default the corpus' own split; where it has none, IEMOCAP is divided "
+            "by session, any other by speaker. Folds of dialogues need ids as MELD's or IEMOCAP's."
+        },
+    )
+    num_folds: int = field(default=5, metadata={"help": "Folds of dialogues or speakers."})
+    rows: list[str] | None = field(default=None, metadata={"help": "Run these rows of the table only."})
+    learning_rates: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Each row tries these as learning_rate with the first seed, and keeps the one that is best on "
+            "validation data by metric_for_best_model. The rates of encoders and classifier stay as configured."
+        },
+    )
+
+    def __post_init__(self):
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            raise ExperimentError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
+        if self.linear_probe:
+            raise ExperimentError("A grid has its probes as rows: leave linear_probe out.")
 
 
 def _as_mapping(name: str, value: Any) -> dict[str, Any]:

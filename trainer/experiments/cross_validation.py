@@ -89,7 +89,7 @@ def run_folds(
     for name, _, settings in planned:
         sections = {**arguments, "training": settings}
         check_settings(str(settings.output_dir), run_settings(sections, *folds[name], model.text_column))
-    audits = _audit_folds(folds, corpus, root)
+    audits = audit_folds(folds, corpus, root)
     for name, audit in audits.items():
         if corpus.strict:
             audit.refuse()
@@ -123,10 +123,16 @@ def run_folds(
     return summary
 
 
-def _audit_folds(
+def audit_folds(
     folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], corpus: CorpusArguments, root: Path
 ) -> dict[str, Audit]:
-    """The leak audit of each fold. `data_scripts.splits` has kept apart the speakers that a protocol keeps apart."""
+    """Return the leak audit of each fold. `data_scripts.splits` kept apart the speakers that a protocol keeps apart.
+
+    Args:
+        folds: see `run_folds`.
+        corpus: what they were made from.
+        root: of the experiment, which holds the corpus it prepared.
+    """
     accepted = dict.fromkeys(folds, PROTOCOL_SPLIT) | {OWN_SPLIT: accepted_in_own_split(corpus, root / "corpus")}
     return {name: audit_dataset(data, accepted[name]) for name, (data, _) in folds.items()}
 

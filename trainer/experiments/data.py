@@ -41,6 +41,18 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     return dataset
 
 
+def corpus_name(arguments: CorpusArguments) -> str:
+    """Return the corpus' name in the registry, of a prepared folder as its report says; `prepared` where it does not.
+
+    Args:
+        arguments: which corpus.
+    """
+    report = Path(arguments.data_dir or "") / "report.json"
+    if arguments.corpus != "prepared" or not report.is_file():
+        return arguments.corpus
+    return PreparationReport.from_json(report.read_text(encoding="utf-8")).corpus
+
+
 def audit_dataset(data: DatasetDict, accepted: str = "") -> Audit:
     """Compare the splits of a run with one another; nothing is decoded for it.
 

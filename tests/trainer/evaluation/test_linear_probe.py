@@ -2,14 +2,22 @@
 
 import numpy as np
 import pytest
-from datasets import DatasetDict
+import torch
+from datasets import Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer.evaluation import linear_probe as module
-from trainer.evaluation.linear_probe import INVERSE_REGULARIZATIONS, linear_probe, speech_features
+from trainer.evaluation.linear_probe import (
+    INVERSE_REGULARIZATIONS,
+    fit_probe,
+    linear_probe,
+    speech_features,
+    text_features,
+)
+from trainer.experiments.ablations import ABLATIONS
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +70,41 @@ def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test(m
     assert metrics["regularisation"] == chosen
     assert (metrics["ua"], metrics["wa"]) == pytest.approx(scores["test"][chosen])
     assert scores["test"][chosen] != scores["validation"][chosen]
+
+
+def test_text_features_are_the_mean_of_the_pieces_that_the_model_reads(tmp_path):
+    corpus = tiny_corpus(12)  # texts of different lengths
+    model, processor = tiny_model("hubert", spread=True), tiny_processor(tmp_path, "hubert")
+    features = text_features(model, processor, corpus, batch_size=8)
+    assert features.shape == (len(corpus), 24)
+    np.testing.assert_allclose(text_features(model, processor, corpus, batch_size=1), features, atol=1e-5)
+    row = corpus[1]  # padded beside longer ones
+    inputs = processor(text=row["hypothesis"])
+    with torch.no_grad():
+        pieces = model.m4ser.text_encoder.model(inputs["input_ids"]).last_hidden_state[0]
+    np.testing.assert_allclose(features[1], pieces.mean(0).numpy(), atol=1e-5)
+    human = text_features(model, processor, corpus, "transcript")
+    assert not np.allclose(human[1], features[1], atol=1e-3)
+
+
+def test_text_that_is_not_there_is_told(data, tmp_path):
+    model, processor = tiny_model("hubert"), tiny_processor(tmp_path, "hubert")
+    silent = Dataset.from_list([{"id": "clip1", "hypothesis": None}])
+    with pytest.raises(ValueError, match="'clip1' has no 'hypothesis'"):
+        text_features(model, processor, silent)
+    speech = tiny_model("hubert", **ABLATIONS["only speech"])
+    with pytest.raises(ValueError, match="no text encoder"):
+        text_features(speech, processor, data["test"])
+
+
+def test_a_fitted_probe_is_chosen_by_the_metric_asked_for():
+    """Class 1 is rare: what is best by UA is not what is best by WA."""
+    generator = np.random.default_rng(0)
+    labels = {split: (generator.random(400) < 0.08).astype(int) for split in ("train", "validation", "test")}
+    features = {split: generator.normal(size=(400, 6)) + 0.6 * each[:, None] for split, each in labels.items()}
+    by_ua, by_wa = (fit_probe(features, labels, ["a", "b"], metric) for metric in ("ua", "wa"))
+    assert by_ua.metrics["validation"]["ua"] > by_wa.metrics["validation"]["ua"]
+    assert by_wa.metrics["validation"]["wa"] > by_ua.metrics["validation"]["wa"]
+    assert by_ua.regularisation != by_wa.regularisation
+    for probe in (by_ua, by_wa):
+        assert probe.metrics["test"]["wa"] == np.mean(probe.predictions == labels["test"])

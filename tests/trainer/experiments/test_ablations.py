@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from modeling_m4ser import M4SERConfig
+from tests.helpers.tiny import tiny_model
 from trainer.experiments import ablations
 from trainer.experiments.ablations import ABLATIONS
 
@@ -51,3 +52,39 @@ def test_the_table_needs_no_heavy_import():
     names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)
+
+
+#: Groups of parameters by the module that holds them.
+_SPECIFIC = {f"m4ser.fusion.{name}_key" for name in ("speech_query_text", "speech_query_token", "text_query_speech")}
+_JOINT, _GENERATOR = {"m4ser.fusion.joint_projection"}, {"m4ser.fusion.generator"}
+_ENCODERS = {"m4ser.speech_encoder", "m4ser.text_encoder"}
+_FULL = _ENCODERS | _SPECIFIC | _JOINT | _GENERATOR | {"classifier", "detector", "corrector", "discriminator"}
+#: Row -> the groups that a model of it has.
+GROUPS = {
+    "M4SER": _FULL,
+    "only speech": {"m4ser.speech_encoder", "classifier"},
+    "only text": {"m4ser.text_encoder", "classifier"},
+    "speech & text + concat": _ENCODERS | _JOINT | {"classifier"},
+    "w/o MSR": _FULL - _SPECIFIC,
+    "w/o MIR": _FULL - _JOINT - _GENERATOR - {"discriminator"},
+    "w/o MSR & MIR": _FULL - _SPECIFIC - _GENERATOR - {"discriminator"},
+    "w/o AED": _FULL - {"detector"},
+    "w/o AEC": _FULL - {"corrector"},
+    "w/o AED & AEC": _FULL - {"detector", "corrector"},
+    "w/o GAN": _FULL - {"discriminator"},
+    "w/o LCL": _FULL,  # a loss without parameters
+    "w/o GAN & LCL": _FULL - {"discriminator"},
+    "+ MSR & MIR": _FULL - {"detector", "corrector", "discriminator"},
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_row_has_no_parameters_of_what_it_leaves_out(name):
+    parameters = [key for key, _ in tiny_model("whisper", **ABLATIONS[name]).named_parameters()]
+    assert {_group(parameter) for parameter in parameters} == GROUPS[name]
+
+
+def _group(parameter):
+    """A parameter's module: `classifier`, `m4ser.speech_encoder`, `m4ser.fusion.generator`."""
+    parts = parameter.split(".")
+    return ".".join(parts[: 1 if parts[0] != "m4ser" else 3 if parts[1] == "fusion" else 2])

@@ -1,0 +1,51 @@
+"""The paper's numbers, against the text of the paper where it is at hand."""
+
+import re
+
+import pytest
+
+from trainer.evaluation.resampling import METRICS as KNOWN
+from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.paper import ABLATION_TABLE, METRICS, UTTERANCES, is_stand_in
+
+#: The words of Table IV -> the rows' names here.
+WORDS = {
+    "M⁴SER (Full)": "M4SER",
+    "only Speech Modality": "only speech",
+    "only Text Modality": "only text",
+    "Speech & Text + Concat": "speech & text + concat",
+    "w/o Modality-Specific (MSR)": "w/o MSR",
+    "w/o Modality-Invariant (MIR)": "w/o MIR",
+    "w/o ASR Error Detection": "w/o AED",
+    "w/o ASR Error Correction": "w/o AEC",
+}
+
+
+def test_table_iv_is_as_printed(shared_dir):
+    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
+    table = text[text.index("\nTABLE IV\n") : text.index("B. Ablation Study")]
+    rows = re.findall(r"^(?:\(\d\) )?(.+?)\t([\d.]+)\t([\d.]+)\t([\d.]+)\t([\d.]+)$", table, re.MULTILINE)
+    assert len(rows) == 13
+    for words, *numbers in rows:
+        name, (wa, ua, accuracy, f1) = WORDS.get(words, words), map(float, numbers)
+        assert ABLATION_TABLE["iemocap"][name] == {"wa": wa, "ua": ua}
+        assert ABLATION_TABLE["meld"][name] == {"accuracy": accuracy, "weighted_f1": f1}
+
+
+def test_every_row_that_the_paper_has_is_there():
+    assert set(ABLATION_TABLE["iemocap"]) == set(ABLATIONS)
+    assert set(ABLATION_TABLE["meld"]) == set(ABLATIONS) - {"+ MSR & MIR"}
+    assert ABLATION_TABLE["iemocap"]["+ MSR & MIR"] == {"wa": 76.6, "ua": 77.4}  # Table V
+    assert ABLATION_TABLE["meld"]["w/o GAN & LCL"] == {"accuracy": 65.5, "weighted_f1": 64.1}
+    for corpus, rows in ABLATION_TABLE.items():
+        for numbers in rows.values():
+            assert set(numbers) == set(METRICS[corpus].values()) <= set(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "utterances", "other"),
+    [("iemocap", 5531, False), ("iemocap", 270, True), ("meld", 13706, False), ("meld", 2699, True)],
+)
+def test_a_corpus_of_another_size_is_a_stand_in(corpus, utterances, other):
+    assert is_stand_in(corpus, utterances) is other
+    assert not is_stand_in(corpus, UTTERANCES[corpus])

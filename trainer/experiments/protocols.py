@@ -1,0 +1,112 @@
+"""How a corpus is divided for a table: by its own split, or into folds that together test every utterance."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import DatasetDict, concatenate_datasets
+
+from data_scripts.corpora.ravdess import voice
+from data_scripts.splits import (
+    complete_splits,
+    dialogue_of,
+    group_folds,
+    leave_one_session_out,
+    leave_one_speaker_out,
+    speaker_folds,
+)
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import GridArguments
+from trainer.experiments.cross_validation import own_split
+
+
+@dataclass(frozen=True)
+class Division:
+    """A corpus divided.
+
+    Attributes:
+        folds: name -> (splits, description), see `run_folds`.
+        numbers: name -> the fold's number on the command line; None for the corpus' own split.
+        description: of the protocol, in words.
+        cluster: maps an utterance's id and speaker to what it is drawn with in a bootstrap: utterances of one dialogue,
+            or of one speaker, are not independent.
+    """
+
+    folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]]
+    numbers: Mapping[str, int | None]
+    description: str
+    cluster: Callable[[str, str | None], str]
+
+    @property
+    def tested(self) -> int:
+        """How many utterances the folds test."""
+        return sum(len(data["test"]) for data, _ in self.folds.values())
+
+
+def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
+    """Divide a corpus as `runs.protocol` says; by default by its own split, by session (IEMOCAP) or by speaker.
+
+    A protocol that makes folds joins the corpus' own splits first.
+
+    Args:
+        dataset: prepared.
+        corpus: its name in the registry; `prepared` where it is not known.
+        runs: the protocol, number and choice of folds.
+
+    Raises:
+        ExperimentError: an id is in two of the splits that are joined; or a fold is asked for that does not exist.
+        SplitError: the corpus cannot be divided so.
+    """
+    protocol = runs.protocol or _usual_protocol(dataset, corpus)
+    by_dialogue = protocol == "dialogue_folds" or corpus in ("meld", "iemocap")
+    if protocol == "own_split":
+        dataset, description = complete_splits(dataset, runs.split_seed)
+        cluster = _dialogue if by_dialogue else _utterance
+        folds = own_split(dataset, runs)
+        return Division(folds, dict.fromkeys(folds), description, cluster)
+    joined = _join(dataset)
+    if protocol == "dialogue_folds":
+        folds = group_folds(joined, runs.num_folds, runs.split_seed)
+        description = f"{runs.num_folds} folds of whole dialogues"
+    elif protocol == "leave_one_session_out":
+        folds, description = leave_one_session_out(joined, seed=runs.split_seed), "leave one session out"
+    elif protocol == "leave_one_speaker_out":
+        folds, description = leave_one_speaker_out(joined, seed=runs.split_seed), "leave one speaker out"
+    else:
+        # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
+        kind = voice if corpus == "ravdess" else None
+        folds = speaker_folds(joined, runs.num_folds, runs.split_seed, stratify=kind)
+        description = f"{runs.num_folds} folds of whole speakers"
+    chosen = runs.choose(folds, joined)
+    numbers = {fold.name: number for number, fold in enumerate(folds, 1) if fold.name in chosen}
+    return Division(chosen, numbers, description, _dialogue if by_dialogue else _speaker)
+
+
+def _usual_protocol(dataset: DatasetDict, corpus: str) -> str:
+    """What is usual for this corpus."""
+    if len(dataset) > 1:
+        return "own_split"
+    return "leave_one_session_out" if corpus == "iemocap" else "speaker_folds"
+
+
+def _join(dataset: DatasetDict) -> DatasetDict:
+    """All rows as one split."""
+    joined = concatenate_datasets(list(dataset.values()))
+    if len(set(joined["id"][:])) < len(joined):
+        raise ExperimentError(
+            "An id is in two of the corpus' own splits, which cannot be joined to folds then: give each utterance an "
+            "id of its own, or use --protocol own_split."
+        )
+    return DatasetDict({"train": joined})
+
+
+def _dialogue(identity: str, speaker: str | None) -> str:
+    return dialogue_of(identity) or identity
+
+
+def _speaker(identity: str, speaker: str | None) -> str:
+    return speaker or identity
+
+
+def _utterance(identity: str, speaker: str | None) -> str:
+    return identity
