@@ -94,14 +94,8 @@ def run_experiment(
     _check_splits(data)
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
-    finished = (folder / RESULTS_FILE).is_file()
-    if finished and not (folder / SETTINGS_FILE).is_file():
-        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
-    if args.should_save:
-        claim_folder(folder, settings)
-    if finished:
-        return load_results(folder)
-
+    if (finished := _claim(folder, settings, args)) is not None:
+        return finished
     audit = audit or _audit(data, args)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
@@ -202,6 +196,16 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ExperimentError(f"{folder} is no finished run: it has no {RESULTS_FILE}.")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> dict[str, Any] | None:
+    """Make a run directory belong to these settings; return its results where it is finished."""
+    finished = (folder / RESULTS_FILE).is_file()
+    if finished and not (folder / SETTINGS_FILE).is_file():
+        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
+    if args.should_save:
+        claim_folder(folder, settings)
+    return load_results(folder) if finished else None
 
 
 def _check_splits(data: DatasetDict) -> None:
