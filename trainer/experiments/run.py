@@ -93,12 +93,7 @@ def run_experiment(
     _check_splits(data)
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
-    finished = (folder / RESULTS_FILE).is_file()
-    if finished and not (folder / SETTINGS_FILE).is_file():
-        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
-    if args.should_save:
-        claim_folder(folder, settings)
-    if finished:
+    if _claim(folder, settings, args):
         return load_results(folder)
 
     audit = audit or _audit(data, args)
@@ -206,6 +201,16 @@ def _check_splits(data: DatasetDict) -> None:
     missing = [name for name in SPLITS if name not in data]
     if missing:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+
+
+def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:
+    """Make the directory this run's, and say whether it is finished already."""
+    finished = (folder / RESULTS_FILE).is_file()
+    if finished and not (folder / SETTINGS_FILE).is_file():
+        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
+    if args.should_save:
+        claim_folder(folder, settings)
+    return finished
 
 
 def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
