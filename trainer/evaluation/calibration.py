@@ -97,8 +97,8 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = B
     number = np.clip(np.ceil(np.round(confidence * bins, 9)).astype(int) - 1, 0, bins - 1)
     utterances = np.bincount(number, minlength=bins)
     known = np.where(utterances > 0, utterances, np.nan)
-    sums = (np.bincount(number, weights=values, minlength=bins) for values in (confidence, right))
-    return ReliabilityCurve(*(values / known for values in sums), utterances)
+    confidences, accuracies = (np.bincount(number, values, minlength=bins) / known for values in (confidence, right))
+    return ReliabilityCurve(confidences, accuracies, utterances)
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:

@@ -94,8 +94,9 @@ def run_experiment(
     _check_splits(data)
     arguments = {**(arguments or {}), "training": args}
     settings = run_settings(arguments, data, split, text_column)
-    if (finished := _claim(folder, settings, args)) is not None:
-        return finished
+    if _claim(folder, settings, args):
+        return load_results(folder)
+
     audit = audit or _audit(data, args)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
@@ -198,21 +199,21 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> dict[str, Any] | None:
-    """Make a run directory belong to these settings; return its results where it is finished."""
-    finished = (folder / RESULTS_FILE).is_file()
-    if finished and not (folder / SETTINGS_FILE).is_file():
-        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
-    if args.should_save:
-        claim_folder(folder, settings)
-    return load_results(folder) if finished else None
-
-
 def _check_splits(data: DatasetDict) -> None:
     """Raise where one of the three splits is missing."""
     missing = [name for name in SPLITS if name not in data]
     if missing:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+
+
+def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:
+    """Make the directory this run's, and say whether it is finished already."""
+    finished = (folder / RESULTS_FILE).is_file()
+    if finished and not (folder / SETTINGS_FILE).is_file():
+        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
+    if args.should_save:
+        claim_folder(folder, settings)
+    return finished
 
 
 def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:

@@ -180,6 +180,16 @@ def test_the_interval_by_hand():
     assert interval.low < narrower.low < 0.6 < narrower.high < interval.high
 
 
+def test_unequal_speakers_support_fewer_degrees_of_freedom(two):
+    """Four times 100 utterances and 16 times 10: (4 × 100² + 16 × 10²)² / (4 × 100⁴ + 16 × 10⁴) − 1."""
+    labels, first, *_ = two
+    speakers = np.repeat(np.arange(20), [100] * 4 + [10] * 16)
+    interval = bootstrap_interval(labels[:560], first[:560], "wa", speakers)
+    assert interval.clusters == 20
+    assert interval.effective_clusters == pytest.approx(41_600**2 / 400_160_000)
+    assert interval.degrees_of_freedom == pytest.approx(interval.effective_clusters - 1)
+
+
 def test_seeds_add_their_variance():
     """Many utterances, all right but for a share that the seed decides: what is left is the spread over seeds."""
     labels = np.zeros(30_000, dtype=int)
