@@ -177,11 +177,18 @@ def cache_features(
         show_progress: whether to show a bar.
 
     Raises:
-        ExperimentError: the speech encoder is not frozen, the states do not fit on the disk, or the cache is damaged.
+        ExperimentError: the speech encoder is not frozen, the feature extractor adds noise, the states do not fit on
+            the disk, or the cache is damaged.
         AudioError: a recording cannot be read.
         OSError: the folder cannot be written.
     """
     encoder = _speech_encoder(model)
+    dither = getattr(processor.feature_extractor, "dither", 0)
+    if dither:
+        raise ExperimentError(
+            f"cache_features would keep one draw of the noise that this feature extractor adds (dither={dither}): set "
+            "its dither to 0, or leave cache_features out."
+        )
     if not encoder.frozen or any(parameter.requires_grad for parameter in encoder.model.parameters()):
         raise ExperimentError(
             "cache_features needs --freeze_speech_encoder true: an encoder that is trained gives other features after "
