@@ -94,8 +94,6 @@ def run_experiment(
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
-    if args.should_log:
-        _tell_of_frozen_encoders(model)
     trainer = make_trainer(model, processor, data, args, text_column, features_folder)
     started = time.time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
@@ -155,6 +153,8 @@ def make_trainer(
     """
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
+    if args.should_log:
+        _tell_of_frozen_encoders(model)
     if args.balance_classes:
         loss = BalancedCrossEntropy(train["emotion"][:], len(emotions))
     if args.speed_perturbation and model.config.uses_speech:
