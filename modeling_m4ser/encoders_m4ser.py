@@ -38,7 +38,7 @@ class PretrainedEncoder(nn.Module):
         """Stop training this encoder."""
         self.frozen = True
         self.model.requires_grad_(False)
-        self.model.eval()
+        self.eval()
 
     def train(self, mode: bool = True):
         """Set training mode, as in PyTorch; a frozen encoder stays in evaluation mode."""
@@ -144,6 +144,29 @@ class SpeechEncoder(PretrainedEncoder):
         weights = self.layer_weights.softmax(0)
         weighted = [weight * state for weight, state in zip(weights, states, strict=True)]
         return sum(weighted[1:], weighted[0])
+
+    def combine_states(
+        self, states: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `forward` returned when `encode` gave these states: they need not be computed again.
+
+        Args:
+            states (`torch.Tensor` of shape `(B, layers, m, d_S)`): the hidden states, stacked. There is one layer
+                without `use_weighted_layer_sum`.
+            attention_mask (`torch.Tensor` of shape `(B, m)`, *optional*): 1 on valid frames; without it all are valid.
+
+        Raises:
+            ValueError: the states have another shape.
+        """
+        layers = 1 if self.layer_weights is None else len(self.layer_weights)
+        if states.ndim != 4 or states.shape[1] != layers or states.shape[-1] != self.hidden_size:
+            raise ValueError(
+                f"speech_states of this model must have the shape (B, {layers}, m, {self.hidden_size}), not "
+                f"{tuple(states.shape)}."
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones_like(states[:, 0, :, 0])
+        return self.combine(states.to(self.model.dtype).unbind(1)), attention_mask.to(torch.bool)
 
     @property
     def layers(self) -> nn.ModuleList:

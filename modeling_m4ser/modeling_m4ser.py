@@ -1,9 +1,7 @@
 """M4SER in transformers' terms: the bare model, and the model with its heads for emotion classification."""
 
-import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,13 +9,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import logging
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
 from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
 from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
+from .notices_m4ser import no_bar_for_one_file
 from .outputs_m4ser import M4SERModelOutput, M4SEROutput
 
 if TYPE_CHECKING:
@@ -74,26 +72,10 @@ class M4SERPreTrainedModel(PreTrainedModel):
             args: further arguments of [`~PreTrainedModel.save_pretrained`].
             kwargs: further keyword arguments of [`~PreTrainedModel.save_pretrained`].
         """
-        with _no_bar_for_one_file():
+        with no_bar_for_one_file():
             super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, Path(save_directory) / module.name)
-
-
-@contextlib.contextmanager
-def _no_bar_for_one_file() -> Iterator[None]:
-    """Hide the progress bars of transformers that would count to one: small models are saved in one file."""
-
-    def create(factory: Callable, args: tuple, kwargs: dict):
-        single = bool(args) and hasattr(args[0], "__len__") and len(args[0]) <= 1
-        options = {**kwargs, "disable": True} if single else kwargs
-        return factory(*args, **options) if previous is None else previous(factory, args, options)
-
-    previous = logging.set_tqdm_hook(create)
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
 
 
 class M4SERModel(M4SERPreTrainedModel):
@@ -134,6 +116,7 @@ class M4SERModel(M4SERPreTrainedModel):
         text_attention_mask: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        speech_states: torch.Tensor | None = None,
     ) -> M4SERModelOutput | tuple:
         """Encode and fuse a batch of utterances.
 
@@ -146,6 +129,8 @@ class M4SERModel(M4SERPreTrainedModel):
                 are valid.
             input_features (`torch.Tensor` of shape `(B, mel, T)`, *optional*): log-mel frames, for Whisper's encoder.
             return_dict (`bool`, *optional*): whether to return an [`M4SERModelOutput`] or a tuple.
+            speech_states (`torch.Tensor` of shape `(B, layers, m, d_S)`, *optional*): what the speech encoder's
+                `encode` gave earlier, in the place of its input. `speech_attention_mask` is then `(B, m)`.
 
         Returns:
             [`M4SERModelOutput`] or `tuple`.
@@ -157,10 +142,12 @@ class M4SERModel(M4SERPreTrainedModel):
             hidden, mask = self.encode_text(input_ids, text_attention_mask)
             output = M4SERModelOutput(pooled=masked_mean(hidden, mask), text_hidden=hidden, frame_mask=mask)
         elif self.fusion is None:
-            hidden, mask = self.encode_speech(input_values, input_features, speech_attention_mask)
+            hidden, mask = self.encode_speech(input_values, input_features, speech_attention_mask, speech_states)
             output = M4SERModelOutput(pooled=masked_mean(hidden, mask), speech_hidden=hidden, frame_mask=mask)
         else:
-            speech_hidden, frame_mask = self.encode_speech(input_values, input_features, speech_attention_mask)
+            speech_hidden, frame_mask = self.encode_speech(
+                input_values, input_features, speech_attention_mask, speech_states
+            )
             text_hidden, text_mask = self.encode_text(input_ids, text_attention_mask)
             output = self.fusion(speech_hidden, frame_mask, text_hidden, text_mask)
         return_dict = self.config.return_dict if return_dict is None else return_dict
@@ -171,6 +158,7 @@ class M4SERModel(M4SERPreTrainedModel):
         input_values: torch.Tensor | None,
         input_features: torch.Tensor | None,
         speech_attention_mask: torch.Tensor | None,
+        speech_states: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute H_S, standardized and projected to d.
 
@@ -178,6 +166,7 @@ class M4SERModel(M4SERPreTrainedModel):
             input_values (`torch.Tensor`, *optional*): as in `forward`.
             input_features (`torch.Tensor`, *optional*): as in `forward`.
             speech_attention_mask (`torch.Tensor`, *optional*): as in `forward`.
+            speech_states (`torch.Tensor`, *optional*): as in `forward`.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: H_S `(B, m, d)` and its boolean frame mask `(B, m)`.
@@ -187,6 +176,9 @@ class M4SERModel(M4SERPreTrainedModel):
         """
         if self.speech_encoder is None:
             raise ValueError("This M4SER model has no speech encoder (modalities='text').")
+        if speech_states is not None:
+            hidden, mask = self.speech_encoder.combine_states(speech_states, speech_attention_mask)
+            return self.speech_projection(self.speech_standardizer(hidden)), mask
         name = self.speech_encoder.input_name
         inputs = {"input_values": input_values, "input_features": input_features}[name]
         if inputs is None:
@@ -239,6 +231,11 @@ class M4SERModel(M4SERPreTrainedModel):
         """
         if self.speech_encoder is not None:
             self.speech_encoder.freeze_layers(count)
+
+    def freeze_speech_encoder(self) -> None:
+        """Stop training the speech encoder; the weights of `use_weighted_layer_sum` go on learning."""
+        if self.speech_encoder is not None:
+            self.speech_encoder.freeze()
 
     def freeze_encoders(self) -> None:
         """Stop training both encoders: only the fusion and the heads learn."""
@@ -321,6 +318,10 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """Stop training the speech encoder up to layer `count`, see [`M4SERModel.freeze_speech_layers`]."""
         self.m4ser.freeze_speech_layers(count)
 
+    def freeze_speech_encoder(self) -> None:
+        """Stop training the speech encoder, see [`M4SERModel.freeze_speech_encoder`]."""
+        self.m4ser.freeze_speech_encoder()
+
     def freeze_encoders(self) -> None:
         """Stop training both encoders: only the fusion and the heads learn."""
         self.m4ser.freeze_encoders()
@@ -343,6 +344,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         correction_labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
         attention_mask: None = None,
+        speech_states: torch.Tensor | None = None,
     ) -> M4SEROutput | tuple:
         """Classify a batch of utterances, and compute the losses whose labels are given.
 
@@ -359,6 +361,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
                 ids, which end with `[SEP]`; -100 elsewhere.
             return_dict (`bool`, *optional*): whether to return an [`M4SEROutput`] or a tuple.
             attention_mask: refused; pipelines of other tasks give it.
+            speech_states (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
 
         Returns:
             [`M4SEROutput`] or `tuple`.
@@ -375,6 +378,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             text_attention_mask=text_attention_mask,
             input_features=input_features,
             return_dict=True,
+            speech_states=speech_states,
         )
         logits = self.classifier(self.dropout(features.pooled))
         emotion_loss = contrastive_loss = detection_logits = detection_loss = correction_loss = None

@@ -96,6 +96,10 @@ class ExperimentArguments(M4SERTrainingArguments):
         speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1
             ([`trainer.augmentation.with_speeds`]); an epoch is then three times as long. It keeps the model from
             learning a corpus's few speakers by heart; not in the paper.
+        cache_features: compute what a frozen speech encoder gives once for each recording, keep it on disk, and train
+            on that ([`trainer.feature_cache.cache_features`]). The results are the same.
+        feature_cache_dir: where; by default beside the corpus (`.features` in its prepared folder), so that all runs on
+            it share them.
 
     Raises:
         ValueError: a speed is not positive.
@@ -111,6 +115,12 @@ class ExperimentArguments(M4SERTrainingArguments):
     )
     speed_perturbation: list[float] | None = field(
         default=None, metadata={"help": "Train on each utterance at each of these speeds, e.g. 0.9 1.0 1.1."}
+    )
+    cache_features: bool = field(
+        default=False, metadata={"help": "Run a frozen speech encoder once for each recording and keep what it gives."}
+    )
+    feature_cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder for --cache_features, by default in the prepared corpus."}
     )
 
     def __post_init__(self):

@@ -1,8 +1,12 @@
 """Speed perturbation (Ko et al. 2015): more voices and tempos to train on, out of the recordings there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from datasets import Dataset, concatenate_datasets
+
+from modeling_m4ser import load_audio
 
 SPEED_COLUMN = "speed"
 
@@ -35,3 +39,17 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
             copy = copy.remove_columns("duration").add_column("duration", durations, feature=feature)
         copies.append(copy)
     return concatenate_datasets(copies)
+
+
+def load_at_speed(row: Mapping[str, Any], sampling_rate: int) -> np.ndarray:
+    """Return the waveform (samples,) of a row's recording, played at the row's `speed` where it has one.
+
+    Args:
+        row: with `audio`, and where wanted `id` and `speed`.
+        sampling_rate: wanted, in hertz.
+
+    Raises:
+        AudioError: the recording cannot be decoded.
+    """
+    # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
+    return load_audio(row["audio"], sampling_rate=sampling_rate / (row.get(SPEED_COLUMN) or 1), name=row.get("id"))

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import get_worker_info
 
 from data_scripts.alignment import align_hypothesis
-from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor, load_audio
-from trainer.augmentation import SPEED_COLUMN
+from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor
+from trainer.augmentation import load_at_speed
+from trainer.feature_cache import FeatureCache
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class M4SERDataCollator:
         max_correction_tokens: longer correction targets are cut to this many tokens, the last of which is `[SEP]`. By
             default 32, and in the ablation "w/o AED", whose targets are whole references, as many as a text may have
             (the processor's `max_text_length`).
+        feature_cache: what the speech encoder gives for recordings ([`trainer.feature_cache.cache_features`]). Rows in
+            it are not decoded. A batch with a row that is not in it comes from the audio as always.
 
     A row without a human transcript gets no auxiliary labels; a batch without any has neither key.
 
@@ -47,6 +50,7 @@ class M4SERDataCollator:
     text_column: str = "hypothesis"
     with_auxiliary_labels: bool = True
     max_correction_tokens: int | None = None
+    feature_cache: FeatureCache | None = None
     _counters: torch.Tensor = field(default_factory=_shared_counters, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -78,7 +82,8 @@ class M4SERDataCollator:
                 the `speed` to play the audio at.
 
         Returns:
-            The processor's tensors; `labels` (B,); and the auxiliary labels `detection_labels` (B, n) and
+            The processor's tensors, or in the place of its audio `speech_states` (B, layers, m, d_S) and the mask of
+            their frames; `labels` (B,); and the auxiliary labels `detection_labels` (B, n) and
             `correction_labels` (B, n, c).
 
         Raises:
@@ -87,17 +92,16 @@ class M4SERDataCollator:
                 of the model.
         """
         rate = self.processor.sampling_rate
-        speech = text = None
+        speech = text = cached = names = None
         if self.config.uses_speech:
-            # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
-            speech = [
-                load_audio(row["audio"], sampling_rate=rate / row.get(SPEED_COLUMN, 1), name=row.get("id"))
-                for row in rows
-            ]
+            cached = None if self.feature_cache is None else self.feature_cache.batch(rows)
+            if cached is None:
+                speech, names = [load_at_speed(row, rate) for row in rows], [row.get("id") for row in rows]
         if self.config.uses_text:
             text = [self._text(row) for row in rows]
-        names = None if speech is None else [row.get("id") for row in rows]
-        batch = dict(self.processor(audio=speech, text=text, sampling_rate=rate, names=names))
+        batch = dict(cached or {})
+        if speech is not None or text is not None:
+            batch |= self.processor(audio=speech, text=text, sampling_rate=rate, names=names)
         emotions = [row.get("emotion") for row in rows]
         if any(emotion is not None for emotion in emotions):
             if None in emotions:

@@ -34,7 +34,10 @@ class UpdateNormalizer:
         some_input = next(iter(batch.values()))
         utterances = torch.tensor(len(some_input), device=some_input.device)
         encoder, mask = self.model.m4ser.speech_encoder, batch.get("speech_attention_mask")
-        frames = utterances * 0 if encoder is None or mask is None else encoder.frame_lengths(mask).sum()
+        if encoder is None or mask is None:
+            frames = utterances * 0
+        else:
+            frames = mask.sum() if "speech_states" in batch else encoder.frame_lengths(mask).sum()
         tokens = [
             (batch[name] != IGNORE_INDEX).sum() if name in batch else utterances * 0
             for name in ("detection_labels", "correction_labels")

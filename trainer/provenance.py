@@ -25,7 +25,7 @@ PRESENTATION_ARGUMENTS = frozenset(
     {
         *("output_dir", "config", "num_workers", "strict", "folds", "seeds", "linear_probe"),
         *("rows", "learning_rates"),
-        *("do_train", "do_eval", "do_predict"),
+        *("do_train", "do_eval", "do_predict", "cache_features", "feature_cache_dir"),
         *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
         *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "logging_dir"),
         *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),

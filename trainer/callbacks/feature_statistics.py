@@ -53,8 +53,11 @@ def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Map
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
             for name, vectors in moments.items():
                 encoder = core.get_submodule(f"{name}_encoder")
-                inputs = batch[getattr(encoder, "input_name", "input_ids")]
-                hidden, mask = encoder(inputs, batch[f"{name}_attention_mask"])
+                mask = batch[f"{name}_attention_mask"]
+                if name == "speech" and "speech_states" in batch:
+                    hidden, mask = encoder.combine_states(batch["speech_states"], mask)
+                else:
+                    hidden, mask = encoder(batch[getattr(encoder, "input_name", "input_ids")], mask)
                 vectors.add(hidden[mask])
     finally:
         model.train(was_training)

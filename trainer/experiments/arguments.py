@@ -149,6 +149,9 @@ class ModelArguments:
         default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
     )
     freeze_encoders: bool = field(default=False, metadata={"help": "Train the fusion and the heads alone."})
+    freeze_speech_encoder: bool = field(
+        default=False, metadata={"help": "Train everything but the speech encoder, see --cache_features."}
+    )
     freeze_speech_layers: int = field(
         default=0, metadata={"help": "Freeze this many of the speech encoder's lowest layers, and its front end."}
     )

@@ -21,9 +21,10 @@ from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
-from trainer.experiments.data import accepted_in_own_split, audit_dataset, print_warnings
+from trainer.experiments.data import accepted_in_own_split, audit_dataset, prepared_folder, print_warnings
 from trainer.experiments.model import build_model
 from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
+from trainer.feature_cache import FEATURES_FOLDER
 from trainer.provenance import changed_arguments, check_settings, corpus_fingerprint, run_settings
 
 OWN_SPLIT = "own_split"
@@ -110,6 +111,7 @@ def run_folds(
             arguments=arguments,
             audit=audits[name],
             sex_of=sex_of,
+            features_folder=prepared_folder(corpus, root / "corpus") / FEATURES_FOLDER,
         )
         finished.setdefault(seed, []).append(results)
         if args.should_log:

@@ -75,6 +75,16 @@ def print_warnings(audit: Audit, name: str) -> None:
         print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
 
 
+def prepared_folder(arguments: CorpusArguments, folder: str | Path) -> Path:
+    """Return where a prepared corpus lies.
+
+    Args:
+        arguments: which corpus.
+        folder: where `prepare_corpus` keeps one that it prepares.
+    """
+    return Path(arguments.data_dir or "") if arguments.corpus == "prepared" else Path(folder)
+
+
 def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str:
     """Return why speakers may be in several of a corpus' own splits, as its preparation says; empty: they may not.
 
@@ -82,8 +92,7 @@ def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str
         arguments: which corpus.
         folder: where `prepare_corpus` kept it.
     """
-    prepared = Path(arguments.data_dir or "") if arguments.corpus == "prepared" else Path(folder)
-    report = prepared / "report.json"
+    report = prepared_folder(arguments, folder) / "report.json"
     if not report.is_file():
         return ""
     audit = PreparationReport.from_json(report.read_text(encoding="utf-8")).audit

@@ -44,6 +44,8 @@ def _build_model(
         model.freeze_speech_layers(arguments.freeze_speech_layers)
     elif arguments.freeze_feature_encoder:
         model.freeze_feature_encoder()
+    if arguments.freeze_speech_encoder:
+        model.freeze_speech_encoder()
     if arguments.freeze_encoders:
         model.freeze_encoders()
     return model, processor

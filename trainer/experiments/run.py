@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -19,6 +19,7 @@ from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from modeling_m4ser.notices_m4ser import warn_once
 from trainer.arguments import ExperimentArguments
 from trainer.augmentation import with_speeds
 from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
@@ -41,6 +42,7 @@ from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
+from trainer.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
 from trainer.provenance import SETTINGS_FILE, changed_arguments, claim_folder, command_line, run_settings
@@ -63,6 +65,7 @@ def run_experiment(
     arguments: Mapping[str, Any] | None = None,
     audit: Audit | None = None,
     sex_of: Callable[[str], str | None] | None = None,
+    features_folder: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
@@ -83,6 +86,8 @@ def run_experiment(
         arguments: section -> further argument objects that decide the run, e.g. {"model": ModelArguments}.
         audit: of the splits; by default they are audited here, and what leaks is printed.
         sex_of: see `CorpusRecord.sex_of`; the results are then broken down by sex too.
+        features_folder: where `args.cache_features` keeps features without `args.feature_cache_dir`; by default in
+            `args.output_dir`.
 
     Returns:
         What `results.json` holds.
@@ -101,7 +106,7 @@ def run_experiment(
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
-    trainer = make_trainer(model, processor, data, args, text_column)
+    trainer = make_trainer(model, processor, data, args, text_column, features_folder)
     started = time.time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started
@@ -147,6 +152,7 @@ def make_trainer(
     data: DatasetDict,
     args: ExperimentArguments,
     text_column: str = "hypothesis",
+    features_folder: str | Path | None = None,
 ) -> M4SERTrainer:
     """Return the trainer of an experiment: on the splits `train` and `validation`, with what `args` asks for.
 
@@ -156,9 +162,15 @@ def make_trainer(
         data: prepared splits.
         args: training arguments.
         text_column: the text that the model reads.
+        features_folder: as in `run_experiment`.
+
+    Raises:
+        ExperimentError: `args.cache_features` without a frozen speech encoder, or in half precision.
     """
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
+    if args.should_log:
+        _tell_of_frozen_encoders(model)
     if args.balance_classes:
         loss = BalancedCrossEntropy(train["emotion"][:], len(emotions))
     if args.speed_perturbation and model.config.uses_speech:
@@ -178,7 +190,33 @@ def make_trainer(
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)
+    if args.cache_features and model.config.uses_speech:
+        rest = [part for name, part in data.items() if name != "train"]
+        trainer.data_collator.feature_cache = _cache_features(trainer, processor, [train, *rest], features_folder)
     return trainer
+
+
+def _cache_features(
+    trainer: M4SERTrainer, processor: M4SERProcessor, datasets: Sequence[Dataset], folder: str | Path | None
+) -> FeatureCache:
+    """The speech features of all recordings, computed by the first process where they are not kept already."""
+    args = trainer.args
+    if trainer.accelerator.mixed_precision != "no" or args.bf16_full_eval or args.fp16_full_eval:
+        raise ExperimentError(
+            "cache_features keeps what the speech encoder gives in float32: leave bf16, fp16 and their full_eval out, "
+            "or leave cache_features out."
+        )
+    folder = args.feature_cache_dir or folder or Path(str(args.output_dir)) / FEATURES_FOLDER
+    with trainer.accelerator.main_process_first():
+        return cache_features(
+            trainer.model,
+            processor,
+            datasets,
+            folder,
+            batch_size=args.per_device_eval_batch_size,
+            num_workers=args.dataloader_num_workers,
+            show_progress=not args.disable_tqdm and args.should_log,
+        )
 
 
 def processor_options(processor: M4SERProcessor) -> dict[str, Any]:
@@ -222,6 +260,19 @@ def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
     if args.should_log:
         print_warnings(audit, Path(str(args.output_dir)).name)
     return audit
+
+
+def _tell_of_frozen_encoders(model: M4SERForEmotionClassification) -> None:
+    """Print where error detection and correction can teach nothing to what recognises emotions."""
+    encoder, projection = model.m4ser.text_encoder, model.m4ser.text_projection
+    trains_errors = model.config.use_error_detection or model.config.use_error_correction
+    learns = any(p.requires_grad for part in (encoder, projection) if part is not None for p in part.parameters())
+    if encoder is not None and trains_errors and not learns:
+        warn_once(
+            "frozen",
+            "encoders",
+            "The text encoder is frozen: error detection and correction give nothing back to the emotion path.",
+        )
 
 
 def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:

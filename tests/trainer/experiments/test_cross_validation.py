@@ -8,8 +8,9 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import DatasetDict
+from datasets import DatasetDict, load_dataset
 
+from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders, experiment_arguments, write_manifest
@@ -268,3 +269,30 @@ def test_folds_of_a_corpus_with_its_own_split_are_refused():
     )
     with pytest.raises(ExperimentError, match="its own split"):
         own_split(dataset, RunArguments(folds=[2]))
+
+
+def test_all_runs_on_a_prepared_corpus_share_its_features(tmp_path, capsys):
+    """They lie in its folder, which holds the same corpus as before."""
+    corpus, other = tiny_corpus(24), tiny_corpus(6, seed=1)
+    save_prepared(DatasetDict(train=corpus, validation=other, test=other), tmp_path / "corpus")
+    speech, text = encoder_folders(tmp_path)
+    data = load_prepared(tmp_path / "corpus")
+    arguments = CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "corpus"))
+    model = ModelArguments(
+        speech_encoder=str(speech),
+        text_encoder=str(text),
+        model_options={"num_attention_heads": 4},
+        freeze_speech_encoder=True,
+    )
+    runs, folds = RunArguments(seeds=[1, 2]), own_split(data, RunArguments())
+    args = experiment_arguments(tmp_path / "out", num_train_epochs=1, cache_features=True)
+    run_folds(folds, arguments, model, runs, args, "Noise.")
+    assert capsys.readouterr().out.count("caching ") == 1
+    model.ablation = "w/o MIR"
+    args = experiment_arguments(tmp_path / "other", num_train_epochs=1, cache_features=True)
+    run_folds(folds, arguments, model, runs, args, "Noise.")
+    assert "caching " not in capsys.readouterr().out
+    assert not list(tmp_path.glob("o*/**/.features"))
+    assert len(list((tmp_path / "corpus" / ".features").iterdir())) == 1
+    again = load_dataset(str(tmp_path / "corpus"), cache_dir=str(tmp_path / "cache"))
+    assert {name: part["id"][:] for name, part in again.items()} == {name: part["id"][:] for name, part in data.items()}

@@ -43,6 +43,16 @@ def test_lower_layers_or_whole_encoders_can_be_frozen(encoders):
     assert not any("_encoder.model" in name for name in trainable(encoders, freeze_encoders=True))
 
 
+def test_the_speech_encoder_alone_can_be_frozen(encoders):
+    whole, left = trainable(encoders, freeze_feature_encoder=False), trainable(encoders, freeze_speech_encoder=True)
+    assert whole - left == {name for name in whole if name.startswith("m4ser.speech_encoder.model.")} != set()
+    weighted = {"speech_options": {"use_weighted_layer_sum": True}}
+    assert "m4ser.speech_encoder.layer_weights" in trainable(encoders, freeze_speech_encoder=True, **weighted)
+    assert trainable(encoders, freeze_speech_encoder=True, ablation="only text") == trainable(
+        encoders, ablation="only text"
+    )
+
+
 def test_options_arrive(encoders):
     arguments = ModelArguments(
         **{**encoders, "model_options": {"num_attention_heads": 4, "temperature": 0.5}},
