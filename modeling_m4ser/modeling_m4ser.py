@@ -483,9 +483,8 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         if self.training:
             pooled, labels = gather_across_processes(pooled), gather_across_processes(labels)
         config = self.config
-        return label_contrastive_loss(
-            pooled, labels, config.temperature, config.contrastive_include_self, config.contrastive_reduction
-        )
+        options = config.temperature, config.contrastive_include_self, config.contrastive_reduction
+        return label_contrastive_loss(pooled, labels, *options)
 
 
 def _adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[nn.Module, nn.Module]:

@@ -52,7 +52,17 @@ def test_training_arguments_are_compared_as_they_resolve(tmp_path):
 
 
 def test_every_presentation_argument_of_training_exists():
-    ours = {"config", "num_workers", "folds", "seeds", "linear_probe", "strict", "logging_dir"}
+    ours = {
+        "config",
+        "num_workers",
+        "folds",
+        "seeds",
+        "linear_probe",
+        "strict",
+        "logging_dir",
+        "rows",
+        "learning_rates",
+    }
     assert set(ExperimentArguments.__dataclass_fields__) >= PRESENTATION_ARGUMENTS - ours
 
 

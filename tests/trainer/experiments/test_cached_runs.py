@@ -1,0 +1,115 @@
+"""Experiments on cached features of a frozen speech encoder: the same results, and where the cache lies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import DatasetDict
+
+from data_scripts.splits import speaker_folds
+from modeling_m4ser import (
+    M4SERForEmotionClassification,
+    notices_m4ser,
+)
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import experiment_arguments
+from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
+from trainer import M4SERDataCollator
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.run import _tell_of_frozen_encoders, make_trainer, run_experiment
+
+FILES = {
+    "results.json",
+    "predictions.parquet",
+    "loss_curves.png",
+    "confusion_matrix.png",
+    "reliability.png",
+    "label_distribution.png",
+    "README.md",
+    "model.safetensors",
+    "config.json",
+    "processor_config.json",
+    "modeling_m4ser.py",
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three splits, and nobody sad in the test: what was measured on another split cannot pass for the test's."""
+    corpus = DatasetDict(train=tiny_corpus(24))
+    splits = speaker_folds(corpus, 3)[0].select(corpus)
+    kept = [index for index, emotion in enumerate(splits["test"]["emotion"]) if EMOTIONS[emotion] != "sad"]
+    return DatasetDict({**splits, "test": splits["test"].select(kept[1:])})  # uneven classes, so that WA is not UA
+
+
+def test_a_run_with_cached_features_is_the_run_without_them(data, tmp_path, capsys):
+    """The same results, predictions, settings and card; the checkpoint is a usual one."""
+
+    def build(emotions):
+        model = tiny_model("whisper")
+        model.freeze_speech_encoder()
+        return model, tiny_processor(tmp_path, "whisper")
+
+    results = {}
+    for cached in (False, True):
+        args = experiment_arguments(tmp_path / f"run{cached}", cache_features=cached)
+        results[cached] = run_experiment(build, data, args, description="Noise.", split={"name": "x"})
+    assert results[True]["metrics"] == results[False]["metrics"]
+    tables = [pd.read_parquet(tmp_path / f"run{cached}" / "predictions.parquet") for cached in (False, True)]
+    pd.testing.assert_frame_equal(*tables, atol=1e-5)
+    size = sum(len(part) for part in data.values())
+    assert f"of {size} recordings in {tmp_path / 'runTrue' / '.features'}" in capsys.readouterr().out
+    model = M4SERForEmotionClassification.from_pretrained(tmp_path / "runTrue")
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), model.config)
+    with torch.no_grad():
+        scores = model(**collator([data["test"][0]])).logits[0].div(model.config.calibration_temperature).softmax(-1)
+    found = [tables[1][f"probability_{name}"][0] for name in EMOTIONS]
+    np.testing.assert_allclose(found, scores, atol=1e-5)
+    # Asked for again without the cache, the run is finished.
+    args = experiment_arguments(tmp_path / "runTrue")
+    again = run_experiment(build, data, args, description="Noise.", split={"name": "x"})
+    assert again["arguments"]["training"]["cache_features"] is True
+
+
+@pytest.mark.parametrize("half", ["bf16", "bf16_full_eval", "fp16_full_eval"])
+def test_cached_features_are_refused_in_half_precision(data, tmp_path, half):
+    model = tiny_model("whisper")
+    model.freeze_speech_encoder()
+    args = experiment_arguments(tmp_path / "run", cache_features=True, **{half: True})
+    with pytest.raises(ExperimentError, match="leave bf16, fp16 and their full_eval out"):
+        make_trainer(model, tiny_processor(tmp_path, "whisper"), data, args)
+
+
+def test_the_features_lie_where_they_are_wanted(data, tmp_path):
+    processor = tiny_processor(tmp_path, "whisper")
+    for chosen, default, place in ((None, None, "out/.features"), (None, "b", "b"), ("a", "b", "a")):
+        model = tiny_model("whisper")
+        model.freeze_encoders()
+        args = experiment_arguments(
+            tmp_path / "out", cache_features=True, feature_cache_dir=chosen and str(tmp_path / chosen)
+        )
+        trainer = make_trainer(model, processor, data, args, features_folder=default and tmp_path / default)
+        assert trainer.data_collator.feature_cache.path.parent.parent == tmp_path / place
+    text = tiny_model("whisper", **ABLATIONS["only text"])
+    trainer = make_trainer(text, processor, data, experiment_arguments(tmp_path / "text", cache_features=True))
+    assert trainer.data_collator.feature_cache is None
+
+
+@pytest.mark.parametrize(
+    ("freeze", "options", "told"),
+    [
+        ("freeze_encoders", {}, True),
+        ("freeze_speech_encoder", {}, False),
+        ("freeze_encoders", ABLATIONS["w/o AED & AEC"], False),
+        ("freeze_encoders", {"hidden_size": 32}, False),  # a projection learns from them
+    ],
+)
+def test_frozen_encoders_make_error_correction_useless_which_is_told(caplog, monkeypatch, freeze, options, told):
+    monkeypatch.setattr(notices_m4ser, "_given", set())
+    model = tiny_model("whisper", **options)
+    getattr(model, freeze)()
+    for _ in range(2):
+        _tell_of_frozen_encoders(model)
+    text = "detection and correction give nothing back to the emotion path"
+    assert sum(text in record.message for record in caplog.records) == told
