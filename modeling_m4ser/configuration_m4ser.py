@@ -58,8 +58,10 @@ class M4SERConfig(PreTrainedConfig):
         discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
         discriminator_objective (`"paper"` or `"modality"`, defaults to `"paper"`): whether D maximises L_D + L_G
             (Eq. 20, Algorithm 1) or L_D alone, which is bounded.
-        adversarial_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): what γ weighs in Eq. 22: L_G's mean over the
-            frames of the batch, or its sum over the frames of each utterance, averaged over utterances.
+        adversarial_reduction (`"sum"` or `"mean"`, defaults to `"sum"`): what γ weighs in Eq. 22: L_G summed over the
+            frames of each utterance and averaged over utterances, or its mean over the frames of the batch. With the
+            mean, γ = 0.01 leaves the generator too little of the gradient to keep up with D. With the sum, a recording
+            of 30 s weighs six times one of 5 s.
         contrastive_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): whether L_LCL (Eq. 21) is the mean over
             anchors, or their sum, which grows with the batch.
         auxiliary_weight (`float`, defaults to 0.1): α of Eq. 22.
@@ -130,7 +132,7 @@ class M4SERConfig(PreTrainedConfig):
     tie_correction_output: bool = False
     discriminator_hidden_size: int = 256
     discriminator_objective: Literal["paper", "modality"] = "paper"
-    adversarial_reduction: Literal["mean", "sum"] = "mean"
+    adversarial_reduction: Literal["sum", "mean"] = "sum"
     contrastive_reduction: Literal["mean", "sum"] = "mean"
     auxiliary_weight: float | int = 0.1
     detection_weight: float | int = 3.0

@@ -86,9 +86,10 @@ def test_the_classifier_can_have_a_learning_rate_of_its_own(tmp_path):
     torch.testing.assert_close(step, torch.full_like(step, 1e-2), rtol=1e-3, atol=0)
 
 
-def test_one_step_is_algorithm_1_by_hand(tmp_path):
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_one_step_is_algorithm_1_by_hand(tmp_path, reduction):
     """Lines 22-25 written out: D on detached features first, then the rest against the updated D."""
-    model = deterministic_model(adversarial_weight=0.7)
+    model = deterministic_model(adversarial_weight=0.7, adversarial_reduction=reduction)
     reference = copy.deepcopy(model).train()
     trainer = tiny_trainer(tmp_path, model, tiny_corpus(8), max_steps=1, max_grad_norm=0.0)
     batch = trainer.data_collator([tiny_corpus(8)[int(index)] for index in trainer._get_train_sampler()])
@@ -109,7 +110,7 @@ def test_one_step_is_algorithm_1_by_hand(tmp_path):
     torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
     critic_optimizer.step()
     logits = critic(output.invariant)[valid]
-    generator = (-logsigmoid(logits) - logsigmoid(-logits)).mean()
+    generator = (-logsigmoid(logits) - logsigmoid(-logits)).sum() / (len(valid) if reduction == "sum" else valid.sum())
     config = reference.config
     loss = (
         cross_entropy(output.logits, batch["labels"])
@@ -208,7 +209,8 @@ def test_last_short_group_counts_by_its_own_items(tmp_path):
     """10 utterances: the second update has 2, whatever the accumulation."""
     results = []
     for size, steps in ((8, 1), (2, 4)):
-        model = deterministic_model(use_contrastive=False)
+        # D moves before the last micro-batch's L_G alone, which a sum over frames would show.
+        model = deterministic_model(use_contrastive=False, adversarial_reduction="mean")
         tiny_trainer(
             tmp_path / str(size),
             model,
@@ -261,7 +263,7 @@ def test_checkpoint_without_the_second_optimizer_is_refused(tmp_path):
 
 
 def test_every_loss_is_logged_by_name_and_adds_up(tmp_path):
-    model = deterministic_model()
+    model = deterministic_model(adversarial_reduction="mean")
     trainer = tiny_trainer(tmp_path, model, logging_steps=2, num_train_epochs=2)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
