@@ -56,6 +56,19 @@ class Adversary:
         finally:
             self.discriminator.requires_grad_(True)
 
+    def follow_schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give D the share of its rate that the rest has of its own.
+
+        A D of constant rate would run away from a generator whose rate goes to 0.
+
+        Args:
+            optimizer: the main one, with a scheduler.
+        """
+        group = optimizer.param_groups[0]
+        initial = group.get("initial_lr", 0)
+        for own in self.optimizer.param_groups:
+            own["lr"] = self.args.discriminator_learning_rate * (group["lr"] / initial if initial else 1.0)
+
     def update(self, outputs: M4SEROutput, share: torch.Tensor, step: bool) -> dict[str, torch.Tensor]:
         """Let D ascend its objective on the features of one micro-batch, cut from the graph.
 

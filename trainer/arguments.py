@@ -21,7 +21,8 @@ class M4SERTrainingArguments(TrainingArguments):
             representations of two utterances differ by about 0.1 in each dimension, so this one linear layer needs
             large weights. At a fine-tuning rate Adam takes thousands of steps to reach them: short runs want about
             1e-2.
-        discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default.
+        discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default. It follows the
+            schedule of the others: a discriminator of constant rate would run away from a generator that stands still.
         discriminator_max_grad_norm: the discriminator's gradient is clipped to this norm. Since it has its own Adam, γ
             does not restrain it, and Eq. 20 has no upper bound in its logits.
         ema_decay: evaluate, choose and keep an exponential moving average of the weights, of about

@@ -1,10 +1,18 @@
 """The probe finds a modality that is there and none that is not; the swap test measures what moves."""
 
+import json
+import runpy
+
 import numpy as np
 import pytest
 import torch
 
+from data_scripts.corpora import CorpusSelection
+from data_scripts.errors import CorpusError
+from data_scripts.prepare.folder import prepare_folder
+from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import write_manifest
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.evaluation.modality_probe import (
@@ -91,3 +99,23 @@ def test_what_does_not_count_does_not_move(setting):
     alone = swap_test(model, same_text, collator)
     assert alone["text"] == pytest.approx(0, abs=1e-5)
     assert alone["speech"] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_script_compares_with_an_untrained_fusion(setting, tmp_path, capsys):
+    """The untrained network has the trained one's encoders, and other weights in what is new."""
+    model, _, collator = setting
+    model.save_pretrained(tmp_path / "model")
+    collator.processor.save_pretrained(tmp_path / "model")
+    (tmp_path / "corpus").mkdir()
+    write_manifest(tmp_path / "corpus")
+    prepare_folder(CorpusSelection("manifest", tmp_path / "corpus"), tmp_path / "prepared")
+    script = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))
+    options = ["--model", str(tmp_path / "model"), "--dataset", str(tmp_path / "prepared"), "--split", "train"]
+    script["main"](script["parse_arguments"]([*options, "--utterances", "12"]))
+    found = json.loads(capsys.readouterr().out)
+    assert found["utterances"] == 12
+    assert found["trained"] != found["untrained fusion"]
+    for network in ("trained", "untrained fusion"):
+        assert set(found[network]) == {"specific", "invariant", "swap"}
+    with pytest.raises(CorpusError, match="has no split test; it has train"):
+        script["main"](script["parse_arguments"](options[:4]))
