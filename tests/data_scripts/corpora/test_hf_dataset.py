@@ -280,6 +280,7 @@ def test_an_audio_folder_from_a_hub(prepare_from_hub, tmp_path):
     np.testing.assert_array_equal(load_audio(dataset["test"][0]["audio"]), written)
 
 
+@pytest.mark.slow
 def test_configurations_from_a_hub(prepare_from_hub, tmp_path):
     folders, prepare = prepare_from_hub
     for name in ("first", "second"):

@@ -271,6 +271,7 @@ def test_folds_of_a_corpus_with_its_own_split_are_refused():
         own_split(dataset, RunArguments(folds=[2]))
 
 
+@pytest.mark.slow
 def test_all_runs_on_a_prepared_corpus_share_its_features(tmp_path, capsys):
     """They lie in its folder, which holds the same corpus as before."""
     corpus, other = tiny_corpus(24), tiny_corpus(6, seed=1)
