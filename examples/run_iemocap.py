@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS, TURNS, drop_excited, select_turns
+from data_scripts.corpora.labels import plain_label
 from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -58,6 +59,8 @@ class IemocapArguments(CorpusArguments):
         for name, known in (("protocol", PROTOCOLS), ("turns", ("all", *TURNS))):
             if getattr(self, name) not in known:
                 raise ExperimentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+        if not self.merge_excited and "excited" in map(plain_label, self.label_map or ()):
+            raise ExperimentError("label_map says what excited becomes: leave --merge_excited out.")
         if self.validation is None:
             return
         if self.validation == "partner" and self.protocol != "speaker":

@@ -133,6 +133,7 @@ def test_iemocap_with_six_classes(encoders, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"merge_excited": False, "label_map": ["Excited=happy"]}, "label_map says what excited becomes"),
         ({"protocol": "dialog"}, "protocol must be one of session, speaker, not 'dialog'"),
         ({"turns": "acted"}, "turns must be one of all, improvised, scripted, not 'acted'"),
         ({"validation": "partner"}, "validation 'partner' needs --protocol speaker"),
