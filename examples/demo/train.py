@@ -1,6 +1,6 @@
 """Train a small M4SER from scratch on the synthetic sample corpus, load it back in a fresh process, and use it.
 
-    python examples/demo/train.py [--output_dir runs/demo] [--num_train_epochs 30]
+    python examples/demo/train.py [--output_dir runs/demo] [--num_train_epochs 50]
 
 Some minutes on two CPU cores, no network. One voice is held out for validation and two for the test. The training
 settings are in `demo.yaml` beside this file.
