@@ -7,8 +7,8 @@ from torch.nn.functional import logsigmoid
 from modeling_m4ser import M4SEROutput
 from modeling_m4ser.losses_m4ser import AdversarialLoss
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
-from tests.helpers.tiny import parameters_of, ragged_batch
-from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
+from tests.helpers.tiny import parameters_of, ragged_batch, tiny_model
+from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE, Adversary
 
 
 @pytest.fixture
@@ -140,3 +140,17 @@ def test_the_generator_loss_that_is_logged_and_descended_is_against_the_moved_di
     assert logged["loss_discriminator"] == pytest.approx(before["discriminator"].item(), abs=1e-6)
     gan = (before["discriminator"] + before["generator"]).item()
     assert logged["loss_adversarial"] == pytest.approx(gan, abs=1e-6)
+
+
+@pytest.mark.parametrize(("schedule", "factors"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])
+def test_the_discriminator_follows_the_schedule(tmp_path, monkeypatch, schedule, factors):
+    rates = []
+    step = Adversary.update
+    monkeypatch.setattr(
+        Adversary,
+        "update",
+        lambda self, *a, **k: rates.append(self.optimizer.param_groups[0]["lr"]) or step(self, *a, **k),
+    )
+    options = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "discriminator_learning_rate": 4e-4}
+    tiny_trainer(tmp_path, tiny_model("whisper"), max_steps=4, lr_scheduler_type=schedule, **options).train()
+    assert rates == pytest.approx([4e-4 * factor for factor in factors])

@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction
 from tests.helpers.corpus import DoubleCollator, deterministic_model, tiny_corpus, tiny_trainer
 from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_model
 from trainer import M4SERTrainer, M4SERTrainingArguments, compute_emotion_metrics
-from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE, Adversary
+from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
 from trainer.experiments.ablations import ABLATIONS
 
 
@@ -189,20 +189,6 @@ def test_a_sum_over_the_frames_of_an_utterance_weighs_the_generator_by_their_num
     assert largest_difference(summed, scaled) < 1e-6
     assert logged == pytest.approx(same, abs=1e-6)
     assert largest_difference(summed, mean) > 1e-5
-
-
-@pytest.mark.parametrize(("schedule", "factors"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])
-def test_the_discriminator_follows_the_schedule(tmp_path, monkeypatch, schedule, factors):
-    rates = []
-    step = Adversary.update
-    monkeypatch.setattr(
-        Adversary,
-        "update",
-        lambda self, *a, **k: rates.append(self.optimizer.param_groups[0]["lr"]) or step(self, *a, **k),
-    )
-    options = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "discriminator_learning_rate": 4e-4}
-    tiny_trainer(tmp_path, tiny_model("whisper"), max_steps=4, lr_scheduler_type=schedule, **options).train()
-    assert rates == pytest.approx([4e-4 * factor for factor in factors])
 
 
 def test_the_contrastive_losses_of_the_micro_batches_are_averaged(tmp_path):
