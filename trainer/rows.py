@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from data_scripts.corpora.columns import SYNONYMS, assign_columns
 from data_scripts.errors import CorpusError
+from data_scripts.schema import without_decoding
 from modeling_m4ser import M4SERConfig
 from modeling_m4ser.audio_m4ser import audio_duration
 from trainer.labels import LabelMap
@@ -132,6 +133,11 @@ class RowAdapter:
             )
         return columns
 
+    @property
+    def audio_columns(self) -> list[str]:
+        """The column of recordings, in a list, which is empty where there is none."""
+        return [column for role, column in (self.columns or {}).items() if role == "audio"]
+
     def unchanged(self) -> bool:
         """Whether the columns have the names that the collator reads, `id` among them."""
         return self.columns is not None and all(role == name for role, name in {"id": "", **self.columns}.items())
@@ -243,7 +249,7 @@ class AdaptedStream(IterableDataset):
 def _read_table(table: datasets.Dataset, adapter: RowAdapter) -> Any:
     adapter.learn(table.column_names, table.features)
     plain = table if table.format["type"] is None else table.with_format(None)
-    plain = _without_decoding(plain, adapter)
+    plain = without_decoding(plain, adapter.audio_columns)
     columns = [column for role, column in (adapter.columns or {}).items() if role in ("id", "emotion")]
     return _read_rows(table, adapter, plain, plain.select_columns(columns).to_list())
 
@@ -273,22 +279,13 @@ def _read_stream(stream: datasets.IterableDataset, adapter: RowAdapter) -> Any:
     features = stream.features
     if features is not None:
         adapter.learn(list(features), features)
-        plain = _without_decoding(stream, adapter)
+        plain = without_decoding(stream, adapter.audio_columns)
         labels = features.get("emotion")
         same_labels = isinstance(labels, datasets.ClassLabel) and labels.names == (adapter.labels or labels).names
         if plain is stream and adapter.unchanged() and same_labels:
             return stream
         stream = plain
     return stream.map(adapter, with_indices=True)
-
-
-def _without_decoding(table: Any, adapter: RowAdapter) -> Any:
-    """A table or stream of `datasets` whose audio comes as {"path", "bytes"}."""
-    column = (adapter.columns or {}).get("audio")
-    feature = table.features.get(column)
-    if isinstance(feature, datasets.Audio) and feature.decode:
-        return table.cast_column(column, datasets.Audio(sampling_rate=feature.sampling_rate, decode=False))
-    return table
 
 
 def _column_names(rows: Any) -> list[str]:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.audio_folder import read_audio_folder
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
-from data_scripts.corpora.columns import assign_columns, missing_columns, option_choices
+from data_scripts.corpora.columns import option_choices
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import REQUIRED_ROLES, SPLIT_NAMES, Row, as_utterance, check_ids, drop_unusable
+from data_scripts.corpora.rows import SPLIT_NAMES, Row, as_utterance, check_ids, drop_unusable, read_columns
 from data_scripts.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -65,12 +65,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     if not any(len(part) for part in parts.values()):
         raise CorpusError(f"{selection.where} has no rows")
     # A dataset states its split by its own means; a column of that name is one like any other.
-    readable = [column for column in found if column != "split"]
-    columns = assign_columns(readable, dict(selection.columns), selection.where)
-    if missing := [role for role in REQUIRED_ROLES if role not in columns]:
-        raise missing_columns(missing, found, selection.where)
-    report.columns = columns
-    report.unread_columns = [column for column in found if column not in columns.values()]
+    columns = read_columns(found, selection, selection.where, report, ignored=("split",))
     rate_column = next((column for column in found if column in ("sampling_rate", "sample_rate")), None)
     items: list[Row] = []
     for split, part in parts.items():
@@ -99,11 +94,13 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
     """
     from datasets import Dataset, DatasetDict
 
+    from data_scripts.schema import without_decoding
+
     source = selection.data_dir
     if isinstance(source, Dataset):
-        return {"train": _undecoded(source)}
+        return {"train": without_decoding(source)}
     if isinstance(source, (DatasetDict, dict)):
-        return {str(name): _undecoded(part) for name, part in source.items()}
+        return {str(name): without_decoding(part) for name, part in source.items()}
     if not isinstance(source, Path):
         raise CorpusError(
             f"a dataset is a folder, a name on the Hub, a Dataset or a DatasetDict, not {type(source).__name__}"
@@ -111,7 +108,7 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
     if source.is_file():
         raise CorpusError(f"{source} is a file: a table goes in as a manifest, --data_dir {source}")
     loaded = _load_saved(source) or _load(source, selection.config_name, report)
-    return {str(name): _undecoded(part) for name, part in loaded.items()}
+    return {str(name): without_decoding(part) for name, part in loaded.items()}
 
 
 def _load_saved(folder: Path) -> "Mapping[str, Dataset] | None":
@@ -159,16 +156,6 @@ def _reason(error: BaseException) -> str:
     if "torchcodec" in text:
         return f"{text} (its format has to be decoded by `datasets`: pip install torchcodec)"
     return text
-
-
-def _undecoded(part: "Dataset") -> "Dataset":
-    """A split whose audio columns give their files instead of decoding them."""
-    from datasets import Audio
-
-    for name, feature in (part.features or {}).items():
-        if isinstance(feature, Audio) and feature.decode:
-            part = part.cast_column(name, Audio(sampling_rate=feature.sampling_rate, decode=False))
-    return part
 
 
 # Splits
@@ -258,7 +245,7 @@ class AudioColumn:
         """
         audio = row[self.column]
         name = audio.get("path") if isinstance(audio, Mapping) else audio if isinstance(audio, str) else None
-        data = audio.get("bytes", audio.get("array")) if isinstance(audio, Mapping) else audio
+        data = _data_of(audio)
         if data is None and not name:
             return {"path": None, "bytes": None, "name": None}
         if data is None or isinstance(audio, str):
@@ -276,8 +263,7 @@ class AudioColumn:
             AudioError: the row holds no waveform, or one at a wrong level.
         """
         row = self.part[number]
-        audio = row[self.column]
-        data = audio.get("bytes", audio.get("array")) if isinstance(audio, Mapping) else audio
+        data = _data_of(row[self.column])
         return bytes(data) if isinstance(data, (bytes, bytearray)) else self._as_wav(data, self._rate(row))
 
     def _rate(self, row: Mapping[str, Any]) -> float | None:
@@ -303,6 +289,11 @@ class AudioColumn:
                 error if isinstance(error, AudioError) else AudioError(f"the recording is no waveform: {error}")
             ) from None
         return buffer.getvalue()
+
+
+def _data_of(audio: Any) -> Any:
+    """The bytes or the array of an audio value; of a path, the path."""
+    return audio.get("bytes", audio.get("array")) if isinstance(audio, Mapping) else audio
 
 
 def _number_type(feature: Any) -> str | None:

@@ -119,6 +119,12 @@ def mapped_emotions(
     return [label for label in emotions if map_label(label, label_map) in classes], classes
 
 
+def _mapped(rows: Sequence[Row], label_map: Mapping[str, str]) -> list[Row]:
+    """The rows with classes in place of labels."""
+    classes = {label: map_label(label, label_map) for label in {row["emotion"] for row in rows}}
+    return [{**row, "emotion": classes[row["emotion"]]} for row in rows]
+
+
 def relabel(rows: Sequence[Row], label_map: Mapping[str, str], report: PreparationReport) -> list[Row]:
     """Return rows whose labels are replaced by their classes.
 
@@ -127,7 +133,7 @@ def relabel(rows: Sequence[Row], label_map: Mapping[str, str], report: Preparati
         label_map: {label: class}.
         report: gets the counts of the labels before and of the classes after.
     """
-    mapped = [{**row, "emotion": map_label(row["emotion"], label_map)} for row in rows]
+    mapped = _mapped(rows, label_map)
     report.labels = {"before": _counts(rows), "after": _counts(mapped)}
     return mapped
 
@@ -166,7 +172,7 @@ def assign_classes(
     before = _counts(rows)
     check_label_map(label_map, before, owner)
     unified = _unify_spellings(rows, [*(wanted or ()), *label_map.values()], report)
-    mapped = [{**row, "emotion": map_label(row["emotion"], label_map)} for row in unified]
+    mapped = _mapped(unified, label_map)
     after = _counts(mapped)
     if before != after:
         report.labels = {"before": before, "after": after}

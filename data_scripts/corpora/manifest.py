@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
-from data_scripts.corpora.columns import assign_columns, missing_columns
 from data_scripts.corpora.folders import children
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import REQUIRED_ROLES, as_utterance, check_ids, drop_unusable, set_splits
+from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, read_columns, set_splits
 from data_scripts.errors import CorpusError
 from data_scripts.tables import DELIMITED_SUFFIXES, Row, read_table
 
@@ -76,11 +75,7 @@ def _read_items(path: Path, selection: Selection, report: PreparationReport) -> 
     if not rows:
         raise CorpusError(f"{path} has no rows: write one line for each recording")
     found = list(dict.fromkeys(column for row in rows for column in row))
-    columns = assign_columns(found, dict(selection.columns), path)
-    if missing := [role for role in REQUIRED_ROLES if role not in columns]:
-        raise missing_columns(missing, found, path)
-    report.columns = columns
-    report.unread_columns = [column for column in found if column and column not in columns.values()]
+    columns = read_columns(found, selection, path, report)
     rows = [{role: row.get(column) for role, column in columns.items()} for row in rows]
     if path.suffix.lower() in DELIMITED_SUFFIXES:
         for row in rows:

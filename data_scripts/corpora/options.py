@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, column_choices
 from data_scripts.corpora.hf_dataset import DATASET_HELP, split_choices
@@ -24,13 +25,11 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_workers", type=int, default=2, help="recordings decoded at once (default 2)")
 
 
-def selection_of(
-    options: argparse.Namespace, corpus: str, place: str | Path, sessions: list[str] | None = None
-) -> CorpusSelection:
+def selection_of(options: Any, corpus: str, place: str | Path, sessions: list[str] | None = None) -> CorpusSelection:
     """Return what the options ask for.
 
     Args:
-        options: of a parser with `add_selection_options`.
+        options: of a parser with `add_selection_options`, or another object with these attributes.
         corpus: the corpus's name.
         place: its folder, table or name on the Hub.
         sessions: the sessions wanted.

@@ -1,11 +1,13 @@
 """From the rows of any table or dataset to utterances: text values, ids, splits, and what cannot be used."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_scripts.constants import SPLITS
+from data_scripts.corpora.base import Selection
+from data_scripts.corpora.columns import assign_columns, missing_columns
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 
@@ -18,6 +20,32 @@ _TRIMMED_ROLES = ("id", "speaker", "session", "split", "asr_model")
 SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
     ("dev", "valid", "val", "eval", "development"), "validation"
 )
+
+
+def read_columns(
+    found: Sequence[str], selection: Selection, owner: Any, report: PreparationReport, ignored: Container[str] = ()
+) -> dict[str, str]:
+    """Return which column is read as what, and say so in the report.
+
+    Args:
+        found: the columns.
+        selection: its `columns` are those chosen.
+        owner: what the table is called in messages.
+        report: gets the columns read, and the others.
+        ignored: columns that are nothing, whatever their name.
+
+    Returns:
+        {role: column}, see `assign_columns`.
+
+    Raises:
+        CorpusError: a chosen column is absent, two may be the same role, or there is none for a role that is needed.
+    """
+    columns = assign_columns([column for column in found if column not in ignored], dict(selection.columns), owner)
+    if missing := [role for role in REQUIRED_ROLES if role not in columns]:
+        raise missing_columns(missing, found, owner)
+    report.columns = columns
+    report.unread_columns = [column for column in found if column and column not in columns.values()]
+    return columns
 
 
 def as_utterance(values: Mapping[str, Any]) -> Row:

@@ -114,11 +114,12 @@ def _public_report(path: Path) -> bytes:
 
 def _check_output(folder: Path, data_dir: Path) -> None:
     """Raise where the output would come between files that are not ours."""
-    if not isinstance(data_dir, Path):  # a dataset in memory
-        data_dir = folder / "nowhere"
-    source = data_dir if data_dir.is_dir() else data_dir.parent
-    if folder.exists() and data_dir.exists() and folder.resolve() == source.resolve():
-        raise CorpusError(f"{folder} is the corpus's own folder: give another --output_dir, where nothing else lies")
+    if isinstance(data_dir, Path) and data_dir.exists() and folder.exists():  # it may be a dataset in memory
+        source = data_dir if data_dir.is_dir() else data_dir.parent
+        if folder.resolve() == source.resolve():
+            raise CorpusError(
+                f"{folder} is the corpus's own folder: give another --output_dir, where nothing else lies"
+            )
     card = folder / CARD_NAME
     if card.is_file() and CARD_MARK.encode() not in card.read_bytes():
         raise CorpusError(f"{card} was not written by this command and would be lost: give another --output_dir")

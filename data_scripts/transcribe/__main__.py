@@ -9,7 +9,6 @@ The same command takes up an interrupted run where it stopped.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_scripts.corpora import CORPORA
 from data_scripts.corpora.options import add_selection_options, selection_of
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import run_command
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
 def _language_of(folder: Path) -> str | None:
     """The language of the corpus that a folder was prepared from; None where it is not known."""
     try:
-        corpus = json.loads((folder / "report.json").read_text(encoding="utf-8"))["corpus"]
-    except (OSError, ValueError, KeyError):
+        corpus = PreparationReport.from_json((folder / "report.json").read_text(encoding="utf-8")).corpus
+    except (OSError, ValueError):
         return None  # not prepared by this command, but its tables may be all right
     return CORPORA[corpus].language if corpus in CORPORA else None
 

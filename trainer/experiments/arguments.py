@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from data_scripts.corpora import CORPORA, CorpusSelection
-from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, column_choices
-from data_scripts.corpora.hf_dataset import DATASET_HELP, split_choices
+from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS
+from data_scripts.corpora.hf_dataset import DATASET_HELP
 from data_scripts.corpora.labels import LABEL_MAP_HELP, parse_label_map
+from data_scripts.corpora.options import selection_of
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 
@@ -109,16 +110,7 @@ class CorpusArguments:
         place = self.dataset_name or self.data_dir
         if place is None:
             raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
-        return CorpusSelection(
-            self.corpus,
-            place,
-            self.emotions,
-            self.sessions,
-            column_choices(self),
-            self.label_map,
-            split_choices(self),
-            self.dataset_config_name,
-        )
+        return selection_of(self, self.corpus, place, self.sessions)
 
 
 @dataclass

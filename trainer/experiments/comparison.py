@@ -1,6 +1,5 @@
 """The rows of a table under one protocol: the same data, seeds and budget, and the same choice of learning rate."""
 
-import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,14 @@ from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import fit_probe, speech_features, text_features
 from trainer.evaluation.resampling import METRICS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
-from trainer.experiments.cross_validation import audit_folds
-from trainer.experiments.data import print_warnings
+from trainer.experiments.cross_validation import audit_folds, with_output
+from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import Division
 from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results, run_experiment
 from trainer.experiments.suite import Cell, Grid
 from trainer.experiments.tables import TableRow
+from trainer.feature_cache import FEATURES_FOLDER
 from trainer.provenance import PRESENTATION_ARGUMENTS, changed_arguments, check_settings, claim_folder, run_settings
 
 
@@ -102,12 +102,7 @@ class Comparison:
             for rate in self._candidates(row):
                 for seed in self._seeds(row):
                     self._check(row, rate, seed)
-        self._audits = audit_folds(division.folds, corpus, self.root)
-        for name, audit in self._audits.items():
-            if corpus.strict:
-                audit.refuse()
-            if args.should_log:
-                print_warnings(audit, name)
+        self._audits = audit_folds(division.folds, corpus, self.root, tell=args.should_log)
 
     def run(self, grid: Grid) -> None:
         """Run every row with the first seed, and choose its learning rate; then every row with the other seeds.
@@ -153,6 +148,7 @@ class Comparison:
             text_column=self.model.text_column,
             arguments=sections,
             audit=self._audits[cell.fold],
+            features_folder=prepared_folder(self.corpus, self.root / "corpus") / FEATURES_FOLDER,
         )
 
     def table_rows(self, grid: Grid) -> list[TableRow]:
@@ -204,8 +200,7 @@ class Comparison:
             "model": dataclasses.replace(self.model, **cell.arguments["model"]),
             "runs": dataclasses.replace(self.runs, **alone),
         }
-        settings = copy.copy(self.args)
-        settings.output_dir, settings.seed = str(folder), cell.seed
+        settings = with_output(self.args, folder, cell.seed)
         if (rate := cell.arguments["learning_rate"]) is not None:
             if settings.discriminator_learning_rate == settings.learning_rate:
                 settings.discriminator_learning_rate = rate  # it follows learning_rate where it was not set

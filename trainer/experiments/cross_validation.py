@@ -83,19 +83,14 @@ def run_folds(
     root = Path(str(args.output_dir))
     arguments = {"corpus": corpus, "model": model, "runs": runs}
     planned = [
-        (name, seed, _with_output(args, root / name / f"seed{seed}", seed))
+        (name, seed, with_output(args, root / name / f"seed{seed}", seed))
         for name in folds
         for seed in runs.seeds or [args.seed]
     ]
     for name, _, settings in planned:
         sections = {**arguments, "training": settings}
         check_settings(str(settings.output_dir), run_settings(sections, *folds[name], model.text_column))
-    audits = audit_folds(folds, corpus, root)
-    for name, audit in audits.items():
-        if corpus.strict:
-            audit.refuse()
-        if args.should_log:
-            print_warnings(audit, name)
+    audits = audit_folds(folds, corpus, root, tell=args.should_log)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
     sex_of = CORPORA[corpus.corpus].sex_of if corpus.corpus in CORPORA else None
@@ -126,7 +121,7 @@ def run_folds(
 
 
 def audit_folds(
-    folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], corpus: CorpusArguments, root: Path
+    folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], corpus: CorpusArguments, root: Path, tell: bool
 ) -> dict[str, Audit]:
     """Return the leak audit of each fold. `data_scripts.splits` kept apart the speakers that a protocol keeps apart.
 
@@ -134,13 +129,23 @@ def audit_folds(
         folds: see `run_folds`.
         corpus: what they were made from.
         root: of the experiment, which holds the corpus it prepared.
+        tell: whether to print what leaks.
+
+    Raises:
+        CorpusError: `corpus.strict`, and the splits of a fold leak.
     """
     accepted = dict.fromkeys(folds, PROTOCOL_SPLIT) | {OWN_SPLIT: accepted_in_own_split(corpus, root / "corpus")}
-    return {name: audit_dataset(data, accepted[name]) for name, (data, _) in folds.items()}
+    audits = {name: audit_dataset(data, accepted[name]) for name, (data, _) in folds.items()}
+    for name, audit in audits.items():
+        if corpus.strict:
+            audit.refuse()
+        if tell:
+            print_warnings(audit, name)
+    return audits
 
 
-def _with_output(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
-    """The training arguments of one run."""
+def with_output(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
+    """Return the training arguments of one run: a copy with its folder and seed."""
     settings = copy.copy(args)
     settings.output_dir, settings.seed = str(folder), seed
     return settings

@@ -22,6 +22,7 @@ from trainer.evaluation.significance import (
     minimum_detectable_difference,
     paired_bootstrap,
 )
+from trainer.experiments.cross_validation import summarize
 
 #: What the metrics are called in a table.
 TITLES = {"wa": "WA", "accuracy": "ACC", "ua": "UA", "weighted_f1": "W-F1", "macro_f1": "macro-F1"}
@@ -206,12 +207,7 @@ def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], met
     number = {name: index for index, name in enumerate(emotions)}
     labels = tables[0]["emotion"].map(number).to_numpy()
     predicted = np.stack([table["predicted"].map(number).to_numpy() for table in tables])
-    values = [emotion_metrics(part, labels, emotions) for part in predicted]
-    scores = {}
-    for name in metrics:
-        each = [value[name] for value in values]
-        deviation = float(np.std(each, ddof=1)) if len(each) > 1 else None
-        scores[name] = {"mean": float(np.mean(each)), "std": deviation, "values": each}
+    runs = [{"metrics": {"test": emotion_metrics(part, labels, emotions)}} for part in predicted]
     interval = bootstrap_interval(labels, predicted, metric, list(tables[0]["cluster"]))
     return {
         "row": row.name,
@@ -219,7 +215,7 @@ def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], met
         "planned": row.planned,
         "seeds": list(row.predictions),
         "utterances": len(labels),
-        "metrics": scores,
+        "metrics": summarize(runs, metrics),
         "interval": interval.to_json(),
     }
 

@@ -4,43 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import DatasetDict
 
-from data_scripts.splits import speaker_folds
 from modeling_m4ser import (
     M4SERForEmotionClassification,
     notices_m4ser,
 )
-from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.run import _tell_of_frozen_encoders, make_trainer, run_experiment
-
-FILES = {
-    "results.json",
-    "predictions.parquet",
-    "loss_curves.png",
-    "confusion_matrix.png",
-    "reliability.png",
-    "label_distribution.png",
-    "README.md",
-    "model.safetensors",
-    "config.json",
-    "processor_config.json",
-    "modeling_m4ser.py",
-}
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Three splits, and nobody sad in the test: what was measured on another split cannot pass for the test's."""
-    corpus = DatasetDict(train=tiny_corpus(24))
-    splits = speaker_folds(corpus, 3)[0].select(corpus)
-    kept = [index for index, emotion in enumerate(splits["test"]["emotion"]) if EMOTIONS[emotion] != "sad"]
-    return DatasetDict({**splits, "test": splits["test"].select(kept[1:])})  # uneven classes, so that WA is not UA
 
 
 def test_a_run_with_cached_features_is_the_run_without_them(data, tmp_path, capsys):

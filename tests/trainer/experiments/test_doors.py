@@ -12,7 +12,6 @@ from data_scripts import load_prepared, utterance_folds
 from data_scripts.schema import build_dataset
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers import ROOT
-from tests.helpers.experiments import encoder_folders
 from tests.helpers.hub import serve_datasets
 from tests.helpers.layouts import write_wav
 from tests.helpers.process import run_example_here
@@ -20,12 +19,6 @@ from trainer.experiments.run import load_results
 
 EMOTIONS = ("angry", "happy", "sad")
 SHORT = ("--max_steps", 2, "--per_device_train_batch_size", 2, "--model_options", '{"num_attention_heads": 4}')
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory):
-    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
-    return "--speech_encoder", speech, "--text_encoder", text
 
 
 @pytest.fixture(scope="module")

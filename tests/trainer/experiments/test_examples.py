@@ -14,7 +14,6 @@ from data_scripts.corpora.iemocap import drop_excited, select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
-from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
@@ -23,12 +22,6 @@ from trainer.provenance import corpus_fingerprint
 
 #: IEMOCAP's and MELD's transcripts, so that no recogniser is needed; one step of training.
 SHORT = ("--text_column", "transcript", "--max_steps", 1, "--model_options", '{"num_attention_heads": 4}')
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory):
-    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
-    return "--speech_encoder", speech, "--text_encoder", text
 
 
 @pytest.fixture(scope="module")

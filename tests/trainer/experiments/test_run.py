@@ -10,14 +10,12 @@ import torch
 from datasets import DatasetDict
 from transformers import AutoModel, pipeline
 
-from data_scripts.splits import speaker_folds
 from modeling_m4ser import (
     PIPELINE_TASK,
     M4SERForEmotionClassification,
     SpeechTextEmotionPipeline,
     load_audio,
 )
-from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
@@ -42,15 +40,6 @@ FILES = {
     "processor_config.json",
     "modeling_m4ser.py",
 }
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Three splits, and nobody sad in the test: what was measured on another split cannot pass for the test's."""
-    corpus = DatasetDict(train=tiny_corpus(24))
-    splits = speaker_folds(corpus, 3)[0].select(corpus)
-    kept = [index for index, emotion in enumerate(splits["test"]["emotion"]) if EMOTIONS[emotion] != "sad"]
-    return DatasetDict({**splits, "test": splits["test"].select(kept[1:])})  # uneven classes, so that WA is not UA
 
 
 @pytest.fixture(scope="module")

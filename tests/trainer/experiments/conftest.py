@@ -1,0 +1,25 @@
+"""What the tests of experiments share: encoders as the command line names them, and three splits."""
+
+import pytest
+from datasets import DatasetDict
+
+from data_scripts.splits import speaker_folds
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.tiny import EMOTIONS
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """Tiny encoders, as options of a command line."""
+    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
+    return "--speech_encoder", speech, "--text_encoder", text
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three splits, and nobody sad in the test: what was measured on another split cannot pass for the test's."""
+    corpus = DatasetDict(train=tiny_corpus(24))
+    splits = speaker_folds(corpus, 3)[0].select(corpus)
+    kept = [index for index, emotion in enumerate(splits["test"]["emotion"]) if EMOTIONS[emotion] != "sad"]
+    return DatasetDict({**splits, "test": splits["test"].select(kept[1:])})  # uneven classes, so that WA is not UA
