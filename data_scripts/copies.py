@@ -127,7 +127,8 @@ def _similar_pairs(prints: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 def _band_energies(samples: np.ndarray) -> np.ndarray:
     """The energy (windows, bands) of a waveform, in bands that are equally wide to the ear."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([_LOWEST_HZ, _HIGHEST_HZ]) / 700)), _BANDS + 1)
+    low, high = 2595 * np.log10(1 + np.array([_LOWEST_HZ, _HIGHEST_HZ]) / 700)
+    mel = np.linspace(low, high, _BANDS + 1)
     edges = np.rint(700 * (10 ** (mel / 2595) - 1) * _WINDOW / SAMPLING_RATE).astype(int)
     padded = np.pad(samples.astype(np.float32), _WINDOW // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]

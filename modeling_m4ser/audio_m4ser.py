@@ -31,7 +31,7 @@ except ImportError:
 
 def load_audio(
     audio: Any,
-    sampling_rate: int = 16000,
+    sampling_rate: float = 16000,
     source_rate: float | None = None,
     name: str | None = None,
     channel: int | None = None,
@@ -43,7 +43,7 @@ def load_audio(
             or list), (samples,), (channels, samples) or (samples, channels), where the shorter axis counts the channels
             and integers are scaled to [-1, 1]; or a dictionary as `datasets` and `transformers` pass it: {"path",
             "bytes"}, {"array", "sampling_rate"} or {"raw", "sampling_rate"}.
-        sampling_rate (`int`, defaults to 16000): the rate wanted, in hertz.
+        sampling_rate (`float`, defaults to 16000): the rate wanted, in hertz.
         source_rate (`float`, *optional*): the rate of a bare waveform. Files and dictionaries state their own.
         name (`str`, *optional*): what error messages call audio that has no path.
         channel (`int`, *optional*): which channel to take, counted from 0; by default the mean of all, or the strongest

@@ -67,7 +67,7 @@ class Adversary:
         group = optimizer.param_groups[0]
         initial = group.get("initial_lr", 0)
         for own in self.optimizer.param_groups:
-            own["lr"] = self.args.discriminator_learning_rate * (group["lr"] / initial if initial else 1.0)
+            own["lr"] = cast(float, self.args.discriminator_learning_rate) * (group["lr"] / initial if initial else 1.0)
 
     def update(self, outputs: M4SEROutput, share: torch.Tensor, step: bool) -> dict[str, torch.Tensor]:
         """Let D ascend its objective on the features of one micro-batch, cut from the graph.

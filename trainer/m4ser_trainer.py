@@ -148,7 +148,7 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         }
         self._loss_log.add(**losses)
         if self.adversary is not None:
-            self.adversary.follow_schedule(self.optimizer)
+            self.adversary.follow_schedule(cast(torch.optim.Optimizer, self.optimizer))
             terms = self.adversary.update(outputs, share["frames"], step=self.accelerator.sync_gradients)
             with self.compute_loss_context_manager():
                 generator_loss = self.adversary.generator_loss(outputs) * share["frames"]

@@ -11,10 +11,10 @@ torchcodec.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.audio_folder import read_audio_folder
@@ -107,11 +107,11 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
         )
     if source.is_file():
         raise CorpusError(f"{source} is a file: a table goes in as a manifest, --data_dir {source}")
-    loaded = _load_saved(source) or _load(source, selection.config_name, report)
+    loaded: Mapping[str, Any] = _load_saved(source) or _load(source, selection.config_name, report)
     return {str(name): without_decoding(part) for name, part in loaded.items()}
 
 
-def _load_saved(folder: Path) -> "Mapping[str, Dataset] | None":
+def _load_saved(folder: Path) -> Mapping[str, Any] | None:
     """What `save_to_disk` wrote into a folder; None where it wrote nothing there."""
     from datasets import DatasetDict, load_from_disk
 
@@ -121,10 +121,10 @@ def _load_saved(folder: Path) -> "Mapping[str, Dataset] | None":
         loaded = load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise CorpusError(f"{folder} was written by save_to_disk, but cannot be read: {error}") from error
-    return loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+    return cast(Mapping[str, Any], loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
 
 
-def _load(source: Path, config_name: str | None, report: PreparationReport) -> "Mapping[str, Dataset]":
+def _load(source: Path, config_name: str | None, report: PreparationReport) -> Mapping[str, Any]:
     """What `datasets` finds under a folder or a name on the Hub."""
     from datasets import load_dataset_builder
     from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
@@ -138,7 +138,7 @@ def _load(source: Path, config_name: str | None, report: PreparationReport) -> "
         if isinstance(builder, AudioFolder):
             return read_audio_folder(builder.config.data_files or {}, str(builder.base_path), name, report)
         builder.download_and_prepare()
-        return builder.as_dataset()
+        return cast(Mapping[str, Any], builder.as_dataset())
     except CorpusError:
         raise
     # Everything: what `datasets` and the network raise has no class in common.
@@ -198,7 +198,7 @@ def _read_rows(
     names = getattr(part.features[roles["emotion"]], "names", None) if "emotion" in roles else None
     folder = selection.data_dir if isinstance(selection.data_dir, Path) else Path()
     recordings = AudioColumn(part, roles["audio"], rate_column, folder) if "audio" in roles else None
-    for number, row in enumerate(part):
+    for number, row in enumerate(cast(Iterable[dict[str, Any]], part)):
         values = {role: row[column] for role, column in roles.items()}
         label = values.get("emotion")
         # -1 is how `datasets` marks a row of an unlabelled split.
@@ -244,7 +244,7 @@ class AudioColumn:
             CorpusError: an array without its rate.
         """
         audio = row[self.column]
-        name = audio.get("path") if isinstance(audio, Mapping) else audio if isinstance(audio, str) else None
+        name: Any = audio.get("path") if isinstance(audio, Mapping) else audio if isinstance(audio, str) else None
         data = _data_of(audio)
         if data is None and not name:
             return {"path": None, "bytes": None, "name": None}

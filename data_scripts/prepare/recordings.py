@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow.parquet
@@ -143,7 +143,7 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
 def bytes_of(row: Row) -> bytes | None:
     """Return the bytes of a row's audio, which may be a function that loads them; None for a file."""
     data = row.get("bytes")
-    return data() if callable(data) else data
+    return cast(bytes, data()) if callable(data) else cast(bytes | None, data)
 
 
 def inspect_recordings(

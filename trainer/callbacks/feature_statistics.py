@@ -52,7 +52,7 @@ def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Map
         for batch in batches:
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
             for name, vectors in moments.items():
-                encoder = core.get_submodule(f"{name}_encoder")
+                encoder: Any = core.get_submodule(f"{name}_encoder")
                 mask = batch[f"{name}_attention_mask"]
                 if name == "speech" and "speech_states" in batch:
                     hidden, mask = encoder.combine_states(batch["speech_states"], mask)

@@ -75,7 +75,8 @@ def collect_frames(
     encoded = list(_encodings(model, rows, collator))
     mean_speech = torch.cat([speech[0] for speech, _ in encoded]).mean(0)
     mean_text = torch.cat([text[0] for _, text in encoded]).mean(0)
-    fusion, generator = model.m4ser.fusion, np.random.default_rng(seed)
+    fusion: Any = model.m4ser.fusion
+    generator = np.random.default_rng(seed)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ss", "st", "is", "it")}
     for speech, text in encoded:
         mask = _all(speech)
@@ -142,7 +143,7 @@ def swap_test(
         modalities shape the representation alike.
     """
     encoded = list(_encodings(model, rows, collator))
-    fusion = model.m4ser.fusion
+    fusion: Any = model.m4ser.fusion
 
     def invariant(speech: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         mask = _all(speech)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,7 @@ class Comparison:
                 f"metric_for_best_model must be one of {', '.join(METRICS)} here, not {self.metric!r}."
             )
         self.rates: dict[str, float | None] = {}
-        self._features: dict[tuple[str, ...], np.ndarray] = {}
+        self._features: dict[tuple[Any, ...], np.ndarray] = {}
         for row in rows:
             for rate in self._candidates(row):
                 for seed in self._seeds(row):
@@ -277,7 +277,7 @@ class Comparison:
         """A model with the encoders as published, where training would have it."""
         set_seed(0)
         model, processor = build_model(self._published(), emotions)
-        return model.to(self.args.device), processor
+        return cast(Any, model).to(self.args.device), processor
 
     def _encode(
         self, kind: str, model: M4SERForEmotionClassification, processor: M4SERProcessor, part: Dataset

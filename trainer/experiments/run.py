@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -192,7 +192,9 @@ def make_trainer(
         trainer.add_callback(EpochLinesCallback)
     if args.cache_features and model.config.uses_speech:
         rest = [part for name, part in data.items() if name != "train"]
-        trainer.data_collator.feature_cache = _cache_features(trainer, processor, [train, *rest], features_folder)
+        cast(M4SERDataCollator, trainer.data_collator).feature_cache = _cache_features(
+            trainer, processor, [train, *rest], features_folder
+        )
     return trainer
 
 
@@ -200,7 +202,7 @@ def _cache_features(
     trainer: M4SERTrainer, processor: M4SERProcessor, datasets: Sequence[Dataset], folder: str | Path | None
 ) -> FeatureCache:
     """The speech features of all recordings, computed by the first process where they are not kept already."""
-    args = trainer.args
+    args = cast(ExperimentArguments, trainer.args)
     if trainer.accelerator.mixed_precision != "no" or args.bf16_full_eval or args.fp16_full_eval:
         raise ExperimentError(
             "cache_features keeps what the speech encoder gives in float32: leave bf16, fp16 and their full_eval out, "

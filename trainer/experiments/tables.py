@@ -186,7 +186,7 @@ def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | 
     aligned = [[table.loc[ids] for table in part] for part in tables]
     labels, clusters = aligned[0][0]["emotion"].to_numpy(), list(aligned[0][0]["cluster"])
     predicted = [np.stack([table["predicted"].to_numpy() for table in part]) for part in aligned]
-    compared = paired_bootstrap(labels, *predicted, metric, clusters)
+    compared = paired_bootstrap(labels, predicted[0], predicted[1], metric, clusters)
     right, other = np.broadcast_arrays(*(part == labels for part in predicted))
     return {**compared.to_json(), "disagreement": float(np.mean(right != other))}
 
@@ -204,7 +204,7 @@ def smallest_difference(utterances: int, disagreement: float) -> float:
 def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], metric: str) -> dict[str, Any]:
     """A record without its comparisons."""
     tables = list(row.predictions.values())
-    number = {name: index for index, name in enumerate(emotions)}
+    number: Any = {name: index for index, name in enumerate(emotions)}
     labels = tables[0]["emotion"].map(number).to_numpy()
     predicted = np.stack([table["predicted"].map(number).to_numpy() for table in tables])
     runs = [{"metrics": {"test": emotion_metrics(part, labels, emotions)}} for part in predicted]
