@@ -44,6 +44,9 @@ class M4SERConfig(PreTrainedConfig):
             mean 0 and standard deviation 1, by statistics measured on the training data before training. A few
             dimensions of a pretrained encoder are a hundred times larger than the rest, and a new fusion hardly learns
             to read the rest from little data.
+        frame_pooling (`int`, defaults to 1): how many consecutive frames of H_S are averaged to one before they meet
+            the text. Encoders give 50 frames a second, and the fusion's cost grows with them: 4 make it four times
+            cheaper, at 80 ms a frame.
         fusion_dropout (`float`, defaults to 0.1): dropout inside the fusion and the correction decoder.
         classifier_dropout (`float`, defaults to 0.5): dropout on H_ST^(ap), Table I.
         text_alignment (`"interpolate"` or `"attention"`, defaults to `"interpolate"`): how n token vectors become m
@@ -123,6 +126,7 @@ class M4SERConfig(PreTrainedConfig):
     num_attention_heads: int = 12
     hidden_act: str = "gelu"
     standardize_features: bool = False
+    frame_pooling: int = 1
     fusion_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.5
     text_alignment: Literal["interpolate", "attention"] = "interpolate"
@@ -216,8 +220,9 @@ class M4SERConfig(PreTrainedConfig):
                 "modalities='speech' has no transcript to detect or correct errors in: set "
                 "use_error_detection=False and use_error_correction=False"
             )
-        if self.generator_layers < 1:
-            problems.append(f"generator_layers must be at least 1, not {self.generator_layers}")
+        for name in ("generator_layers", "frame_pooling"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("temperature", "calibration_temperature"):
             if not getattr(self, name) > 0:
                 problems.append(f"{name} must be positive, not {getattr(self, name)}")

@@ -9,6 +9,8 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperModel
 
+from .configuration_m4ser import M4SERConfig
+
 
 def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
     """Return a boolean mask (B, size), True on the first `lengths[i]` places of row i; lengths are (B,)."""
@@ -113,6 +115,16 @@ class FeatureStandardizer(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Standardize vectors (…, size)."""
         return (hidden - self.mean) / self.deviation
+
+
+def make_adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[nn.Module, nn.Module]:
+    """Return the projection to d and the standardizer of an encoder's vectors, each an identity where not needed."""
+    projection, standardizer = nn.Identity(), nn.Identity()
+    if encoder is not None and encoder.hidden_size != config.hidden_size:
+        projection = nn.Linear(encoder.hidden_size, config.hidden_size)
+    if encoder is not None and config.standardize_features:
+        standardizer = FeatureStandardizer(encoder.hidden_size)
+    return projection, standardizer
 
 
 class SpeechEncoder(PretrainedEncoder):

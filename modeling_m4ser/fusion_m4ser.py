@@ -278,6 +278,27 @@ def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (hidden * mask).sum(1) / mask.sum(1)
 
 
+def average_frames(hidden: torch.Tensor, mask: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Average every `size` consecutive frames; the last frames of a row may be fewer.
+
+    Args:
+        hidden (`torch.Tensor` of shape `(B, m, d)`): frames.
+        mask (`torch.Tensor` of shape `(B, m)`): boolean, True on valid frames, which come first.
+        size (`int`): how many frames make one.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: means `(B, ⌈m / size⌉, d)`, which read valid frames alone, and their mask.
+    """
+    if size == 1:
+        return hidden, mask
+    missing = -hidden.shape[1] % size
+    groups = nn.functional.pad(hidden, (0, 0, 0, missing)).unflatten(1, (-1, size))
+    valid = nn.functional.pad(mask, (0, missing)).unflatten(1, (-1, size))
+    sums = groups.masked_fill(~valid[..., None], 0).sum(2)
+    counts = valid.sum(2)
+    return sums / counts.clamp(min=1)[..., None].to(sums.dtype), counts > 0
+
+
 class ModalityDiscriminator(nn.Module):
     """D (Fig. 2f): two linear layers with a ReLU between them. It returns **logits**; the losses apply the sigmoid.
 

@@ -12,8 +12,8 @@ from transformers import initialization as init
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
-from .encoders_m4ser import FeatureStandardizer, PretrainedEncoder, SpeechEncoder, TextEncoder, speech_encoder_class
-from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, masked_mean
+from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
+from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
 from .notices_m4ser import no_bar_for_one_file
 from .outputs_m4ser import M4SERModelOutput, M4SEROutput
@@ -91,10 +91,10 @@ class M4SERModel(M4SERPreTrainedModel):
         self.text_encoder: TextEncoder | None = None
         if config.uses_speech:
             self.speech_encoder = speech_encoder_class(config.speech_config).from_config(config.speech_config)
-        self.speech_projection, self.speech_standardizer = _adapters(self.speech_encoder, config)
+        self.speech_projection, self.speech_standardizer = make_adapters(self.speech_encoder, config)
         if config.uses_text:
             self.text_encoder = TextEncoder.from_config(config.text_config)
-        self.text_projection, self.text_standardizer = _adapters(self.text_encoder, config)
+        self.text_projection, self.text_standardizer = make_adapters(self.text_encoder, config)
         self.fusion = MultimodalFusion(config) if config.modalities == "speech_text" else None
         self.post_init()
 
@@ -160,7 +160,7 @@ class M4SERModel(M4SERPreTrainedModel):
         speech_attention_mask: torch.Tensor | None,
         speech_states: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute H_S, standardized and projected to d.
+        """Compute H_S, standardized, projected to d, its frames pooled (`frame_pooling`).
 
         Args:
             input_values (`torch.Tensor`, *optional*): as in `forward`.
@@ -177,8 +177,7 @@ class M4SERModel(M4SERPreTrainedModel):
         if self.speech_encoder is None:
             raise ValueError("This M4SER model has no speech encoder (modalities='text').")
         if speech_states is not None:
-            hidden, mask = self.speech_encoder.combine_states(speech_states, speech_attention_mask)
-            return self.speech_projection(self.speech_standardizer(hidden)), mask
+            return self._adapt_speech(*self.speech_encoder.combine_states(speech_states, speech_attention_mask))
         name = self.speech_encoder.input_name
         inputs = {"input_values": input_values, "input_features": input_features}[name]
         if inputs is None:
@@ -188,8 +187,11 @@ class M4SERModel(M4SERPreTrainedModel):
         if speech_attention_mask is None:
             shape = inputs.shape[0], inputs.shape[-1]
             speech_attention_mask = torch.ones(shape, dtype=torch.long, device=inputs.device)
-        hidden, mask = self.speech_encoder(inputs, speech_attention_mask)
-        return self.speech_projection(self.speech_standardizer(hidden)), mask
+        return self._adapt_speech(*self.speech_encoder(inputs, speech_attention_mask))
+
+    def _adapt_speech(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        adapted = self.speech_projection(self.speech_standardizer(hidden))
+        return average_frames(adapted, mask, self.config.frame_pooling)
 
     def encode_text(
         self, input_ids: torch.Tensor | None, text_attention_mask: torch.Tensor | None
@@ -485,16 +487,6 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         config = self.config
         options = config.temperature, config.contrastive_include_self, config.contrastive_reduction
         return label_contrastive_loss(pooled, labels, *options)
-
-
-def _adapters(encoder: PretrainedEncoder | None, config: M4SERConfig) -> tuple[nn.Module, nn.Module]:
-    """Return the projection to d and the standardizer of an encoder's vectors, each an identity where not needed."""
-    projection, standardizer = nn.Identity(), nn.Identity()
-    if encoder is not None and encoder.hidden_size != config.hidden_size:
-        projection = nn.Linear(encoder.hidden_size, config.hidden_size)
-    if encoder is not None and config.standardize_features:
-        standardizer = FeatureStandardizer(encoder.hidden_size)
-    return projection, standardizer
 
 
 __all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SERPreTrainedModel"]

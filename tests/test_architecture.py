@@ -186,7 +186,6 @@ def test_tests_mirror_the_rooms():
         "trainer/citation.py": "a constant",
         "trainer/errors.py": "one exception",
         "trainer/optimization.py": "test_m4ser_trainer.py",
-        "trainer/normalization.py": "test_m4ser_trainer.py: accumulation",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",
     }
     missing = set()

@@ -37,7 +37,8 @@ class UpdateNormalizer:
         if encoder is None or mask is None:
             frames = utterances * 0
         else:
-            frames = mask.sum() if "speech_states" in batch else encoder.frame_lengths(mask).sum()
+            lengths = mask.sum(-1) if "speech_states" in batch else encoder.frame_lengths(mask)
+            frames = torch.ceil(lengths / self.model.config.frame_pooling).sum()
         tokens = [
             (batch[name] != IGNORE_INDEX).sum() if name in batch else utterances * 0
             for name in ("detection_labels", "correction_labels")

@@ -62,9 +62,9 @@ def random_batch(model, seed):
     return batch | {name: nn.functional.pad(batch[name], (0, more)) for name in names}
 
 
-def difference_to_members(kind, seeds):
+def difference_to_members(kind, seeds, **overrides):
     """The largest difference between an utterance's logits in a batch and alone."""
-    model, largest = batch_model(kind), 0.0
+    model, largest = batch_model(kind, **overrides), 0.0
     for seed in seeds:
         batch = random_batch(model, seed)
         with torch.no_grad():
@@ -77,6 +77,11 @@ def difference_to_members(kind, seeds):
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_any_batch_is_its_members(kind):
     assert difference_to_members(kind, range(4)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["hubert", "whisper"])
+def test_any_batch_of_pooled_frames_is_its_members(kind):
+    assert difference_to_members(kind, range(6), frame_pooling=3) < 1e-5
 
 
 @pytest.mark.slow

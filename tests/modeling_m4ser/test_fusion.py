@@ -9,6 +9,7 @@ from modeling_m4ser.fusion_m4ser import (
     CrossModalEncoder,
     ModalityDiscriminator,
     MultimodalFusion,
+    average_frames,
     interpolate_tokens,
     masked_mean,
 )
@@ -98,6 +99,33 @@ def test_without_the_generator_the_mean_runs_over_two_parts():
     parts = masked_mean(output.speech_specific, frame_mask), masked_mean(output.text_specific, frame_mask)
     torch.testing.assert_close(output.pooled, (parts[0] + parts[1]) / 2)
     assert output.joint_hidden is output.invariant is None
+
+
+# Fewer frames
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_frames_are_averaged_over_the_valid_ones_alone(size):
+    hidden = torch.randn(3, 7, SIZE)
+    lengths = (7, 4, 1)
+    mask = torch.arange(7)[None] < torch.tensor(lengths)[:, None]
+    pooled, pooled_mask = average_frames(hidden.masked_fill(~mask[..., None], float("nan")), mask, size)
+    for row, length in enumerate(lengths):
+        expected = [hidden[row, start : min(start + size, length)].mean(0) for start in range(0, length, size)]
+        assert pooled_mask[row].sum() == len(expected)
+        assert pooled_mask[row, : len(expected)].all()
+        torch.testing.assert_close(pooled[row, : len(expected)], torch.stack(expected))
+
+
+def test_a_model_of_pooled_frames_fuses_means_of_its_frames():
+    plain, pooling = tiny_model(spread=True), tiny_model(spread=True, frame_pooling=3)
+    batch = ragged_batch(plain)
+    with torch.no_grad():
+        frames, output = plain(**batch), pooling(**batch)
+    expected, mask = average_frames(frames.speech_hidden, frames.frame_mask, 3)
+    assert torch.equal(output.frame_mask, mask)
+    assert output.invariant.shape == expected.shape
+    torch.testing.assert_close(output.speech_hidden[mask], expected[mask])
 
 
 # Dropout
