@@ -133,6 +133,20 @@ class M4SERProcessor(ProcessorMixin):
         """Normalize a transcript by this processor's rule, see [`normalize_text`]."""
         return normalize_text(text, self.lowercase, self.keep_punctuation)
 
+    def encode_transcript(self, text: str) -> list[int]:
+        """Turn a text into the ids of its word pieces, normalized, without special tokens, and cut as `__call__` does.
+
+        Args:
+            text (`str`): a hypothesis or a human reference.
+        """
+        return self.tokenizer(
+            self.normalize_text(text),
+            add_special_tokens=False,
+            truncation=True,
+            max_length=self.max_text_length - 2,
+            verbose=False,
+        )["input_ids"]
+
     def decode_transcript(self, ids: list[int]) -> str:
         """Turn word-piece ids back into text, without special tokens and with `don ' t` joined to `don't`."""
         text = self.tokenizer.decode(ids, skip_special_tokens=True)

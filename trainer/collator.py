@@ -142,7 +142,7 @@ class M4SERDataCollator:
             # Where ASR heard nothing there is no place to put an edit at.
             if reference is None or not pieces:
                 continue
-            reference_pieces = self._pieces(reference)
+            reference_pieces = self.processor.encode_transcript(reference)
             alignment = align_hypothesis(pieces, reference_pieces)
             detection[index, 1 : len(pieces) + 1] = torch.tensor(alignment.labels)
             if wants_detection:
@@ -187,12 +187,3 @@ class M4SERDataCollator:
             )
         worker = get_worker_info()
         self._counters[0 if worker is None else 1 + worker.id % (_COUNTERS - 1)] += torch.tensor([cut, len(lengths)])
-
-    def _pieces(self, text: str) -> list[int]:
-        """Word-piece ids of a reference, without special tokens, as long as a transcript may be."""
-        return self.processor.tokenizer(
-            self.processor.normalize_text(text),
-            add_special_tokens=False,
-            truncation=True,
-            max_length=self.processor.max_text_length - 2,
-        )["input_ids"]

@@ -395,3 +395,10 @@ def test_decoding_joins_what_the_tokenizer_split(tmp_path):
     for text in ("i can't believe it", "we go home now", ""):
         ids = processor.tokenizer(processor.normalize_text(text))["input_ids"]
         assert processor.decode_transcript(ids) == text
+
+
+def test_encode_transcript_gives_what_the_model_reads_between_the_special_tokens(tmp_path):
+    processor = tiny_processor(tmp_path, "whisper", max_text_length=6)
+    for text in ("I can’t, believe it!", "so", "", "i am so happy now, go home [laughter]"):
+        (ids,) = processor(text=text)["input_ids"].tolist()
+        assert processor.encode_transcript(text) == ids[1:-1]

@@ -23,6 +23,7 @@ from modeling_m4ser.notices_m4ser import warn_once
 from trainer.arguments import ExperimentArguments
 from trainer.augmentation import with_speeds
 from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
+from trainer.callbacks.error_correction import ErrorCorrectionCallback
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
@@ -32,6 +33,7 @@ from trainer.evaluation.calibration import (
     fit_temperature,
     reliability_curve,
 )
+from trainer.evaluation.correction import measure_correction
 from trainer.evaluation.figures import (
     plot_confusion_matrix,
     plot_label_distribution,
@@ -187,6 +189,10 @@ def make_trainer(
     )
     if trainer.adversary is not None:
         trainer.add_callback(DiscriminatorAccuracyCallback(data["validation"], trainer.data_collator))
+    if (model.detector or model.corrector) and text_column == "hypothesis":
+        trainer.add_callback(
+            ErrorCorrectionCallback(data["validation"], lambda model, rows: measure_correction(model, processor, rows))
+        )
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)

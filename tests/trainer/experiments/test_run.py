@@ -417,3 +417,15 @@ def test_balanced_classes_are_those_of_the_training_split(data, tmp_path):
     assert isinstance(loss, BalancedCrossEntropy)
     assert loss.weight[1] == pytest.approx(len(trained) / 2)
     assert trainers[1].emotion_loss_func is None
+
+
+@pytest.mark.parametrize(
+    ("row", "text_column", "watched"),
+    [(None, "hypothesis", True), (None, "transcript", False), ("w/o AED & AEC", "hypothesis", False)],
+)
+def test_error_correction_is_watched_where_it_is_trained(data, tmp_path, row, text_column, watched):
+    model = tiny_model("whisper", **(ABLATIONS[row] if row else {}))
+    args = experiment_arguments(tmp_path)
+    trainer = make_trainer(model, tiny_processor(tmp_path, "whisper"), data, args, text_column)
+    trainer.evaluate()
+    assert any("eval_correction_wer" in entry for entry in trainer.state.log_history) is watched
