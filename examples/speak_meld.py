@@ -51,7 +51,7 @@ VOICES = {
     "f_espeak_f2": ("espeak-ng", "en-us+f2", 0),
 }
 MAIN_SPEAKERS = {"Chandler": "m_kal16", "Joey": "m_rms", "Ross": "m_awb"}
-MAIN_SPEAKERS |= {"Monica": "f_slt_up", "Phoebe": "f_espeak_f4", "Rachel": "f_slt"}
+MAIN_SPEAKERS |= {"Monica": "f_slt_up", "Phoebe": "f_slt_down", "Rachel": "f_slt"}
 # Mean and standard deviation of: the logarithm of the tempo, times the voice's own; semitones; gain in dB.
 # Fitted on the settings of the 2,703 clips (1,802 train, 300 dev, 601 test) of the earlier part of this corpus.
 PROSODY = {
