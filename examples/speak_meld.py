@@ -14,7 +14,6 @@ import argparse
 import csv
 import functools
 import hashlib
-import io
 import re
 import shutil
 import subprocess
@@ -25,7 +24,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+import av
 import numpy as np
+import soundfile
+import soxr
 from tqdm.auto import tqdm
 
 from data_scripts.constants import SAMPLING_RATE
@@ -157,16 +159,12 @@ def synthesize(text: str, voice: str, tempo: float = 1.0, semitones: float = 0.0
     Raises:
         CorpusError: the program fails or says nothing.
     """
-    import soundfile
-    import soxr
-
     program, name, own_semitones = VOICES[voice]
     shift = 2 ** ((semitones + own_semitones) / 12)
     with tempfile.TemporaryDirectory() as scratch:
         wav = str(Path(scratch) / "speech.wav")
-        if program == "flite":
-            options = ["-voice", name, "--setf", f"duration_stretch={shift / tempo:.4f}", "-t", text, "-o", wav]
-        else:
+        options = ["-voice", name, "--setf", f"duration_stretch={shift / tempo:.4f}", "-t", text, "-o", wav]
+        if program == "espeak-ng":
             options = ["-v", name, "-s", f"{175 * tempo / shift:.0f}", "-w", wav, "--", text]
         try:
             subprocess.run([program, *options], check=True, capture_output=True)
@@ -188,13 +186,10 @@ def _babble_line(number: int) -> np.ndarray:
 
 def make_noise(kind: str, length: int, generator: np.random.Generator) -> np.ndarray:
     """Return `length` samples of white noise or babble, of RMS 1."""
-    noise = np.zeros(length)
-    if kind == "white":
-        noise = generator.standard_normal(length)
-    else:
-        for number in generator.choice(len(BABBLE), BABBLE_VOICES, replace=False):
-            line = _babble_line(int(number))
-            noise += np.resize(np.roll(line, -generator.integers(len(line))), length)
+    noise = generator.standard_normal(length) if kind == "white" else np.zeros(length)
+    for number in generator.choice(len(BABBLE), BABBLE_VOICES, replace=False) if kind == "babble" else ():
+        line = _babble_line(int(number))
+        noise += np.resize(np.roll(line, -generator.integers(len(line))), length)
     return noise / np.sqrt(np.mean(noise**2))
 
 
@@ -211,16 +206,12 @@ def mix(speech: np.ndarray, settings: Settings, generator: np.random.Generator) 
 
 def write_clip(path: Path, samples: np.ndarray) -> None:
     """Write samples at 16 kHz as an mp4 with one stream, AAC mono."""
-    import av
-
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=SAMPLING_RATE, layout="mono")
         stream.bit_rate = 32_000
-        for start in range(0, len(samples), 1024):  # AAC's frame
-            block = np.ascontiguousarray(samples[None, start : start + 1024], dtype=np.float32)
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = SAMPLING_RATE, start
-            container.mux(stream.encode(frame))
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLING_RATE, 0
+        container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
@@ -269,19 +260,16 @@ def read_settings(path: Path) -> dict[Key, Row]:
 
 def write_settings(path: Path, lines: Iterable[Row]) -> None:
     """Write a settings file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def earlier_voices(data_dir: Path, settings: dict[Key, Row]) -> dict[str, list[str]]:
     """Return the voices of each speaker in a settings file, in its order; its rows are looked up in the CSVs."""
-    rows: dict[Key, Row] = {}
-    for split in CLIP_FOLDERS:
-        if (data_dir / f"{split}_sent_emo.csv").is_file():
-            rows |= read_rows(data_dir, split)
+    there = [split for split in CLIP_FOLDERS if (data_dir / f"{split}_sent_emo.csv").is_file()]
+    rows = {key: row for split in there for key, row in read_rows(data_dir, split).items()}
     voices: dict[str, list[str]] = {}
     for key, line in settings.items():
         if key in rows:
