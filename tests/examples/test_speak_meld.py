@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_scripts.corpora import load_corpus
+from data_scripts import load_corpus
 from data_scripts.errors import CorpusError
 from examples import speak_meld
 from modeling_m4ser.audio_m4ser import load_audio
