@@ -167,7 +167,7 @@ def make_trainer(
         features_folder: as in `run_experiment`.
 
     Raises:
-        ExperimentError: `args.cache_features` without a frozen speech encoder, or in half precision.
+        ExperimentError: `args.cache_features` without a frozen speech encoder.
     """
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
@@ -209,11 +209,6 @@ def _cache_features(
 ) -> FeatureCache:
     """The speech features of all recordings, computed by the first process where they are not kept already."""
     args = cast(ExperimentArguments, trainer.args)
-    if trainer.accelerator.mixed_precision != "no" or args.bf16_full_eval or args.fp16_full_eval:
-        raise ExperimentError(
-            "cache_features keeps what the speech encoder gives in float32: leave bf16, fp16 and their full_eval out, "
-            "or leave cache_features out."
-        )
     folder = args.feature_cache_dir or folder or Path(str(args.output_dir)) / FEATURES_FOLDER
     with trainer.accelerator.main_process_first():
         return cache_features(
