@@ -1,60 +1,145 @@
-r"""Ask a trained model whether its representations tell their modality, beside the same network before training.
+r"""Ask trained models whether their invariant representation looks like one modality, as one table.
 
-    python examples/probe_modalities.py --model runs/meld/own_split/seed42 --dataset runs/meld/corpus [--split test]
+    python examples/probe_modalities.py --dataset runs/meld/corpus --model runs/M4SER/seed1 runs/M4SER/seed2 \
+        --model runs/without_gan/seed1 runs/without_gan/seed2
 
-A probe as large as the discriminator is trained on frames of 70 % of the utterances and tested on the others: on
-modality-specific frames, and on modality-invariant ones made of one modality alone. The swap test exchanges the text or
-the speech of each utterance and measures how far the invariant representation moves.
+Each `--model` is one model, with one folder for each of its seeds. Every model is probed beside the same encoders under
+a fusion that was never trained. Shares are percentages with 95 % intervals over utterances, and over seeds where there
+are several; differences are to the first line.
 """
 
 import argparse
-import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from data_scripts.errors import CorpusError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from modeling_m4ser import M4SERForEmotionClassification
+    from trainer.evaluation.significance import Interval
+
+TITLES = {
+    "specific": "specific frames told right",
+    "speech": "invariant frames taken for speech",
+    "text": "for text",
+    "one": "for one of them",
+    "midpoint": "midpoints of both specific frames, for one of them",
+    "swap speech": "swapped: nearer to its speech",
+    "swap text": "to its text",
+}
+COMPARED = "one"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--model", required=True, help="folder of a finished run, or a name on the Hub")
+    parser.add_argument(
+        "--model",
+        required=True,
+        action="append",
+        nargs="+",
+        metavar="RUN",
+        help="folders of finished runs (or names on the Hub), one for each seed of a model; give it again for another",
+    )
     parser.add_argument("--dataset", required=True, help="prepared folder")
     parser.add_argument("--split", default="test", help="split to read (default test)")
     parser.add_argument("--utterances", type=int, default=200, help="how many to read, evenly spaced (default 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the frames, the probe and the untrained network")
-    return parser.parse_args(arguments)
+    parser.add_argument("--seed", type=int, default=0, help="of the frames, the probe and the untrained fusion")
+    options = parser.parse_args(arguments)
+    if len({len(runs) for runs in options.model}) > 1:
+        parser.error("--model: every model needs equally many runs, so that seeds can be paired")
+    return options
+
+
+def load_rows(folder: str, split: str, utterances: int) -> list[dict[str, Any]]:
+    """Return evenly spaced utterances of a split.
+
+    Raises:
+        CorpusError: the folder has no such split.
+    """
+    from data_scripts.schema import load_prepared
+
+    dataset = load_prepared(folder)
+    if split not in dataset:
+        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
+    part = dataset[split]
+    step = max(1, len(part) // utterances)
+    return [part[index] for index in range(0, len(part), step)][:utterances]
+
+
+def untrained(model: "M4SERForEmotionClassification", seed: int) -> "M4SERForEmotionClassification":
+    """Return a model with the same encoders, and random weights in everything else."""
+    from transformers import set_seed
+
+    from modeling_m4ser import M4SERForEmotionClassification
+
+    set_seed(seed)
+    control = M4SERForEmotionClassification(model.config)
+    # What is new in an M4SER starts from random weights; its encoders do not.
+    for name in ("speech_encoder", "text_encoder"):
+        getattr(control.m4ser, name).load_state_dict(getattr(model.m4ser, name).state_dict())
+    return control
+
+
+def probe(runs: Sequence[str], rows: Sequence[Mapping[str, Any]], seed: int) -> "list[dict[str, np.ndarray]]":
+    """Return what is found of a model and of its untrained control, by the keys of `TITLES`, seeds first."""
+    import numpy as np
+
+    from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+    from trainer import M4SERDataCollator
+    from trainer.evaluation.modality_probe import ModalityProbe, collect_representations, swap_test
+
+    found: tuple[list, list] = [], []
+    for number, run in enumerate(runs):
+        trained = M4SERForEmotionClassification.from_pretrained(run)
+        processor = M4SERProcessor.from_pretrained(run)
+        collator = M4SERDataCollator(processor, trained.config, with_auxiliary_labels=False)
+        for model, answers in zip((trained, untrained(trained, seed + number)), found, strict=True):
+            parts = collect_representations(model, rows, collator, seed)
+            judge = ModalityProbe(parts.speech, parts.text, seed + number)
+            midpoint = judge.judge((parts.speech + parts.text) / 2)["one"]
+            swap = {f"swap {name}": nearer for name, nearer in swap_test(parts.own, parts.swapped).items()}
+            answers.append({"specific": judge.right, **judge.judge(parts.invariant), "midpoint": midpoint, **swap})
+    return [{name: np.stack([answer[name] for answer in answers]) for name in TITLES} for answers in found]
+
+
+def percent(share: "Interval", sign: str = "") -> str:
+    """Return a share, or with `sign` "+" a difference, in percent with its interval where it has one."""
+    ends = (
+        ""
+        if share.low is None or share.high is None
+        else f" [{100 * share.low:{sign}.1f}, {100 * share.high:{sign}.1f}]"
+    )
+    return f"{100 * share.estimate:{sign}.1f}{ends}"
+
+
+def table(findings: "Mapping[str, Mapping[str, np.ndarray]]") -> Iterator[str]:
+    """Yield the lines of a Markdown table, one for each model."""
+    from trainer.evaluation.modality_probe import difference_of, share_of
+
+    titles = ["model", "runs", *TITLES.values(), f"difference in “{TITLES[COMPARED]}”"]
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{'---|' * len(titles)}"
+    first = next(iter(findings.values()))[COMPARED]
+    for name, found in findings.items():
+        shares = [percent(share_of(found[key])) for key in TITLES]
+        compared = "" if found[COMPARED] is first else percent(difference_of(found[COMPARED], first), "+")
+        yield f"| {' | '.join([name, str(len(first)), *shares, compared])} |"
 
 
 def main(options: argparse.Namespace) -> None:
-    """Probe the trained and the untrained network, and print what was found as JSON."""
-    from transformers import set_seed
-
-    from data_scripts.schema import load_prepared
-    from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
-    from trainer import M4SERDataCollator
-    from trainer.evaluation.modality_probe import collect_frames, probe_modality, swap_test
-
-    dataset = load_prepared(options.dataset)
-    if options.split not in dataset:
-        raise CorpusError(f"{options.dataset} has no split {options.split}; it has {', '.join(map(str, dataset))}")
-    part = dataset[options.split]
-    step = max(1, len(part) // options.utterances)
-    rows = [part[index] for index in range(0, len(part), step)][: options.utterances]
-    trained = M4SERForEmotionClassification.from_pretrained(options.model)
-    processor = M4SERProcessor.from_pretrained(options.model)
-    collator = M4SERDataCollator(processor, trained.config, with_auxiliary_labels=False)
-    set_seed(options.seed)
-    untrained = M4SERForEmotionClassification(trained.config)
-    # What is new in an M4SER starts from random weights; its encoders do not.
-    for name in ("speech_encoder", "text_encoder"):
-        getattr(untrained.m4ser, name).load_state_dict(getattr(trained.m4ser, name).state_dict())
-    answer = {}
-    for name, model in (("trained", trained), ("untrained fusion", untrained)):
-        frames = collect_frames(model, rows, collator, options.seed)
-        probes = {kind: probe_modality(some, options.seed) for kind, some in frames.items()}
-        answer[name] = {**probes, "swap": swap_test(model, rows, collator)}
-    print(json.dumps({"utterances": len(rows), **answer}, indent=2))
+    """Probe the models and their untrained controls, and print the table."""
+    rows = load_rows(options.dataset, options.split, options.utterances)
+    findings = {}
+    for runs in options.model:
+        name = runs[0] if len(runs) == 1 else os.path.commonpath(runs)
+        findings[name], findings[f"{name}, untrained fusion"] = probe(runs, rows, options.seed)
+    print("\n".join(table(findings)), flush=True)
+    print(f"\n{len(rows)} utterances of {options.dataset}, {options.split}.")
 
 
 if __name__ == "__main__":

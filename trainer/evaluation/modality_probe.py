@@ -1,10 +1,18 @@
-"""Whether a representation tells its modality, by an independent probe; and whether both modalities shape it alike.
+"""Whether H_ST^(inv) looks like one modality (Eq. 12-15, 20), by probes that the training never saw.
 
-That the discriminator of the training answers 0.5 proves little: a constant shift would do. So a new one is trained
-afterwards, on other frames than it is tested on, and the same is done to a network that was never trained.
+That the discriminator of the training answers 0.5 proves little: the generator has learned to deceive this one. Two
+questions are asked afterwards, both of a network that was never trained too:
+
+* **The probe.** New networks as large as the discriminator learn to tell H_S^(spe) from H_T^(spe), and then judge
+  frames of H_ST^(inv) of other utterances. A frame is *taken for* a modality where a probe is at least as sure as it is
+  for three quarters of that modality's own frames. So a generator that copies one modality is found in 75 % of frames,
+  as is one that copies either in turn; the midpoint of both specific frames shows what a mixture of both gets.
+* **The swap test.** Noise would pass the probe. So an utterance's speech is joined with another one's text: is
+  H_ST^(inv) of the two still nearer to the recording's own than to a bystander's, and to the text's own? A mixture of
+  both modalities is nearer to both, a copy of one to that one, with 50 % (chance) for the other; noise has 50 % twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,144 +24,182 @@ from sklearn.preprocessing import StandardScaler
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.fusion_m4ser import masked_mean
+from trainer.errors import ExperimentError
+from trainer.evaluation.significance import Comparison, Interval, bootstrap_interval, paired_bootstrap
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
 FRAMES_PER_UTTERANCE = 10
-_TRAINED_SHARE = 0.7
+#: Of a modality's own frames, the share that is less sure than what is taken for this modality.
+UNSURE_SHARE = 0.25
+_FOLDS = 5
 _HIDDEN_SIZE = 256  # as the discriminator's
 
 
 @dataclass
-class ModalityFrames:
-    """Frames whose modality is known, `FRAMES_PER_UTTERANCE` of each utterance.
+class Representations:
+    """What a model makes of N utterances, for `ModalityProbe` and `swap_test`.
 
     Attributes:
-        speech: (N, k, d) frames of speech.
-        text: (N, k, d) frames of text.
+        speech: (N, k, d) frames of H_S^(spe), k = `FRAMES_PER_UTTERANCE`.
+        text: (N, k, d) frames of H_T^(spe), at the same places.
+        invariant: (N, k, d) frames of H_ST^(inv), at the same places.
+        own: (N, d) means of H_ST^(inv) over an utterance's frames.
+        swapped: (N, d) the same of each utterance's speech with the text of the next, of the first after the last.
     """
 
     speech: np.ndarray
     text: np.ndarray
+    invariant: np.ndarray
+    own: np.ndarray
+    swapped: np.ndarray
 
 
 @torch.no_grad()
-def _encodings(
-    model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """H_S (1, m, d) and H_T (1, n, d) of each utterance."""
-    model.eval()
-    for row in rows:
-        batch = {name: tensor.to(model.device) for name, tensor in collator([dict(row)]).items() if "label" not in name}
-        output = model(**batch)
-        yield output["speech_hidden"], output["text_hidden"]
-
-
-def _all(hidden: torch.Tensor) -> torch.Tensor:
-    """A mask of one utterance without padding."""
-    return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-
-
-@torch.no_grad()
-def collect_frames(
+def collect_representations(
     model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator, seed: int = 0
-) -> dict[str, ModalityFrames]:
-    """Return frames of each representation with their modality.
-
-    The specific representations have theirs. An invariant frame is made of both; here it is made of one alone, the
-    other being the mean vector of all utterances: H_ST^(inv) of speech, and of text.
+) -> Representations:
+    """Run a model over utterances, in an order drawn from the seed, and keep some frames of each.
 
     Args:
         model: with modality-specific and -invariant representations.
         rows: utterances, as the collator takes them.
         collator: of the model.
-        seed: of the choice of frames.
+        seed: of the order and of the choice of frames.
 
-    Returns:
-        `specific` and `invariant`.
+    Raises:
+        ExperimentError: the model lacks one of the representations.
     """
-    encoded = list(_encodings(model, rows, collator))
-    mean_speech = torch.cat([speech[0] for speech, _ in encoded]).mean(0)
-    mean_text = torch.cat([text[0] for _, text in encoded]).mean(0)
+    if not (model.config.use_modality_specific and model.config.use_modality_invariant):
+        raise ExperimentError("a modality probe needs a model with modality-specific and -invariant representations")
+    model.eval()
     fusion: Any = model.m4ser.fusion
-    generator = np.random.default_rng(seed)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("ss", "st", "is", "it")}
-    for speech, text in encoded:
-        mask = _all(speech)
-        both = fusion(speech, mask, text, _all(text))
-        neutral_text = mean_text.expand(1, 1, -1)
-        of_speech = fusion(speech, mask, neutral_text, _all(neutral_text)).invariant
-        of_text = fusion(mean_speech.expand_as(speech), mask, text, _all(text)).invariant
-        chosen = generator.integers(0, speech.shape[1], FRAMES_PER_UTTERANCE)
-        parts = (both.speech_specific, both.text_specific, of_speech, of_text)
-        for name, part in zip(found, parts, strict=True):
-            found[name].append(part[0, chosen].float().cpu().numpy())
-    stacked = {name: np.stack(parts) for name, parts in found.items()}
-    return {
-        "specific": ModalityFrames(stacked["ss"], stacked["st"]),
-        "invariant": ModalityFrames(stacked["is"], stacked["it"]),
-    }
+    dice = np.random.default_rng(seed)
+
+    def fuse(speech: torch.Tensor, text: torch.Tensor) -> Any:
+        masks = (torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) for hidden in (speech, text))
+        return fusion(speech, next(masks), text, next(masks))
+
+    hidden = []
+    for index in dice.permutation(len(rows)):
+        batch = collator([dict(rows[index])])
+        output = model(**{name: tensor.to(model.device) for name, tensor in batch.items() if "label" not in name})
+        hidden.append((output["speech_hidden"], output["text_hidden"]))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in Representations.__dataclass_fields__}
+    for (speech, text), (_, next_text) in zip(hidden, hidden[1:] + hidden[:1], strict=True):
+        fused, swapped = fuse(speech, text), fuse(speech, next_text)
+        chosen = dice.integers(0, speech.shape[1], FRAMES_PER_UTTERANCE)
+        parts = {
+            "speech": fused.speech_specific[0, chosen],
+            "text": fused.text_specific[0, chosen],
+            "invariant": fused.invariant[0, chosen],
+            "own": masked_mean(fused.invariant, fused.frame_mask)[0],
+            "swapped": masked_mean(swapped.invariant, swapped.frame_mask)[0],
+        }
+        for name, part in parts.items():
+            found[name].append(part.float().cpu().numpy())
+    return Representations(**{name: np.stack(parts) for name, parts in found.items()})
 
 
-def probe_modality(frames: ModalityFrames, seed: int = 0) -> dict[str, float]:
-    """Train a probe as large as the discriminator to tell speech from text, and test it on other utterances.
+class ModalityProbe:
+    """Networks that tell frames of speech from frames of text; each judges utterances that it did not learn from.
 
     Args:
-        frames: to tell apart.
-        seed: of the division of utterances and of the probe's weights.
+        speech: (N, k, d) frames of speech, k of each of N utterances.
+        text: (N, k, d) frames of text.
+        seed: of the folds of utterances and of the networks' weights.
 
-    Returns:
-        `accuracy` on the tested frames (0.5: they do not tell), with `low` and `high` of its 95 % interval over
-        utterances.
+    Attributes:
+        right: (N, 2k) whether each frame, of speech and then of text, was told right.
+
+    Raises:
+        ExperimentError: fewer than two utterances for each fold.
     """
-    count = len(frames.speech)
-    order = np.random.default_rng(seed).permutation(count)
-    parts = order[: round(_TRAINED_SHARE * count)], order[round(_TRAINED_SHARE * count) :]
 
-    def table(utterances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        both = np.stack([frames.speech[utterances], frames.text[utterances]], axis=1)
-        labels = np.broadcast_to(np.array([1, 0])[None, :, None], both.shape[:3])
-        return both.reshape(-1, both.shape[-1]), labels.reshape(-1)
+    def __init__(self, speech: np.ndarray, text: np.ndarray, seed: int = 0):
+        count, frames, size = speech.shape
+        if count < 2 * _FOLDS:
+            raise ExperimentError(f"a modality probe needs at least {2 * _FOLDS} utterances, not {count}")
+        order = np.random.default_rng(seed).permutation(count)
+        self._folds = []
+        self.right = np.zeros((count, 2 * frames), dtype=bool)
+        for judged in np.array_split(order, _FOLDS):
+            known = np.setdiff1d(order, judged)
+            network = MLPClassifier((_HIDDEN_SIZE,), early_stopping=True, max_iter=100, random_state=seed)
+            probe = make_pipeline(StandardScaler(), network)
+            inputs = np.concatenate([speech[known], text[known]]).reshape(-1, size)
+            probe.fit(inputs, np.repeat([1, 0], len(known) * frames))
+            of_speech, of_text = _score(probe, speech[judged]), _score(probe, text[judged])
+            self.right[judged] = np.concatenate([of_speech > 0.5, of_text < 0.5], axis=1)
+            limits = np.quantile(of_speech, UNSURE_SHARE), np.quantile(of_text, 1 - UNSURE_SHARE)
+            self._folds.append((judged, probe, *limits))
 
-    probe = make_pipeline(
-        StandardScaler(), MLPClassifier((_HIDDEN_SIZE,), early_stopping=True, max_iter=100, random_state=seed)
-    )
-    probe.fit(*table(parts[0]))
-    inputs, labels = table(parts[1])
-    right = (probe.predict(inputs) == labels).reshape(len(parts[1]), -1).mean(1)
-    draws = np.random.default_rng(seed).integers(0, len(right), (2000, len(right)))
-    low, high = np.quantile(right[draws].mean(1), [0.025, 0.975])
-    return {"accuracy": float(right.mean()), "low": float(low), "high": float(high)}
+    def judge(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what other frames (N, k, d) of the same utterances are taken for.
+
+        Returns:
+            (N, k) booleans: `speech`, `text`, and `one`, where it is one of them and not both.
+        """
+        taken = {name: np.zeros(frames.shape[:2], dtype=bool) for name in ("speech", "text")}
+        for judged, probe, as_speech, as_text in self._folds:
+            scores = _score(probe, frames[judged])
+            taken["speech"][judged], taken["text"][judged] = scores >= as_speech, scores <= as_text
+        return {**taken, "one": taken["speech"] ^ taken["text"]}
 
 
-@torch.no_grad()
-def swap_test(
-    model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator
-) -> dict[str, float]:
-    """Exchange one modality of each utterance for the next utterance's, and see how far H_ST^(inv) moves.
+def swap_test(own: np.ndarray, swapped: np.ndarray) -> dict[str, np.ndarray]:
+    """Ask whose H_ST^(inv) of one utterance's speech with the next one's text is.
 
     Args:
-        model: with a modality-invariant representation.
-        rows: utterances, at least two.
-        collator: of the model.
+        own: (N, d) of each utterance.
+        swapped: (N, d) of its speech with the next one's text.
 
     Returns:
-        `speech` and `text`: the mean distance by which the mean over frames moves when that modality is exchanged,
-        relative to the distance when both are; and `balance`, the smaller of them over the larger: 1 where both
-        modalities shape the representation alike.
+        (N,) booleans: whether it is nearer to the utterance of its speech (`speech`), and of its text (`text`), than to
+        the one after both. Each dimension counts by its standard deviation.
+
+    Raises:
+        ExperimentError: fewer than three utterances.
     """
-    encoded = list(_encodings(model, rows, collator))
-    fusion: Any = model.m4ser.fusion
+    if len(own) < 3:
+        raise ExperimentError(f"a swap test needs at least three utterances, not {len(own)}")
+    spread = own.std(0)
+    scale = np.where(spread > 0, spread, 1)
 
-    def invariant(speech: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        mask = _all(speech)
-        return masked_mean(fusion(speech, mask, text, _all(text)).invariant, mask)[0]
+    def distances(step: int) -> np.ndarray:
+        return np.linalg.norm((swapped - np.roll(own, -step, axis=0)) / scale, axis=1)
 
-    moved = {"speech": 0.0, "text": 0.0, "both": 0.0}
-    for (speech, text), (other_speech, other_text) in zip(encoded, encoded[1:] + encoded[:1], strict=True):
-        own = invariant(speech, text)
-        moved["speech"] += (invariant(other_speech, text) - own).norm().item()
-        moved["text"] += (invariant(speech, other_text) - own).norm().item()
-        moved["both"] += (invariant(other_speech, other_text) - own).norm().item()
-    shares = {name: moved[name] / moved["both"] for name in ("speech", "text")}
-    return {**shares, "balance": min(shares.values()) / max(shares.values())}
+    return {"speech": distances(0) < distances(2), "text": distances(1) < distances(2)}
+
+
+def share_of(found: np.ndarray) -> Interval:
+    """Return the share of True with its 95 % interval for other utterances, and for other seeds where there are some.
+
+    Args:
+        found: (S, N) or (S, N, k) booleans of S seeds.
+    """
+    return bootstrap_interval(*_as_predictions(found))
+
+
+def difference_of(first: np.ndarray, second: np.ndarray) -> Comparison:
+    """Return the difference of two shares of True, first − second, on the same utterances and seeds.
+
+    Args:
+        first: (S, N, k) booleans of S seeds.
+        second: of the same shape.
+    """
+    labels, predictions, metric, clusters = _as_predictions(first)
+    return paired_bootstrap(labels, predictions, _as_predictions(second)[1], metric, clusters)
+
+
+def _score(probe: Any, frames: np.ndarray) -> np.ndarray:
+    """The probability of speech, (N, k)."""
+    return probe.predict_proba(frames.reshape(-1, frames.shape[-1]))[:, 1].reshape(frames.shape[:2])
+
+
+def _as_predictions(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, str, list[int]]:
+    """Booleans as predictions of True, so that their accuracy is their share, clustered by utterance."""
+    by_seed = found.reshape(len(found), -1)
+    frames_each = by_seed.shape[1] // found.shape[1]
+    clusters = np.repeat(np.arange(found.shape[1]), frames_each).tolist()
+    return np.ones(by_seed.shape[1], dtype=bool), by_seed, "accuracy", clusters
