@@ -53,7 +53,7 @@ def constructed(speech, text):
 @pytest.fixture(scope="module")
 def taken():
     """Shares of constructed frames that are taken for speech, for text, and for one of them."""
-    shift = 3 * np.eye(SIZE)[0]
+    shift = 5 * np.eye(SIZE)[0]
     speech, text = draw(1) + shift, draw(2) - shift
     probe = ModalityProbe(speech, text)
     assert probe.right.mean() > 0.95
