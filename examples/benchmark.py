@@ -311,8 +311,8 @@ def main(options: argparse.Namespace) -> None:
             records += describe(ways, *take_turns(ways, encoders, options, folder))
     named = options.speech_encoder and f"{options.speech_encoder} and {options.text_encoder}"
     heading = (
-        f"Encoders: {named or f'random, size {options.size}'}. {options.repetitions} repetitions each, in turns. Ratios "
-        f"are to the last line of each comparison; milliseconds and memory are of this machine alone."
+        f"Encoders: {named or f'random, size {options.size}'}. {options.repetitions} repetitions each, in turns. "
+        "Ratios are to the last line of each comparison; milliseconds and memory are of this machine alone."
     )
     table = to_markdown(records, heading)
     output = Path(options.output_dir)
