@@ -3,7 +3,8 @@ r"""What training and inference cost, as ratios of two ways measured side by sid
     python examples/benchmark.py --size base --rows M4SER "only speech" --output_dir runs/benchmark
     python examples/benchmark.py --speech_encoder openai/whisper-tiny.en --text_encoder google-bert/bert-base-uncased
 
-* **training**: a step on recordings, over one with `--freeze_speech_encoder true --cache_features true`.
+* **training**: a step on recordings, over one with `--freeze_speech_encoder true --cache_features true`
+  (its first pass over the recordings, which fills the cache, is not counted).
 * **inference**: one utterance, from its file to the logits; each row over the first.
 * **prediction**: a whole test in the order of the data, over the longest first, as the trainer reads it.
 
@@ -199,23 +200,20 @@ def _infer(trainer: Any, data: Any, repetitions: int, done: Tick) -> None:
     with torch.inference_mode():
         for index in range(repetitions):
             inputs = trainer.data_collator([data[index % len(data)]])
-            model(**{name: part.to(model.device) for name, part in inputs.items() if "label" not in name})[
-                "logits"
-            ].cpu()
+            output = model(**{name: part.to(model.device) for name, part in inputs.items() if "label" not in name})
+            output["logits"].cpu()
             done()
 
 
 def work(connection: Connection, *arguments: Any) -> None:
     """Perform a task in turns: each repetition sends its seconds and waits for the next turn; then the peak is sent."""
-    options = arguments[2]
-    state = {"started": time.perf_counter(), "left": options.repetitions + 1}
+    started = time.perf_counter()
 
     def tick() -> None:
-        connection.send(time.perf_counter() - state["started"])
-        state["left"] -= 1
-        if state["left"]:
-            connection.recv()
-        state["started"] = time.perf_counter()
+        nonlocal started
+        connection.send(time.perf_counter() - started)
+        connection.recv()
+        started = time.perf_counter()
 
     perform(*arguments, tick)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -248,6 +246,8 @@ def take_turns(
             for index in sorted(range(len(ways)), reverse=bool(repetition % 2)):
                 ends[index].send("your turn")
                 seconds[index, repetition] = ends[index].recv()
+        for end in ends:
+            end.send("no more turns")
         return seconds, [end.recv() for end in ends]
     except EOFError as error:
         raise ExperimentError("a process of the benchmark ended before its work was done; see above") from error
