@@ -103,13 +103,13 @@ def test_no_modality_is_no_modality():
     [
         ("copy of speech", 1, 0.5),
         ("copy of text", 0.5, 1),
-        ("mixture", 1, 1),
-        ("mostly speech", 1, 0.6),
+        ("mixture", 0.89, 0.89),
+        ("mostly speech", 1, 0.51),
         ("noise", 0.5, 0.5),
     ],
 )
 def test_the_swap_test_says_whose_content_there_is(name, speech, text):
-    # Odd and even utterances are noise of their own: a constant would be equally near to all.
+    """The numbers are those of 40,000 independent draws of three utterances in as many dimensions."""
     own, other = draw(1).mean(1), draw(2).mean(1)
     made = constructed(own[:, None], other[:, None])
     swapped = constructed(own[:, None], np.roll(other, -1, axis=0)[:, None])
