@@ -19,6 +19,9 @@ from trainer.errors import ExperimentError
 from trainer.experiments.arguments import GridArguments
 from trainer.experiments.cross_validation import own_split
 
+#: Corpora whose ids tell the dialogue.
+BY_DIALOGUE = ("meld", "iemocap")
+
 
 @dataclass(frozen=True)
 class Division:
@@ -58,7 +61,7 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
         SplitError: the corpus cannot be divided so.
     """
     protocol = runs.protocol or _usual_protocol(dataset, corpus)
-    by_dialogue = protocol == "dialogue_folds" or corpus in ("meld", "iemocap")
+    by_dialogue = protocol == "dialogue_folds" or corpus in BY_DIALOGUE
     if protocol == "own_split":
         dataset, description = complete_splits(dataset, runs.split_seed)
         cluster = _dialogue if by_dialogue else _utterance
@@ -80,6 +83,15 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
     chosen = runs.choose(folds, joined)
     numbers = {fold.name: number for number, fold in enumerate(folds, 1) if fold.name in chosen}
     return Division(chosen, numbers, description, _dialogue if by_dialogue else _speaker)
+
+
+def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:
+    """Return the `Division.cluster` of a corpus that is tested as a whole: dialogues where ids tell them, or speakers.
+
+    Args:
+        corpus: its name in the registry.
+    """
+    return _dialogue if corpus in BY_DIALOGUE else _speaker
 
 
 def _usual_protocol(dataset: DatasetDict, corpus: str) -> str:

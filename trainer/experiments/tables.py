@@ -35,15 +35,15 @@ class TableRow:
 
     Attributes:
         name: of the row.
-        predictions: seed -> the tested utterances, indexed by id and sorted, with `emotion`, `predicted` (names) and
-            `cluster`. All seeds have the same utterances.
+        predictions: seed, or another name of a run that other rows have too -> the tested utterances, indexed by id and
+            sorted, with `emotion`, `predicted` (names) and `cluster`. All seeds have the same utterances.
         finished: how many runs there are.
         planned: how many there will be.
         facts: further columns of the table, by title; None leaves a place empty.
     """
 
     name: str
-    predictions: Mapping[int, pd.DataFrame]
+    predictions: Mapping[Any, pd.DataFrame]
     finished: int
     planned: int
     facts: Mapping[str, Any] = field(default_factory=dict)

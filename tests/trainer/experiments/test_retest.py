@@ -1,0 +1,116 @@
+"""Finished runs on other data: the same predictions where the data are the same, others where they are not."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from data_scripts.corpora.report import PreparationReport  # noqa: F401  (a prepared folder has one)
+from data_scripts.schema import load_prepared
+from tests.helpers.experiments import encoder_folders, write_manifest
+from tests.helpers.process import run_example_here
+from trainer.errors import ExperimentError
+from trainer.experiments.retest import finished_runs, retest_run, table_rows
+from trainer.experiments.run import PREDICTIONS_FILE, load_results
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """Two rows and a probe, one fold, two seeds, two steps each."""
+    folder = tmp_path_factory.mktemp("grid")
+    write_manifest(folder)
+    speech, text = encoder_folders(folder)
+    run_example_here(
+        "run_ablation.py",
+        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
+        *("--num_folds", 3, "--max_steps", 2, "--per_device_train_batch_size", 4, "--folds", 2, "--seeds", 1, 2),
+        *("--rows", "M4SER", "speech & text + concat", "linear probe, text"),
+        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
+    )
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def corpus(grid):
+    return load_prepared(grid / "corpus")["train"]
+
+
+def test_every_trained_run_is_found_by_its_row_and_no_probe(grid):
+    found = [(run.row, run.name) for run in finished_runs(grid)]
+    rows = ("M4SER", "speech & text + concat")
+    assert sorted(found) == sorted((row, f"fold2/seed{seed}") for row in rows for seed in (1, 2))
+    alone = finished_runs(grid / "M4SER" / "fold2" / "seed2")
+    assert [(run.row, run.name) for run in alone] == [("M4SER", "seed2")]
+    with pytest.raises(ExperimentError, match="holds no finished run"):
+        finished_runs(grid / "corpus")
+
+
+def test_on_its_own_test_a_run_predicts_what_it_predicted(grid, corpus, tmp_path):
+    for number, run in enumerate(finished_runs(grid)):
+        own = pd.read_parquet(run.folder / PREDICTIONS_FILE).set_index("id").sort_index()
+        tested = retest_run(run, corpus, tmp_path / str(number))
+        assert len(tested) == len(corpus)
+        pd.testing.assert_frame_equal(tested.loc[own.index], own[tested.columns])
+
+
+def test_cached_features_and_small_batches_change_nothing(grid, corpus, tmp_path):
+    run = finished_runs(grid)[0]
+    plain = retest_run(run, corpus, tmp_path / "plain")
+    other = retest_run(run, corpus, tmp_path / "other", batch_size=3, feature_cache_dir=tmp_path / "cache")
+    pd.testing.assert_frame_equal(plain, other)
+    assert list((tmp_path / "cache").rglob("states.f32"))
+
+
+def test_it_reads_the_text_column_that_is_asked_for(grid, corpus, tmp_path):
+    run = finished_runs(grid)[0]
+    words = corpus.map(lambda row: {"transcript": "word " * 40})
+    heard = retest_run(run, words, tmp_path / "hypothesis")
+    pd.testing.assert_frame_equal(heard, retest_run(run, corpus, tmp_path / "same"))
+    read = retest_run(run, words.remove_columns("hypothesis"), tmp_path / "transcript", text_column="transcript")
+    assert len(read) == len(corpus)
+
+
+def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path):
+    first, second, *_ = finished_runs(grid)
+    tested = retest_run(first, corpus, tmp_path / "a")
+    kept = tmp_path / "a" / "predictions.parquet"
+    pd.read_parquet(kept).assign(predicted="kept").to_parquet(kept)
+    assert set(retest_run(first, corpus, tmp_path / "a")["predicted"]) == {"kept"} != set(tested["predicted"])
+    for run, data, options in (
+        (second, corpus, {}),
+        (first, corpus.select(range(9)), {}),
+        (first, corpus, {"text_column": "transcript"}),
+    ):
+        with pytest.raises(ExperimentError, match="holds a test of other data or settings"):
+            retest_run(run, data, tmp_path / "a", **options)
+
+
+def test_classes_are_matched_by_name(grid, corpus, tmp_path):
+    run = finished_runs(grid)[0]
+    names = corpus.features["emotion"].names
+    turned = corpus.cast_column("emotion", corpus.features["emotion"].__class__(names=names[::-1]))
+    turned = turned.map(lambda row: {"emotion": len(names) - 1 - row["emotion"]})
+    pd.testing.assert_frame_equal(
+        retest_run(run, turned, tmp_path / "turned"), retest_run(run, corpus, tmp_path / "plain")
+    )
+    foreign = corpus.cast_column("emotion", corpus.features["emotion"].__class__(names=["bored", *names[1:]]))
+    with pytest.raises(ExperimentError, match=r"but not bored: prepare the data with --label_map"):
+        retest_run(run, foreign, tmp_path / "foreign")
+
+
+def test_rows_of_the_table_hold_each_run_and_their_clusters(grid, corpus, tmp_path):
+    tables = {run: retest_run(run, corpus, tmp_path / str(n)) for n, run in enumerate(finished_runs(grid))}
+    rows = table_rows(tables, lambda identity, speaker: f"{identity} of {speaker}")
+    assert [row.name for row in rows] == ["M4SER", "speech & text + concat"]
+    assert all(list(row.predictions) == ["fold2/seed1", "fold2/seed2"] for row in rows)
+    first = next(iter(rows[0].predictions.values()))
+    assert first["cluster"].iloc[0] == f"{first.index[0]} of {first['speaker'].iloc[0]}"
+
+
+def test_the_script_writes_the_table(grid, tmp_path, monkeypatch, capsys):
+    arguments = ["--runs", grid, "--dataset", grid / "corpus", "--split", "train", "--output_dir", tmp_path / "again"]
+    run_example_here("retest.py", *arguments)
+    table = (tmp_path / "again" / "retest.md").read_text(encoding="utf-8")
+    assert "18 utterances of its split train" in table
+    assert "| speech & text + concat | 2/2 |" in table
+    assert load_results(grid / "M4SER" / "fold2" / "seed1")["metrics"]["test"]["weighted_f1"] is not None
