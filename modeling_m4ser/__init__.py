@@ -10,6 +10,7 @@ from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel
 from .outputs_m4ser import M4SERModelOutput, M4SEROutput
 from .pipeline_m4ser import SpeechTextEmotionPipeline
 from .processing_m4ser import M4SERProcessor, normalize_text
+from .words_m4ser import WordCorrection, correct_words
 
 __version__ = "0.1.0"
 
@@ -38,8 +39,10 @@ __all__ = [
     "M4SEROutput",
     "M4SERProcessor",
     "SpeechTextEmotionPipeline",
+    "WordCorrection",
     "__version__",
     "apply_edits",
+    "correct_words",
     "load_audio",
     "normalize_rms",
     "normalize_text",

@@ -88,6 +88,9 @@ class M4SERConfig(PreTrainedConfig):
         calibration_temperature (`float`, defaults to 1.0): what the pipeline divides the logits by before the softmax,
             so that a probability of 0.8 is right in 80 % of cases. An experiment fits it on its validation data. The
             model's own `logits` are left alone.
+        correction_threshold (`float`, defaults to 0.0): edits of a transcript that the model is less sure of are not
+            made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing. Chosen on data that was not
+            trained on, it keeps corrections from making more errors than they mend.
 
     Raises:
         ValueError: switches contradict each other; the message names those to change.
@@ -154,6 +157,7 @@ class M4SERConfig(PreTrainedConfig):
     use_contrastive: bool = True
     initializer_range: float = 0.02
     calibration_temperature: float | int = 1.0
+    correction_threshold: float | int = 0.0
 
     def __post_init__(self, **kwargs):
         self.speech_config = _as_config(self.speech_config, "hubert")
@@ -226,6 +230,8 @@ class M4SERConfig(PreTrainedConfig):
         for name in ("temperature", "calibration_temperature"):
             if not getattr(self, name) > 0:
                 problems.append(f"{name} must be positive, not {getattr(self, name)}")
+        if not self.correction_threshold >= 0:
+            problems.append(f"correction_threshold must be 0 or more, not {self.correction_threshold}")
         if problems:
             raise ValueError("Impossible M4SERConfig: " + "; ".join(problems) + ".")
 

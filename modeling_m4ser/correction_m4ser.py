@@ -1,31 +1,58 @@
 """ASR error detection (Eq. 2-3) and correction (Eq. 4-7): the decoder, and applying what it writes to a transcript."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from .configuration_m4ser import M4SERConfig
-from .edits_m4ser import CHANGE, IGNORE_INDEX, KEEP, apply_edits
+from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
 from .encoders_m4ser import TextEncoder
-from .losses_m4ser import token_cross_entropy
+from .losses_m4ser import at_least_float32, token_cross_entropy
+
+#: Where a transcript that is written anew as a whole (ablation "w/o AED") has its confidence: before its first piece.
+WHOLE = -1
 
 
 @dataclass
 class TranscriptCorrection:
     """What error detection and correction say about one transcript.
 
+    An edit is a CHANGE with the DELETEs that follow it, or DELETEs alone; it is made as a whole or not at all. How sure
+    the model is of one of its places is the probability of the detected label, times the mean probability of the tokens
+    that the decoder writes there (⟨EOS⟩ included) where that is CHANGE. The confidence of an edit is the least of its
+    places'.
+
     Attributes:
         input_ids (`list[int]`): the transcript's word-piece ids, without special tokens.
         labels (`list[int]`): KEEP 0 / DELETE 1 / CHANGE 2 for each of them; empty where the model detects no errors.
         targets (`dict[int, list[int]]`): for each position labelled CHANGE, the ids that replace it.
         corrected_ids (`list[int]`): the corrected transcript's ids.
+        confidences (`dict[int, float]`): for each position that is not KEEP, the confidence of its edit. Where the
+            model detects no errors, the mean probability of the transcript's tokens, under -1.
     """
 
     input_ids: list[int]
     labels: list[int]
     targets: dict[int, list[int]]
     corrected_ids: list[int]
+    # Rounding differs with the batch: corrections are equal where they change the same.
+    confidences: dict[int, float] = field(default_factory=dict, compare=False)
+
+    def at(self, threshold: float) -> "TranscriptCorrection":
+        """Return the correction with those edits alone whose confidence is at least `threshold`.
+
+        Args:
+            threshold (`float`): 0 for all edits, 1 or more for none, however sure the model is of them.
+        """
+        confidences = {p: c for p, c in self.confidences.items() if c >= threshold and threshold < 1}
+        if not self.labels:
+            corrected = self.corrected_ids if WHOLE in confidences else self.input_ids
+            return TranscriptCorrection(self.input_ids, [], {}, corrected, confidences)
+        labels = [label if place in confidences else KEEP for place, label in enumerate(self.labels)]
+        targets = {place: ids for place, ids in self.targets.items() if place in confidences}
+        corrected = apply_edits(self.input_ids, labels, targets)
+        return TranscriptCorrection(self.input_ids, labels, targets, corrected, confidences)
 
 
 class CorrectionDecoder(nn.Module):
@@ -74,12 +101,26 @@ class CorrectionDecoder(nn.Module):
         Returns:
             `torch.Tensor` of shape `(R, t, vocabulary)`: logits.
         """
+        return self._score(self._decode(tokens, anchors, memory, memory_mask, text_encoder), text_encoder)
+
+    def _decode(
+        self,
+        tokens: torch.Tensor,
+        anchors: torch.Tensor,
+        memory: torch.Tensor,
+        memory_mask: torch.Tensor,
+        text_encoder: TextEncoder,
+    ) -> torch.Tensor:
+        """Return the decoder's vectors, (R, t, d)."""
         embeddings = text_encoder.embeddings(input_ids=tokens)
         repeated = anchors[:, None, :].expand(-1, tokens.shape[1], -1)
         hidden = self.input_projection(torch.cat([embeddings, repeated], dim=-1))
         steps = tokens.shape[1]
         future = torch.ones(steps, steps, dtype=torch.bool, device=tokens.device).triu(1)
-        hidden = self.layer(hidden, memory, tgt_mask=future, memory_key_padding_mask=~memory_mask)
+        return self.layer(hidden, memory, tgt_mask=future, memory_key_padding_mask=~memory_mask)
+
+    def _score(self, hidden: torch.Tensor, text_encoder: TextEncoder) -> torch.Tensor:
+        """Return the logits of vectors (…, d)."""
         if self.output is None:
             return nn.functional.linear(hidden, text_encoder.model.get_input_embeddings().weight)
         return self.output(hidden)
@@ -126,8 +167,8 @@ class CorrectionDecoder(nn.Module):
         text_mask: torch.Tensor,
         text_encoder: TextEncoder,
         max_new_tokens: int,
-    ) -> list[list[int]]:
-        """Decode all rows at once, greedily.
+    ) -> tuple[list[list[int]], list[float]]:
+        """Decode all rows at once, greedily. A row that has ended takes no further part.
 
         Args:
             rows (`torch.Tensor` of shape `(R, 2)`): utterance and place of each.
@@ -138,28 +179,74 @@ class CorrectionDecoder(nn.Module):
             max_new_tokens (`int`): the most tokens of a target, ⟨EOS⟩ not counted.
 
         Returns:
-            `list[list[int]]`: R lists of ids without ⟨BOS⟩ and ⟨EOS⟩.
+            `tuple[list[list[int]], list[float]]`: R lists of ids without ⟨BOS⟩ and ⟨EOS⟩, and the mean probability of
+            each row's tokens, ⟨EOS⟩ among them where it was written.
         """
-        if len(rows) == 0:
-            return []
+        generated: list[list[int]] = [[] for _ in rows]
+        probabilities: list[list[float]] = [[] for _ in rows]
         utterance, place = rows.unbind(-1)
         last = text_mask.sum(-1, keepdim=True) - 1
         end = input_ids.gather(1, last)[utterance, 0]
-        tokens = input_ids[utterance, :1]
-        finished = torch.zeros(len(rows), dtype=torch.bool, device=tokens.device)
-        for _ in range(max_new_tokens):
-            logits = self(
-                tokens, text_hidden[utterance, place], text_hidden[utterance], text_mask[utterance], text_encoder
+        tokens, active = input_ids[utterance, :1], torch.arange(len(rows), device=rows.device)
+        for _ in range(max_new_tokens if len(rows) else 0):
+            source = utterance[active]
+            hidden = self._decode(
+                tokens, text_hidden[source, place[active]], text_hidden[source], text_mask[source], text_encoder
             )
-            following = torch.where(finished, end, logits[:, -1].argmax(-1))
-            tokens = torch.cat([tokens, following[:, None]], dim=-1)
-            finished = finished | (following == end)
-            if bool(finished.all()):
+            scores = self._score(hidden[:, -1], text_encoder)
+            probability, following = at_least_float32(scores).softmax(-1).max(-1)
+            goes_on = following != end[active]
+            for row, token, sure, more in zip(
+                *(column.tolist() for column in (active, following, probability, goes_on)), strict=True
+            ):
+                probabilities[row].append(sure)
+                if more:
+                    generated[row].append(token)
+            tokens = torch.cat([tokens, following[:, None]], dim=-1)[goes_on]
+            active = active[goes_on]
+            if not len(active):
                 break
-        generated = []
-        for row, stop in zip(tokens[:, 1:].tolist(), end.tolist(), strict=True):
-            generated.append(row[: row.index(stop)] if stop in row else row)
-        return generated
+        return generated, [sum(row) / max(len(row), 1) for row in probabilities]
+
+
+def correct(
+    detector: nn.Module | None,
+    corrector: CorrectionDecoder | None,
+    text_encoder: TextEncoder,
+    input_ids: torch.Tensor,
+    text_hidden: torch.Tensor,
+    text_mask: torch.Tensor,
+    max_new_tokens: int,
+) -> list[TranscriptCorrection]:
+    """Detect errors, and decode what replaces them, see [`M4SERForEmotionClassification.correct_transcripts`].
+
+    Args:
+        detector (`nn.Module`, *optional*): scores of KEEP, DELETE and CHANGE of vectors of H_T.
+        corrector (`CorrectionDecoder`, *optional*): without it a CHANGE leaves its piece.
+        text_encoder (`TextEncoder`): the model's.
+        input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
+        text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T.
+        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
+        max_new_tokens (`int`): the most tokens of a target.
+
+    Returns:
+        `list[TranscriptCorrection]`: one for each transcript, with all edits.
+    """
+    scores = None if detector is None else at_least_float32(detector(text_hidden))
+    rows, labels = places_to_rewrite(scores, text_mask)
+    if corrector is None:
+        generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
+        probabilities = [1.0] * len(generated)
+    else:
+        generated, probabilities = corrector.generate(
+            rows, input_ids, text_hidden, text_mask, text_encoder, max_new_tokens
+        )
+    sureness = torch.ones(input_ids.shape, dtype=torch.float64, device=input_ids.device)
+    if scores is not None and labels is not None:
+        sureness = scores.softmax(-1).gather(-1, labels[..., None])[..., 0].double()
+    utterance, place = rows.unbind(-1)
+    sureness[utterance, place] *= torch.tensor(probabilities, dtype=torch.float64, device=sureness.device)
+    return collect_corrections(rows, generated, labels, input_ids, text_mask, sureness)
 
 
 def places_to_rewrite(
@@ -195,6 +282,7 @@ def collect_corrections(
     labels: torch.Tensor | None,
     input_ids: torch.Tensor,
     text_mask: torch.Tensor,
+    sureness: torch.Tensor,
 ) -> list[TranscriptCorrection]:
     """Put what the decoder wrote into the transcripts.
 
@@ -204,6 +292,7 @@ def collect_corrections(
         labels (`torch.Tensor` of shape `(B, n)`, *optional*): detected labels, as `places_to_rewrite` returns them.
         input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
         text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
+        sureness (`torch.Tensor` of shape `(B, n)`): how sure the model is of each place.
 
     Returns:
         `list[TranscriptCorrection]`: one for each transcript.
@@ -214,12 +303,31 @@ def collect_corrections(
     corrections = []
     for index, (ids, length) in enumerate(zip(input_ids.tolist(), text_mask.sum(-1).tolist(), strict=True)):
         pieces: list[int] = ids[1 : length - 1]
+        sure = sureness[index].tolist()
         if labels is None:
-            corrected = targets[index].get(-1, pieces)
-            corrections.append(TranscriptCorrection(pieces, [], {}, corrected))
+            confidences = {WHOLE: sure[0]} if WHOLE in targets[index] else {}
+            corrected = targets[index].get(WHOLE, pieces)
+            corrections.append(TranscriptCorrection(pieces, [], {}, corrected, confidences))
             continue
         edits = labels[index, 1 : length - 1].tolist()
-        corrections.append(
-            TranscriptCorrection(pieces, edits, targets[index], apply_edits(pieces, edits, targets[index]))
-        )
+        confidences = {}
+        for edit in edits_of(edits):
+            confidences |= dict.fromkeys(edit, min(sure[place + 1] for place in edit))
+        corrected = apply_edits(pieces, edits, targets[index])
+        corrections.append(TranscriptCorrection(pieces, edits, targets[index], corrected, confidences))
     return corrections
+
+
+def edits_of(labels: list[int]) -> list[list[int]]:
+    """Return the places of each edit: a CHANGE with the DELETEs that follow it, or DELETEs alone.
+
+    Args:
+        labels (`list[int]`): KEEP, DELETE or CHANGE of each piece.
+    """
+    edits: list[list[int]] = []
+    for place, label in enumerate(labels):
+        if label == DELETE and edits and edits[-1][-1] == place - 1:
+            edits[-1].append(place)
+        elif label != KEEP:
+            edits.append([place])
+    return edits

@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
-from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, collect_corrections, places_to_rewrite
+from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
@@ -442,7 +442,11 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
 
     @torch.no_grad()
     def correct_transcripts(
-        self, input_ids: torch.Tensor, text_attention_mask: torch.Tensor | None = None, max_new_tokens: int = 16
+        self,
+        input_ids: torch.Tensor,
+        text_attention_mask: torch.Tensor | None = None,
+        max_new_tokens: int = 16,
+        threshold: float | None = None,
     ) -> list[TranscriptCorrection]:
         """Detect and correct the errors of ASR transcripts (Eq. 2 and 4-6, greedy).
 
@@ -452,6 +456,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
                 are valid.
             max_new_tokens (`int`, defaults to 16): the most pieces that replace one place (in the ablation "w/o AED",
                 the whole transcript).
+            threshold (`float`, *optional*): edits of less confidence are not made; by default `correction_threshold`.
 
         Returns:
             `list[TranscriptCorrection]`: one for each row. Without a correction decoder, a CHANGE leaves its piece.
@@ -459,7 +464,8 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         Raises:
             ValueError: the model has neither error detection nor correction, e.g. after `drop_auxiliary_heads`.
         """
-        if self.detector is None and self.corrector is None:
+        encoder = self.m4ser.text_encoder
+        if encoder is None or (self.detector is None and self.corrector is None):
             raise ValueError(
                 "This model has no error detection or correction modules (they were dropped or never configured): load "
                 "a checkpoint saved before `drop_auxiliary_heads()`."
@@ -470,16 +476,10 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         self.eval()
         try:
             hidden, mask = self.m4ser.encode_text(input_ids, text_attention_mask)
-            rows, labels = places_to_rewrite(None if self.detector is None else self.detector(hidden), mask)
-            if self.corrector is None or self.m4ser.text_encoder is None:
-                generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
-            else:
-                generated = self.corrector.generate(
-                    rows, input_ids, hidden, mask, self.m4ser.text_encoder, max_new_tokens
-                )
+            found = correct(self.detector, self.corrector, encoder, input_ids, hidden, mask, max_new_tokens)
         finally:
             self.train(was_training)
-        return collect_corrections(rows, generated, labels, input_ids, mask)
+        return [each.at(self.config.correction_threshold if threshold is None else threshold) for each in found]
 
     def _contrastive_loss(self, pooled: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if self.training:

@@ -8,8 +8,7 @@ from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .audio_m4ser import audio_name, load_audio
-from .correction_m4ser import TranscriptCorrection
-from .edits_m4ser import DELETE, EDIT_NAMES, KEEP
+from .words_m4ser import correct_words
 
 _TEXT_KEYS = ("text", "hypothesis", "transcript")
 _ARRAY_KEYS = ("array", "raw", "sampling_rate", "path", "bytes")
@@ -37,8 +36,10 @@ class SpeechTextEmotionPipeline(Pipeline):
             text.
         channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
             default the mean of all.
-        return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "errors",
-            "corrected_text"}` with what error detection and correction say about the transcript.
+        return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "corrections",
+            "corrected_text"}` with what error detection and correction say about the transcript: a list of words that
+            change, each `{"start", "end", "text", "replacement", "confidence"}` with places in the given text in
+            characters. Only edits of the model's `correction_threshold` count.
         batch_size (`int`, *optional*): as in every pipeline.
         num_workers (`int`, *optional*): as in every pipeline.
     """
@@ -127,7 +128,13 @@ class SpeechTextEmotionPipeline(Pipeline):
             return emotions
         # One utterance comes as a list of one, an utterance out of a batch as itself.
         correction, text = _only(model_outputs["corrections"]), _only(model_outputs["text"])
-        return {"emotions": emotions, "text": text, **self._describe(correction)}
+        corrected, words = correct_words(text, correction, self.processor)
+        return {
+            "emotions": emotions,
+            "text": text,
+            "corrections": [word.to_dict() for word in words],
+            "corrected_text": corrected,
+        }
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         """Iterate as every pipeline does, but let the processor pad batches: it knows the axes of its tensors."""
@@ -160,24 +167,6 @@ class SpeechTextEmotionPipeline(Pipeline):
             return recognize
         rate = self.processor.sampling_rate
         return lambda waveform: recognize({"raw": waveform, "sampling_rate": rate})["text"]
-
-    def _describe(self, correction: TranscriptCorrection) -> dict[str, Any]:
-        """Return the detected errors and the corrected transcript as text."""
-        decode = self.processor.decode_transcript
-        errors = []
-        for place, label in enumerate(correction.labels):
-            if label == KEEP:
-                continue
-            replacement = "" if label == DELETE else decode(correction.targets.get(place, []))
-            errors.append(
-                {
-                    "position": place,
-                    "piece": self.processor.tokenizer.convert_ids_to_tokens(correction.input_ids[place]),
-                    "edit": EDIT_NAMES[label],
-                    "replacement": replacement,
-                }
-            )
-        return {"errors": errors, "corrected_text": decode(correction.corrected_ids)}
 
 
 def _split(inputs: Any) -> tuple[Any, str | None]:

@@ -12,13 +12,18 @@ from transformers import BatchFeature, ProcessorMixin
 from .audio_m4ser import normalize_rms, trim_silence, warn_of_silence
 from .notices_m4ser import fingerprint, warn_once
 
-_TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
+TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 _LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')
 _LIKE_HYPHEN = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _TYPOGRAPHIC = _LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
 _INNER_APOSTROPHE = re.compile(r"(?<=\w) ' (?=\w)")
 _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
+
+
+def is_apostrophe(character: str) -> bool:
+    """Return whether a character is an apostrophe, or becomes one by [`normalize_text`]."""
+    return character.translate(_LIKE_APOSTROPHE) == "'"
 
 
 def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:
@@ -40,7 +45,7 @@ def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = F
     text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC))
     if lowercase:
         text = unicodedata.normalize("NFKC", text.lower())
-    text = _TAGS.sub(" ", text.translate(_TYPOGRAPHIC))
+    text = TAGS.sub(" ", text.translate(_TYPOGRAPHIC))
     if not keep_punctuation:
         kept = (c if c == "'" or not unicodedata.category(c).startswith("P") else " " for c in text)
         text = _OUTER_APOSTROPHE.sub(" ", "".join(kept))

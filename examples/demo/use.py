@@ -30,9 +30,6 @@ for row, answer in zip(rows, answers, strict=True):
 
 print("\n   What error detection and correction say of the same transcripts:")
 for row, answer in zip(rows, answers, strict=True):
-    edits = ", ".join(
-        f"{error['edit']} {error['piece']!r}" + (f" -> {error['replacement']!r}" if error["replacement"] else "")
-        for error in answer["errors"]
-    )
-    print(f"   ASR       {answer['text']}\n   errors    {edits or 'none'}")
+    edits = ", ".join(f"{word['text']!r} -> {word['replacement']!r}" for word in answer["corrections"])
+    print(f"   ASR       {answer['text']}\n   words     {edits or 'none'}")
     print(f"   corrected {answer['corrected_text']}\n   human     {row['transcript']}\n")

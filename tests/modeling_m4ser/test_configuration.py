@@ -28,6 +28,8 @@ from trainer.experiments.ablations import ABLATIONS
         ({"calibration_temperature": 0.0}, ["calibration_temperature"]),
         ({"calibration_temperature": -1}, ["calibration_temperature"]),
         ({"calibration_temperature": float("nan")}, ["calibration_temperature"]),
+        ({"correction_threshold": -0.1}, ["correction_threshold"]),
+        ({"correction_threshold": float("nan")}, ["correction_threshold"]),
     ],
 )
 def test_impossible_combinations_name_their_switches(switches, named):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from modeling_m4ser import CHANGE, DELETE, KEEP
+from modeling_m4ser.correction_m4ser import TranscriptCorrection, edits_of
 from tests.helpers.tiny import ragged_batch, tiny_model
 
 TOKENS = (5, 8, 2, 6)
@@ -207,3 +208,70 @@ def test_the_decoder_trains_with_the_fusion_s_dropout(dropout):
     rates = {module.p for module in model.corrector.modules() if isinstance(module, torch.nn.Dropout)}
     rates |= {m.dropout for m in model.corrector.modules() if isinstance(m, torch.nn.MultiheadAttention)}
     assert rates == {dropout}
+
+
+def test_confidence_is_that_of_label_and_tokens():
+    model = build()
+    ids, mask = teach_detector(model)
+    teach_corrector(model, ids, mask, TARGETS)
+    hidden, corrections = hidden_of(model, ids, mask), model.correct_transcripts(ids, mask)
+    for index, (correction, edits) in enumerate(zip(corrections, EDITS, strict=True)):
+        with torch.no_grad():
+            labels = model.detector(hidden[index]).softmax(-1)
+        sure = {}
+        for place, label in enumerate(edits):
+            if label == KEEP:
+                continue
+            sure[place] = labels[place + 1, label].item()
+            if label == CHANGE:
+                pieces = TARGETS[index][place]
+                tokens = torch.tensor([[int(ids[index, 0]), *pieces]])
+                places = hidden[index, place + 1][None], hidden[index][None], mask[index][None].bool()
+                with torch.no_grad():
+                    logits = model.corrector(tokens, *places, model.m4ser.text_encoder)[0].softmax(-1)
+                written = [*pieces, int(ids[0, TOKENS[0] - 1])]
+                sure[place] *= sum(logits[step, token].item() for step, token in enumerate(written)) / len(written)
+        for edit in ([1, 2],) if index == 0 else ([0], [3, 4], [5]) if index == 1 else ():
+            least = min(sure[place] for place in edit)
+            sure |= dict.fromkeys(edit, least)
+        assert correction.confidences == pytest.approx(sure, abs=1e-6)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_edits_of_less_confidence_are_not_made(whole):
+    model = build(use_error_detection=not whole)
+    ids, mask = transcripts(model) if whole else teach_detector(model)
+    everything = model.correct_transcripts(ids, mask)
+    values = sorted({value for each in everything for value in each.confidences.values()})
+    assert len(values) > 2
+    for threshold in (0.0, values[1], values[-1], 1.0, 2.0):
+        model.config.correction_threshold = threshold
+        by_config = model.correct_transcripts(ids, mask)
+        assert by_config == model.correct_transcripts(ids, mask, threshold=threshold)
+        for correction, full in zip(by_config, everything, strict=True):
+            kept = {place for place, sure in full.confidences.items() if sure >= threshold and threshold < 1}
+            assert set(correction.confidences) == kept
+            assert {place for place, label in enumerate(correction.labels) if label != KEEP} == kept - {-1}
+            if not kept:
+                assert correction.corrected_ids == correction.input_ids
+            if len(kept) == len(full.confidences):
+                assert correction == full
+    assert model.correct_transcripts(ids, mask, threshold=0.0) == everything
+
+
+def test_one_means_no_edit_however_sure():
+    correction = TranscriptCorrection([5, 6], [KEEP, DELETE], {}, [5], {1: 1.0})
+    assert correction.at(0.999).corrected_ids == [5]
+    assert correction.at(1.0).corrected_ids == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("labels", "edits"),
+    [
+        ([], []),
+        ([KEEP, CHANGE, DELETE, DELETE, KEEP, DELETE, DELETE], [[1, 2, 3], [5, 6]]),
+        ([DELETE, CHANGE, CHANGE, DELETE], [[0], [1], [2, 3]]),
+    ],
+)
+def test_edits_of_labels(labels, edits):
+    assert edits_of(labels) == edits

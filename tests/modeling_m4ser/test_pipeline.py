@@ -342,26 +342,29 @@ def test_return_corrections(pipe, wav):
             for answer, other, (_, text) in zip(answers, plain, inputs, strict=True):
                 assert_same(answer["emotions"], other)
                 assert answer["text"] == text
-                assert answer.keys() == {"emotions", "text", "errors", "corrected_text"}
-                assert {error["edit"] for error in answer["errors"]} <= {edit}
+                assert answer.keys() == {"emotions", "text", "corrections", "corrected_text"}
             first, empty = answers[0], answers[2]
-            assert empty["errors"] == []
+            assert empty["corrections"] == []
             assert empty["corrected_text"] == ""
             if edit == "keep":
-                assert first["errors"] == []
-                assert first["corrected_text"].replace(" ", "") == "ican'tbelieveit"
-                continue
-            assert [error["piece"] for error in first["errors"]] == ["i", "can", "'", "t", "believe", "it"]
-            assert [error["position"] for error in first["errors"]] == list(range(6))
-            if edit == "delete":
+                assert first["corrections"] == []
+                assert first["corrected_text"] == inputs[0][1]
+            elif edit == "delete":
+                (gone,) = first["corrections"]
+                assert (gone["start"], gone["end"], gone["replacement"]) == (0, 19, "")
                 assert first["corrected_text"] == ""
-                assert {error["replacement"] for error in first["errors"]} == {""}
             else:
-                assert any(error["replacement"] for error in first["errors"])
+                for word in first["corrections"]:
+                    assert word["text"] == inputs[0][1][word["start"] : word["end"]]
+                    assert 0 < word["confidence"] < 1
+                assert any(word["replacement"] for word in first["corrections"])
                 assert first["corrected_text"]
     one = pipe(inputs[0], return_corrections=True)
     assert one["corrected_text"] == first["corrected_text"]
-    assert one["errors"] == first["errors"]
+    # A batch rounds the confidences otherwise.
+    assert [w["replacement"] for w in one["corrections"]] == [w["replacement"] for w in first["corrections"]]
+    pipe.model.config.correction_threshold = 1.0
+    assert pipe(inputs[0], return_corrections=True)["corrections"] == []
 
 
 @pytest.mark.parametrize(("name", "inputs"), [("only speech", "audio"), ("only text", "text")])

@@ -17,8 +17,11 @@ from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.correction_m4ser import TranscriptCorrection
 from modeling_m4ser.edits_m4ser import EDIT_NAMES
+from modeling_m4ser.words_m4ser import correct_words
 
 BATCH_SIZE = 32
+#: Confidences to choose a threshold from; 1 changes nothing.
+THRESHOLDS = (*(step / 20 for step in range(20)), 0.97, 0.98, 0.99)
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,7 @@ class CorrectedUtterance:
     Attributes:
         hypothesis: the ASR text, normalised.
         reference: the human text, normalised; it has at least one word.
-        correction: the model's edits of the hypothesis.
-        corrected: the hypothesis with them.
+        correction: all edits of the model, whatever their confidence.
         labels: the true KEEP, DELETE or CHANGE of each word piece; empty where the hypothesis is.
         group: what the utterance is counted under besides the whole, e.g. its source.
     """
@@ -37,7 +39,6 @@ class CorrectedUtterance:
     hypothesis: str
     reference: str
     correction: TranscriptCorrection
-    corrected: str
     labels: list[int]
     group: str | None
 
@@ -50,7 +51,7 @@ def correct_rows(
     group_column: str | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[CorrectedUtterance]:
-    """Correct the hypotheses of those rows that have both texts.
+    """Find all edits of the hypotheses of those rows that have both texts.
 
     Args:
         model: with error detection, correction or both.
@@ -69,19 +70,16 @@ def correct_rows(
     for start in range(0, len(complete), batch_size):
         part = complete[start : start + batch_size]
         inputs = processor(text=[row["hypothesis"] for row in part]).to(model.device)
-        corrections = model.correct_transcripts(inputs["input_ids"], inputs["text_attention_mask"])
+        corrections = model.correct_transcripts(inputs["input_ids"], inputs["text_attention_mask"], threshold=0.0)
         for row, correction in zip(part, corrections, strict=True):
-            hypothesis = processor.normalize_text(row["hypothesis"])
             pieces, labels = correction.input_ids, []
             if pieces:
                 labels = align_hypothesis(pieces, processor.encode_transcript(row["transcript"])).labels
-            changed = correction.corrected_ids != pieces
             utterances.append(
                 CorrectedUtterance(
-                    hypothesis=hypothesis,
+                    hypothesis=processor.normalize_text(row["hypothesis"]),
                     reference=processor.normalize_text(row["transcript"]),
                     correction=correction,
-                    corrected=processor.decode_transcript(correction.corrected_ids) if changed else hypothesis,
                     labels=labels,
                     group=None if group_column is None else str(row[group_column]),
                 )
@@ -89,51 +87,76 @@ def correct_rows(
     return utterances
 
 
+def corrected_texts(utterances: Sequence[CorrectedUtterance], processor: M4SERProcessor, threshold: float) -> list[str]:
+    """Return the hypotheses, corrected by the edits whose confidence is at least `threshold`."""
+    return [correct_words(each.hypothesis, each.correction.at(threshold), processor)[0] for each in utterances]
+
+
 def measure_correction(
     model: M4SERForEmotionClassification,
     processor: M4SERProcessor,
     rows: Iterable[Mapping[str, Any]],
     *,
+    threshold: float | None = None,
     group_column: str | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> dict[str, Any]:
-    """Correct rows and describe what came of it: `correct_rows`, then `describe_correction`."""
-    return describe_correction(correct_rows(model, processor, rows, group_column=group_column, batch_size=batch_size))
+    """Correct rows and describe what came of it: `correct_rows`, then `describe_correction`.
+
+    Args:
+        model: as in `correct_rows`.
+        processor: as in `correct_rows`.
+        rows: as in `correct_rows`.
+        threshold: as in `describe_correction`; by default the model's own `correction_threshold`.
+        group_column: as in `correct_rows`.
+        batch_size: as in `correct_rows`.
+    """
+    utterances = correct_rows(model, processor, rows, group_column=group_column, batch_size=batch_size)
+    threshold = model.config.correction_threshold if threshold is None else threshold
+    return describe_correction(utterances, processor, threshold)
 
 
-def describe_correction(utterances: Sequence[CorrectedUtterance]) -> dict[str, Any]:
+def describe_correction(
+    utterances: Sequence[CorrectedUtterance], processor: M4SERProcessor, threshold: float
+) -> dict[str, Any]:
     """Measure detection and correction, pooled and by group.
 
     Args:
         utterances: what `correct_rows` returns.
+        processor: of the model.
+        threshold: edits of less confidence are not made. Detection is measured on all of them.
 
     Returns:
         `utterances`, `words` (of the references); `wer_before` and `wer_after`, errors per word of the references;
-        `edit_rate`, edits (of whole words) per word of the hypotheses; `changed`, the share of utterances with an edit;
-        `detection`, see `detection_metrics`, None where the model detects no errors. Rates of no words are None.
-        `groups` holds the same for each group.
+        `wer_change` with `low` and `high`, see `wer_change_interval`; `edit_rate`, edits (of whole words) per word of
+        the hypotheses; `changed`, the share of utterances with an edit; `detection`, see `detection_metrics`, None
+        where the model detects no errors. Rates of no words are None. `groups` holds the same for each group.
     """
-    described = _describe(utterances)
-    names = dict.fromkeys(each.group for each in utterances if each.group is not None)
-    described["groups"] = {name: _describe([each for each in utterances if each.group == name]) for name in names}
+    corrected = corrected_texts(utterances, processor, threshold)
+    described = _describe(utterances, corrected)
+    described["groups"] = {}
+    for name in dict.fromkeys(each.group for each in utterances if each.group is not None):
+        places = [place for place, each in enumerate(utterances) if each.group == name]
+        part = [utterances[place] for place in places], [corrected[place] for place in places]
+        described["groups"][name] = _describe(*part)
     return described
 
 
-def _describe(utterances: Sequence[CorrectedUtterance]) -> dict[str, Any]:
+def _describe(utterances: Sequence[CorrectedUtterance], corrected: Sequence[str]) -> dict[str, Any]:
     references = [each.reference for each in utterances]
     hypotheses = [each.hypothesis for each in utterances]
-    corrected = [each.corrected for each in utterances]
-    words = sum(len(text.split()) for text in references)
-    heard = sum(len(text.split()) for text in hypotheses)
-    changed = [each for each in utterances if each.corrected != each.hypothesis]
+    lengths = np.array([len(text.split()) for text in references], dtype=int)
+    before, after = word_errors(references, hypotheses), word_errors(references, corrected)
+    words, heard = int(lengths.sum()), sum(len(text.split()) for text in hypotheses)
     detected = [each for each in utterances if each.correction.labels]
     return {
         "utterances": len(utterances),
         "words": words,
-        "wer_before": int(word_errors(references, hypotheses).sum()) / words if words else None,
-        "wer_after": int(word_errors(references, corrected).sum()) / words if words else None,
+        "wer_before": int(before.sum()) / words if words else None,
+        "wer_after": int(after.sum()) / words if words else None,
+        "wer_change": wer_change_interval(before, after, lengths) if words else None,
         "edit_rate": int(word_errors(hypotheses, corrected).sum()) / heard if heard else None,
-        "changed": len(changed) / len(utterances) if utterances else None,
+        "changed": sum(h != c for h, c in zip(hypotheses, corrected, strict=True)) / len(hypotheses) if words else None,
         "detection": detection_metrics(
             [label for each in detected for label in each.labels],
             [label for each in detected for label in each.correction.labels],
@@ -141,6 +164,54 @@ def _describe(utterances: Sequence[CorrectedUtterance]) -> dict[str, Any]:
         if detected
         else None,
     }
+
+
+def wer_change_interval(
+    before: np.ndarray, after: np.ndarray, words: np.ndarray, replicates: int = 2000, seed: int = 0
+) -> dict[str, float]:
+    """Return how far correction moves the word error rate, with its 95 % interval over utterances.
+
+    Args:
+        before: (N,) word errors of each hypothesis.
+        after: (N,) word errors of each corrected one.
+        words: (N,) words of each reference.
+        replicates: draws of N utterances with replacement (percentile bootstrap, paired).
+        seed: of the draws.
+
+    Returns:
+        `estimate`, `low` and `high`; below 0 where correction helps.
+    """
+    dice, size = np.random.default_rng(seed), len(words)
+    change, drawn = np.asarray(after) - np.asarray(before), []
+    for _ in range(replicates):
+        chosen = dice.integers(size, size=size)
+        drawn.append(change[chosen].sum() / max(words[chosen].sum(), 1))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"estimate": float(change.sum() / words.sum()), "low": float(low), "high": float(high)}
+
+
+def choose_threshold(
+    utterances: Sequence[CorrectedUtterance], processor: M4SERProcessor, thresholds: Sequence[float] = THRESHOLDS
+) -> float:
+    """Return the threshold of the smallest word error rate among those that make no group worse than it was.
+
+    Of equal ones it is the highest, which changes least. To change nothing is always among them.
+
+    Args:
+        utterances: what `correct_rows` returns, of data that was not trained on.
+        processor: of the model.
+        thresholds: to choose from, besides 1.
+    """
+    references = [each.reference for each in utterances]
+    before = word_errors(references, [each.hypothesis for each in utterances])
+    groups = np.array([str(each.group) for each in utterances])
+    best, fewest = 1.0, int(before.sum())
+    for threshold in sorted(set(thresholds), reverse=True):
+        errors = word_errors(references, corrected_texts(utterances, processor, threshold))
+        worse = any(errors[groups == name].sum() > before[groups == name].sum() for name in set(groups.tolist()))
+        if not worse and errors.sum() < fewest:
+            best, fewest = threshold, int(errors.sum())
+    return float(best)
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
@@ -185,9 +256,8 @@ def detection_metrics(labels: Sequence[int], predictions: Sequence[int]) -> dict
         labels, predictions, labels=list(classes), zero_division=undefined
     )
     found: dict[str, Any] = {}
-    for name, precision, recall, f1, support in zip(
-        EDIT_NAMES, *map(np.atleast_1d, (precisions, recalls, f1s, supports)), strict=True
-    ):
+    columns: list[Any] = [precisions, recalls, f1s, supports]
+    for name, precision, recall, f1, support in zip(EDIT_NAMES, *columns, strict=True):
         f1 = f1 if support else np.nan
         numbers = {"precision": precision, "recall": recall, "f1": f1}
         found[name] = {key: None if np.isnan(value) else float(value) for key, value in numbers.items()}

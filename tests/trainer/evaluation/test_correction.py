@@ -3,19 +3,24 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from data_scripts.alignment import align_hypothesis
-from modeling_m4ser import CHANGE, DELETE, KEEP
+from modeling_m4ser import CHANGE, DELETE, KEEP, apply_edits
+from modeling_m4ser.correction_m4ser import TranscriptCorrection
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.evaluation.correction import (
+    CorrectedUtterance,
+    choose_threshold,
     correct_rows,
     describe_correction,
     detection_metrics,
     measure_correction,
+    wer_change_interval,
     word_errors,
 )
 
@@ -35,7 +40,7 @@ def processor(tmp_path):
     return tiny_processor(tmp_path, "whisper")
 
 
-def knowing(processor, rows, wrong=()):
+def knowing(processor, rows, wrong=(), confidence=0.5):
     """A model whose heads are replaced by the true edits of `rows`, but for the hypotheses in `wrong`: all KEEP."""
     model = tiny_model("whisper")
     references = {
@@ -46,15 +51,15 @@ def knowing(processor, rows, wrong=()):
     correct = model.correct_transcripts
 
     def correct_transcripts(input_ids, text_attention_mask, **options):
-        corrections = correct(input_ids, text_attention_mask, **options)
-        for correction in corrections:
-            pieces = correction.input_ids
-            correction.labels, correction.targets = [KEEP] * len(pieces), {}
-            correction.corrected_ids = pieces
+        corrections = []
+        for found in correct(input_ids, text_attention_mask, **options):
+            pieces, labels, targets = found.input_ids, [KEEP] * len(found.input_ids), {}
             if reference := references.get(tuple(pieces)):
                 alignment = align_hypothesis(pieces, processor.encode_transcript(reference))
-                correction.labels, correction.targets = alignment.labels, alignment.targets
-                correction.corrected_ids = processor.encode_transcript(reference)
+                labels, targets = alignment.labels, alignment.targets
+            sure = {place: confidence for place, label in enumerate(labels) if label != KEEP}
+            corrected = apply_edits(pieces, labels, targets)
+            corrections.append(TranscriptCorrection(pieces, labels, targets, corrected, sure))
         return corrections
 
     model.correct_transcripts = correct_transcripts
@@ -118,8 +123,8 @@ def test_without_error_detection(processor):
 
 
 def test_without_any_row():
-    assert describe_correction([]) == {
-        **dict.fromkeys(("wer_before", "wer_after", "edit_rate", "changed", "detection")),
+    assert describe_correction([], None, 0.0) == {
+        **dict.fromkeys(("wer_before", "wer_after", "wer_change", "edit_rate", "changed", "detection")),
         **{"utterances": 0, "words": 0, "groups": {}},
     }
 
@@ -162,3 +167,50 @@ def test_word_errors_are_the_edit_distance():
     expected = [levenshtein(r.split(), h.split()) for r, h in zip(*texts, strict=True)]
     assert word_errors(*texts).tolist() == expected
     assert math.fsum(expected) > 60
+
+
+def test_the_model_s_own_threshold_counts(processor):
+    model = knowing(processor, ROWS, confidence=0.5)
+    for threshold, by_argument, expected in ((0.5, None, 2), (0.51, None, 5), (0.51, 0.4, 2), (0.2, 1.0, 5)):
+        model.config.correction_threshold = threshold
+        measured = measure_correction(model, processor, ROWS, threshold=by_argument)
+        assert measured["wer_after"] == pytest.approx(expected / 14)
+        assert measured["detection"]["macro_f1"] == 1.0, "detection is of all edits"
+
+
+def utterance(processor, hypothesis, reference, corrected, confidence, group):
+    """Each hypothesis is one word."""
+    (piece,), new = processor.encode_transcript(hypothesis), processor.encode_transcript(corrected)
+    correction = TranscriptCorrection([piece], [CHANGE], {0: new}, new, {0: confidence})
+    return CorrectedUtterance(hypothesis, reference, correction, [KEEP], group)
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        # (confidence, right or wrong, group)
+        ([(0.9, True, "a"), (0.5, True, "a"), (0.3, False, "a")], 0.5),
+        ([(0.9, False, "a"), (0.5, True, "a"), (0.3, True, "a")], 0.3),
+        ([(0.9, False, "a"), (0.5, True, "a"), (0.3, False, "a")], 1.0),
+        ([(0.9, True, "a"), (0.5, True, "a"), (0.4, True, "a"), (0.45, False, "b")], 0.5),
+        ([(0.97, True, "a"), (0.1, False, "a")], 0.97),
+        ([(0.99, False, "a")], 1.0),
+    ],
+)
+def test_the_threshold_of_the_fewest_errors_that_no_group_pays_for(processor, edits, expected):
+    texts = {True: ("sad", "happy", "happy"), False: ("happy", "happy", "sad")}
+    utterances = [utterance(processor, *texts[right], sure, group) for sure, right, group in edits]
+    assert choose_threshold(utterances, processor) == expected
+
+
+def test_the_interval_holds_what_is_drawn():
+    dice = np.random.default_rng(0)
+    words, before = dice.integers(1, 20, 400), dice.integers(0, 4, 400)
+    after = before - (dice.random(400) < 0.2)
+    found = wer_change_interval(before, after, words)
+    assert found["estimate"] == pytest.approx((after - before).sum() / words.sum())
+    assert found["low"] < found["estimate"] < found["high"] < 0
+    # The delta method's standard error of a ratio of sums.
+    rest = (after - before) - found["estimate"] * words
+    assert (found["high"] - found["low"]) / 3.92 == pytest.approx(rest.std() / words.mean() / 20, rel=0.1)
+    assert wer_change_interval(before, before, words) == {"estimate": 0, "low": 0, "high": 0}
