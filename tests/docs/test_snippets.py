@@ -24,6 +24,7 @@ from tests.docs.workspace import HUB_NAMES, Encoders, link, make_clips_of, make_
 from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
 from trainer import experiments
+from trainer.experiments import correction
 
 #: Packages that not every environment has: the blocks that import them are then left out.
 OPTIONAL = ("peft",)
@@ -166,6 +167,7 @@ def parse_only(script: list[str], monkeypatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(experiments, "prepare_corpus", stop)
+        patch.setattr(correction, "read_pairs", stop)
         with pytest.raises(Parsed):
             run(script, patch)
 
@@ -239,6 +241,9 @@ def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None
             run(script, monkeypatch)
         elif own_parser := runpy.run_path(script[0]).get("parse_arguments"):
             own_parser(script[1:])  # the scripts that train nothing: their own tests run them
+        elif in_full and script[0].endswith("run_correction.py"):
+            run([*script, *SHORT_RUN.split()[:-2], "--text_encoder", str(encoders.text)], monkeypatch)
+            assert (Path(_option(script, "--output_dir")) / correction.TABLE_FILE).is_file()
         elif in_full:
             run([*script, *SHORT_RUN.split(), *small_models(script, encoders)], monkeypatch)
             written = "ablation.json" if script[0].endswith("run_ablation.py") else "summary.json"

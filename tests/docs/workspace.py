@@ -65,6 +65,7 @@ def make_materials(folder: Path) -> Path:
     make_own_corpus(folder / "my_corpus")
     with open(folder / "hypotheses.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "hypothesis"), ("Ses01F_impro01_F000", "words of it")])
+    make_pairs(folder / "pairs.csv")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
@@ -84,6 +85,17 @@ def make_own_corpus(folder: Path) -> None:
             clip = write_wav(folder / "clips" / f"{speaker}_{emotion}.wav", seed=number)
             rows.append((clip.relative_to(folder).as_posix(), emotion, speaker, f"i am {emotion}"))
     with open(folder / "manifest.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def make_pairs(path: Path) -> None:
+    """Pairs of three sources; every second hypothesis has an error."""
+    rows = [("hypothesis", "reference", "source")]
+    for number in range(60):
+        text = f"we go home {'now ' * (number % 7)}{'so ' * (number % 11)}i am"
+        heard = text if number % 2 else text.replace("home", "now")
+        rows.append((heard, text, ("books", "calls", "podcasts")[number % 3]))
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
 
 

@@ -1,6 +1,5 @@
 """Finished runs on other data: the same predictions where the data are the same, others where they are not."""
 
-import sys
 
 import pandas as pd
 import pytest

@@ -1,0 +1,129 @@
+"""Detection and correction alone: which pairs each part gets, and a run from a table to its results."""
+
+import json
+
+import pytest
+from datasets import DatasetDict
+
+from data_scripts.schema import save_prepared
+from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from tests.docs.workspace import make_pairs
+from tests.helpers.corpus import PAIRS, tiny_corpus
+from tests.helpers.process import run_example_here
+from trainer.errors import ExperimentError
+from trainer.evaluation.correction import measure_correction
+from trainer.experiments.correction import CorrectionArguments, divide_pairs, format_table, read_pairs
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    make_pairs(path)
+    return path
+
+
+def test_pairs_of_a_table(table, tmp_path):
+    rows = read_pairs(CorrectionArguments(pairs=str(table)))
+    assert len(rows) == 60
+    assert rows[0].keys() == {"id", "hypothesis", "transcript", "source", "characters"}
+    first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
+    assert first == ("we go now i am", "we go home i am", "books")
+    texts = (("a", "b", 1), (None, "b", 1), ("", "b", 2))
+    lines = [dict(zip(("asr", "human", "from"), each, strict=True)) for each in texts]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    columns = {"hypothesis_column": "asr", "reference_column": "human", "source_column": "from"}
+    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl"), **columns))
+    assert [(row["hypothesis"], row["transcript"], row["source"]) for row in rows] == [("a", "b", "1"), ("", "b", "2")]
+
+
+def test_pairs_of_a_prepared_corpus(tmp_path):
+    save_prepared(DatasetDict(train=tiny_corpus(6), test=tiny_corpus(2)), tmp_path)
+    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path)))
+    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*PAIRS, *PAIRS[:2]]
+    assert {row["source"] for row in rows} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": None}, "--pairs FILE_OR_FOLDER"),
+        ({"source_column": "where"}, "no column 'where'; its columns: hypothesis, reference, source"),
+        ({"held_out_sources": ["radio"]}, "no source radio to hold out"),
+        ({"held_out_sources": ["books", "calls", "podcasts"]}, "The train part is empty"),
+    ],
+)
+def test_what_cannot_be(table, changes, message):
+    arguments = CorrectionArguments(**{"pairs": str(table), **changes})
+    with pytest.raises(ExperimentError, match=message):
+        divide_pairs(read_pairs(arguments), arguments)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.1), (0.1, 0.0), (0.5, 0.5)])
+def test_shares_that_leave_nothing(shares):
+    with pytest.raises(ExperimentError, match="must be positive and leave some to train on"):
+        CorrectionArguments(validation_share=shares[0], test_share=shares[1])
+
+
+def test_parts(table):
+    arguments = CorrectionArguments(
+        pairs=str(table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
+    )
+    rows = [
+        {
+            "transcript": f"{number // 2}, Go!" if number % 2 else f"{number // 2} go",
+            "source": "podcasts" if number % 20 > 17 else "books",
+        }
+        for number in range(2000)
+    ]
+    parts = divide_pairs(rows, arguments)
+    assert sum(map(len, parts.values())) == len(rows)
+    assert [row["source"] for row in parts["held_out"]] == ["podcasts"] * 200
+    assert all(row["source"] == "books" for name in ("train", "validation", "test") for row in parts[name])
+    assert len(parts["validation"]) == pytest.approx(360, abs=80)
+    assert len(parts["test"]) == pytest.approx(540, abs=80)
+    texts = [
+        text
+        for name in ("train", "validation", "test")
+        for text in {row["transcript"].split()[0].strip(",") for row in parts[name]}
+    ]
+    assert len(texts) == len(set(texts)), "one text in two parts"
+    assert divide_pairs(rows, arguments) == parts
+    arguments.split_seed = 1
+    assert divide_pairs(rows, arguments) != parts
+
+
+def test_a_run(table, encoders, tmp_path, capsys):
+    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+    options += ["--num_train_epochs", 1, "--compare_decoding", "true", "--split_seed", 1]
+    run_example_here("run_correction.py", *options)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    printed = capsys.readouterr().out
+    assert (tmp_path / "results.md").read_text(encoding="utf-8") in printed
+    assert printed.count("podcasts (never trained on) | 20 |") == 1
+    assert results["metrics"]["held_out"]["groups"].keys() == {"podcasts"}
+    assert results["metrics"]["test"]["groups"].keys() <= {"books", "calls"}
+    assert results["decoding"]["utterances"] == results["pairs"]["test"] > 0
+    model = M4SERForEmotionClassification.from_pretrained(tmp_path)
+    assert model.config.correction_threshold == results["threshold"]
+    assert not model.config.uses_speech
+    held_out = [row for row in read_pairs(CorrectionArguments(pairs=str(table))) if row["source"] == "podcasts"]
+    measured = measure_correction(model, M4SERProcessor.from_pretrained(tmp_path), held_out, group_column="source")
+    assert measured["wer_after"] == pytest.approx(results["metrics"]["held_out"]["wer_after"])
+    # Finished: read, not trained again; other settings are refused.
+    before = (tmp_path / "results.json").stat().st_mtime_ns
+    run_example_here("run_correction.py", *options)
+    assert (tmp_path / "results.json").stat().st_mtime_ns == before
+    run_example_here("run_correction.py", *options, "--learning_rate", 0.1, status=2)
+    assert "belongs to a run with other settings" in capsys.readouterr().err
+
+
+def test_the_table_shows_what_is_undefined():
+    detection = {kind: {"f1": None if kind == "delete" else 0.5} for kind in ("keep", "delete", "change")}
+    found = {
+        **{"utterances": 3, "wer_before": 0.2, "wer_after": 0.15, "edit_rate": 0.05, "detection": detection},
+        "wer_change": {"estimate": -0.05, "low": -0.1, "high": 0.01},
+    }
+    text = format_table({"threshold": 0.85, "metrics": {"test": {**found, "groups": {"calls": found}}}})
+    assert "confidence of 0.85" in text
+    assert "| calls (test) | 3 | 20.00 | 15.00 | -5.00 (-10.00 to +1.00) | 5.00 % | 0.50 | - | 0.50 |" in text
+    assert "parallel" not in text

@@ -1,0 +1,95 @@
+"""What decoding only the places with errors saves against writing every sentence anew (the paper's Section III-D)."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from modeling_m4ser.correction_m4ser import places_to_rewrite
+
+#: An id that no decoder writes.
+_NEVER = -1
+
+
+@torch.no_grad()
+def compare_decoding(
+    model: M4SERForEmotionClassification,
+    processor: M4SERProcessor,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int = 16,
+) -> dict[str, Any]:
+    """Decode the same transcripts in both ways with the same decoder, batch by batch, one way right after the other.
+
+    In parallel: all places of a batch that error detection marks, each until its end. Rewriting: one row for each
+    utterance, for as many tokens as its batch's longest corrected transcript has, the end included, but no more than a
+    text may have. (Where the decoder
+    would end by itself is not asked: it did not learn to write sentences.) Encoding is common to both and not counted.
+
+    Args:
+        model: with error detection and correction.
+        processor: of the model.
+        texts: transcripts; they are sorted by length, so that few rows of a batch wait for others.
+        batch_size: transcripts at once, for both.
+        max_new_tokens: the most tokens of one place.
+
+    Returns:
+        `utterances`, `places` (decoded in parallel), `batch_size`; `parallel` and `rewriting`, each with `steps` (calls
+        of the decoder) and `seconds`; `fewer_steps` and `faster`, the ratios rewriting / parallel, None where no place
+        was decoded.
+
+    Raises:
+        ValueError: the model lacks one of the two heads.
+    """
+    corrector, encoder = model.corrector, model.m4ser.text_encoder
+    if model.detector is None or corrector is None or encoder is None:
+        raise ValueError("Comparing ways to decode needs error detection and error correction.")
+    model.eval()
+    texts = sorted(texts, key=lambda text: len(processor.encode_transcript(text)))
+    costs = {"parallel": _Cost(corrector.layer), "rewriting": _Cost(corrector.layer)}
+    places = 0
+    for start in range(0, len(texts), batch_size):
+        inputs = processor(text=list(texts[start : start + batch_size])).to(model.device)
+        ids = inputs["input_ids"]
+        hidden, mask = model.m4ser.encode_text(ids, inputs["text_attention_mask"])
+        corrections = model.correct_transcripts(ids, mask, max_new_tokens, threshold=0.0)
+        rows, _ = places_to_rewrite(model.detector(hidden), mask)
+        places += len(rows)
+        costs["parallel"].add(lambda: corrector.generate(rows, ids, hidden, mask, encoder, max_new_tokens))  # noqa: B023
+        whole, _ = places_to_rewrite(None, mask)
+        endless = ids.scatter(1, mask.sum(-1, keepdim=True) - 1, _NEVER)
+        longest = 1 + max(len(correction.corrected_ids) for correction in corrections)
+        longest = min(longest, processor.max_text_length)  # the encoder's embedding has no further positions
+        costs["rewriting"].add(lambda: corrector.generate(whole, endless, hidden, mask, encoder, longest))  # noqa: B023
+    parallel, rewriting = costs["parallel"], costs["rewriting"]
+    return {
+        "utterances": len(texts),
+        "places": places,
+        "batch_size": batch_size,
+        **{name: {"steps": cost.steps, "seconds": round(cost.seconds, 3)} for name, cost in costs.items()},
+        "fewer_steps": rewriting.steps / parallel.steps if parallel.steps else None,
+        "faster": rewriting.seconds / parallel.seconds if parallel.steps else None,
+    }
+
+
+class _Cost:
+    """Steps and seconds of one way to decode."""
+
+    def __init__(self, layer: torch.nn.Module):
+        self.layer, self.steps, self.seconds = layer, 0, 0.0
+
+    def add(self, decode: Callable[[], Any]) -> None:
+        """Run `decode`, and count what it takes; the results come as lists, so that a GPU has finished."""
+        hook = self.layer.register_forward_pre_hook(self._count)
+        started = time.perf_counter()
+        try:
+            decode()
+        finally:
+            self.seconds += time.perf_counter() - started
+            hook.remove()
+
+    def _count(self, *_: Any) -> None:
+        self.steps += 1
