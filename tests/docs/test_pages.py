@@ -20,6 +20,7 @@ from tests.docs.markdown import CURRENT_PAGES, PAGES, anchors, links, name, pros
 from tests.helpers import ROOT
 from trainer.arguments import ExperimentArguments
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
+from trainer.experiments.correction import CorrectionArguments
 
 ROOMS = ("modeling_m4ser", "data_scripts", "trainer", "examples")
 #: Options of other programs that the pages mention.
@@ -97,7 +98,7 @@ def test_files_and_folders_exist(page):
 @cache
 def known_options() -> frozenset[str]:
     """Every option of the scripts and of the two commands of data_scripts."""
-    argument_classes = (CorpusArguments, ModelArguments, GridArguments, ExperimentArguments)
+    argument_classes = (CorpusArguments, ModelArguments, GridArguments, CorrectionArguments, ExperimentArguments)
     known = {field.name for arguments in argument_classes for field in fields(arguments)} | {"config"}
     for path in [*(ROOT / "data_scripts").rglob("*.py"), *(ROOT / "trainer" / "experiments").rglob("*.py")]:
         known |= {text[2:] for text in strings(path) if re.fullmatch(r"--\w+", text)}

@@ -8,10 +8,13 @@ from datasets import DatasetDict
 from data_scripts.schema import save_prepared
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.docs.workspace import make_pairs
+from tests.helpers import ROOT
 from tests.helpers.corpus import PAIRS, tiny_corpus
 from tests.helpers.process import run_example_here
+from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.evaluation.correction import measure_correction
+from trainer.experiments.cli import parse_arguments
 from trainer.experiments.correction import CorrectionArguments, divide_pairs, format_table, read_pairs
 
 
@@ -115,6 +118,14 @@ def test_a_run(table, encoders, tmp_path, capsys):
     assert (tmp_path / "results.json").stat().st_mtime_ns == before
     run_example_here("run_correction.py", *options, "--learning_rate", 0.1, status=2)
     assert "belongs to a run with other settings" in capsys.readouterr().err
+
+
+def test_the_configuration_keeps_the_epoch_of_the_smallest_loss(tmp_path):
+    config = ROOT / "examples" / "configs" / "correction.yaml"
+    classes = (CorrectionArguments, ExperimentArguments)
+    _, args = parse_arguments(classes, ["--output_dir", str(tmp_path), "--use_cpu"], config)
+    assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "loss", False)
+    assert args.label_names == ["detection_labels", "correction_labels"]
 
 
 def test_the_table_shows_what_is_undefined():
