@@ -1,16 +1,17 @@
 """Finished runs on other data: the same predictions where the data are the same, others where they are not."""
 
+import runpy
 
 import pandas as pd
 import pytest
 
-from data_scripts.corpora.report import PreparationReport  # noqa: F401  (a prepared folder has one)
 from data_scripts.schema import load_prepared
+from tests.helpers import ROOT
 from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.retest import finished_runs, retest_run, table_rows
-from trainer.experiments.run import PREDICTIONS_FILE, load_results
+from trainer.experiments.run import PREDICTIONS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +107,11 @@ def test_rows_of_the_table_hold_each_run_and_their_clusters(grid, corpus, tmp_pa
     assert first["cluster"].iloc[0] == f"{first.index[0]} of {first['speaker'].iloc[0]}"
 
 
-def test_the_script_writes_the_table(grid, tmp_path, monkeypatch, capsys):
+def test_the_script_writes_the_table(grid, tmp_path, capsys):
+    script = runpy.run_path(str(ROOT / "examples" / "retest.py"))
     arguments = ["--runs", grid, "--dataset", grid / "corpus", "--split", "train", "--output_dir", tmp_path / "again"]
-    run_example_here("retest.py", *arguments)
+    script["main"](script["parse_arguments"](list(map(str, arguments))))
     table = (tmp_path / "again" / "retest.md").read_text(encoding="utf-8")
+    assert table in capsys.readouterr().out
     assert "18 utterances of its split train" in table
     assert "| speech & text + concat | 2/2 |" in table
-    assert load_results(grid / "M4SER" / "fold2" / "seed1")["metrics"]["test"]["weighted_f1"] is not None
