@@ -10,26 +10,19 @@ validation data. Rows without a module really lack it. A launch that was stopped
 table of what is finished, the paper's numbers beside it.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
-
     from trainer import ExperimentArguments
-    from trainer.experiments.comparison import Comparison, Row
-    from trainer.experiments.suite import Grid
+    from trainer.experiments.comparison import Row
 
 #: Every row is compared with these.
 REFERENCES = ("speech & text + concat", "M4SER")
-#: How often one of two models alone is right, before anything has been measured.
-ASSUMED_DISAGREEMENT = 0.2
 
 
 def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
@@ -51,70 +44,14 @@ def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
     return [row for name, row in every.items() if not runs.rows or name in runs.rows]
 
 
-def say_power(comparison: "Comparison") -> None:
-    """Print what the design can tell apart, before anything is run."""
-    from trainer.experiments.tables import smallest_difference
-
-    tested = comparison.division.tested
-    smallest = smallest_difference(tested, ASSUMED_DISAGREEMENT)
-    print(
-        f"{tested} utterances are tested ({comparison.division.description}). With one seed each and a power of 80 %, "
-        f"two models are told apart from a difference of {100 * smallest:.1f} points of accuracy on, if one alone is "
-        f"right in {ASSUMED_DISAGREEMENT:.0%} of cases (assumed). The table says what these data resolve.",
-        flush=True,
-    )
-
-
-def write_table(comparison: "Comparison", grid: "Grid", name: str, dataset: "DatasetDict") -> None:
-    """Write the table of what is finished."""
-    from trainer.experiments import paper
-    from trainer.experiments.tables import make_table
-
-    utterances = sum(map(len, dataset.values()))
-    corpus = {"iemocap": "IEMOCAP", "meld": "MELD"}.get(name, name)
-    heading = f"# Ablations on {corpus}, {utterances} utterances, {comparison.division.description}"
-    metrics, notes = ["wa", "ua", "weighted_f1", "macro_f1"], []
-    if name in paper.METRICS:
-        metrics = list(dict.fromkeys([*paper.METRICS[name].values(), *metrics[1:]]))
-        if paper.is_stand_in(name, utterances):
-            heading += " (a stand-in corpus)"
-            notes.append(
-                f"**Stand-in corpus**: {utterances} utterances in the layout of {corpus}, which has "
-                f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
-            )
-    rows = comparison.table_rows(grid)
-    emotions = next(iter(dataset.values())).features["emotion"].names
-    published = paper.ABLATION_TABLE.get(name, {})
-    make_table(rows, emotions, metrics, comparison.metric, REFERENCES, published, heading, notes).write(
-        comparison.root / "ablation"
-    )
-
-
 def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
-    """Divide the corpus, run the cells, and keep the table up to date."""
+    """Choose the rows, run them, and keep the table up to date."""
     rows = choose_rows(model, runs)
-    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
-    from trainer.experiments.comparison import Comparison  # late: --help needs no torch
-    from trainer.experiments.data import corpus_name
-    from trainer.experiments.protocols import divide
-    from trainer.experiments.suite import Grid
+    from trainer.experiments import paper  # late: --help needs no torch
+    from trainer.experiments.table_run import TableKind, run_table
 
-    name = corpus_name(corpus)
-    division = divide(dataset, name, runs)
-    description = f"Corpus: {name}, {division.description}."
-    comparison = Comparison(rows, division, corpus, model, runs, args, description)
-    if args.should_log:
-        say_power(comparison)
-    shown = dict.fromkeys(("wa", "ua", comparison.metric))
-
-    def after_cell(grid: Grid) -> None:
-        write_table(comparison, grid, name, dataset)
-
-    with Grid(args.output_dir, comparison.run_cell, list(shown), after_cell) as grid:
-        comparison.run(grid)
-        if args.should_log:
-            write_table(comparison, grid, name, dataset)  # with the last row's choice of a learning rate
-            print((comparison.root / "ablation.md").read_text(encoding="utf-8"), flush=True)
+    kind = TableKind("Ablations", "ablation", REFERENCES, paper.ABLATION_TABLE)
+    run_table(kind, rows, corpus, model, runs, args)
 
 
 if __name__ == "__main__":

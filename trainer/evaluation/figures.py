@@ -1,4 +1,4 @@
-"""The figures of a run, drawn without a display: loss curves, confusion matrix, reliability, label distribution.
+"""The figures of runs and tables, drawn without a display: losses, confusions, reliability, labels, sensitivity.
 
 Figures are built as objects rather than through pyplot, so that nothing global changes and nothing has to be closed.
 """
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from trainer.evaluation.calibration import ReliabilityCurve
+from trainer.evaluation.significance import Interval
 
 # In the order of the paper's Fig. 8, with the symbols of Eq. 20-22.
 LOSS_TITLES = {
@@ -268,4 +269,39 @@ def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], pa
     ax.spines[["top", "right"]].set_visible(False)
     legend = figure.legend(loc="outside upper center", ncols=min(4, len(values)), fontsize=9, frameon=False)
     _plain_tick_labels(legend.get_texts())
+    return _save(figure, path)
+
+
+def plot_sensitivity(panels: Mapping[str, Sequence[tuple[str, Interval, bool]]], metric: str, path: str | Path) -> Path:
+    """Draw a metric against the values of one setting after the other, as the paper's Fig. 7.
+
+    Args:
+        panels: name of a setting -> (its value, as text; the metric's interval there, a share in [0, 1]; whether it is
+            the value of all the other panels), in the order of the axis.
+        metric: its name, for the axis.
+        path: the PNG file to write; its folder is made.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: there is no panel, or one without a value.
+    """
+    if not panels or not all(panels.values()):
+        raise ValueError("panels holds nothing to draw")
+    figure = Figure(figsize=(2.3 * len(panels) + 0.6, 2.8), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (name, points) in zip(axes, panels.items(), strict=True):
+        for place, (_, interval, usual) in enumerate(points):
+            ends = [interval.estimate if end is None else end for end in (interval.low, interval.high)]
+            ax.plot([place, place], [100 * end for end in ends], color=_GREY, linewidth=1.2)
+            ax.plot(place, 100 * interval.estimate, "s" if usual else "o", color=_COLOURS[1 if usual else 0], zorder=3)
+        ax.plot(range(len(points)), [100 * point[1].estimate for point in points], color=_COLOURS[0], linewidth=1.0)
+        ax.set_xticks(range(len(points)), [value for value, *_ in points], rotation=45 if len(points) > 3 else 0)
+        _plain_tick_labels(ax.get_xticklabels())
+        ax.set_title(name, fontsize=9)
+        ax.margins(x=0.12)
+        ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(f"{metric} (%), 95 % interval")
     return _save(figure, path)

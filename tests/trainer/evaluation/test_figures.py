@@ -16,7 +16,9 @@ from trainer.evaluation.figures import (
     plot_label_distribution,
     plot_loss_curves,
     plot_reliability,
+    plot_sensitivity,
 )
+from trainer.evaluation.significance import Interval
 
 EIGHT = ["neutral", "calm", "happy / excited", "sad", "angry", "fearful", "disgusted", "very surprised"]
 
@@ -173,3 +175,34 @@ def test_reliability(tmp_path, drawn):
 def test_no_curve_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no curve"):
         plot_reliability({}, tmp_path / "reliability.png")
+
+
+# Sensitivity
+
+
+def test_sensitivity_draws_each_value_at_its_height_with_its_interval(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure) or path)
+    with_ends = Interval(0.5, 0.4, 0.6, 0.05, 9.0, 10, 10.0)
+    without = Interval(0.7, None, None, None, None, 2, 2.0)
+    plot_sensitivity(
+        {"α": [("0.1", with_ends, True), ("1", without, False)], "γ": [("0.01", with_ends, True)]}, "UA", "x"
+    )
+    first, second = drawn[0].axes
+    assert (first.get_title(), second.get_title()) == ("α", "γ")
+    assert [label.get_text() for label in first.get_xticklabels()] == ["0.1", "1"]
+    lines = [np.asarray(line.get_xydata(), dtype=float) for line in first.lines]
+    assert any(np.allclose(line, [[0, 40], [0, 60]]) for line in lines)
+    assert any(np.allclose(line, [[0, 50], [1, 70]]) for line in lines)
+    assert "UA" in first.get_ylabel()
+    squares = [line for line in first.lines if line.get_marker() == "s"]
+    assert [line.get_xdata()[0] for line in squares] == [0]
+
+
+def test_sensitivity_is_a_picture(tmp_path):
+    point = Interval(0.5, 0.4, 0.6, 0.05, 9.0, 10, 10.0)
+    panels = {name: [(str(value), point, value == 0.1) for value in (0.01, 0.1, 0.5, 1)] for name in "αβγλ"}
+    width, height = check_png(plot_sensitivity(panels, "UA", tmp_path / "deep" / "sensitivity.png"))
+    assert width > 2 * height
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_sensitivity({"α": []}, "UA", tmp_path / "x.png")
