@@ -5,6 +5,9 @@ from collections.abc import Mapping
 #: What a corpus of a table is called in the paper -> its utterances there (IEMOCAP's four classes; MELD's tables).
 UTTERANCES: Mapping[str, int] = {"iemocap": 5531, "meld": 13708}
 
+#: Their names as the paper writes them.
+TITLES: Mapping[str, str] = {"iemocap": "IEMOCAP", "meld": "MELD"}
+
 #: The metrics of each corpus in Tables III and IV: the paper's name and the one that `emotion_metrics` uses.
 METRICS: Mapping[str, Mapping[str, str]] = {
     "iemocap": {"WA": "wa", "UA": "ua"},
@@ -36,6 +39,50 @@ ABLATION_TABLE: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "+ MSR & MIR": {"wa": 76.6, "ua": 77.4},
     },
     "meld": {row: {"accuracy": accuracy, "weighted_f1": f1} for row, (_, _, accuracy, f1) in _TABLE_IV.items()},
+}
+
+#: Tables VIII and IX: (source, target) -> utterances of each class from the target -> row -> {metric: percent}.
+TRANSFER_TABLE: Mapping[tuple[str, str], Mapping[int, Mapping[str, Mapping[str, float]]]] = {
+    (source, target): {
+        shots: {row: dict(zip(metrics, values, strict=True)) for row, values in rows.items()}
+        for shots, rows in by_shots.items()
+    }
+    for source, target, metrics, by_shots in (
+        (
+            "iemocap",
+            "meld",
+            ("accuracy", "weighted_f1"),
+            {
+                0: {
+                    "speech & text + concat": (53.0, 52.4),
+                    "+ MSR & MIR": (54.7, 53.2),
+                    "w/o AED & AEC": (55.6, 53.9),
+                    "M4SER": (57.3, 55.5),
+                },
+                5: {"M4SER": (57.9, 56.0)},
+                10: {"M4SER": (58.7, 58.0)},
+                20: {"M4SER": (59.4, 58.8)},
+                60: {"M4SER": (62.1, 61.5)},
+            },
+        ),
+        (
+            "meld",
+            "iemocap",
+            ("wa", "ua"),
+            {
+                0: {
+                    "speech & text + concat": (58.9, 57.4),
+                    "+ MSR & MIR": (60.8, 59.9),
+                    "w/o AED & AEC": (61.9, 60.7),
+                    "M4SER": (64.0, 62.2),
+                },
+                5: {"M4SER": (66.4, 64.4)},
+                10: {"M4SER": (66.7, 67.7)},
+                20: {"M4SER": (69.0, 68.7)},
+                60: {"M4SER": (74.0, 75.9)},
+            },
+        ),
+    )
 }
 
 

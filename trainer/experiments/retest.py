@@ -148,7 +148,7 @@ def _predict(
     feature_cache_dir: str | os.PathLike | None,
 ) -> np.ndarray:
     """Logits (N, e) in the order of the data."""
-    model = M4SERForEmotionClassification.from_pretrained(run.folder)
+    model: Any = M4SERForEmotionClassification.from_pretrained(run.folder)
     processor = M4SERProcessor.from_pretrained(run.folder)
     collator = M4SERDataCollator(processor, model.config, text_column=text_column, with_auxiliary_labels=False)
     with tempfile.TemporaryDirectory() as scratch:

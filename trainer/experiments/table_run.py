@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import DatasetDict
-
 from trainer.arguments import ExperimentArguments
 from trainer.experiments import paper
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.comparison import Comparison, Row
 from trainer.experiments.data import corpus_name, prepare_corpus
-from trainer.experiments.protocols import divide
+from trainer.experiments.protocols import Division, divide
 from trainer.experiments.suite import Grid
 from trainer.experiments.tables import Table, make_table, smallest_difference
 
@@ -28,7 +26,7 @@ class TableKind:
         name: of its files in the output folder, `NAME.md`, `.csv` and `.json`.
         references: the rows that every other one is compared with.
         published: corpus -> row -> {metric: percent}, as the paper prints them.
-        after_table: called with each table that is written, and the output folder, e.g. to draw it.
+        after_table: called with the finished table and the output folder, e.g. to draw it.
     """
 
     title: str
@@ -36,6 +34,27 @@ class TableKind:
     references: Sequence[str]
     published: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     after_table: Callable[[Table, Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a table is measured on.
+
+    Attributes:
+        name: of the tested corpus in the registry; says which metrics are shown and which published numbers.
+        title: of the corpus or corpora, for the heading.
+        utterances: how many there are in all.
+        emotions: names of the classes.
+        division: into folds.
+        stand_in: what is said where the corpora are not the paper's; empty where they are.
+    """
+
+    name: str
+    title: str
+    utterances: int
+    emotions: Sequence[str]
+    division: Division
+    stand_in: str
 
 
 def run_table(
@@ -46,7 +65,7 @@ def run_table(
     runs: GridArguments,
     args: ExperimentArguments,
 ) -> None:
-    """Prepare and divide the corpus, run every cell that is not finished, and write and print the table.
+    """Prepare and divide the corpus, then `fill_table`.
 
     Args:
         kind: of table.
@@ -62,20 +81,71 @@ def run_table(
     """
     dataset = prepare_corpus(corpus, Path(str(args.output_dir)) / "corpus")
     name = corpus_name(corpus)
-    division = divide(dataset, name, runs)
-    comparison = Comparison(rows, division, corpus, model, runs, args, f"Corpus: {name}, {division.description}.")
+    utterances = sum(map(len, dataset.values()))
+    emotions = next(iter(dataset.values())).features["emotion"].names
+    title = paper.TITLES.get(name, name)
+    stand_in = stand_in_note(name, utterances)
+    material = Material(name, title, utterances, emotions, divide(dataset, name, runs), stand_in)
+    fill_table(kind, rows, material, corpus, model, runs, args)
+
+
+def stand_in_note(name: str, utterances: int) -> str:
+    """Return what a table says of a corpus that has the paper's name and not its size; empty where it has both.
+
+    Args:
+        name: of the corpus in the registry.
+        utterances: that it has here.
+    """
+    if name not in paper.UTTERANCES or not paper.is_stand_in(name, utterances):
+        return ""
+    return (
+        f"**Stand-in corpus**: {utterances} utterances in the layout of {paper.TITLES[name]}, which has "
+        f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
+    )
+
+
+def fill_table(
+    kind: TableKind,
+    rows: Sequence[Row],
+    material: Material,
+    corpus: CorpusArguments,
+    model: ModelArguments,
+    runs: GridArguments,
+    args: ExperimentArguments,
+) -> Table:
+    """Run every cell that is not finished, write the table after each, print and return it.
+
+    Args:
+        kind: of table.
+        rows: of the table.
+        material: the corpus divided.
+        corpus: where it came from, recorded with each run.
+        model: what the rows start from.
+        runs: seeds and learning rates.
+        args: training arguments of every row; `output_dir` is the table's folder.
+
+    Raises:
+        ExperimentError: see [`Comparison`].
+    """
+    division = material.division
+    description = f"Corpus: {material.title}, {division.description}."
+    comparison = Comparison(rows, division, corpus, model, runs, args, description)
     if args.should_log:
         _say_power(comparison)
     shown = dict.fromkeys(("wa", "ua", comparison.metric))
 
     def after_cell(grid: Grid) -> None:
-        _write(kind, comparison, grid, name, dataset)
+        _table(kind, comparison, grid, material).write(comparison.root / kind.name)
 
     with Grid(str(args.output_dir), comparison.run_cell, list(shown), after_cell) as grid:
         comparison.run(grid)
-        if args.should_log:
-            _write(kind, comparison, grid, name, dataset)  # with the last row's choice of a learning rate
-            print((comparison.root / f"{kind.name}.md").read_text(encoding="utf-8"), flush=True)
+        table = _table(kind, comparison, grid, material)  # with the last row's choice of a learning rate
+    if args.should_log:
+        table.write(comparison.root / kind.name)
+        if kind.after_table is not None:
+            kind.after_table(table, comparison.root)
+        print((comparison.root / f"{kind.name}.md").read_text(encoding="utf-8"), flush=True)
+    return table
 
 
 def _say_power(comparison: Comparison) -> None:
@@ -90,24 +160,20 @@ def _say_power(comparison: Comparison) -> None:
     )
 
 
-def _write(kind: TableKind, comparison: Comparison, grid: Grid, name: str, dataset: DatasetDict) -> None:
-    """Write the table of what is finished."""
-    utterances = sum(map(len, dataset.values()))
-    corpus = {"iemocap": "IEMOCAP", "meld": "MELD"}.get(name, name)
-    heading = f"# {kind.title} on {corpus}, {utterances} utterances, {comparison.division.description}"
-    metrics, notes = ["wa", "ua", "weighted_f1", "macro_f1"], []
-    if name in paper.METRICS:
-        metrics = list(dict.fromkeys([*paper.METRICS[name].values(), *metrics[1:]]))
-        if paper.is_stand_in(name, utterances):
-            heading += " (a stand-in corpus)"
-            notes.append(
-                f"**Stand-in corpus**: {utterances} utterances in the layout of {corpus}, which has "
-                f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
-            )
-    emotions = next(iter(dataset.values())).features["emotion"].names
-    published = kind.published.get(name, {})
-    rows = comparison.table_rows(grid)
-    table = make_table(rows, emotions, metrics, comparison.metric, kind.references, published, heading, notes)
-    table.write(comparison.root / kind.name)
-    if kind.after_table is not None:
-        kind.after_table(table, comparison.root)
+def _table(kind: TableKind, comparison: Comparison, grid: Grid, material: Material) -> Table:
+    """The table of what is finished."""
+    division = material.division
+    heading = f"# {kind.title} on {material.title}, {material.utterances} utterances, {division.description}"
+    metrics = ["wa", "ua", "weighted_f1", "macro_f1"]
+    if material.name in paper.METRICS:
+        metrics = list(dict.fromkeys([*paper.METRICS[material.name].values(), *metrics[1:]]))
+    return make_table(
+        comparison.table_rows(grid),
+        material.emotions,
+        metrics,
+        comparison.metric,
+        kind.references,
+        kind.published.get(material.name, {}),
+        heading + (" (a stand-in corpus)" if material.stand_in else ""),
+        [material.stand_in] if material.stand_in else [],
+    )

@@ -117,6 +117,7 @@ PAPER = {
 }
 SMALL = {
     "iemocap_small": "ua",
+    "meld_grid": "weighted_f1",
     "meld_small": "weighted_f1",
     "ravdess4_whisper_tiny": "ua",
     "ravdess8_whisper_tiny": "ua",

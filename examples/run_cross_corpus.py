@@ -1,0 +1,132 @@
+r"""Train on one corpus, test on another: the paper's Table VIII, and with a few utterances of the other its Table IX.
+
+    accelerate launch examples/run_cross_corpus.py --source runs/iemocap/corpus --target runs/meld/corpus \
+        --label_map joy=happy anger=angry sadness=sad --output_dir runs/iemocap_to_meld --shots 0 5 10 20 60
+
+Both corpora are folders that `data_scripts.prepare` made. The whole source is training data; 30 % of the target choose
+the epoch, 70 % are the test, the same for all numbers of shots. Classes that only one of them has are left out. Swap
+the two for the other direction. Rows, seeds and shots are cells of grids: the same command goes on where it was
+stopped. The tables are `shots0/transfer.md` and so on; `transfer.md`, `.csv` and `.json` above them hold all.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_scripts.corpora.labels import LABEL_MAP_HELP, parse_label_map
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
+from trainer.experiments.cli import run_script
+
+if TYPE_CHECKING:
+    from trainer import ExperimentArguments
+    from trainer.experiments.comparison import Row
+    from trainer.experiments.table_run import Material
+    from trainer.experiments.tables import Table
+    from trainer.experiments.transfer import Corpus
+
+#: Rows of Table VIII that are made of M4SER's parts.
+ROWS = ("speech & text + concat", "+ MSR & MIR", "w/o AED & AEC", "M4SER")
+REFERENCES = ("speech & text + concat", "M4SER")
+
+
+@dataclass
+class TransferArguments:
+    """From which corpus to which."""
+
+    source: str | None = field(default=None, metadata={"help": "Prepared folder to train on."})
+    target: str | None = field(default=None, metadata={"help": "Prepared folder to validate and test on."})
+    shots: list[int] = field(
+        default_factory=lambda: [0],
+        metadata={"help": "Utterances of each class of the target that training gets, e.g. 0 5 10 20 60 (Table IX)."},
+    )
+    label_map: list[str] | None = field(default=None, metadata={"help": f"Of both: {LABEL_MAP_HELP}."})
+
+    def __post_init__(self):
+        for name in ("source", "target"):
+            if getattr(self, name) is None:
+                raise ExperimentError(f"Say which corpus is the {name}: --{name} FOLDER.")
+        if min(self.shots) < 0:
+            raise ExperimentError(f"shots must be at least 0, not {min(self.shots)}.")
+
+
+def choose_rows(runs: GridArguments) -> "list[Row]":
+    """Return the wanted rows, by default Table VIII's.
+
+    Raises:
+        ExperimentError: an unknown row.
+    """
+    from trainer.experiments.comparison import Row
+
+    wanted = runs.rows or ROWS
+    if unknown := [name for name in wanted if name not in ABLATIONS]:
+        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(ABLATIONS)}.")
+    return [Row(name, {"ablation": name}) for name in wanted]
+
+
+def load(folder: str, label_map: list[str] | None) -> "Corpus":
+    """Return a prepared corpus as one."""
+    from data_scripts.schema import load_prepared
+    from trainer.experiments.data import corpus_name
+    from trainer.experiments.transfer import Corpus
+
+    registered = corpus_name(CorpusArguments(corpus="prepared", data_dir=folder))
+    name = Path(folder).resolve().name if registered in ("prepared", "manifest", "dataset") else registered
+    return Corpus.join(name, registered, load_prepared(folder), dict(parse_label_map(label_map) or {}))
+
+
+def make_material(source: "Corpus", target: "Corpus", shots: int, seed: int) -> "Material":
+    """Return what one table is measured on."""
+    from trainer.experiments.table_run import Material, stand_in_note
+    from trainer.experiments.transfer import shared_emotions, transfer_division
+
+    division = transfer_division(source, target, shots, seed)
+    notes = [stand_in_note(corpus.registered, len(corpus.data)) for corpus in (source, target)]
+    emotions = shared_emotions(source, target)
+    data, _ = next(iter(division.folds.values()))
+    utterances = sum(map(len, data.values()))
+    title = f"{target.name} after {source.name}"
+    return Material(target.registered, title, utterances, emotions, division, " ".join(filter(None, notes)))
+
+
+def write_summary(tables: "dict[int, Table]", folder: Path) -> None:
+    """Write all tables as one, a row for each model and number of shots."""
+    from trainer.experiments.tables import Table
+
+    first = next(iter(tables.values()))
+    records = [
+        {**record, "row": f"{record['row']}, {shots} shots"}
+        for shots, table in tables.items()
+        for record in table.records
+    ]
+    notes = [f"The differences are to the rows with as many shots. {first.notes[0]}", *first.notes[1:]]
+    Table(first.metrics, first.metric, first.references, records, first.heading, notes).write(folder / "transfer")
+
+
+def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
+    """Run a table for each number of shots, and write them as one."""
+    from trainer.experiments import paper
+    from trainer.experiments.table_run import TableKind, fill_table
+
+    if runs.folds or runs.protocol:
+        raise ExperimentError("A transfer has one division of its own: leave folds and protocol out.")
+    rows = choose_rows(runs)
+    source, target = (load(str(folder), transfer.label_map) for folder in (transfer.source, transfer.target))
+    published = paper.TRANSFER_TABLE.get((source.registered, target.registered), {})
+    corpus = CorpusArguments(corpus="prepared", data_dir=transfer.source)
+    tables = {}
+    for shots in sorted(set(transfer.shots)):
+        material = make_material(source, target, shots, runs.split_seed)
+        numbers = {target.registered: published.get(shots, {})}
+        kind = TableKind(f"Transfer with {shots} shots", "transfer", REFERENCES, numbers)
+        settings = copy.copy(args)
+        settings.output_dir = str(Path(str(args.output_dir)) / f"shots{shots}")
+        tables[shots] = fill_table(kind, rows, material, corpus, model, runs, settings)
+        if args.should_log:
+            write_summary(tables, Path(str(args.output_dir)))
+
+
+if __name__ == "__main__":
+    run_script(main, TransferArguments, ModelArguments, GridArguments)

@@ -1,0 +1,74 @@
+"""From one corpus to another, from the command to the tables."""
+
+import json
+
+import pandas as pd
+import pytest
+from datasets import DatasetDict
+
+from data_scripts.schema import save_prepared
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import encoder_folders
+from tests.helpers.process import run_example_here
+from tests.helpers.tiny import EMOTIONS
+from trainer.experiments.run import load_results
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two rows, no shots and two, one seed, two steps each."""
+    folder = tmp_path_factory.mktemp("transfer")
+    save_prepared(DatasetDict(train=tiny_corpus(16)), folder / "acted")
+    save_prepared(DatasetDict(train=tiny_corpus(40, seed=1), test=tiny_corpus(20, seed=2)), folder / "series")
+    speech, text = encoder_folders(folder)
+    arguments = [
+        *("--source", folder / "acted", "--target", folder / "series", "--output_dir", folder / "out"),
+        *("--speech_encoder", speech, "--text_encoder", text, "--max_steps", 2, "--per_device_train_batch_size", 4),
+        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
+        *("--shots", 2, 0, "--rows", "M4SER", "speech & text + concat"),
+        *("--label_map", f"{EMOTIONS[0]}={EMOTIONS[1]}"),
+    ]
+    run_example_here("run_cross_corpus.py", *arguments)
+    return folder / "out", arguments
+
+
+def test_each_number_of_shots_is_trained_and_tested_on_the_target(finished):
+    out, _ = finished
+    runs = {path.parent.relative_to(out).as_posix(): load_results(path.parent) for path in out.rglob("results.json")}
+    rows = ("M4SER", "speech_text_concat")
+    names = {0: "acted_to_series", 2: "acted_to_series_2_shots"}
+    assert set(runs) == {f"shots{k}/{row}/{names[k]}/seed42" for k in names for row in rows}
+    for name, run in runs.items():
+        shots = int(name[5])
+        assert run["emotions"] == list(EMOTIONS[1:])
+        assert run["split"]["train"]["utterances"] == 16 + 3 * shots
+        assert run["split"]["shots"] == shots
+    tested = [pd.read_parquet(path)["id"].tolist() for path in sorted(out.rglob("predictions.parquet"))]
+    assert all(ids == tested[0] for ids in tested)
+
+
+def test_the_tables_are_joined(finished):
+    out, _ = finished
+    table = json.loads((out / "transfer.json").read_text(encoding="utf-8"))
+    expected = [f"{row}, {k} shots" for k in (0, 2) for row in ("M4SER", "speech & text + concat")]
+    assert sorted(row["row"] for row in table["rows"]) == sorted(expected)
+    parts = {k: json.loads((out / f"shots{k}" / "transfer.json").read_text(encoding="utf-8")) for k in (0, 2)}
+    for k, part in parts.items():
+        for row in part["rows"]:
+            whole = next(other for other in table["rows"] if other["row"] == f"{row['row']}, {k} shots")
+            assert whole["metrics"] == row["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--folds", 1], "leave folds and protocol out"),
+        (["--rows", "unknown"], "rows: 'unknown' is none of"),
+        (["--shots", -1], "shots must be at least 0"),
+        (["--shots", 30], "choose a smaller k"),
+    ],
+)
+def test_what_cannot_be_is_told(finished, changes, message, capsys):
+    _, arguments = finished
+    run_example_here("run_cross_corpus.py", *arguments, *changes, status=2)
+    assert message in capsys.readouterr().err
