@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from trainer import ExperimentArguments
     from trainer.experiments.comparison import Row
 
+#: Table VI's second row; it runs where --rows name it.
+HUMAN_TEXT = "M4SER, human text"
 #: Every row is compared with these.
 REFERENCES = ("speech & text + concat", "M4SER")
 
@@ -34,6 +36,8 @@ def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
     from trainer.experiments.comparison import PROBE_ROWS, Row
 
     every = {name: Row(name, {"ablation": name}) for name in ABLATIONS} | {row.name: row for row in PROBE_ROWS}
+    usual = list(every)
+    every[HUMAN_TEXT] = Row(HUMAN_TEXT, {"text_column": "transcript"})
     if unknown := [name for name in runs.rows or () if name not in every]:
         raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(every)}.")
     decided = {name for row in ABLATIONS.values() for name in row}
@@ -41,7 +45,7 @@ def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
         raise ExperimentError(f"model_options sets {', '.join(undone)}, which the rows decide: leave it out.")
     if model.ablation != "M4SER" and runs.rows != [model.ablation]:
         raise ExperimentError(f"The rows of this table are chosen by --rows: leave --ablation {model.ablation!r} out.")
-    return [row for name, row in every.items() if not runs.rows or name in runs.rows]
+    return [row for name, row in every.items() if name in (runs.rows or usual)]
 
 
 def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:

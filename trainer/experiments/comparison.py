@@ -145,7 +145,7 @@ class Comparison:
             settings,
             description=f"{self.description} Fold: {cell.fold}.",
             split=split,
-            text_column=self.model.text_column,
+            text_column=sections["model"].text_column,
             arguments=sections,
             audit=self._audits[cell.fold],
             features_folder=prepared_folder(self.corpus, self.root / "corpus") / FEATURES_FOLDER,
@@ -210,7 +210,8 @@ class Comparison:
     def _settings(self, cell: Cell, folder: Path) -> dict[str, Any]:
         """What decides a trained cell."""
         sections, settings = self._sections(cell, folder)
-        return run_settings({**sections, "training": settings}, *self.division.folds[cell.fold], self.model.text_column)
+        text_column = sections["model"].text_column
+        return run_settings({**sections, "training": settings}, *self.division.folds[cell.fold], text_column)
 
     def _published(self) -> ModelArguments:
         """The encoders as published, whatever the rows make of them."""

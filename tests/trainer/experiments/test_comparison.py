@@ -101,6 +101,19 @@ def test_the_recorded_command_repeats_a_cell(finished, tmp_path):
     assert len(list((tmp_path / "again").rglob("results.json"))) == 1
 
 
+def test_human_text_is_read_where_its_row_is_named(finished):
+    out, arguments = finished
+    rows = ["--rows", "M4SER", "M4SER, human text", "--seeds", 1]
+    run_example_here("run_ablation.py", *arguments, *rows)
+    heard, read = (load_results(out / row / "fold2" / "seed1") for row in ("M4SER", "M4SER_human_text"))
+    assert (heard["text_column"], read["text_column"]) == ("hypothesis", "transcript")
+    assert heard["model_config"]["use_error_correction"] is True
+    assert read["model_config"]["use_error_correction"] is False
+    folders = (out / row / "fold2" / "seed1" for row in ("M4SER", "M4SER_human_text"))
+    first, second = (pd.read_parquet(folder / "predictions.parquet")["text"] for folder in folders)
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

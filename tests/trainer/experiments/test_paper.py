@@ -6,7 +6,7 @@ import pytest
 
 from trainer.evaluation.resampling import METRICS as KNOWN
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.paper import ABLATION_TABLE, METRICS, UTTERANCES, is_stand_in
+from trainer.experiments.paper import ABLATION_TABLE, METRICS, TRANSFER_TABLE, UTTERANCES, is_stand_in
 
 #: The words of Table IV -> the rows' names here.
 WORDS = {
@@ -32,8 +32,34 @@ def test_table_iv_is_as_printed(shared_dir):
         assert ABLATION_TABLE["meld"][name] == {"accuracy": accuracy, "weighted_f1": f1}
 
 
+def test_tables_viii_and_ix_are_as_printed(shared_dir):
+    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
+    there, back = TRANSFER_TABLE["iemocap", "meld"], TRANSFER_TABLE["meld", "iemocap"]
+    numbers = r"\t([\d.]+)\t([\d.]+)\t([\d.]+)\t([\d.]+)$"
+    eighth = text[text.index("\nTABLE VIII\n") : text.index("Table VIII presents")]
+    rows = {
+        "Baseline (HuBERT + BERT)": "speech & text + concat",
+        "+ MSR & MIR": "+ MSR & MIR",
+        "+ GAN & LCL": "w/o AED & AEC",
+        "+ AED & AEC (M^4SER)": "M4SER",
+    }
+    ninth = text[text.index("\nTABLE IX\n") :]
+    ninth = ninth[ninth.index("M^4SER\t5") :]
+    found = {}
+    for words, name in rows.items():
+        found[0, name] = re.search(f"^{re.escape(words)}{numbers}", eighth, re.MULTILINE)
+    for shots in (5, 10, 20, 60):
+        found[shots, "M4SER"] = re.search(f"^(?:M\\^4SER)?\t{shots}{numbers}", ninth, re.MULTILINE)
+    for (shots, name), match in found.items():
+        accuracy, f1, wa, ua = map(float, match.groups())
+        assert there[shots][name] == {"accuracy": accuracy, "weighted_f1": f1}
+        assert back[shots][name] == {"wa": wa, "ua": ua}
+    assert len(found) == sum(len(part) for part in there.values()) == sum(len(part) for part in back.values())
+
+
 def test_every_row_that_the_paper_has_is_there():
-    assert set(ABLATION_TABLE["iemocap"]) == set(ABLATIONS)
+    assert set(ABLATION_TABLE["iemocap"]) == {*ABLATIONS, "M4SER, human text"}
+    assert ABLATION_TABLE["iemocap"]["M4SER, human text"] == {"wa": 78.4, "ua": 79.9}  # Table VI
     assert set(ABLATION_TABLE["meld"]) == set(ABLATIONS) - {"+ MSR & MIR"}
     assert ABLATION_TABLE["iemocap"]["+ MSR & MIR"] == {"wa": 76.6, "ua": 77.4}  # Table V
     assert ABLATION_TABLE["meld"]["w/o GAN & LCL"] == {"accuracy": 65.5, "weighted_f1": 64.1}
