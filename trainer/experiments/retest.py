@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
@@ -156,6 +157,7 @@ def _predict(
             output_dir=scratch,
             per_device_eval_batch_size=batch_size,
             bf16=bf16,
+            use_cpu=not torch.accelerator.is_available(),  # or half precision is refused
             disable_tqdm=True,
             report_to=[],
         )

@@ -61,6 +61,12 @@ def test_cached_features_and_small_batches_change_nothing(grid, corpus, tmp_path
     assert list((tmp_path / "cache").rglob("states.f32"))
 
 
+def test_half_precision_needs_no_accelerator(grid, corpus, tmp_path):
+    run = finished_runs(grid)[0]
+    plain, half = (retest_run(run, corpus, tmp_path / f"{bf16}", bf16=bf16) for bf16 in (False, True))
+    assert (plain["predicted"] == half["predicted"]).mean() > 0.7
+
+
 def test_it_reads_the_text_column_that_is_asked_for(grid, corpus, tmp_path):
     run = finished_runs(grid)[0]
     words = corpus.map(lambda row: {"transcript": "word " * 40})
