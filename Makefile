@@ -9,13 +9,16 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint typecheck clean
+.PHONY: help demo results test test-all lint typecheck clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it and use it
 	$(VENV)/bin/python examples/demo/train.py
+
+results: $(VENV)/.installed  ## Write the report of all results: those of runs/ and those in examples/results/
+	$(VENV)/bin/python examples/report.py --runs runs --output_dir examples/results
 
 test: lint  ## Lint and run the tests, several at once
 	$(VENV)/bin/python -m pytest

@@ -13,7 +13,7 @@ from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
 
 PARTS = ("train", "validation", "test")
-RESULTS_FILE, TABLE_FILE = "results.json", "results.md"
+RESULTS_FILE, TABLE_FILE = "results.json", "correction.md"
 
 
 @dataclass
@@ -185,7 +185,7 @@ def train_corrector(model: Any, processor: Any, parts: Mapping[str, Sequence[Any
 def run_correction(arguments: CorrectionArguments, args: Any) -> dict[str, Any]:
     """Train, choose the threshold on the validation part, measure every source, and write the run directory.
 
-    `args.output_dir` then holds the model and its processor, `checkpoint-*`, `results.json` and `results.md`. It
+    `args.output_dir` then holds the model and its processor, `checkpoint-*`, `results.json` and `correction.md`. It
     belongs to its settings and pairs; a finished one is read, an interrupted one resumed.
 
     Args:

@@ -101,7 +101,7 @@ def test_a_run(table, encoders, tmp_path, capsys):
     run_example_here("run_correction.py", *options)
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     printed = capsys.readouterr().out
-    assert (tmp_path / "results.md").read_text(encoding="utf-8") in printed
+    assert (tmp_path / "correction.md").read_text(encoding="utf-8") in printed
     assert printed.count("podcasts (never trained on) | 20 |") == 1
     assert results["metrics"]["held_out"]["groups"].keys() == {"podcasts"}
     assert results["metrics"]["test"]["groups"].keys() <= {"books", "calls"}
