@@ -53,6 +53,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--hypotheses", type=Path, help="import this CSV, JSONL or Parquet file (id, hypothesis[, split]) instead"
     )
+    parser.add_argument(
+        "--missing_only", action="store_true", help="leave the utterances alone that have a hypothesis"
+    )
     parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
     options = parser.parse_args(arguments)
     if (options.dataset is None) == (options.dataset_name is None or options.output_dir is None):
@@ -87,7 +90,7 @@ def _transcribe(options: argparse.Namespace) -> None:
         report = import_into_folder(options.dataset, options.hypotheses, options.asr_model)
     else:
         load_prepared(options.dataset)  # so that a wrong folder is refused before the recogniser is loaded
-        report = transcribe_folder(options.dataset, _load_recognizer(options), options.batch_size)
+        report = transcribe_folder(options.dataset, _load_recognizer(options), options.batch_size, options.missing_only)
     _print_report(report)
 
 

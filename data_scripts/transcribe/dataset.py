@@ -55,13 +55,16 @@ class Recognizer(Protocol):
         ...
 
 
-def transcribe_folder(folder: str | Path, recognizer: Recognizer, batch_size: int = 16) -> dict[str, Any]:
+def transcribe_folder(
+    folder: str | Path, recognizer: Recognizer, batch_size: int = 16, missing_only: bool = False
+) -> dict[str, Any]:
     """Recognise a prepared folder's utterances in place; an interrupted run goes on where it stopped.
 
     Args:
         folder: written by `data_scripts.prepare`.
         recognizer: see `Recognizer`.
         batch_size: clips recognised at once.
+        missing_only: whether to leave the utterances alone that have a hypothesis.
 
     Returns:
         The report that went into `transcription.json`.
@@ -77,7 +80,7 @@ def transcribe_folder(folder: str | Path, recognizer: Recognizer, batch_size: in
     # Hidden, so that load_dataset(folder) passes it over.
     path = folder / f".transcribe-{fingerprint}.jsonl"
     with Journal(path, recognizer.settings, activity="transcribed") as journal:
-        dataset = transcribe_dataset(dataset, recognizer, journal, batch_size)
+        dataset = transcribe_dataset(dataset, recognizer, journal, batch_size, missing_only)
         report = {
             "asr_model": recognizer.name,
             "settings": recognizer.settings,
@@ -111,7 +114,11 @@ def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: st
 
 
 def transcribe_dataset(
-    dataset: DatasetDict, recognizer: Recognizer, journal: Journal, batch_size: int = 16
+    dataset: DatasetDict,
+    recognizer: Recognizer,
+    journal: Journal,
+    batch_size: int = 16,
+    missing_only: bool = False,
 ) -> DatasetDict:
     """Recognise every utterance that the journal does not hold yet and fill `hypothesis` and `asr_model`.
 
@@ -123,6 +130,7 @@ def transcribe_dataset(
         recognizer: see `Recognizer`.
         journal: open, with the recogniser's settings; takes one record for each batch.
         batch_size: clips recognised at once.
+        missing_only: whether to leave the utterances alone that have a hypothesis.
 
     Returns:
         The dataset with both columns filled; both are null for an utterance whose audio cannot be decoded.
@@ -134,7 +142,8 @@ def transcribe_dataset(
         raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
     parts = split_parts(dataset)
     keys = {split: _keys(part, split) for split, part in parts.items()}
-    rows = [(key, index) for split_keys in keys.values() for index, key in enumerate(split_keys)]
+    given = {split: [missing_only and text is not None for text in part["hypothesis"]] for split, part in parts.items()}
+    rows = [(key, index) for split in keys for index, key in enumerate(keys[split]) if not given[split][index]]
     rows.sort(key=lambda row: (-(row[0][2] or 0.0), row[0][:2]))
     entries = _entries(journal)
     new = [row for row in rows if row[0] not in entries]
@@ -151,8 +160,11 @@ def transcribe_dataset(
     entries = _entries(journal)
     filled = {}
     for split, part in parts.items():
-        texts = [entries[key]["hypothesis"] for key in keys[split]]
-        models = [None if text is None else recognizer.name for text in texts]
+        texts, models = part["hypothesis"][:], part["asr_model"][:]
+        for index, key in enumerate(keys[split]):
+            if not given[split][index]:
+                texts[index] = entries[key]["hypothesis"]
+                models[index] = None if texts[index] is None else recognizer.name
         filled[split] = _with_hypotheses(part, texts, models)
     return DatasetDict(filled)
 

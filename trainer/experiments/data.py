@@ -123,4 +123,5 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
         language = arguments.asr_language or CORPORA[arguments.corpus].language
-        transcribe_folder(folder, WhisperRecognizer(arguments.asr_model, language=language))
+        recognizer = WhisperRecognizer(arguments.asr_model, language=language)
+        transcribe_folder(folder, recognizer, missing_only=True)

@@ -56,6 +56,22 @@ def test_interrupted_run_resumes_to_the_same_output(dataset, tmp_path):
     assert again.batches == []
 
 
+def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(dataset, tmp_path):
+    given = dataset["train"].map(
+        lambda row, index: {"hypothesis": "as given", "asr_model": "mine"} if index % 2 else {}, with_indices=True
+    )
+    dataset = DatasetDict({**dataset, "train": given})
+    recognizer = EchoRecognizer()
+    filled = transcribed(dataset, recognizer, tmp_path / "journal.jsonl", missing_only=True)["train"]
+    odd = [index % 2 == 1 for index in range(len(given))]
+    assert [text == "as given" for text in filled["hypothesis"]] == odd
+    assert [name == "mine" for name in filled["asr_model"]] == odd
+    assert {name for name in filled["asr_model"] if name != "mine"} == {"echo"}
+    assert sum(recognizer.batches) == 10 - sum(odd)
+    everything = transcribed(dataset, EchoRecognizer(), tmp_path / "all.jsonl")["train"]
+    assert "as given" not in everything["hypothesis"]
+
+
 def test_repaired_audio_is_recognised_on_the_next_run(dataset, tmp_path):
     transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl")
     again = EchoRecognizer()

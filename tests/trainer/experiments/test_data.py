@@ -89,6 +89,17 @@ def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
     assert {Path(name).name for name in dataset["asr_model"]} == {"recogniser"}
 
 
+def test_the_named_recogniser_leaves_given_hypotheses_alone(corpus, tmp_path):
+    table = pd.read_csv(corpus / "manifest.csv")
+    table.loc[2, "hypothesis"] = None
+    table.to_csv(corpus / "manifest.csv", index=False)
+    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1)
+    arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
+    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
+    assert [name is not None for name in dataset["asr_model"]].count(True) == 1
+    assert sum(text in set(table["hypothesis"]) for text in dataset["hypothesis"]) >= len(table) - 1
+
+
 def test_without_a_recogniser_hypotheses_stay_missing(corpus, tmp_path):
     """Human text may be all that is read."""
     without_hypotheses(corpus)
