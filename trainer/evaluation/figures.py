@@ -305,3 +305,53 @@ def plot_sensitivity(panels: Mapping[str, Sequence[tuple[str, Interval, bool]]],
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"{metric} (%), 95 % interval")
     return _save(figure, path)
+
+
+def plot_robustness(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]],
+    markers: Mapping[str, tuple[float, Mapping[str, float]]],
+    metric: str,
+    path: str | Path,
+) -> Path:
+    """Draw a metric of several models against the word error rate of their transcripts, one column wide.
+
+    Args:
+        curves: name of a model -> (word error rate, the metric's interval there), shares in [0, 1], in rising order.
+            Where there is an interval, it is drawn as a band.
+        markers: name of other transcripts, e.g. a recogniser's -> (their word error rate, model -> the metric).
+        metric: its name, for the axis.
+        path: the PNG file to write; its folder is made.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: there is no model, or one without a point.
+    """
+    if not curves or not all(curves.values()):
+        raise ValueError("curves holds nothing to draw")
+    figure = Figure(figsize=(3.5, 3.6), dpi=2 * _DPI, layout="constrained")
+    ax = figure.subplots()
+    styles = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+    colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(curves)}
+    for index, (name, points) in enumerate(curves.items()):
+        rates = [100 * rate for rate, _ in points]
+        ends = [[getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")]
+        ax.fill_between(rates, *(100 * np.array(end) for end in ends), color=colours[name], alpha=0.1, linewidth=0)
+        heights = [100 * interval.estimate for _, interval in points]
+        style = styles[index % len(styles)]
+        ax.plot(rates, heights, color=colours[name], linestyle=style, linewidth=1.4, label=name)
+    for index, (label, (rate, heights)) in enumerate(markers.items()):
+        shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
+        for name, height in heights.items():
+            ax.plot(100 * rate, 100 * height, color=colours[name], markeredgecolor="white", zorder=3, **shape)
+        ax.plot([], [], color=_GREY, markeredgecolor="white", label=label, **shape)
+    ax.set_xlabel("word error rate (%)", fontsize=8)
+    ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.grid(color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    legend = figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False, handlelength=2.6)
+    _plain_tick_labels(legend.get_texts())
+    return _save(figure, path)

@@ -1,0 +1,149 @@
+"""A model of recognition errors: transcripts of any word error rate (WER), wrong in the ways of a recogniser.
+
+It is fitted on pairs of ASR and human text, whose words are aligned with as few errors as possible (Levenshtein), after
+`normalize_text`. It keeps
+
+* the shares of substitutions, deletions and insertions among the errors, at every WER;
+* what each word was heard as, and how often. A word that was never misheard in the pairs becomes one of the `NEAREST`
+  words of the recogniser that are nearest to it in spelling;
+* which words are inserted, and how often.
+
+It leaves out that some words are misheard more often than others, that what is heard depends on the words around, and
+that a recogniser's errors gather in a few utterances: here each utterance has its share of them. At the same WER, fewer
+of a recogniser's transcripts are wrong than of this model's.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from data_scripts.errors import CorpusError
+from modeling_m4ser.processing_m4ser import normalize_text
+
+#: How many words, the nearest in spelling, one that was never misheard may become.
+NEAREST = 5
+_ATTEMPTS = 30
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """A recogniser's errors, counted; made by `fit`.
+
+    Attributes:
+        words: how many reference words the pairs have.
+        errors: substitutions, deletions and insertions in the pairs, as `replace`, `delete` and `insert`.
+        heard_as: reference word -> what it was heard as, other than itself -> how often.
+        inserted: inserted word -> how often.
+        vocabulary: all words of the recogniser, sorted.
+    """
+
+    words: int
+    errors: Mapping[str, int]
+    heard_as: Mapping[str, Mapping[str, int]]
+    inserted: Mapping[str, int]
+    vocabulary: Sequence[str]
+    _near: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def wer(self) -> float:
+        """The WER of the pairs: errors per reference word."""
+        return sum(self.errors.values()) / self.words
+
+    def corrupt(self, text: str, wer: float, seed: int | str) -> str:
+        """Return a text with errors, whose expected WER, by words of `normalize_text`, is `wer`.
+
+        A text of n words gets n · `wer` errors, rounded up or down at random, so that few texts already have the wanted
+        WER together; the same text and seed get no fewer errors at a higher WER. They are placed such that they stay
+        errors: with a word deleted and one inserted beside it, say, only one would be counted. Where chance finds no
+        such places, as in a text of one repeated word, there are fewer.
+
+        Args:
+            text: human text.
+            wer: in [0, 1].
+            seed: of the errors. The same text and seed give the same errors, so a seed that holds the utterance's id
+                gives utterances of the same words errors of their own.
+
+        Returns:
+            Words of `normalize_text` with single spaces; the text itself where `wer` is 0 or it has no word.
+
+        Raises:
+            ValueError: `wer` is not in [0, 1].
+        """
+        if not 0 <= wer <= 1:
+            raise ValueError(f"wer is a share of the words, in [0, 1], not {wer}")
+        words = normalize_text(text).split()
+        if wer == 0 or not words:
+            return text
+        dice = random.Random(f"{seed} {text}")
+        number = int(len(words) * wer + dice.random())
+        kinds = Counter(dice.choices(list(self.errors), list(self.errors.values()), k=number))
+        best, closest = words, (-1, 0)
+        for _ in range(_ATTEMPTS):
+            changed = self._place(words, kinds, dice)
+            counted = Counter(kind for kind, *_ in Levenshtein.editops(words, changed))
+            # So many errors, before all, and of these kinds: a deletion and an insertion can look like substitutions.
+            found = (counted.total(), -abs(counted["delete"] - kinds["delete"]))
+            if found > closest:
+                best, closest = changed, found
+            if closest == (number, 0):
+                break
+        return " ".join(best)
+
+    def _place(self, words: Sequence[str], kinds: Mapping[str, int], dice: random.Random) -> list[str]:
+        """The words with so many errors of each kind, at random places."""
+        places = dice.sample(range(len(words)), kinds["replace"] + kinds["delete"])
+        replaced, deleted = set(places[: kinds["replace"]]), set(places[kinds["replace"] :])
+        gaps = Counter(dice.choices(range(len(words) + 1), k=kinds["insert"]))
+        changed: list[str] = []
+        for place in range(len(words) + 1):
+            if gaps[place]:
+                changed += dice.choices(list(self.inserted), list(self.inserted.values()), k=gaps[place])
+            if place in replaced:
+                changed += self._mishear(words[place], dice)
+            elif place < len(words) and place not in deleted:
+                changed.append(words[place])
+        return changed
+
+    def _mishear(self, word: str, dice: random.Random) -> list[str]:
+        """What a word is heard as, never itself; nothing where the recogniser has no other word."""
+        if heard := self.heard_as.get(word):
+            return dice.choices(list(heard), list(heard.values()))
+        if word not in self._near:
+            found = process.extract(word, self.vocabulary, scorer=Levenshtein.normalized_similarity, limit=NEAREST + 1)
+            self._near[word] = [other for other, *_ in found if other != word][:NEAREST]
+        return [dice.choice(self._near[word])] if self._near[word] else []
+
+
+def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
+    """Count the errors of a recogniser.
+
+    Args:
+        pairs: (hypothesis, reference) texts; those whose reference has no word are passed over.
+
+    Raises:
+        CorpusError: no pair has a word of reference, or there is no error to learn from.
+    """
+    words, errors, inserted, vocabulary = 0, Counter(replace=0, delete=0, insert=0), Counter(), set()
+    heard_as: dict[str, Counter[str]] = {}
+    for texts in pairs:
+        hypothesis, reference = (normalize_text(text).split() for text in texts)
+        if not reference:
+            continue
+        words += len(reference)
+        vocabulary.update(hypothesis)
+        for kind, place, other in Levenshtein.editops(reference, hypothesis):
+            errors[kind] += 1
+            if kind == "replace":
+                heard_as.setdefault(reference[place], Counter())[hypothesis[other]] += 1
+            elif kind == "insert":
+                inserted[hypothesis[other]] += 1
+    if not errors.total():
+        raise CorpusError(
+            f"a noise model learns from recognition errors, and the pairs have none ({words} words of reference): give "
+            "it hypotheses of a recogniser with their human text"
+        )
+    return NoiseModel(words, errors, heard_as, inserted, sorted(vocabulary))
