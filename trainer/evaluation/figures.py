@@ -340,7 +340,7 @@ def plot_robustness(
         ax.fill_between(rates, *(100 * np.array(end) for end in ends), color=colours[name], alpha=0.1, linewidth=0)
         heights = [100 * interval.estimate for _, interval in points]
         style = styles[index % len(styles)]
-        ax.plot(rates, heights, color=colours[name], linestyle=style, linewidth=1.4, label=name)
+        ax.plot(rates, heights, color=colours[name], linestyle=style, linewidth=1.4, marker=".", ms=3, label=name)
     for index, (label, (rate, heights)) in enumerate(markers.items()):
         shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
         for name, height in heights.items():

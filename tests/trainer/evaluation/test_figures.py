@@ -16,6 +16,7 @@ from trainer.evaluation.figures import (
     plot_label_distribution,
     plot_loss_curves,
     plot_reliability,
+    plot_robustness,
     plot_sensitivity,
 )
 from trainer.evaluation.significance import Interval
@@ -206,3 +207,44 @@ def test_sensitivity_is_a_picture(tmp_path):
     assert width > 2 * height
     with pytest.raises(ValueError, match="nothing to draw"):
         plot_sensitivity({"α": []}, "UA", tmp_path / "x.png")
+
+
+# Robustness
+
+
+def test_robustness_draws_curves_with_bands_and_each_model_s_marker(tmp_path, drawn):
+    known, unknown = Interval(0.5, 0.4, 0.6, 0.05, 9.0, 10, 10.0), Interval(0.3, None, None, None, None, 2, 2.0)
+    curves = {"M4SER": [(0.0, known), (0.6, known)], "costs $5 or $6": [(0.0, unknown), (0.6, unknown)]}
+    markers = {"Whisper": (0.28, {"M4SER": 0.45, "costs $5 or $6": 0.25})}
+    check_png(plot_robustness(curves, markers, "W-F1", tmp_path / "deep" / "robustness.png"))
+    (ax,) = drawn[0].axes
+    first, second, marker, other, _ = ax.get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[0, 50], [60, 50]])
+    np.testing.assert_allclose(second.get_xydata(), [[0, 30], [60, 30]])
+    np.testing.assert_allclose([*marker.get_xydata(), *other.get_xydata()], [[28, 45], [28, 25]])
+    assert (marker.get_color(), other.get_color()) == (first.get_color(), second.get_color())
+    assert first.get_color() != second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    band, nothing = (part.get_paths()[0].vertices for part in ax.collections)
+    assert {tuple(np.round(corner, 6)) for corner in band} == {(0, 40), (0, 60), (60, 40), (60, 60)}
+    assert not len(nothing)
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == [*curves, "Whisper"]
+
+
+def test_five_curves_leave_the_legend_free_and_fit_a_column(tmp_path, drawn):
+    point = Interval(0.5, 0.4, 0.6, 0.05, 9.0, 10, 10.0)
+    rows = ("M4SER", "w/o AED & AEC", "speech & text + concat", "only text", "only speech")
+    markers = {f"openai/whisper-{size}.en": (0.2, dict.fromkeys(rows, 0.5)) for size in ("tiny", "base", "small")}
+    width, _ = check_png(plot_robustness({row: [(0.1, point)] for row in rows}, markers, "W-F1", tmp_path / "x.png"))
+    assert width <= 3.8 * drawn[0].dpi
+    assert len({line.get_linestyle() for line in drawn[0].axes[0].get_lines()[:5]}) >= 4
+    renderer = FigureCanvasAgg(drawn[0]).get_renderer()
+    drawn[0].draw(renderer)
+    legend = drawn[0].legends[0].get_window_extent(renderer)
+    assert not legend.overlaps(drawn[0].axes[0].get_window_extent(renderer))
+
+
+@pytest.mark.parametrize("curves", [{}, {"M4SER": []}])
+def test_robustness_refuses_nothing(tmp_path, curves):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_robustness(curves, {}, "W-F1", tmp_path / "x.png")
