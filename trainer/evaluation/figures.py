@@ -1,4 +1,4 @@
-"""The figures of runs and tables, drawn without a display: losses, confusions, reliability, labels, sensitivity.
+"""The figures of runs and tables, drawn without a display: from losses and confusions to sensitivity and robustness.
 
 Figures are built as objects rather than through pyplot, so that nothing global changes and nothing has to be closed.
 """
