@@ -71,10 +71,10 @@ def test_a_wer_that_cannot_be_is_refused(model, wer):
 
 
 def test_a_misheard_word_is_heard_as_in_the_pairs(model):
-    only_substitutions = fit([*PAIRS[:2], *PAIRS[4:]])
+    only_substitutions = fit([PAIRS[0]] * 3 + [PAIRS[1], *PAIRS[4:]])
     heard = Counter(only_substitutions.corrupt("Dogs!", 1, seed) for seed in range(400))
     assert set(heard) == {"cats", "birds"}
-    assert heard["cats"] == pytest.approx(200, abs=50)
+    assert heard["cats"] == pytest.approx(300, abs=40)
 
 
 def test_a_word_never_misheard_becomes_one_near_in_spelling():
