@@ -225,9 +225,9 @@ def test_robustness_draws_curves_with_bands_and_each_model_s_marker(tmp_path, dr
     assert (marker.get_color(), other.get_color()) == (first.get_color(), second.get_color())
     assert first.get_color() != second.get_color()
     assert first.get_linestyle() != second.get_linestyle()
-    band, nothing = (part.get_paths()[0].vertices for part in ax.collections)
-    assert {tuple(np.round(corner, 6)) for corner in band} == {(0, 40), (0, 60), (60, 40), (60, 60)}
-    assert not len(nothing)
+    band, nothing = (part.get_paths() for part in ax.collections)
+    assert {tuple(np.round(corner, 6)) for corner in band[0].vertices} == {(0, 40), (0, 60), (60, 40), (60, 60)}
+    assert not nothing
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == [*curves, "Whisper"]
 
 
