@@ -4,7 +4,7 @@ r"""What training and inference cost, as ratios of two ways measured side by sid
     python examples/benchmark.py --speech_encoder openai/whisper-tiny.en --text_encoder google-bert/bert-base-uncased
 
 * **training**: a step on recordings, over one with `--freeze_speech_encoder true --cache_features true`
-  (its first pass over the recordings, which fills the cache, is not counted).
+  (its first pass over the recordings, which fills the cache, is not counted); a row without speech has no such way.
 * **inference**: one utterance, from its file to the logits; each row over the first.
 * **prediction**: a whole test in the order of the data, over the longest first, as the trainer reads it.
 
@@ -32,19 +32,11 @@ from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.parameters import ENCODER_SIZES
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-BASE: dict[str, Any] = {}
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-#: Size -> fields of the HuBERT and of the BERT configuration; hubert-base and bert-base are the library's defaults.
-SIZES = {
-    "tiny": ({**TINY, "conv_dim": [8] * 7, "num_conv_pos_embedding_groups": 2}, TINY),
-    "base": (BASE, BASE),
-    "large": ({**LARGE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}, BASE),
-}
 WORDS = ("i", "you", "we", "can", "not", "believe", "happy", "sad", "home", "go", "the", "it", "so", "now")
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 RATE = 16000
@@ -76,7 +68,9 @@ class Way:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--size", choices=SIZES, default="base", help="of encoders with random weights (default base)")
+    parser.add_argument(
+        "--size", choices=ENCODER_SIZES, default="base", help="of encoders with random weights (default base)"
+    )
     parser.add_argument("--speech_encoder", help="Hub name or folder, in place of --size")
     parser.add_argument("--text_encoder", help="Hub name or folder, in place of --size")
     parser.add_argument(
@@ -106,7 +100,7 @@ def write_encoders(folder: str, size: str) -> None:
     from transformers import AutoConfig, AutoModel, BertTokenizerFast, Wav2Vec2FeatureExtractor
 
     kinds = ("speech", "hubert"), ("text", "bert")
-    for (name, kind), fields in zip(kinds, SIZES[size], strict=True):
+    for (name, kind), fields in zip(kinds, ENCODER_SIZES[size], strict=True):
         AutoModel.from_config(AutoConfig.for_model(kind, **fields)).save_pretrained(Path(folder) / name)
     Wav2Vec2FeatureExtractor().save_pretrained(Path(folder) / "speech")
     (Path(folder) / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
@@ -263,6 +257,8 @@ def comparisons(rows: Sequence[str]) -> Iterator[list[Way]]:
     for row in rows:
         if ABLATIONS[row].get("modalities") != "text":
             yield [Way("as it is", "training", row), Way("frozen, cached", "training", row, frozen)]
+        else:
+            yield [Way("as it is", "training", row)]
     yield [Way("one utterance", "inference", row) for row in reversed(rows)]
     unsorted = {"length_column_name": "none"}
     yield [Way("as it comes", "prediction", rows[0], unsorted), Way("longest first", "prediction", rows[0])]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from trainer.evaluation.calibration import ReliabilityCurve
+from trainer.evaluation.drawing import COLOURS, DPI, GREY, plain_tick_labels, save_figure
 from trainer.evaluation.significance import Interval
 
 # In the order of the paper's Fig. 8, with the symbols of Eq. 20-22.
@@ -35,19 +36,6 @@ METRIC_TITLES = {
 # Where the discriminator answers 0.5 on every invariant frame.
 EQUILIBRIUM = 2 * math.log(2)
 
-# Okabe and Ito's colours, told apart with any colour vision.
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-_GREY = "#767676"
-_DPI = 150
-
-
-def _save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure as PNG, making its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
-    return path
-
 
 def _series(log_history: Iterable[Mapping], key: str, axis: str) -> tuple[list[float], list[float]]:
     """The finite points of one logged quantity, as positions along `axis` and values."""
@@ -59,22 +47,22 @@ def _series(log_history: Iterable[Mapping], key: str, axis: str) -> tuple[list[f
 def _draw_loss(ax, log_history: Sequence[Mapping], key: str, axis: str) -> None:
     """One loss in one panel; the total also shows its validation value, the generator's its equilibrium."""
     x, y = _series(log_history, key, axis)
-    ax.plot(x, y, color=_COLOURS[0], linewidth=1.3, marker="o" if len(x) < 30 else "", markersize=3, label="training")
+    ax.plot(x, y, color=COLOURS[0], linewidth=1.3, marker="o" if len(x) < 30 else "", markersize=3, label="training")
     ax.set_title(LOSS_TITLES[key], fontsize=10)
     eval_x, eval_y = _series(log_history, f"eval_{key}", axis)
     if eval_x:
-        ax.plot(eval_x, eval_y, color=_COLOURS[1], linewidth=1.3, marker="s", markersize=3, label="validation")
+        ax.plot(eval_x, eval_y, color=COLOURS[1], linewidth=1.3, marker="s", markersize=3, label="validation")
         ax.legend(fontsize=8, framealpha=0.8)
     if key == "loss_generator":
-        ax.axhline(EQUILIBRIUM, color=_GREY, linewidth=1.2, linestyle="--")
+        ax.axhline(EQUILIBRIUM, color=GREY, linewidth=1.2, linestyle="--")
 
 
 def _draw_metrics(ax, log_history: Sequence[Mapping], keys: Sequence[str], axis: str) -> None:
     """The validation metrics in one panel, as percentages."""
-    for colour, key in zip(_COLOURS, keys, strict=False):
+    for colour, key in zip(COLOURS, keys, strict=False):
         x, y = _series(log_history, key, axis)
         # Where two metrics coincide (WA and UA on balanced classes), the dashes of the later show the earlier.
-        style = "-" if colour in _COLOURS[:2] else "--"
+        style = "-" if colour in COLOURS[:2] else "--"
         values = [100 * value for value in y]
         ax.plot(x, values, style, color=colour, linewidth=1.3, marker="o", markersize=3, label=METRIC_TITLES[key])
     ax.set_title("Validation metrics (%)", fontsize=10)
@@ -100,7 +88,7 @@ def plot_loss_curves(log_history: Sequence[Mapping], path: str | Path) -> Path:
     panels = len(losses) + bool(metrics)
     columns = min(3, max(1, panels))
     rows = max(1, math.ceil(panels / columns))
-    figure = Figure(figsize=(3.9 * columns, 2.7 * rows), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(3.9 * columns, 2.7 * rows), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for ax, key in zip(axes, losses, strict=False):
         _draw_loss(ax, log_history, key, axis)
@@ -115,14 +103,8 @@ def plot_loss_curves(log_history: Sequence[Mapping], path: str | Path) -> Path:
     for ax in axes[panels:]:
         ax.set_axis_off()
     if not panels:
-        axes[0].text(0.5, 0.5, "no losses were logged", ha="center", va="center", color=_GREY)
-    return _save(figure, path)
-
-
-def _plain_tick_labels(labels) -> None:
-    """Keep a `$` in a class name from being read as mathematics."""
-    for label in labels:
-        label.set_parse_math(False)
+        axes[0].text(0.5, 0.5, "no losses were logged", ha="center", va="center", color=GREY)
+    return save_figure(figure, path)
 
 
 def plot_confusion_matrix(
@@ -151,7 +133,7 @@ def plot_confusion_matrix(
     shares = np.divide(100 * counts, totals, out=np.zeros_like(counts), where=totals > 0)
 
     size = 2.6 + 0.8 * len(names) + 0.05 * max(map(len, names))
-    figure = Figure(figsize=(size + 0.6, size), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(size + 0.6, size), dpi=DPI, layout="constrained")
     ax = figure.subplots()
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
@@ -162,7 +144,7 @@ def plot_confusion_matrix(
     slant = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long_names else {}
     ax.set_xticks(range(len(names)), names, **slant)
     ax.set_yticks(range(len(names)), [f"{name} ({total:,g})" for name, total in zip(names, totals[:, 0], strict=True)])
-    _plain_tick_labels([*ax.get_xticklabels(), *ax.get_yticklabels()])
+    plain_tick_labels([*ax.get_xticklabels(), *ax.get_yticklabels()])
     ax.set_xlabel("predicted")
     ax.set_ylabel("true (utterances)")
     # White lines between the cells.
@@ -176,7 +158,7 @@ def plot_confusion_matrix(
     bar.outline.set_visible(False)
     if title:
         ax.set_title(textwrap.fill(title, width=round(9 * size)), fontsize=11, pad=10, parse_math=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -> Path:
@@ -196,12 +178,12 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
     """
     if not curves:
         raise ValueError("curves holds no curve")
-    figure = Figure(figsize=(4.6, 5.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(4.6, 5.4), dpi=DPI, layout="constrained")
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    ax.plot([0, 100], [0, 100], color=_GREY, linewidth=1.2, linestyle="--", label="right probabilities")
+    ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--", label="right probabilities")
     for index, (name, curve) in enumerate(curves.items()):
         # Markers and line styles tell the curves apart in print too.
-        colour, marker, style = _COLOURS[index % len(_COLOURS)], "os^D"[index % 4], ("-", ":")[index % 2]
+        colour, marker, style = COLOURS[index % len(COLOURS)], "os^D"[index % 4], ("-", ":")[index % 2]
         full = curve.utterances > 0
         ax.plot(
             100 * curve.confidence[full],
@@ -223,8 +205,8 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
     for part in (ax, below):
         part.grid(color="#dddddd", linewidth=0.6)
         part.spines[["top", "right"]].set_visible(False)
-    _plain_tick_labels(ax.legend(fontsize=8, framealpha=0.8, loc="upper left").get_texts())
-    return _save(figure, path)
+    plain_tick_labels(ax.legend(fontsize=8, framealpha=0.8, loc="upper left").get_texts())
+    return save_figure(figure, path)
 
 
 def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], path: str | Path) -> Path:
@@ -250,15 +232,15 @@ def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], pa
 
     thickness = 0.8 / len(values)
     height = max(2.2, 0.9 + len(labels) * max(0.45, 0.2 * len(values) + 0.12))
-    figure = Figure(figsize=(7, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7, height), dpi=DPI, layout="constrained")
     ax = figure.subplots()
     for index, (split, row) in enumerate(values.items()):
         places = np.arange(len(labels)) + (index - (len(values) - 1) / 2) * thickness
         name = f"{split} ({sum(row):,g})"
-        bars = ax.barh(places, row, height=0.9 * thickness, color=_COLOURS[index % len(_COLOURS)], label=name)
+        bars = ax.barh(places, row, height=0.9 * thickness, color=COLOURS[index % len(COLOURS)], label=name)
         ax.bar_label(bars, labels=[f"{value:,g}" for value in row], padding=3, fontsize=8)
     ax.set_yticks(range(len(labels)), labels)
-    _plain_tick_labels(ax.get_yticklabels())
+    plain_tick_labels(ax.get_yticklabels())
     ax.invert_yaxis()  # the first label on top
     ax.set_xlabel("utterances")
     ax.margins(x=0.1, y=0.02)  # room for the counts beside the longest bars
@@ -268,8 +250,8 @@ def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], pa
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     legend = figure.legend(loc="outside upper center", ncols=min(4, len(values)), fontsize=9, frameon=False)
-    _plain_tick_labels(legend.get_texts())
-    return _save(figure, path)
+    plain_tick_labels(legend.get_texts())
+    return save_figure(figure, path)
 
 
 def plot_sensitivity(panels: Mapping[str, Sequence[tuple[str, Interval, bool]]], metric: str, path: str | Path) -> Path:
@@ -289,22 +271,22 @@ def plot_sensitivity(panels: Mapping[str, Sequence[tuple[str, Interval, bool]]],
     """
     if not panels or not all(panels.values()):
         raise ValueError("panels holds nothing to draw")
-    figure = Figure(figsize=(2.3 * len(panels) + 0.6, 2.8), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(2.3 * len(panels) + 0.6, 2.8), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (name, points) in zip(axes, panels.items(), strict=True):
         for place, (_, interval, usual) in enumerate(points):
             ends = [interval.estimate if end is None else end for end in (interval.low, interval.high)]
-            ax.plot([place, place], [100 * end for end in ends], color=_GREY, linewidth=1.2)
-            ax.plot(place, 100 * interval.estimate, "s" if usual else "o", color=_COLOURS[1 if usual else 0], zorder=3)
-        ax.plot(range(len(points)), [100 * point[1].estimate for point in points], color=_COLOURS[0], linewidth=1.0)
+            ax.plot([place, place], [100 * end for end in ends], color=GREY, linewidth=1.2)
+            ax.plot(place, 100 * interval.estimate, "s" if usual else "o", color=COLOURS[1 if usual else 0], zorder=3)
+        ax.plot(range(len(points)), [100 * point[1].estimate for point in points], color=COLOURS[0], linewidth=1.0)
         ax.set_xticks(range(len(points)), [value for value, *_ in points], rotation=45 if len(points) > 3 else 0)
-        _plain_tick_labels(ax.get_xticklabels())
+        plain_tick_labels(ax.get_xticklabels())
         ax.set_title(name, fontsize=9)
         ax.margins(x=0.12)
         ax.grid(axis="y", color="#dddddd", linewidth=0.6)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"{metric} (%), 95 % interval")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_robustness(
@@ -330,10 +312,10 @@ def plot_robustness(
     """
     if not curves or not all(curves.values()):
         raise ValueError("curves holds nothing to draw")
-    figure = Figure(figsize=(3.5, 3.6), dpi=2 * _DPI, layout="constrained")
+    figure = Figure(figsize=(3.5, 3.6), dpi=2 * DPI, layout="constrained")
     ax = figure.subplots()
     styles = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
-    colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(curves)}
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
     for index, (name, points) in enumerate(curves.items()):
         rates = [100 * rate for rate, _ in points]
         ends = [[getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")]
@@ -345,7 +327,7 @@ def plot_robustness(
         shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
         for name, height in heights.items():
             ax.plot(100 * rate, 100 * height, color=colours[name], markeredgecolor="white", zorder=3, **shape)
-        ax.plot([], [], color=_GREY, markeredgecolor="white", label=label, **shape)
+        ax.plot([], [], color=GREY, markeredgecolor="white", label=label, **shape)
     ax.set_xlabel("word error rate (%)", fontsize=8)
     ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
     ax.tick_params(labelsize=8)
@@ -353,5 +335,5 @@ def plot_robustness(
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     legend = figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False, handlelength=2.6)
-    _plain_tick_labels(legend.get_texts())
-    return _save(figure, path)
+    plain_tick_labels(legend.get_texts())
+    return save_figure(figure, path)

@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from transformers import TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -51,6 +52,7 @@ from trainer.provenance import SETTINGS_FILE, changed_arguments, claim_folder, c
 
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"
+LOG_FILE = "log_history.json"
 _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "processor_options")
 
 BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
@@ -240,6 +242,24 @@ def load_results(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def load_log(folder: str | Path) -> list[dict[str, Any]]:
+    """What a run logged, by step: its `log_history.json`, or of an older run what its last checkpoint holds.
+
+    Args:
+        folder: of a finished run.
+
+    Raises:
+        ExperimentError: there is neither.
+    """
+    path = Path(folder) / LOG_FILE
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    checkpoint = get_last_checkpoint(str(folder))
+    if checkpoint is None:
+        raise ExperimentError(f"{folder} has no log: neither {LOG_FILE} nor a checkpoint.")
+    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)).log_history
+
+
 def _check_splits(data: DatasetDict) -> None:
     """Raise where one of the three splits is missing."""
     missing = [name for name in SPLITS if name not in data]
@@ -316,8 +336,10 @@ def _write_run(
         }
     )
     table.to_parquet(folder / PREDICTIONS_FILE, index=False)
+    log = trainer.state.log_history
+    write_atomically(folder / LOG_FILE, json.dumps(log) + "\n")
     metrics = results["metrics"]["test"]
-    plot_loss_curves(trainer.state.log_history, folder / "loss_curves.png")
+    plot_loss_curves(log, folder / "loss_curves.png")
     title = f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
     curves = {

@@ -44,13 +44,13 @@ def check_png(path):
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures as matplotlib objects, caught where they are saved."""
-    caught, save = [], figures._save
+    caught, save = [], figures.save_figure
 
     def catch(figure, path):
         caught.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(figures, "_save", catch)
+    monkeypatch.setattr(figures, "save_figure", catch)
     return caught
 
 
@@ -183,7 +183,7 @@ def test_no_curve_is_an_error(tmp_path):
 
 def test_sensitivity_draws_each_value_at_its_height_with_its_interval(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure) or path)
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure) or path)
     with_ends = Interval(0.5, 0.4, 0.6, 0.05, 9.0, 10, 10.0)
     without = Interval(0.7, None, None, None, None, 2, 2.0)
     plot_sensitivity(

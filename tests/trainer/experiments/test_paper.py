@@ -6,7 +6,15 @@ import pytest
 
 from trainer.evaluation.resampling import METRICS as KNOWN
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.paper import ABLATION_TABLE, METRICS, TRANSFER_TABLE, UTTERANCES, is_stand_in
+from trainer.experiments.paper import (
+    ABLATION_TABLE,
+    CONSISTENCY_TABLE,
+    COST_TABLE,
+    METRICS,
+    TRANSFER_TABLE,
+    UTTERANCES,
+    is_stand_in,
+)
 
 #: The words of Table IV -> the rows' names here.
 WORDS = {
@@ -55,6 +63,32 @@ def test_tables_viii_and_ix_are_as_printed(shared_dir):
         assert there[shots][name] == {"accuracy": accuracy, "weighted_f1": f1}
         assert back[shots][name] == {"wa": wa, "ua": ua}
     assert len(found) == sum(len(part) for part in there.values()) == sum(len(part) for part in back.values())
+
+
+def test_table_v_is_as_printed(shared_dir):
+    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
+    table = text[text.index("\nTABLE V\n") : text.index("C. Sensitivity Analysis")]
+    # Both parts print their columns one after the other: all parameters, all hours, all times, all WA, all UA.
+    printed = {}
+    names = list(COST_TABLE)
+    for line, rows in (("Single-modal", names[:2]), ("Multi-modal", names[2:])):
+        (cells,) = re.findall(rf"^{line}\t.*$", table, re.MULTILINE)
+        numbers = [re.findall(r"\d+\.\d+", column) for column in cells.split("\t")]
+        numbers = [list(map(float, column)) for column in numbers if column]
+        for index, row in enumerate(rows):
+            times = numbers[2][2 * index : 2 * index + 2]
+            printed[row] = [numbers[0][index], numbers[1][index], *times, numbers[3][index], numbers[4][index]]
+    for row, (*costs, wa, ua) in printed.items():
+        assert list(COST_TABLE[row].values()) == costs
+        assert ABLATION_TABLE["iemocap"][row] == {"wa": wa, "ua": ua}
+    assert set(printed) == set(COST_TABLE) <= set(ABLATIONS)
+
+
+def test_table_vii_is_as_printed(shared_dir):
+    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
+    (numbers,) = re.findall(r"^DTW ↓\t(.*)$", text, re.MULTILINE)
+    given = [value for example in CONSISTENCY_TABLE.values() for value in example.values()]
+    assert list(map(float, numbers.split("\t"))) == given
 
 
 def test_every_row_that_the_paper_has_is_there():

@@ -1,6 +1,7 @@
 """Whole runs: what a run directory holds, resuming, its settings, which split does what."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from trainer.evaluation.calibration import expected_calibration_error, fit_tempe
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
-from trainer.experiments.run import load_results, make_trainer, run_experiment
+from trainer.experiments.run import LOG_FILE, load_log, load_results, make_trainer, run_experiment
 
 FILES = {
     "results.json",
     "predictions.parquet",
+    "log_history.json",
     "loss_curves.png",
     "confusion_matrix.png",
     "reliability.png",
@@ -51,7 +53,7 @@ def drawn():
 @pytest.fixture(scope="module")
 def run(data, drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    save = figures._save
+    save = figures.save_figure
 
     def catch(figure, path):
         drawn[Path(path).name] = figure
@@ -62,7 +64,7 @@ def run(data, drawn, tmp_path_factory):
         return tiny_model("whisper"), tiny_processor(folder, "whisper")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_save", catch)
+        patch.setattr(figures, "save_figure", catch)
         results = run_experiment(
             build, data, experiment_arguments(folder / "out"), description="Noise.", split={"name": "fold1"}
         )
@@ -120,6 +122,21 @@ def test_the_figures_show_the_run(run, data, drawn):
     assert [split[labels.index("sad")].get_width() for split in bars] == by_name
     total = next(ax for ax in drawn["loss_curves.png"].axes if ax.get_title() == "Total")
     assert [len(line.get_xdata()) for line in total.get_lines()] == [4, 2]
+
+
+def test_the_log_stays_with_the_run_and_is_found_in_older_ones(run, tmp_path):
+    folder, _ = run
+    log = load_log(folder)
+    assert [entry["step"] for entry in log if "loss_generator" in entry] == [1, 2, 3, 4]
+    assert {"eval_ua", "eval_loss"} <= set().union(*log)
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    (older / LOG_FILE).unlink()
+    # The trainer logs its last entry, the seconds of the whole training, after the last checkpoint.
+    assert load_log(older) == log[: len(load_log(older))]
+    assert [entry["step"] for entry in load_log(older) if "loss_generator" in entry] == [1, 2, 3, 4]
+    with pytest.raises(ExperimentError, match="has no log: neither log_history.json nor a checkpoint"):
+        load_log(tmp_path)
 
 
 def test_the_saved_model_makes_the_predictions(run, data):
