@@ -86,8 +86,8 @@ TRANSFER_TABLE: Mapping[tuple[str, str], Mapping[int, Mapping[str, Mapping[str, 
     )
 }
 
-#: Table V: row of `ABLATIONS` -> millions of parameters, hours of training over 100 epochs, and milliseconds of inference
-#: per utterance with their deviation; on IEMOCAP, with one Tesla V100.
+#: Table V: row of `ABLATIONS` -> millions of parameters, hours of training over 100 epochs, and milliseconds of
+#: inference per utterance with their deviation; on IEMOCAP, with one Tesla V100.
 COST_TABLE: Mapping[str, Mapping[str, float]] = {
     row: {"parameters": parameters, "train_hours": hours, "inference_ms": mean, "inference_ms_std": deviation}
     for row, parameters, hours, mean, deviation in (
