@@ -14,12 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from data_scripts.errors import CorpusError, run_command
+from data_scripts.errors import run_command
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from modeling_m4ser import M4SERForEmotionClassification
     from trainer.evaluation.significance import Interval
 
 TITLES = {
@@ -55,36 +54,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-def load_rows(folder: str, split: str, utterances: int) -> list[dict[str, Any]]:
-    """Return evenly spaced utterances of a split.
-
-    Raises:
-        CorpusError: the folder has no such split.
-    """
-    from data_scripts.schema import load_prepared
-
-    dataset = load_prepared(folder)
-    if split not in dataset:
-        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
-    part = dataset[split]
-    step = max(1, len(part) // utterances)
-    return [part[index] for index in range(0, len(part), step)][:utterances]
-
-
-def untrained(model: "M4SERForEmotionClassification", seed: int) -> "M4SERForEmotionClassification":
-    """Return a model with the same encoders, and random weights in everything else."""
-    from transformers import set_seed
-
-    from modeling_m4ser import M4SERForEmotionClassification
-
-    set_seed(seed)
-    control = M4SERForEmotionClassification(model.config)
-    # What is new in an M4SER starts from random weights; its encoders do not.
-    for name in ("speech_encoder", "text_encoder"):
-        getattr(control.m4ser, name).load_state_dict(getattr(model.m4ser, name).state_dict())
-    return control
-
-
 def probe(runs: Sequence[str], rows: Sequence[Mapping[str, Any]], seed: int) -> "list[dict[str, np.ndarray]]":
     """Return what is found of a model and of its untrained control, by the keys of `TITLES`, seeds first."""
     import numpy as np
@@ -92,13 +61,14 @@ def probe(runs: Sequence[str], rows: Sequence[Mapping[str, Any]], seed: int) -> 
     from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
     from trainer import M4SERDataCollator
     from trainer.evaluation.modality_probe import ModalityProbe, collect_representations, swap_test
+    from trainer.evaluation.representations import untrained_fusion
 
     found: tuple[list, list] = [], []
     for number, run in enumerate(runs):
         trained = M4SERForEmotionClassification.from_pretrained(run)
         processor = M4SERProcessor.from_pretrained(run)
         collator = M4SERDataCollator(processor, trained.config, with_auxiliary_labels=False)
-        for model, answers in zip((trained, untrained(trained, seed + number)), found, strict=True):
+        for model, answers in zip((trained, untrained_fusion(trained, seed + number)), found, strict=True):
             parts = collect_representations(model, rows, collator, seed)
             judge = ModalityProbe(parts.speech, parts.text, seed + number)
             midpoint = judge.judge((parts.speech + parts.text) / 2)["one"]
@@ -133,7 +103,9 @@ def table(findings: "Mapping[str, Mapping[str, np.ndarray]]") -> Iterator[str]:
 
 def main(options: argparse.Namespace) -> None:
     """Probe the models and their untrained controls, and print the table."""
-    rows = load_rows(options.dataset, options.split, options.utterances)
+    from trainer.experiments.data import evenly_spaced, load_split
+
+    rows = evenly_spaced(load_split(options.dataset, options.split), options.utterances)
     findings = {}
     for runs in options.model:
         name = runs[0] if len(runs) == 1 else os.path.commonpath(runs)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.errors import CorpusError, run_command
+from data_scripts.errors import run_command
 
 REFERENCES = ("speech & text + concat", "M4SER")
 METRICS = ("accuracy", "ua", "weighted_f1", "macro_f1")
@@ -36,11 +36,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(options: argparse.Namespace) -> None:
     """Test the runs, keep the table up to date, and print it."""
-    from data_scripts.schema import load_prepared
     from trainer.errors import ExperimentError
     from trainer.evaluation.resampling import METRICS as KNOWN
     from trainer.experiments.arguments import CorpusArguments
-    from trainer.experiments.data import corpus_name
+    from trainer.experiments.data import corpus_name, load_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.retest import finished_runs, retest_run, table_rows
     from trainer.experiments.tables import make_table
@@ -48,10 +47,7 @@ def main(options: argparse.Namespace) -> None:
     if options.metric not in KNOWN:
         raise ExperimentError(f"metric must be one of {', '.join(KNOWN)}, not {options.metric!r}.")
     runs = finished_runs(options.runs)
-    dataset = load_prepared(options.dataset)
-    if options.split not in dataset:
-        raise CorpusError(f"{options.dataset} has no split {options.split}; it has {', '.join(map(str, dataset))}")
-    data = dataset[options.split]
+    data = load_split(options.dataset, options.split)
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
     heading = f"# {options.runs} tested on {options.dataset}: {len(data)} utterances of its split {options.split}"
     note = f"Corpus: {corpus}. The models read the column {options.text_column}; none was trained for this table."

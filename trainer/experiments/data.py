@@ -2,13 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
-from datasets import ClassLabel, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 
 from data_scripts.audit import AUDITED_COLUMNS, Audit, audit_splits
 from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
+from data_scripts.errors import CorpusError
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared, split_parts
 from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
@@ -39,6 +41,33 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
             _write_hypotheses(folder, arguments)
             dataset = load_prepared(folder)
     return dataset
+
+
+def load_split(folder: str | Path, split: str) -> Dataset:
+    """Return one split of a prepared folder.
+
+    Args:
+        folder: that `data_scripts.prepare` made.
+        split: its name.
+
+    Raises:
+        CorpusError: the folder is none, or has no such split.
+    """
+    dataset = load_prepared(folder)
+    if split not in dataset:
+        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
+    return dataset[split]
+
+
+def evenly_spaced(data: Dataset, count: int) -> list[dict[str, Any]]:
+    """Return rows of a dataset, evenly spaced, all where there are no more.
+
+    Args:
+        data: any rows.
+        count: how many at most.
+    """
+    step = max(1, len(data) // count)
+    return [data[index] for index in range(0, len(data), step)][:count]
 
 
 def corpus_name(arguments: CorpusArguments) -> str:

@@ -243,7 +243,7 @@ def load_results(folder: str | Path) -> dict[str, Any]:
 
 
 def load_log(folder: str | Path) -> list[dict[str, Any]]:
-    """What a run logged, by step: its `log_history.json`, or of an older run what its last checkpoint holds.
+    """What a run logged, by step: its `log_history.json`, or of an older run as much as its last checkpoint knows.
 
     Args:
         folder: of a finished run.

