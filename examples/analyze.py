@@ -106,9 +106,7 @@ def weigh(
             found["mean"][column].append(speech_text_distances(weights))
     for row in shown:
         if not loaded.can_compare(row):
-            raise ExperimentError(
-                f"utterance {row['id']} lacks a word of ASR text or of human text: choose another one."
-            )
+            raise ExperimentError(f"utterance {row['id']} has no word of ASR or of human text: choose another one.")
         texts, single = [], {}
         for column, collator in collators.items():
             weights = representation_weights(loaded.model, row, collator)

@@ -1,5 +1,6 @@
 """The figures of what models make of utterances: t-SNE, weights over time, confusion matrices side by side."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _words_slant(text: ReadText, inches: float) -> int:
     """0 where all words of a text fit beside each other on so many inches, 90 otherwise."""
     token = inches / len(text.weights.text)
     centres = [((first + last) / 2 * token, len(word) * _LETTER / 2) for word, first, last in text.words]
-    pairs = zip(centres, centres[1:], strict=False)
+    pairs = itertools.pairwise(centres)
     return 0 if all(right - left > a + b for (left, a), (right, b) in pairs) else 90
 
 

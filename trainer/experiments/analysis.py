@@ -1,4 +1,4 @@
-"""What the analysis of finished runs (`examples/analyze.py`) reads: runs by row, models, utterances, and its numbers."""
+"""What the analysis of finished runs (`examples/analyze.py`) needs: runs by row, models, utterances, a page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,7 +173,7 @@ def consistency_page(distances: Mapping[str, Mapping[str, Any]], heading: str) -
     """Return Table VII as a page in Markdown: means over utterances, single utterances, and the paper's examples.
 
     Args:
-        distances: row -> `mean`: column of the text -> distances of each utterance; `single`: id -> column -> distances.
+        distances: row -> `mean`: text column -> distances of each utterance; `single`: id -> text column -> distances.
         heading: what was read.
     """
     lines = [
@@ -191,8 +191,8 @@ def consistency_page(distances: Mapping[str, Mapping[str, Any]], heading: str) -
     ]
     examples = (f"({name}) {each['hypothesis']} and {each['transcript']}" for name, each in CONSISTENCY_TABLE.items())
     lines.append(
-        f"The paper, with ASR and human text: {', '.join(examples)}. It does not say how it scales weights and distances, "
-        "and its models for human text are trained on it: only the order of the two compares."
+        f"The paper, with ASR and human text: {', '.join(examples)}. It does not say how it scales "
+        "weights and distances, and its models for human text are trained on it: only the order of the two compares."
     )
     return "\n".join(lines) + "\n"
 

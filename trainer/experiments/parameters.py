@@ -52,9 +52,10 @@ def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -
         Group -> parameters; 0 where the row leaves it out. What two groups share counts in the first.
 
     Raises:
-        ExperimentError: the options contradict each other.
+        ExperimentError: the options contradict each other, or are none.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
@@ -68,7 +69,7 @@ def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -
         config = M4SERConfig(**encoders, num_labels=num_labels, **{**ABLATIONS[row], **options})
         with torch.device("meta"):
             model = M4SERForEmotionClassification(config)
-    except (TypeError, ValueError) as error:
+    except (StrictDataclassError, TypeError, ValueError) as error:
         raise ExperimentError(str(error)) from error
     groups = {f"{module}.": group for group, modules in MODULE_GROUPS.items() for module in modules}
     counts = dict.fromkeys(MODULE_GROUPS, 0)

@@ -238,15 +238,3 @@ def test_seeds_come_in_pairs(capsys):
     with pytest.raises(SystemExit):
         script["parse_arguments"](["--dataset", "d", "--model", "a", "b", "--model", "c"])
     assert "equally many runs" in capsys.readouterr().err
-
-
-def test_an_untrained_fusion_keeps_the_encoders(setting):
-    model, _, _ = setting
-    script = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))
-    control = script["untrained"](model, 5)
-    for name, tensor in model.state_dict().items():
-        other = control.state_dict()[name]
-        if "_encoder." in name:
-            assert torch.equal(tensor, other), name
-    trained, random = (m.m4ser.fusion.joint_projection.weight for m in (model, control))
-    assert not torch.equal(trained, random)
