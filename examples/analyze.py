@@ -42,7 +42,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="of Fig. 11, and by itself in Table VII (default: the first read)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of t-SNE and of the untrained fusion")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.utterances < 4:
+        parser.error("--utterances must be at least 4")
+    return options
 
 
 def draw_labels(folders: Sequence[str], output: Path) -> None:
@@ -61,15 +64,18 @@ def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None
     from trainer.experiments.run import load_log
 
     for row, runs in rows.items():
-        plot_loss_curves(load_log(runs[0].folder), output / f"loss_curves_{file_name(row)}.png")
-    shares = {f"{row} ({len(runs)})" if len(runs) > 1 else row: mean_confusion(runs) for row, runs in rows.items()}
+        try:
+            plot_loss_curves(load_log(runs[0].folder), output / f"loss_curves_{file_name(row)}.png")
+        except ExperimentError as error:
+            print(f"{row}, no loss curves: {error}", flush=True)
+    shares = {f"{row}, {len(runs)} runs" if len(runs) > 1 else row: mean_confusion(runs) for row, runs in rows.items()}
     plot_confusion_shares(shares, next(iter(rows.values()))[0].results["emotions"], output / "confusion_matrices.png")
 
 
 def draw_embeddings(
     loaded: "LoadedRun", read: Sequence[Mapping[str, Any]], seed: int
-) -> tuple[dict[str, Any], dict[str, Any], float]:
-    """Fig. 9 and 10: a row's panels of each, and how well the emotions are apart (silhouette, cosine)."""
+) -> tuple[dict[str, Any], dict[str, Any], float | None]:
+    """Fig. 9 and 10: a row's panels of each, and how well the emotions are apart (silhouette, cosine; None for one)."""
     import numpy as np
     from sklearn.metrics import silhouette_score
 
@@ -78,15 +84,18 @@ def draw_embeddings(
     emotions = [row["emotion"] for row in read]
     means = mean_representations(loaded.model, read, loaded.collator())
     kinds = len(set(emotions))
-    apart = silhouette_score(means["pooled"], emotions, metric="cosine") if 1 < kinds < len(read) else float("nan")
-    by_emotion = {f"{loaded.row}, silhouette {apart:.2f}": (embed(means["pooled"], seed), emotions)}
+    apart, title = None, loaded.row
+    if 1 < kinds < len(read):
+        apart = float(silhouette_score(means["pooled"], emotions, metric="cosine"))
+        title = f"{loaded.row}, silhouette {apart:.2f}"
+    by_emotion = {title: (embed(means["pooled"], seed), emotions)}
     by_kind = {}
     if len(means) > 1:
         before = mean_representations(untrained_fusion(loaded.model, seed), read, loaded.collator())
         for when, part in (("before training", before), ("after", means)):
             points = embed(np.concatenate([part[name] for name in REPRESENTATIONS]), seed)
             by_kind[f"{loaded.row}, {when}"] = points, [name for name in REPRESENTATIONS for _ in read]
-    return by_emotion, by_kind, float(apart)
+    return by_emotion, by_kind, apart
 
 
 def weigh(
@@ -107,14 +116,14 @@ def weigh(
     for row in shown:
         if not loaded.can_compare(row):
             raise ExperimentError(f"utterance {row['id']} has no word of ASR or of human text: choose another one.")
+        seconds = min(row["duration"], processor.max_audio_seconds)
         texts, single = [], {}
         for column, collator in collators.items():
             weights = representation_weights(loaded.model, row, collator)
             single[column] = speech_text_distances(weights)
-            title = f"{row['id']}, {loaded.row}, {TEXTS[column]}: {known[weights.predicted]} (true: {row['emotion']})"
+            title = f"{row['id']} ({seconds:.1f} s), {loaded.row}, {TEXTS[column]}: {known[weights.predicted]} (true: {row['emotion']})"
             texts.append(ReadText(title, word_tokens(row[column], processor), weights))
         found["single"][row["id"]] = single
-        seconds = min(row["duration"], processor.max_audio_seconds)
         name = f"weights_{file_name(loaded.row)}_{file_name(row['id'])}.png"
         plot_weights(texts, seconds, output / name)
     return found

@@ -64,8 +64,7 @@ def read_times(benchmark: Path, size: str, utterances: int) -> dict[str, dict[st
     for record in records:
         mean, deviation = record["milliseconds"]["mean"], record["milliseconds"]["std"]
         if (record["task"], record["way"]) == ("training", "as it is"):
-            minutes = [steps * part / 60000 for part in (mean, deviation)]
-            times.setdefault(record["row"], {})["epoch"] = f"{minutes[0]:.1f} ± {minutes[1]:.1f}"
+            times.setdefault(record["row"], {})["epoch"] = f"{steps * mean / 60000:.1f}"
         elif record["task"] == "inference":
             times.setdefault(record["row"], {})["inference"] = f"{mean:.1f} ± {deviation:.1f}"
     return times
@@ -100,7 +99,7 @@ def main(options: argparse.Namespace) -> None:
     print("\n".join(table(counts, times)), flush=True)
     print("\nThe paper: hubert-large and bert-base on IEMOCAP, one Tesla V100.")
     if times is not None:
-        print(f"An epoch is {options.train_utterances} utterances; its ± is as many times the deviation of one step.")
+        print(f"An epoch is {options.train_utterances} utterances.")
 
 
 if __name__ == "__main__":

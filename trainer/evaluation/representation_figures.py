@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from trainer.evaluation.drawing import COLOURS, DPI, plain_tick_labels, save_figure
@@ -106,9 +105,10 @@ def plot_weights(texts: Sequence[ReadText], seconds: float, path: str | Path) ->
     slants = [_words_slant(text, width - 1.2) for text in texts]
     below = [max([len(word) for word, *_ in text.words], default=1) * _LETTER for text in texts]
     heights = [1.9 + (room if slant else _LINE) for room, slant in zip(below, slants, strict=True)]
-    figure = Figure(figsize=(width, sum(heights) + 0.3), dpi=DPI, layout="constrained")
-    image = None
-    parts = figure.subfigures(len(texts), 1, height_ratios=heights, squeeze=False)[:, 0]
+    heights.append(0.5)  # of the colours' meaning
+    figure = Figure(figsize=(width, sum(heights)), dpi=DPI, layout="constrained")
+    image: Any = None
+    *parts, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
     for part, text, slant in zip(parts, texts, slants, strict=True):
         axes = part.subplots(len(_STRIPS), 1)
         for ax, (name, label) in zip(axes, _STRIPS.items(), strict=True):
@@ -119,8 +119,8 @@ def plot_weights(texts: Sequence[ReadText], seconds: float, path: str | Path) ->
         plain_tick_labels(axes[-1].get_xticklabels())
         axes[-1].tick_params(axis="x", length=2)
         axes[0].set_title(text.title, fontsize=10, parse_math=False)
-    bar = figure.colorbar(image, ax=figure.axes, shrink=0.6, ticks=[0, 1], pad=0.01)  # pyright: ignore[reportArgumentType]
-    bar.ax.set_yticklabels(["least", "largest"], fontsize=8)
+    bar = foot.colorbar(image, cax=foot.add_axes((0.35, 0.6, 0.3, 0.2)), orientation="horizontal", ticks=[0, 1])
+    bar.ax.set_xticklabels(["least", "largest weight of the strip"], fontsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return save_figure(figure, path)
 
@@ -140,10 +140,9 @@ def _draw_strip(ax: Any, name: str, weights: UtteranceWeights, seconds: float) -
         values[[0, -1]] = np.nan
     else:
         values = scaled(values)
-    colours = colormaps["cividis"].with_extremes(bad="#dddddd")
     edges = np.linspace(0, seconds, len(values) + 1)
-    image = ax.pcolormesh(edges, [0, 1], np.ma.masked_invalid(values)[None], cmap=colours, vmin=0, vmax=1)
-    ax.set_facecolor("#dddddd")
+    image = ax.pcolormesh(edges, [0, 1], np.ma.masked_invalid(values)[None], cmap="cividis", vmin=0, vmax=1)
+    ax.set_facecolor("#dddddd")  # where there is no weight
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
@@ -173,7 +172,7 @@ def plot_confusion_shares(panels: Mapping[str, np.ndarray], label_names: Sequenc
     side = 0.7 + 0.45 * size
     figure = Figure(figsize=(columns * side + 1.2, rows * (side + 0.5) + 0.3), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    image = None
+    image: Any = None
     for index, (ax, (title, shares)) in enumerate(zip(axes.flatten(), panels.items(), strict=False)):
         image = ax.imshow(100 * np.asarray(shares), cmap="Blues", vmin=0, vmax=100)
         for place in np.ndindex(size, size):
@@ -191,7 +190,7 @@ def plot_confusion_shares(panels: Mapping[str, np.ndarray], label_names: Sequenc
         ax.set_axis_off()
     figure.supxlabel("predicted", fontsize=9)
     figure.supylabel("true", fontsize=9)
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.01)  # pyright: ignore[reportArgumentType]
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.01)
     bar.set_label("% of the true class", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

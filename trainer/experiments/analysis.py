@@ -89,7 +89,10 @@ def runs_by_row(roots: Sequence[str]) -> dict[str, list[FinishedRun]]:
         ExperimentError: a folder holds no finished run, or the runs know different emotions.
     """
     found: dict[str, list[FinishedRun]] = {}
-    for run in dict.fromkeys(run for root in roots for run in finished_runs(root)):
+    once: dict[Path, FinishedRun] = {}
+    for run in (run for root in roots for run in finished_runs(root)):
+        once.setdefault(run.folder.resolve(), run)
+    for run in once.values():
         human = run.results["text_column"] == "transcript" and run.row != "only speech"
         found.setdefault(f"{run.row}, human text" if human else run.row, []).append(run)
     runs = [run for some in found.values() for run in some]
@@ -159,10 +162,9 @@ def mean_confusion(runs: Sequence[FinishedRun]) -> np.ndarray:
     shares = []
     for run in runs:
         table = pd.read_parquet(Path(run.folder) / PREDICTIONS_FILE)
-        counts = pd.crosstab(table["emotion"], table["predicted"]).reindex(
-            index=emotions, columns=emotions, fill_value=0
-        )
-        totals = counts.to_numpy(dtype=float).sum(1, keepdims=True)
+        counts = pd.crosstab(table["emotion"], table["predicted"])
+        counts = counts.reindex(index=emotions, columns=emotions, fill_value=0).to_numpy(dtype=float)
+        totals = counts.sum(1, keepdims=True)
         shares.append(np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0))
     tested = ~np.isnan(shares)
     sums, times = np.nansum(shares, axis=0), tested.sum(0)
