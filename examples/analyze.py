@@ -121,7 +121,8 @@ def weigh(
         for column, collator in collators.items():
             weights = representation_weights(loaded.model, row, collator)
             single[column] = speech_text_distances(weights)
-            title = f"{row['id']} ({seconds:.1f} s), {loaded.row}, {TEXTS[column]}: {known[weights.predicted]} (true: {row['emotion']})"
+            answer = f"{known[weights.predicted]} (true: {row['emotion']})"
+            title = f"{row['id']} ({seconds:.1f} s), {loaded.row}, {TEXTS[column]}: {answer}"
             texts.append(ReadText(title, word_tokens(row[column], processor), weights))
         found["single"][row["id"]] = single
         name = f"weights_{file_name(loaded.row)}_{file_name(row['id'])}.png"
