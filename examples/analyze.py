@@ -115,7 +115,7 @@ def weigh(
             found["mean"][column].append(speech_text_distances(weights))
     for row in shown:
         if not loaded.can_compare(row):
-            raise ExperimentError(f"utterance {row['id']} has no word of ASR or of human text: choose another one.")
+            raise ExperimentError(f"utterance {row['id']} has under two word pieces of one text: choose another one.")
         seconds = min(row["duration"], processor.max_audio_seconds)
         texts, single = [], {}
         for column, collator in collators.items():

@@ -100,8 +100,9 @@ def known_options() -> frozenset[str]:
     """Every option of the scripts and of the two commands of data_scripts."""
     argument_classes = (CorpusArguments, ModelArguments, GridArguments, CorrectionArguments, ExperimentArguments)
     known = {field.name for arguments in argument_classes for field in fields(arguments)} | {"config"}
-    for path in [*(ROOT / "data_scripts").rglob("*.py"), *(ROOT / "trainer" / "experiments").rglob("*.py")]:
-        known |= {text[2:] for text in strings(path) if re.fullmatch(r"--\w+", text)}
+    for folder in ("data_scripts", "trainer/experiments", "examples"):
+        files = (ROOT / folder).rglob("*.py")
+        known |= {text[2:] for file in files for text in strings(file) if re.fullmatch(r"--\w+", text)}
     for path in (ROOT / "examples").rglob("*.py"):  # the scripts' own arguments are annotated fields
         known |= {n.target.id for n in ast.walk(tree(path)) if isinstance(n, ast.AnnAssign) and hasattr(n.target, "id")}
     return frozenset(f"--{option}" for option in known) | FOREIGN_OPTIONS

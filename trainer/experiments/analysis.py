@@ -70,13 +70,13 @@ class LoadedRun:
         return not self.model.config.uses_text or row[self.run.results["text_column"]] is not None
 
     def can_compare(self, row: Mapping[str, Any]) -> bool:
-        """Whether an utterance has both texts, and a word in each.
+        """Whether an utterance has both texts, with two word pieces in each: one alone has no course over time.
 
         Args:
             row: of a prepared corpus.
         """
         texts = [row[column] for column in TEXT_COLUMNS]
-        return all(text is not None and self.processor.encode_transcript(text) for text in texts)
+        return all(text is not None and len(self.processor.encode_transcript(text)) > 1 for text in texts)
 
 
 def runs_by_row(roots: Sequence[str]) -> dict[str, list[FinishedRun]]:

@@ -87,9 +87,10 @@ def test_a_run_reads_the_text_it_was_trained_on(tmp_path):
     assert loaded.collator("hypothesis").text_column == "hypothesis"
     assert loaded.can_read({"hypothesis": None, "transcript": "so"})
     assert not loaded.can_read({"hypothesis": "so", "transcript": None})
-    assert loaded.can_compare({"hypothesis": "so", "transcript": "go"})
-    for other in (None, "", " ... "):
-        assert not loaded.can_compare({"hypothesis": other, "transcript": "go"})
+    assert loaded.can_compare({"hypothesis": "so happy", "transcript": "go home"})
+    for other in (None, "", " ... ", "so"):
+        assert not loaded.can_compare({"hypothesis": other, "transcript": "go home"})
+        assert not loaded.can_compare({"hypothesis": "so happy", "transcript": other})
 
 
 def test_the_page_has_means_single_utterances_and_the_paper():
