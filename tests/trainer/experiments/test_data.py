@@ -9,10 +9,11 @@ from datasets import DatasetDict
 from data_scripts.errors import CorpusError
 from data_scripts.schema import save_prepared
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
+from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import write_manifest
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
-from trainer.experiments.data import accepted_in_own_split, audit_dataset, prepare_corpus
+from trainer.experiments.data import accepted_in_own_split, audit_dataset, evenly_spaced, load_split, prepare_corpus
 
 
 def without_hypotheses(folder):
@@ -172,3 +173,13 @@ def test_impossible_arguments_are_refused_at_once(arguments, message):
 def test_a_missing_folder_is_asked_for(tmp_path):
     with pytest.raises(ExperimentError, match="--data_dir"):
         prepare_corpus(CorpusArguments(), tmp_path)
+
+
+def test_rows_of_a_split_are_evenly_spaced(tmp_path):
+    save_prepared(DatasetDict(train=tiny_corpus(20)), tmp_path / "prepared")
+    data = load_split(tmp_path / "prepared", "train")
+    assert [row["id"] for row in evenly_spaced(data, 4)] == ["clip00", "clip05", "clip10", "clip15"]
+    assert len(evenly_spaced(data, 7)) == 7
+    assert len(evenly_spaced(data, 100)) == 20
+    with pytest.raises(CorpusError, match="has no split test; it has train"):
+        load_split(tmp_path / "prepared", "test")
