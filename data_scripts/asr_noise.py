@@ -17,6 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
@@ -135,7 +136,8 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
             continue
         words += len(reference)
         vocabulary.update(hypothesis)
-        for kind, place, other in Levenshtein.editops(reference, hypothesis):
+        operations: list[Any] = Levenshtein.editops(reference, hypothesis).as_list()
+        for kind, place, other in operations:
             errors[kind] += 1
             if kind == "replace":
                 heard_as.setdefault(reference[place], Counter())[hypothesis[other]] += 1

@@ -35,13 +35,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main(options: argparse.Namespace) -> None:
-    """Test the runs, keep the table up to date, and print it."""
+    """Test the runs, write the table, and print it."""
+    from data_scripts.schema import load_prepared
     from trainer.errors import ExperimentError
     from trainer.evaluation.resampling import METRICS as KNOWN
+    from trainer.experiments import paper
     from trainer.experiments.arguments import CorpusArguments
     from trainer.experiments.data import corpus_name, load_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.retest import finished_runs, retest_run, table_rows
+    from trainer.experiments.table_run import stand_in_note
     from trainer.experiments.tables import make_table
 
     if options.metric not in KNOWN:
@@ -49,7 +52,8 @@ def main(options: argparse.Namespace) -> None:
     runs = finished_runs(options.runs)
     data = load_split(options.dataset, options.split)
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
-    heading = f"# {options.runs} tested on {options.dataset}: {len(data)} utterances of its split {options.split}"
+    names = (Path(folder).resolve().name for folder in (options.runs, options.dataset))
+    heading = "# {} tested on {}: ".format(*names) + f"{len(data)} utterances of its split {options.split}"
     note = f"Corpus: {corpus}. The models read the column {options.text_column}; none was trained for this table."
     metrics = list(dict.fromkeys([*METRICS, options.metric]))
     tables = {}
@@ -63,10 +67,12 @@ def main(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             feature_cache_dir=options.feature_cache_dir,
         )
-        rows = table_rows(tables, usual_cluster(corpus))
-        table = make_table(rows, run.results["emotions"], metrics, options.metric, REFERENCES, {}, heading, [note])
-        table.write(Path(options.output_dir) / "retest")
         print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
+    rows, emotions = table_rows(tables, usual_cluster(corpus)), runs[0].results["emotions"]
+    published = paper.ABLATION_TABLE.get(corpus, {})
+    notes = [note, *filter(None, [stand_in_note(corpus, sum(map(len, load_prepared(options.dataset).values())))])]
+    table = make_table(rows, emotions, metrics, options.metric, REFERENCES, published, heading, notes)
+    table.write(Path(options.output_dir) / "retest")
     print((Path(options.output_dir) / "retest.md").read_text(encoding="utf-8"), flush=True)
 
 

@@ -53,9 +53,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--hypotheses", type=Path, help="import this CSV, JSONL or Parquet file (id, hypothesis[, split]) instead"
     )
-    parser.add_argument(
-        "--missing_only", action="store_true", help="leave the utterances alone that have a hypothesis"
-    )
+    parser.add_argument("--missing_only", action="store_true", help="leave the utterances alone that have a hypothesis")
     parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
     options = parser.parse_args(arguments)
     if (options.dataset is None) == (options.dataset_name is None or options.output_dir is None):

@@ -318,8 +318,10 @@ def plot_robustness(
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
     for index, (name, points) in enumerate(curves.items()):
         rates = [100 * rate for rate, _ in points]
-        ends = [[getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")]
-        ax.fill_between(rates, *(100 * np.array(end) for end in ends), color=colours[name], alpha=0.1, linewidth=0)
+        low, high = (
+            [100 * getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")
+        )
+        ax.fill_between(rates, low, high, color=colours[name], alpha=0.1, linewidth=0)
         heights = [100 * interval.estimate for _, interval in points]
         style = styles[index % len(styles)]
         ax.plot(rates, heights, color=colours[name], linestyle=style, linewidth=1.4, marker=".", ms=3, label=name)

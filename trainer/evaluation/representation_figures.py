@@ -108,7 +108,8 @@ def plot_weights(texts: Sequence[ReadText], seconds: float, path: str | Path) ->
     heights.append(0.5)  # of the colours' meaning
     figure = Figure(figsize=(width, sum(heights)), dpi=DPI, layout="constrained")
     image: Any = None
-    *parts, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
+    rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    *parts, foot = rows
     for part, text, slant in zip(parts, texts, slants, strict=True):
         axes = part.subplots(len(_STRIPS), 1)
         for ax, (name, label) in zip(axes, _STRIPS.items(), strict=True):

@@ -52,7 +52,7 @@ def untrained_fusion(model: M4SERForEmotionClassification, seed: int) -> M4SERFo
         seed: of the random weights.
     """
     set_seed(seed)
-    control = M4SERForEmotionClassification(copy.deepcopy(model.config))
+    control: Any = M4SERForEmotionClassification(copy.deepcopy(model.config))
     # What is new in an M4SER starts from random weights; its encoders do not.
     for name in ("speech_encoder", "text_encoder"):
         encoder = getattr(model.m4ser, name)

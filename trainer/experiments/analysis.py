@@ -49,7 +49,7 @@ class LoadedRun:
             row: what to call it.
             run: the run.
         """
-        model = M4SERForEmotionClassification.from_pretrained(run.folder).eval()
+        model: Any = M4SERForEmotionClassification.from_pretrained(run.folder).eval()
         return cls(row, run, model, M4SERProcessor.from_pretrained(run.folder))
 
     def collator(self, text_column: str | None = None) -> M4SERDataCollator:

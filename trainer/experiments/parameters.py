@@ -66,7 +66,8 @@ def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -
         "text_config": AutoConfig.for_model("bert", **text),
     }
     try:
-        config = M4SERConfig(**encoders, num_labels=num_labels, **{**ABLATIONS[row], **options})
+        fields: dict[str, Any] = {**encoders, "num_labels": num_labels, **ABLATIONS[row], **options}
+        config = M4SERConfig(**fields)
         with torch.device("meta"):
             model = M4SERForEmotionClassification(config)
     except (StrictDataclassError, TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ def make_conditions(
         (HUMAN, "human", {(None, name): text for name, text in zip(ids, human, strict=True)})
     ]
     for level in sorted({level for level in levels if level}):
-        noisy = {
+        noisy: Hypotheses = {
             (None, name): noise.corrupt(text, level, f"{seed} {name}") for name, text in zip(ids, human, strict=True)
         }
         texts.append((f"noise {100 * level:g} %", "noise", noisy))
@@ -221,7 +221,8 @@ def _measure(predictions: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     tables = list(predictions.values())
     labels, clusters = tables[0]["emotion"].to_numpy(), list(tables[0]["cluster"])
     predicted = np.stack([table["predicted"].to_numpy() for table in tables])
-    values = [float(f1_score(labels, part, average="weighted", zero_division=0)) for part in predicted]
+    undefined: Any = 0  # sklearn's annotations know only the default
+    values = [float(f1_score(labels, part, average="weighted", zero_division=undefined)) for part in predicted]
     interval = bootstrap_interval(labels, predicted, METRIC, clusters)
     return {**interval.to_json(), "runs": list(predictions), "values": values}
 
