@@ -45,11 +45,13 @@ class CustomRunArguments(RunArguments):
 
 def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
     """Run every fold with every seed, then print the summary."""
+    from trainer.experiments.data import corpus_name  # late: --help needs no torch
+
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     if set(dataset) == {"train"}:
         if runs.split_by == "speaker":
             # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
-            kind = voice if corpus.corpus == "ravdess" else None
+            kind = voice if corpus_name(corpus) == "ravdess" else None
             folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
             protocol = "speakers held out"
         else:

@@ -21,7 +21,7 @@ from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
-from trainer.experiments.data import accepted_in_own_split, audit_dataset, prepared_folder, print_warnings
+from trainer.experiments.data import accepted_in_own_split, audit_dataset, corpus_name, prepared_folder, print_warnings
 from trainer.experiments.model import build_model
 from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
 from trainer.feature_cache import FEATURES_FOLDER
@@ -93,7 +93,8 @@ def run_folds(
     audits = audit_folds(folds, corpus, root, tell=args.should_log)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
-    sex_of = CORPORA[corpus.corpus].sex_of if corpus.corpus in CORPORA else None
+    known = CORPORA.get(corpus_name(corpus))
+    sex_of = known and known.sex_of
     for name, seed, settings in planned:
         data, split = folds[name]
         results = run_experiment(

@@ -224,6 +224,12 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     assert set(results["breakdown"]["sex"]) == {"male", "female"}
     assert results["breakdown"]["sex"]["female"]["utterances"] == len(women)
     assert results["breakdown"]["sex"]["female"]["wa"] == pytest.approx((women["emotion"] == women["predicted"]).mean())
+    # The prepared corpus is divided as what it was prepared from.
+    prepared = ["--corpus", "prepared", "--data_dir", tmp_path / "out" / "corpus", *options[2:]]
+    run_example_here("run_custom.py", "--output_dir", tmp_path / "again", *SHORT, *encoders, *prepared)
+    again, _ = finished(tmp_path / "again", seed=11)
+    assert again["corpus_fingerprint"] == prints[0]
+    assert set(again["breakdown"]["sex"]) == {"male", "female"}
 
 
 def make_divided_manifest(folder, copied):
