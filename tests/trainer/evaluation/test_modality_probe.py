@@ -86,6 +86,7 @@ def test_a_difference_in_spread_alone_is_found():
     assert ModalityProbe(draw(1), 4 * draw(2)).right.mean() > 0.85
 
 
+@pytest.mark.slow
 def test_no_modality_is_no_modality():
     """Frames of one utterance are alike: a probe that is tested on known utterances would seem to know the modality."""
     speech, text = (draw(seed).mean(1, keepdims=True).repeat(FRAMES_PER_UTTERANCE, 1) for seed in (1, 2))
