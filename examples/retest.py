@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> None:
     from trainer.evaluation.resampling import METRICS as KNOWN
     from trainer.experiments import paper
     from trainer.experiments.arguments import CorpusArguments
-    from trainer.experiments.data import corpus_name, load_split
+    from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.retest import finished_runs, retest_run, table_rows
     from trainer.experiments.table_run import stand_in_note
@@ -50,7 +50,8 @@ def main(options: argparse.Namespace) -> None:
     if options.metric not in KNOWN:
         raise ExperimentError(f"metric must be one of {', '.join(KNOWN)}, not {options.metric!r}.")
     runs = finished_runs(options.runs)
-    data = load_split(options.dataset, options.split)
+    dataset = load_prepared(options.dataset)
+    data = pick_split(dataset, options.split, options.dataset)
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
     names = (Path(folder).resolve().name for folder in (options.runs, options.dataset))
     heading = "# {} tested on {}: ".format(*names) + f"{len(data)} utterances of its split {options.split}"
@@ -70,7 +71,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
     rows, emotions = table_rows(tables, usual_cluster(corpus)), runs[0].results["emotions"]
     published = paper.ABLATION_TABLE.get(corpus, {})
-    notes = [note, *filter(None, [stand_in_note(corpus, sum(map(len, load_prepared(options.dataset).values())))])]
+    notes = [note, *filter(None, [stand_in_note(corpus, sum(map(len, dataset.values())))])]
     table = make_table(rows, emotions, metrics, options.metric, REFERENCES, published, heading, notes)
     table.write(Path(options.output_dir) / "retest")
     print((Path(options.output_dir) / "retest.md").read_text(encoding="utf-8"), flush=True)

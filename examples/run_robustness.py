@@ -95,7 +95,7 @@ def main(options: argparse.Namespace) -> None:
     from data_scripts.schema import load_prepared
     from data_scripts.transcribe.dataset import read_hypotheses
     from trainer.experiments.arguments import CorpusArguments
-    from trainer.experiments.data import corpus_name
+    from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.robustness import make_conditions, measure, retest_conditions, write
 
@@ -104,9 +104,7 @@ def main(options: argparse.Namespace) -> None:
         raise CorpusError("--hypotheses takes NAME=FILE, each NAME once")
     runs = choose_runs(options.runs, options.rows)
     dataset = load_prepared(options.dataset)
-    if options.split not in dataset:
-        raise CorpusError(f"{options.dataset} has no split {options.split}; it has {', '.join(map(str, dataset))}")
-    data = dataset[options.split]
+    data = pick_split(dataset, options.split, options.dataset)
     noise = fit(read_pairs(options.pairs, dataset, options.dataset))
     # Of a file for the whole corpus, the lines of this split alone.
     recognised = {

@@ -47,18 +47,25 @@ class SensitivityArguments:
     )
 
 
+def processor_defaults() -> dict[str, Any]:
+    """Return the arguments of the processor with their defaults."""
+    from inspect import signature
+
+    from modeling_m4ser import M4SERProcessor
+
+    parameters = signature(M4SERProcessor.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+
+
 def parse_values(vary: list[str]) -> dict[str, list[Any]]:
     """Return field -> values, e.g. of `generator_layers=2,4`.
 
     Raises:
         ExperimentError: not of that form, or no field of the model's configuration or the processor.
     """
-    from inspect import signature
+    from modeling_m4ser import M4SERConfig
 
-    from modeling_m4ser import M4SERConfig, M4SERProcessor
-
-    config = M4SERConfig()
-    known = {*vars(config), *signature(M4SERProcessor.__init__).parameters} - {"self"}
+    known = {*vars(M4SERConfig()), *processor_defaults()}
     values: dict[str, list[Any]] = {}
     for text in vary:
         name, _, listed = text.partition("=")
@@ -72,26 +79,21 @@ def parse_values(vary: list[str]) -> dict[str, list[Any]]:
 
 def usual_value(model: ModelArguments, name: str) -> Any:
     """Return the value that a field has in all rows that do not vary it."""
-    from inspect import signature
+    from modeling_m4ser import M4SERConfig
 
-    from modeling_m4ser import M4SERConfig, M4SERProcessor
-
-    parameters = signature(M4SERProcessor.__init__).parameters
-    if name in parameters:
-        return model.options("processor_options").get(name, parameters[name].default)
+    defaults = processor_defaults()
+    if name in defaults:
+        return model.options("processor_options").get(name, defaults[name])
     return model.options("model_options").get(name, getattr(M4SERConfig(), name))
 
 
 def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[Row]":
     """Return the model as configured and a row for each other value."""
-    from inspect import signature
-
-    from modeling_m4ser import M4SERProcessor
     from trainer.experiments.comparison import Row
 
     rows = [Row(model.ablation)]
     for name, listed in values.items():
-        kind = "processor_options" if name in signature(M4SERProcessor.__init__).parameters else "model_options"
+        kind = "processor_options" if name in processor_defaults() else "model_options"
         for value in dict.fromkeys(listed):
             if value != usual_value(model, name):
                 rows.append(Row(f"{name}={value}", {kind: {**model.options(kind), name: value}}))

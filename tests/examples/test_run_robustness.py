@@ -12,8 +12,7 @@ from data_scripts.schema import load_prepared
 from data_scripts.transcribe.dataset import word_error_rates
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.helpers import ROOT
-from tests.helpers.experiments import encoder_folders, write_manifest
-from tests.helpers.process import run_example_here
+from tests.helpers.experiments import tiny_grid
 from trainer.errors import ExperimentError
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "run_robustness.py"))
@@ -23,16 +22,7 @@ ROWS = ("speech & text + concat", "only text", "only speech")
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """Three rows, one fold, one seed, one step each."""
-    folder = tmp_path_factory.mktemp("grid")
-    write_manifest(folder)
-    speech, text = encoder_folders(folder)
-    run_example_here(
-        "run_ablation.py",
-        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
-        *("--num_folds", 3, "--max_steps", 1, "--per_device_train_batch_size", 4, "--folds", 2, "--rows", *ROWS),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-    )
-    return folder / "out"
+    return tiny_grid(tmp_path_factory.mktemp("grid"), "--rows", *ROWS, steps=1)
 
 
 def run_script(grid, out, *arguments):

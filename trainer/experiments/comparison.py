@@ -23,7 +23,7 @@ from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelA
 from trainer.experiments.cross_validation import audit_folds, with_output
 from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
-from trainer.experiments.protocols import Division
+from trainer.experiments.protocols import Division, with_clusters
 from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results, run_experiment
 from trainer.experiments.suite import Cell, Grid
 from trainer.experiments.tables import TableRow
@@ -292,6 +292,4 @@ class Comparison:
         columns = ["id", "speaker", "emotion", "predicted"]
         parts = [pd.read_parquet(self.root / cell.folder / PREDICTIONS_FILE, columns=columns) for cell in cells]
         table = pd.concat(parts, ignore_index=True)
-        speakers = [None if pd.isna(speaker) else speaker for speaker in table["speaker"]]
-        table["cluster"] = [self.division.cluster(*each) for each in zip(table["id"], speakers, strict=True)]
-        return table.set_index("id").sort_index()
+        return with_clusters(table, self.division.cluster)

@@ -53,7 +53,20 @@ def load_split(folder: str | Path, split: str) -> Dataset:
     Raises:
         CorpusError: the folder is none, or has no such split.
     """
-    dataset = load_prepared(folder)
+    return pick_split(load_prepared(folder), split, folder)
+
+
+def pick_split(dataset: DatasetDict, split: str, folder: str | Path) -> Dataset:
+    """Return one split of a prepared dataset.
+
+    Args:
+        dataset: prepared.
+        split: its name.
+        folder: where the dataset is from, for the message.
+
+    Raises:
+        CorpusError: there is no such split.
+    """
     if split not in dataset:
         raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
     return dataset[split]

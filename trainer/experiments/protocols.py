@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from datasets import DatasetDict, concatenate_datasets
 
 from data_scripts.corpora.ravdess import voice
@@ -83,6 +84,18 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
     chosen = runs.choose(folds, joined)
     numbers = {fold.name: number for number, fold in enumerate(folds, 1) if fold.name in chosen}
     return Division(chosen, numbers, description, _dialogue if by_dialogue else _speaker)
+
+
+def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]) -> pd.DataFrame:
+    """Return predictions, indexed by id and sorted, with what each utterance is drawn with as the column `cluster`.
+
+    Args:
+        table: with the columns `id` and `speaker`.
+        cluster: see `Division`.
+    """
+    speakers = [None if pd.isna(speaker) else speaker for speaker in table["speaker"]]
+    clusters = [cluster(*each) for each in zip(table["id"], speakers, strict=True)]
+    return table.assign(cluster=clusters).set_index("id").sort_index()
 
 
 def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:

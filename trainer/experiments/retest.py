@@ -13,11 +13,13 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from data_scripts.files import write_atomically
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import M4SERTrainingArguments
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
-from trainer.experiments.run import RESULTS_FILE, load_results
+from trainer.experiments.protocols import with_clusters
+from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
 from trainer.experiments.tables import TableRow
 from trainer.feature_cache import cache_features
 from trainer.m4ser_trainer import M4SERTrainer
@@ -104,7 +106,7 @@ def retest_run(
         )
     settings = {"model": str(run.folder), "data": data._fingerprint, "text_column": text_column, "bf16": bf16}
     folder = Path(folder)
-    kept, described = folder / "predictions.parquet", folder / "tested.json"
+    kept, described = folder / PREDICTIONS_FILE, folder / "tested.json"
     if described.is_file():
         if json.loads(described.read_text(encoding="utf-8")) != settings:
             raise ExperimentError(f"{folder} holds a test of other data or settings: choose another --output_dir.")
@@ -121,7 +123,7 @@ def retest_run(
     table = table.set_index("id").sort_index()
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(kept)
-    described.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_atomically(described, json.dumps(settings, indent=2) + "\n")
     return table
 
 
@@ -134,9 +136,7 @@ def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> 
     """
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():
-        speakers = [None if pd.isna(speaker) else speaker for speaker in table["speaker"]]
-        clusters = [cluster(*each) for each in zip(table.index, speakers, strict=True)]
-        rows.setdefault(run.row, {})[run.name] = table.assign(cluster=clusters)
+        rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)
     return [TableRow(name, runs, len(runs), len(runs)) for name, runs in rows.items()]
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
-from tests.helpers.experiments import encoder_folders, write_manifest
-from tests.helpers.process import run_example_here
+from tests.helpers.experiments import tiny_grid
 from trainer.errors import ExperimentError
 from trainer.experiments.retest import finished_runs, retest_run, table_rows
 from trainer.experiments.run import PREDICTIONS_FILE
@@ -17,17 +16,8 @@ from trainer.experiments.run import PREDICTIONS_FILE
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """Two rows and a probe, one fold, two seeds, two steps each."""
-    folder = tmp_path_factory.mktemp("grid")
-    write_manifest(folder)
-    speech, text = encoder_folders(folder)
-    run_example_here(
-        "run_ablation.py",
-        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
-        *("--num_folds", 3, "--max_steps", 2, "--per_device_train_batch_size", 4, "--folds", 2, "--seeds", 1, 2),
-        *("--rows", "M4SER", "speech & text + concat", "linear probe, text"),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-    )
-    return folder / "out"
+    rows = ("M4SER", "speech & text + concat", "linear probe, text")
+    return tiny_grid(tmp_path_factory.mktemp("grid"), "--seeds", 1, 2, "--rows", *rows)
 
 
 @pytest.fixture(scope="module")
