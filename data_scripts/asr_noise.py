@@ -6,11 +6,12 @@ It is fitted on pairs of ASR and human text, whose words are aligned with as few
 * the shares of substitutions, deletions and insertions among the errors, at every WER;
 * what each word was heard as, and how often. A word that was never misheard in the pairs becomes one of the `NEAREST`
   words of the recogniser that are nearest to it in spelling;
-* which words are inserted, and how often.
+* which words are inserted, and how often;
+* how much errors gather in some utterances and spare others: the errors of an utterance are beta-binomial, i.e. the
+  utterance's own WER is drawn from a beta distribution around the wanted one. Its spread is the intraclass correlation
+  of errors, the same at every WER.
 
-It leaves out that some words are misheard more often than others, that what is heard depends on the words around, and
-that a recogniser's errors gather in a few utterances: here each utterance has its share of them. At the same WER, fewer
-of a recogniser's transcripts are wrong than of this model's.
+It leaves out that some words are misheard more often than others, and that what is heard depends on the words around.
 """
 
 import random
@@ -19,8 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
+from scipy import stats
 
 from data_scripts.errors import CorpusError
 from modeling_m4ser.processing_m4ser import normalize_text
@@ -40,6 +43,8 @@ class NoiseModel:
         heard_as: reference word -> what it was heard as, other than itself -> how often.
         inserted: inserted word -> how often.
         vocabulary: all words of the recogniser, sorted.
+        gathering: the correlation of errors within an utterance: 0 where each word has the same chance of one, near 1
+            where an utterance is either all wrong or all right.
     """
 
     words: int
@@ -47,6 +52,7 @@ class NoiseModel:
     heard_as: Mapping[str, Mapping[str, int]]
     inserted: Mapping[str, int]
     vocabulary: Sequence[str]
+    gathering: float
     _near: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -57,10 +63,10 @@ class NoiseModel:
     def corrupt(self, text: str, wer: float, seed: int | str) -> str:
         """Return a text with errors, whose expected WER, by words of `normalize_text`, is `wer`.
 
-        A text of n words gets n · `wer` errors, rounded up or down at random, so that few texts already have the wanted
-        WER together; the same text and seed get no fewer errors at a higher WER. They are placed such that they stay
-        errors: with a word deleted and one inserted beside it, say, only one would be counted. Where chance finds no
-        such places, as in a text of one repeated word, there are fewer.
+        A text of n words gets 0 to n errors, n · `wer` on average over seeds; the same text and seed get no fewer at a
+        higher WER. They are placed such that they stay errors: with a word deleted and one inserted beside it, say,
+        only one would be counted. Where chance finds no such places, as in a text of one repeated word, there are
+        fewer.
 
         Args:
             text: human text.
@@ -80,7 +86,7 @@ class NoiseModel:
         if wer == 0 or not words:
             return text
         dice = random.Random(f"{seed} {text}")
-        number = int(len(words) * wer + dice.random())
+        number = self._number_of_errors(len(words), wer, dice.random())
         kinds = Counter(dice.choices(list(self.errors), list(self.errors.values()), k=number))
         best, closest = words, (-1, 0)
         for _ in range(_ATTEMPTS):
@@ -93,6 +99,13 @@ class NoiseModel:
             if closest == (number, 0):
                 break
         return " ".join(best)
+
+    def _number_of_errors(self, words: int, wer: float, quantile: float) -> int:
+        """A quantile of the beta-binomial distribution of errors in so many words."""
+        if self.gathering == 0 or wer == 1:
+            return max(0, int(stats.binom.ppf(quantile, words, wer)))
+        size = 1 / self.gathering - 1
+        return max(0, int(stats.betabinom.ppf(quantile, words, wer * size, (1 - wer) * size)))
 
     def _place(self, words: Sequence[str], kinds: Mapping[str, int], dice: random.Random) -> list[str]:
         """The words with so many errors of each kind, at random places."""
@@ -128,15 +141,17 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
     Raises:
         CorpusError: no pair has a word of reference, or there is no error to learn from.
     """
-    words, errors, inserted, vocabulary = 0, Counter(replace=0, delete=0, insert=0), Counter(), set()
+    errors, inserted, vocabulary = Counter(replace=0, delete=0, insert=0), Counter(), set()
+    lengths, counts = [], []
     heard_as: dict[str, Counter[str]] = {}
     for texts in pairs:
         hypothesis, reference = (normalize_text(text).split() for text in texts)
         if not reference:
             continue
-        words += len(reference)
+        lengths.append(len(reference))
         vocabulary.update(hypothesis)
         operations: list[Any] = Levenshtein.editops(reference, hypothesis).as_list()
+        counts.append(len(operations))
         for kind, place, other in operations:
             errors[kind] += 1
             if kind == "replace":
@@ -145,7 +160,28 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
                 inserted[hypothesis[other]] += 1
     if not errors.total():
         raise CorpusError(
-            f"a noise model learns from recognition errors, and the pairs have none ({words} words of reference): give "
-            "it hypotheses of a recogniser with their human text"
+            "a noise model learns from recognition errors, and the pairs have none "
+            f"({sum(lengths)} words of reference): give it hypotheses of a recogniser with their human text"
         )
-    return NoiseModel(words, errors, heard_as, inserted, sorted(vocabulary))
+    return NoiseModel(sum(lengths), errors, heard_as, inserted, sorted(vocabulary), correlation(lengths, counts))
+
+
+def correlation(lengths: Sequence[int], counts: Sequence[int]) -> float:
+    """Return the intraclass correlation of errors within utterances, by the method of moments, in [0, 0.99].
+
+    It is what the weighted variance of the utterances' WER has beyond chance. More errors than words count as so many
+    as there are words.
+
+    Args:
+        lengths: words of each utterance, at least 1.
+        counts: its errors.
+    """
+    n = np.asarray(lengths, float)
+    share = np.minimum(np.asarray(counts) / n, 1)
+    wer = (n * share).sum() / n.sum()
+    if not 0 < wer < 1 or len(n) < 2:
+        return 0.0
+    by_chance = len(n) - 1
+    beyond = (n * (share - wer) ** 2).sum() / (wer * (1 - wer)) - by_chance
+    most = n.sum() - (n**2).sum() / n.sum() - by_chance
+    return float(np.clip(beyond / most, 0, 0.99)) if most > 0 else 0.0

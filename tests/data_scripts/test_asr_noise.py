@@ -4,11 +4,12 @@ from collections import Counter
 from itertools import pairwise
 
 import jiwer
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_scripts.asr_noise import NEAREST, fit
+from data_scripts.asr_noise import NEAREST, correlation, fit
 from data_scripts.errors import CorpusError
 from data_scripts.tables import read_table
 from modeling_m4ser.processing_m4ser import normalize_text
@@ -104,14 +105,15 @@ def test_the_same_seed_and_text_give_the_same_errors(model, corpus):
     assert first == [fit(PAIRS).corrupt(text, 0.5, "s:id") for text in corpus]
     assert first != [model.corrupt(text, 0.5, "t:id") for text in corpus]
     # In any process: strings' own hashes differ from one to the next.
-    assert model.corrupt("we can go home and love the dogs", 0.5, "s:id") == "the can go home go the the"
+    assert model.corrupt("we can go home and love the dogs", 0.5, "s:id") == "home can go birds love love birds"
 
 
 @pytest.mark.parametrize("wer", [0.02, 0.1, 0.3, 0.6])
 def test_the_wer_and_the_shares_of_errors_are_as_wanted(model, corpus, wer):
     heard = [model.corrupt(text, wer, f"5:{number}") for number, text in enumerate(corpus)]
     counted = jiwer.process_words(corpus, heard)
-    assert counted.wer == pytest.approx(wer, abs=0.01)
+    words = sum(len(text.split()) for text in corpus)
+    assert counted.wer == pytest.approx(wer, abs=3 * (wer * (1 - wer) / words) ** 0.5)
     errors = counted.substitutions + counted.deletions + counted.insertions
     tolerance = 3 * (0.25 / errors) ** 0.5
     assert counted.substitutions / errors == pytest.approx(4 / 6, abs=tolerance)
@@ -126,6 +128,41 @@ def test_a_text_gets_no_fewer_errors_at_a_higher_wer(model, corpus):
         # A place for every error is not always found; never is more than one lost in these texts.
         slack = 1 / len(text.split())
         assert all(later >= earlier - slack for earlier, later in pairwise(wers))
+
+
+def test_errors_gather_as_in_the_pairs(corpus):
+    # Every second sentence of the pairs is all wrong, the others are right; then each has one error in four words.
+    gathered = fit([("a b c d", "e f g h"), ("a b c d", "a b c d")] * 50)
+    even = fit([("a b c x", "a b c d")] * 50)
+    assert gathered.gathering == 0.99
+    assert even.gathering == 0
+    texts = [text for text in corpus if len(text.split()) == 10]
+    shares = {}
+    for name, model in {"gathered": gathered, "even": even}.items():
+        counts = [
+            jiwer.wer(text, model.corrupt(text, 0.5, f"{n} {seed}"))
+            for n, text in enumerate(texts)
+            for seed in range(40)
+        ]
+        assert sum(counts) / len(counts) == pytest.approx(0.5, abs=0.06)
+        shares[name] = sum(count in (0, 1) for count in counts) / len(counts)
+    assert shares["gathered"] > 0.9
+    assert shares["even"] < 0.02
+
+
+@pytest.mark.parametrize("wer", [0.1, 0.5])
+@pytest.mark.parametrize("true", [0.0, 0.1, 0.5])
+def test_the_correlation_is_found_again(true, wer):
+    dice = np.random.default_rng(0)
+    lengths = dice.integers(1, 20, 4000)
+    size = 1 / true - 1 if true else None
+    rates = dice.beta(wer * size, (1 - wer) * size, 4000) if size else wer
+    assert correlation(lengths, dice.binomial(lengths, rates)) == pytest.approx(true, abs=0.04)
+
+
+@pytest.mark.parametrize(("lengths", "counts"), [([3], [1]), ([3, 4], [3, 4]), ([1, 1, 1], [1, 0, 1])])
+def test_where_no_correlation_can_be_measured_it_is_0(lengths, counts):
+    assert correlation(lengths, counts) == 0
 
 
 @pytest.mark.skipif(not SHARED_PAIRS.is_file(), reason="needs ../shared/data/asr_pairs")

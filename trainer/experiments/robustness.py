@@ -183,7 +183,7 @@ def write(
         folder: where to.
     """
     path = folder / "robustness"
-    counts = {"words": noise.words, "wer": noise.wer, "errors": dict(noise.errors)}
+    counts = {"words": noise.words, "wer": noise.wer, "errors": dict(noise.errors), "gathering": noise.gathering}
     content = {"heading": heading, "metric": METRIC, "conditions": list(records), "noise_model": counts}
     notes = [*_notes(records, noise), *notes]
     text = json.dumps({**content, "notes": notes}, indent=2, ensure_ascii=False)
@@ -285,5 +285,5 @@ def _notes(records: Sequence[Mapping[str, Any]], noise: NoiseModel) -> list[str]
         f"points, their p values corrected by Holm's method for {comparisons} comparisons.",
         "WER is measured on these transcripts, after Whisper's English normaliser.",
         f"The noise model was fitted on {noise.words} words of human text with a WER of {100 * noise.wer:.1f} %: "
-        f"{kinds}. Its errors fall evenly on the utterances; a recogniser's gather in some of them.",
+        f"{kinds}; correlation of errors within an utterance {noise.gathering:.2f}.",
     ]
