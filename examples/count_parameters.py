@@ -5,7 +5,8 @@ r"""Table V: what each row costs in parameters, and with a benchmark in time, be
 
 Parameters are counted in the configurations of HuBERT (`--size`) and bert-base: nothing is downloaded, no weight is
 made. `--benchmark` is what `examples/benchmark.py` wrote for encoders of that size. A step of its data, noise of 1 to
-15 seconds, times the steps of an epoch is the time of an epoch. The table, in Markdown, is printed.
+15 seconds, times the steps of an epoch is the time of an epoch. The table is printed; `--output_dir` keeps it as
+`parameters.md`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_scripts.errors import run_command
+from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
 from trainer.experiments.paper import COST_TABLE
 from trainer.experiments.parameters import (
@@ -41,6 +43,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=TRAIN_UTTERANCES,
         help=f"of an epoch (default {TRAIN_UTTERANCES}, four sessions of IEMOCAP)",
     )
+    parser.add_argument("--output_dir", type=Path, metavar="FOLDER", help="also write parameters.md there")
     return parser.parse_args(arguments)
 
 
@@ -90,16 +93,26 @@ def table(counts: Mapping[str, Mapping[str, int]], times: Mapping[str, Mapping[s
 
 
 def main(options: argparse.Namespace) -> None:
-    """Count, read the times, and print the table."""
+    """Count, read the times, print the table, and write it."""
     times = None
     if options.benchmark is not None:
         times = read_times(options.benchmark, options.size, options.train_utterances)
     counts = {row: count_parameters(row, options.size, **options.model_options) for row in COST_TABLE}
-    print(f"Millions of parameters, frozen ones too. HuBERT: {options.size}. {json.dumps(options.model_options)}\n")
-    print("\n".join(table(counts, times)), flush=True)
-    print("\nThe paper: hubert-large and bert-base on IEMOCAP, one Tesla V100.")
+    changed = f" {json.dumps(options.model_options)}" if options.model_options else ""
+    lines = [
+        f"Millions of parameters, frozen ones too. HuBERT: {options.size}.{changed}",
+        "",
+        *table(counts, times),
+        "",
+    ]
+    lines.append("The paper: hubert-large and bert-base on IEMOCAP, one Tesla V100.")
     if times is not None:
-        print(f"An epoch is {options.train_utterances} utterances.")
+        lines.append(f"Here: encoders of random weights read noise; an epoch is {options.train_utterances} utterances.")
+    text = "\n".join(lines)
+    print(text, flush=True)
+    if options.output_dir is not None:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.output_dir / "parameters.md", text + "\n")
 
 
 if __name__ == "__main__":

@@ -35,9 +35,12 @@ def rows_of(printed):
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
 
 
-def test_the_table_has_table_vs_rows_and_the_papers_numbers(capsys):
-    SCRIPT["main"](SCRIPT["parse_arguments"]([]))
-    printed = rows_of(capsys.readouterr().out)
+def test_the_table_has_table_vs_rows_and_the_papers_numbers(capsys, tmp_path):
+    folder = tmp_path / "runs" / "table_v"
+    SCRIPT["main"](SCRIPT["parse_arguments"](["--output_dir", str(folder)]))
+    text = capsys.readouterr().out
+    assert (folder / "parameters.md").read_text(encoding="utf-8") == text
+    printed = rows_of(text)
     titles = printed.pop("row")
     assert list(printed) == list(COST_TABLE)
     for row, cells in printed.items():

@@ -221,6 +221,8 @@ def run_correction(arguments: CorrectionArguments, args: Any) -> dict[str, Any]:
     threshold = choose_threshold(corrected["validation"], processor)
     model.config.correction_threshold = threshold
     results = {
+        "name": Path(str(arguments.pairs)).name,
+        "seed": args.seed,
         "threshold": threshold,
         "pairs": {name: len(part) for name, part in parts.items()},
         "metrics": {name: describe_correction(some, processor, threshold) for name, some in corrected.items()},
@@ -252,7 +254,11 @@ def _claim(folder: Path, arguments: CorrectionArguments, args: Any, rows: Sequen
 
 def format_table(results: Mapping[str, Any]) -> str:
     """Return the Markdown table of a run: one line for each source of the test part and each held-out one."""
+    counts = results["pairs"]
     lines = [
+        f"**{results['name']}**: trained on {counts['train']} pairs of ASR and human text, seed {results['seed']}; "
+        f"{counts['validation']} validate.",
+        "",
         f"Edits below a confidence of {results['threshold']:.2f} (chosen on the validation part) are not made. WER in "
         "%, its change in points with the 95 % interval over utterances; F1 of detection by class.",
         "",

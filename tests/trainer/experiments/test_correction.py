@@ -105,6 +105,7 @@ def test_a_run(table, encoders, tmp_path, capsys):
     assert printed.count("podcasts (never trained on) | 20 |") == 1
     assert results["metrics"]["held_out"]["groups"].keys() == {"podcasts"}
     assert results["metrics"]["test"]["groups"].keys() <= {"books", "calls"}
+    assert results["name"] == "pairs.csv"
     assert results["decoding"]["utterances"] == results["pairs"]["test"] > 0
     model = M4SERForEmotionClassification.from_pretrained(tmp_path)
     assert model.config.correction_threshold == results["threshold"]
@@ -134,7 +135,9 @@ def test_the_table_shows_what_is_undefined():
         **{"utterances": 3, "wer_before": 0.2, "wer_after": 0.15, "edit_rate": 0.05, "detection": detection},
         "wer_change": {"estimate": -0.05, "low": -0.1, "high": 0.01},
     }
-    text = format_table({"threshold": 0.85, "metrics": {"test": {**found, "groups": {"calls": found}}}})
+    results = {"name": "pairs.csv", "seed": 7, "pairs": {"train": 80, "validation": 9}, "threshold": 0.85}
+    text = format_table({**results, "metrics": {"test": {**found, "groups": {"calls": found}}}})
+    assert text.startswith("**pairs.csv**: trained on 80 pairs of ASR and human text, seed 7; 9 validate.")
     assert "confidence of 0.85" in text
     assert "| calls (test) | 3 | 20.00 | 15.00 | -5.00 (-10.00 to +1.00) | 5.00 % | 0.50 | - | 0.50 |" in text
     assert "parallel" not in text
