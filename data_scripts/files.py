@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def replace_together(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]
     finally:
         for written in temporary:
             written.unlink(missing_ok=True)
+
+
+def folder_name(name: str) -> str:
+    """Return any name as that of a file or a folder: letters, digits, `_`, `-` and `.`, no `.` at either end.
+
+    Different names can get the same one: who keeps several side by side has to look.
+    """
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "_"
 
 
 def find_full_disk(error: BaseException | None) -> OSError | None:

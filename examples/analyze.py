@@ -58,6 +58,7 @@ def draw_labels(folders: Sequence[str], output: Path) -> None:
 
 def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None:
     """Fig. 8: the losses of each row's first run, and Fig. 12: the mean confusion matrix of all."""
+    from data_scripts.files import folder_name
     from trainer.evaluation.figures import plot_loss_curves
     from trainer.evaluation.representation_figures import plot_confusion_shares
     from trainer.experiments.analysis import mean_confusion
@@ -65,7 +66,7 @@ def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None
 
     for row, runs in rows.items():
         try:
-            plot_loss_curves(load_log(runs[0].folder), output / f"loss_curves_{file_name(row)}.png")
+            plot_loss_curves(load_log(runs[0].folder), output / f"loss_curves_{folder_name(row)}.png")
         except ExperimentError as error:
             print(f"{row}, no loss curves: {error}", flush=True)
     shares = {f"{row}, {len(runs)} runs" if len(runs) > 1 else row: mean_confusion(runs) for row, runs in rows.items()}
@@ -102,6 +103,7 @@ def weigh(
     loaded: "LoadedRun", read: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]], output: Path
 ) -> dict[str, Any]:
     """Table VII of a row, and Fig. 11 of some utterances: distances by text, of all utterances and of those shown."""
+    from data_scripts.files import folder_name
     from trainer.evaluation.consistency import speech_text_distances
     from trainer.evaluation.representation_figures import ReadText, plot_weights
     from trainer.evaluation.representations import representation_weights, word_tokens
@@ -125,14 +127,9 @@ def weigh(
             title = f"{row['id']} ({seconds:.1f} s), {loaded.row}, {TEXTS[column]}: {answer}"
             texts.append(ReadText(title, word_tokens(row[column], processor), weights))
         found["single"][row["id"]] = single
-        name = f"weights_{file_name(loaded.row)}_{file_name(row['id'])}.png"
+        name = f"weights_{folder_name(loaded.row)}_{folder_name(row['id'])}.png"
         plot_weights(texts, seconds, output / name)
     return found
-
-
-def file_name(name: str) -> str:
-    """Return a row's or an utterance's name as a part of a file's name."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
 
 
 def look_into(rows: "Mapping[str, Sequence[FinishedRun]]", options: argparse.Namespace, output: Path) -> dict[str, Any]:
@@ -165,7 +162,9 @@ def look_into(rows: "Mapping[str, Sequence[FinishedRun]]", options: argparse.Nam
 def main(options: argparse.Namespace) -> None:
     """Draw the figures, and write and print Table VII."""
     from data_scripts.files import write_atomically
+    from data_scripts.schema import load_prepared
     from trainer.experiments.analysis import consistency_page, runs_by_row
+    from trainer.experiments.table_run import describe_data
 
     output = Path(options.output_dir)
     draw_labels(options.dataset, output)
@@ -177,7 +176,8 @@ def main(options: argparse.Namespace) -> None:
     content = {"options": vars(options), "rows": numbers}
     write_atomically(output / "analysis.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if distances := {row: found["distances"] for row, found in numbers.items() if "distances" in found}:
-        page = consistency_page(distances, f"Corpus: {options.dataset[0]}, split {options.split}.")
+        title, notes = describe_data(options.dataset[0], load_prepared(options.dataset[0]), options.split)
+        page = consistency_page(distances, f"{title}. {' '.join(notes)}")
         write_atomically(output / "consistency.md", page)
         print(page, flush=True)
 

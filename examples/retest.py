@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> None:
     from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.retest import finished_runs, retest_run, table_rows
-    from trainer.experiments.table_run import stand_in_note
+    from trainer.experiments.table_run import describe_data
     from trainer.experiments.tables import make_table
 
     if options.metric not in KNOWN:
@@ -53,9 +53,9 @@ def main(options: argparse.Namespace) -> None:
     dataset = load_prepared(options.dataset)
     data = pick_split(dataset, options.split, options.dataset)
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
-    names = (Path(folder).resolve().name for folder in (options.runs, options.dataset))
-    heading = "# {} tested on {}: ".format(*names) + f"{len(data)} utterances of its split {options.split}"
-    note = f"Corpus: {corpus}. The models read the column {options.text_column}; none was trained for this table."
+    title, notes = describe_data(options.dataset, dataset, options.split)
+    heading = f"# {Path(options.runs).resolve().name} tested on {title}"
+    notes.insert(0, f"The models read the column {options.text_column}; none was trained for this table.")
     metrics = list(dict.fromkeys([*METRICS, options.metric]))
     tables = {}
     for number, run in enumerate(runs, 1):
@@ -71,7 +71,6 @@ def main(options: argparse.Namespace) -> None:
         print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
     rows, emotions = table_rows(tables, usual_cluster(corpus)), runs[0].results["emotions"]
     published = paper.ABLATION_TABLE.get(corpus, {})
-    notes = [note, *filter(None, [stand_in_note(corpus, sum(map(len, dataset.values())))])]
     table = make_table(rows, emotions, metrics, options.metric, REFERENCES, published, heading, notes)
     table.write(Path(options.output_dir) / "retest")
     print((Path(options.output_dir) / "retest.md").read_text(encoding="utf-8"), flush=True)

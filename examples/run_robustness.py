@@ -98,6 +98,7 @@ def main(options: argparse.Namespace) -> None:
     from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
     from trainer.experiments.robustness import make_conditions, measure, retest_conditions, write
+    from trainer.experiments.table_run import describe_data
 
     further = dict(text.partition("=")[::2] for text in options.hypotheses)
     if not all(further.values()) or len(further) < len(options.hypotheses):
@@ -123,8 +124,9 @@ def main(options: argparse.Namespace) -> None:
     )
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
     records = measure(conditions, tables, usual_cluster(corpus))
-    heading = f"# Robustness to recognition errors: {len(data)} utterances, split {options.split} of {options.dataset}"
-    write(records, noise, heading, [f"Corpus: {corpus}. Seed of the noise: {options.seed}."], folder)
+    title, notes = describe_data(options.dataset, dataset, options.split)
+    notes.append(f"Seed of the noise: {options.seed}.")
+    write(records, noise, f"# Robustness to recognition errors: {title}", notes, folder)
     print((folder / "robustness.md").read_text(encoding="utf-8"), flush=True)
 
 

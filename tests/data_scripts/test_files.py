@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data_scripts.files import explain, find_full_disk, replace_together, write_atomically
+from data_scripts.files import explain, find_full_disk, folder_name, replace_together, write_atomically
 
 
 def names(folder):
@@ -20,6 +20,20 @@ def test_text_and_bytes_are_written_and_folders_made(tmp_path):
     write_atomically(tmp_path / "a" / "bytes", b"new")
     assert (tmp_path / "a/bytes").read_bytes() == b"new"
     assert names(tmp_path) == ["a/b/text", "a/bytes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("w/o MSR & MIR", "w_o_MSR_MIR"),
+        ("+ MSR & MIR", "MSR_MIR"),
+        ("../..", "_"),
+        ("noise 10 %", "noise_10"),
+        ("é.1", "é.1"),
+    ],
+)
+def test_any_name_becomes_that_of_one_folder(name, expected):
+    assert folder_name(name) == expected
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):

@@ -5,12 +5,13 @@ import runpy
 
 import pytest
 
+from data_scripts.files import folder_name
 from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
 from tests.helpers.experiments import tiny_grid
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "analyze.py"))
-ROWS = {"M4SER": "M4SER", "speech & text + concat": "speech___text___concat", "only speech": "only_speech"}
+ROWS = {"M4SER": "M4SER", "speech & text + concat": "speech_text_concat", "only speech": "only_speech"}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_a_grid_gives_every_figure_and_the_same_again(grid, tmp_path, capsys):
     pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
     row = load_prepared(grid / "corpus")["train"][4]
     written = analyze(grid, tmp_path / "a", "--utterance", row["id"])
-    name = SCRIPT["file_name"](row["id"])
+    name = folder_name(row["id"])
     assert set(written) == {
         "label_distribution.png",
         *(f"loss_curves_{row}.png" for row in ROWS.values()),
@@ -41,6 +42,8 @@ def test_a_grid_gives_every_figure_and_the_same_again(grid, tmp_path, capsys):
     }
     page = written["consistency.md"].decode()
     assert f"| M4SER | {row['id']} | " in page
+    assert "split train of corpus. Corpus: manifest." in page
+    assert str(tmp_path) not in page
     assert page in capsys.readouterr().out
     numbers = json.loads(written["analysis.json"])["rows"]
     assert set(numbers) == set(ROWS)
@@ -55,7 +58,3 @@ def test_a_grid_gives_every_figure_and_the_same_again(grid, tmp_path, capsys):
 def test_without_runs_there_is_the_label_distribution_alone(grid, tmp_path):
     SCRIPT["main"](SCRIPT["parse_arguments"](["--dataset", str(grid / "corpus"), "--output_dir", str(tmp_path)]))
     assert [path.name for path in tmp_path.iterdir()] == ["label_distribution.png"]
-
-
-def test_names_of_files_are_plain():
-    assert SCRIPT["file_name"]("w/o MSR & MIR") == "w_o_MSR___MIR"

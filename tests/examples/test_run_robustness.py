@@ -53,6 +53,7 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     assert [kind for kind, ids in read].count("speech") == 1
     assert all((ids is None) == (kind == "speech") for kind, ids in read)
     content = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    assert content["heading"].endswith(f"errors: {len(corpus)} utterances, split train of corpus")
     records = {record["condition"]: record for record in content["conditions"]}
     assert [record["kind"] for record in records.values()].count("recogniser") == 2
     processor = M4SERProcessor.from_pretrained(next(grid.rglob("only_text/**/config.json")).parent)

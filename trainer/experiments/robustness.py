@@ -1,7 +1,6 @@
 """How much trained models lose by recognition errors: the same speech with transcripts of rising word error rate."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from data_scripts.asr_noise import NoiseModel
 from data_scripts.errors import CorpusError
-from data_scripts.files import write_atomically
+from data_scripts.files import folder_name, write_atomically
 from data_scripts.transcribe.dataset import Hypotheses, import_hypotheses, word_error_rates
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
@@ -49,7 +48,7 @@ class Condition:
     @property
     def folder(self) -> str:
         """Its name as that of a folder."""
-        return _as_folder(self.name)
+        return folder_name(self.name)
 
 
 def make_conditions(
@@ -90,7 +89,7 @@ def make_conditions(
         name = ", ".join(models) or "own hypotheses"
         texts.append((name, "recogniser", {(None, name): text for name, text in zip(ids, own, strict=True)}))
     texts += [(name, "recogniser", found) for name, found in recognised.items()]
-    names = [_as_folder(name) for name, *_ in texts]
+    names = [folder_name(name) for name, *_ in texts]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ExperimentError(f"Two conditions are called {twice}: give the hypotheses another NAME.")
     return [_condition(data, *each) for each in texts]
@@ -113,7 +112,7 @@ def retest_conditions(
     Raises:
         ExperimentError: two runs have the same row, fold and seed; or see `retest_run`.
     """
-    places = [Path(_as_folder(run.row)) / run.name for run in runs]
+    places = [Path(folder_name(run.row)) / run.name for run in runs]
     if twice := next((place for place in places if places.count(place) > 1), None):
         raise ExperimentError(f"Two runs are {twice}: name folders of --runs with other rows, folds or seeds.")
     tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {condition.name: {} for condition in conditions}
@@ -229,10 +228,6 @@ def _measure(predictions: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 def _interval(row: Mapping[str, Any]) -> Interval:
     return Interval(**{name: row[name] for name in Interval.__dataclass_fields__})
-
-
-def _as_folder(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "_"
 
 
 def _flat(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ Nothing here knows what a row is: a table of ablations, of corpora or of hyperpa
 function that runs one.
 """
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from accelerate import PartialState
 
+from data_scripts.files import folder_name
 from data_scripts.journal import Journal
 from trainer.errors import ExperimentError
 from trainer.experiments.cross_validation import format_row, summarize
@@ -48,7 +48,7 @@ class Cell:
     def folder(self) -> Path:
         """Where the cell lies under the grid's folder: ROW[/VARIANT]/FOLD/seedN."""
         names = (self.row, *([self.variant] if self.variant else []), self.fold)
-        return Path(*(re.sub(r"[^\w.-]+", "_", name).strip("_") for name in names), f"seed{self.seed}")
+        return Path(*map(folder_name, names), f"seed{self.seed}")
 
 
 RunCell = Callable[[Cell, Path], Mapping[str, Any]]

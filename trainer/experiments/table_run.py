@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets import DatasetDict
+
 from trainer.arguments import ExperimentArguments
 from trainer.experiments import paper
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
@@ -102,6 +104,22 @@ def stand_in_note(name: str, utterances: int) -> str:
         f"**Stand-in corpus**: {utterances} utterances in the layout of {paper.TITLES[name]}, which has "
         f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
     )
+
+
+def describe_data(folder: str | Path, dataset: DatasetDict, split: str) -> tuple[str, list[str]]:
+    """Return what a table calls the split of a prepared folder that it was measured on, and notes below the table.
+
+    Args:
+        folder: of `data_scripts.prepare`; its name, not its path, is told.
+        dataset: what it holds.
+        split: that is tested.
+    """
+    name = corpus_name(CorpusArguments(corpus="prepared", data_dir=str(folder)))
+    note = stand_in_note(name, sum(map(len, dataset.values())))
+    title = f"{len(dataset[split])} utterances, split {split} of {Path(folder).resolve().name}"
+    if note:
+        title += " (a stand-in corpus)"
+    return title, [f"Corpus: {paper.TITLES.get(name, name)}.", *filter(None, [note])]
 
 
 def fill_table(

@@ -109,5 +109,5 @@ def test_the_script_writes_the_table(grid, tmp_path, capsys):
     script["main"](script["parse_arguments"](list(map(str, arguments))))
     table = (tmp_path / "again" / "retest.md").read_text(encoding="utf-8")
     assert table in capsys.readouterr().out
-    assert "18 utterances of its split train" in table
+    assert "18 utterances, split train of corpus" in table
     assert "| speech & text + concat | 2/2 |" in table
