@@ -42,7 +42,7 @@ class SensitivityArguments:
     vary: list[str] = field(
         default_factory=lambda: list(FIGURE_7),
         metadata={
-            "help": "FIELD=VALUE,VALUE… of M4SERConfig or M4SERProcessor, one at a time (by default α, β, γ and λ)."
+            "help": "FIELD=VALUE,VALUE… of M4SERConfig or M4SERProcessor, one at a time."
         },
     )
 

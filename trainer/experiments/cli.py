@@ -8,7 +8,7 @@ import ast
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,14 +110,22 @@ def format_help(dataclasses: Sequence[type], description: str) -> str:
     listed: set[str] = set()
     for dataclass in dataclasses:
         title = (dataclass.__doc__ or dataclass.__name__).strip().splitlines()[0]
-        options = [(field.name, field.default, field.metadata.get("help", "")) for field in fields(dataclass)]
-        lines += _section(title, [(name, "" if value is None else f"{value}", text) for name, value, text in options])
-        listed.update(name for name, *_ in options)
+        own = [(field.name, _default_text(field), field.metadata.get("help", "")) for field in fields(dataclass)]
+        lines += _section(title, own)
+        listed.update(name for name, *_ in own)
     for title, name, path in _TRAINING_SECTIONS:
         options = [option for option in _source_options(name, path) if option[0] not in listed]
         lines += _section(title, options)
         listed.update(name for name, *_ in options)
     return "\n".join(lines)
+
+
+def _default_text(field: Field) -> str:
+    """A field's default as one would type it; empty where there is none."""
+    value = field.default_factory() if field.default_factory is not MISSING else field.default
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _section(title: str, options: Sequence[tuple[str, str, str]]) -> list[str]:

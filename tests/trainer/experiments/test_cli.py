@@ -99,6 +99,7 @@ print("LOADED", sorted({{"torch", "transformers", "datasets"}} & set(sys.modules
     assert done.stdout.splitlines()[-1] == "LOADED []"
     listed = re.findall(r"^  --(\w+)", done.stdout, re.MULTILINE)
     assert len(listed) == len(set(listed))
+    assert "MISSING" not in done.stdout
     fields = {name for cls in (ExperimentArguments, TrainingArguments) for name in cls.__dataclass_fields__}
     computed = {field.name for field in ExperimentArguments.__dataclass_fields__.values() if not field.init}
     assert fields - computed <= set(listed)
