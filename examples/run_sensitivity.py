@@ -41,9 +41,7 @@ class SensitivityArguments:
 
     vary: list[str] = field(
         default_factory=lambda: list(FIGURE_7),
-        metadata={
-            "help": "FIELD=VALUE,VALUE… of M4SERConfig or M4SERProcessor, one at a time."
-        },
+        metadata={"help": "FIELD=VALUE,VALUE… of M4SERConfig or M4SERProcessor, one at a time."},
     )
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from data_scripts.errors import run_command
 from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments
 
 _TRAINING_ARGUMENTS = Path(__file__).parents[1] / "arguments.py"
 #: Classes of training arguments, from the special to the general: (title, class, its file).
@@ -57,6 +58,9 @@ def parse_arguments(
 ) -> tuple[Any, ...]:
     """Return one object of each dataclass: its defaults, under the YAML files, under the command line.
 
+    A file's settings of a corpus (those of `CorpusArguments`) are passed over by a script that takes none, which says
+    so: one file serves all scripts.
+
     Args:
         dataclasses: the arguments.
         arguments: of the command line; by default the process's own. `--config FILE.yaml` among them names a file.
@@ -75,6 +79,10 @@ def parse_arguments(
     names = {field.name for dataclass in dataclasses for field in fields(dataclass)}
     for path in filter(None, (config, known.config)):
         settings = _read_yaml(Path(path))
+        passed_over = sorted({field.name for field in fields(CorpusArguments)}.intersection(settings) - names)
+        if passed_over:
+            print(f"{path}: not used by this script: {', '.join(passed_over)}", flush=True)
+        settings = {name: value for name, value in settings.items() if name not in passed_over}
         if unknown := sorted(set(settings) - names):
             raise ExperimentError(f"{path}: unknown setting {', '.join(unknown)} (see --help for all of them).")
         parser.set_defaults(**settings)

@@ -49,6 +49,18 @@ def test_a_named_file_wins_over_the_script_s_own(tmp_path):
     assert (args.learning_rate, args.num_train_epochs) == (1e-4, 7)
 
 
+def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("asr_model: openai/whisper-tiny.en\nlearning_rate: 2.0e-4\n")
+    arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
+    (args,) = parse_arguments((ExperimentArguments,), arguments)
+    assert args.learning_rate == 2e-4
+    assert capsys.readouterr().out == f"{config}: not used by this script: asr_model\n"
+    corpus, _ = parse_arguments((CorpusArguments, ExperimentArguments), arguments)
+    assert corpus.asr_model == "openai/whisper-tiny.en"
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
