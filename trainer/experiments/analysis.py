@@ -15,9 +15,9 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.evaluation.consistency import SPACES, consistency_table
+from trainer.experiments import paper
 from trainer.experiments.arguments import CorpusArguments
 from trainer.experiments.data import corpus_name
-from trainer.experiments.paper import CONSISTENCY_TABLE
 from trainer.experiments.retest import FinishedRun, finished_runs
 from trainer.experiments.run import PREDICTIONS_FILE
 
@@ -80,7 +80,7 @@ class LoadedRun:
 
 
 def runs_by_row(roots: Sequence[str]) -> dict[str, list[FinishedRun]]:
-    """Return finished runs by their ablation, those that read human text apart from those that read ASR text.
+    """Return finished runs by their row, see `finished_runs`.
 
     Args:
         roots: folders of runs, of folds and seeds, or of grids.
@@ -93,8 +93,7 @@ def runs_by_row(roots: Sequence[str]) -> dict[str, list[FinishedRun]]:
     for run in (run for root in roots for run in finished_runs(root)):
         once.setdefault(run.folder.resolve(), run)
     for run in once.values():
-        human = run.results["text_column"] == "transcript" and run.row != "only speech"
-        found.setdefault(f"{run.row}, human text" if human else run.row, []).append(run)
+        found.setdefault(run.row, []).append(run)
     runs = [run for some in found.values() for run in some]
     for run in runs:
         if run.results["emotions"] != runs[0].results["emotions"]:
@@ -137,6 +136,7 @@ def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
 
     Returns:
         The corpus' name, or its folder where two have the same name -> emotion -> utterances, the most frequent first.
+        A corpus in the layout of one of the paper's and of another size is called a stand-in.
     """
     names = [corpus_name(CorpusArguments(corpus="prepared", data_dir=folder)) for folder in folders]
     counts = {}
@@ -144,7 +144,10 @@ def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
         parts = load_prepared(folder).values()
         emotions = [part.features["emotion"].names[label] for part in parts for label in part["emotion"]]
         counted = pd.Series(emotions, dtype=str).value_counts()
-        counts[name if names.count(name) == 1 else str(folder)] = {str(key): int(n) for key, n in counted.items()}
+        title = paper.TITLES.get(name, name) if names.count(name) == 1 else str(folder)
+        if name in paper.UTTERANCES and paper.is_stand_in(name, len(emotions)):
+            title += " stand-in"
+        counts[title] = {str(key): int(n) for key, n in counted.items()}
     return counts
 
 
@@ -191,7 +194,8 @@ def consistency_page(distances: Mapping[str, Mapping[str, Any]], heading: str) -
         *_single_lines(distances),
         "",
     ]
-    examples = (f"({name}) {each['hypothesis']} and {each['transcript']}" for name, each in CONSISTENCY_TABLE.items())
+    printed = paper.CONSISTENCY_TABLE.items()
+    examples = (f"({name}) {each['hypothesis']} and {each['transcript']}" for name, each in printed)
     lines.append(
         f"The paper, with ASR and human text: {', '.join(examples)}. It does not say how it scales "
         "weights and distances, and its models for human text are trained on it: only the order of the two compares."

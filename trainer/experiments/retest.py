@@ -47,7 +47,8 @@ class FinishedRun:
 def finished_runs(root: str | os.PathLike) -> list[FinishedRun]:
     """Return the trained runs under a folder, e.g. of a grid (ROW/FOLD/seedN), in the order of their paths.
 
-    Linear probes, which leave no model, are passed over.
+    Linear probes, which leave no model, are passed over. A row is named by its ablation; models that were trained on
+    human text are apart from those that were trained on ASR text.
 
     Args:
         root: a grid's folder, the folder of `run_folds`, or one run.
@@ -62,6 +63,8 @@ def finished_runs(root: str | os.PathLike) -> list[FinishedRun]:
         if not (folder / "config.json").is_file():
             continue
         row = results["arguments"].get("model", {}).get("ablation", "M4SER")
+        if results["text_column"] == "transcript" and row != "only speech":
+            row += ", human text"
         parts = folder.relative_to(root).parts
         found.append(FinishedRun(folder, " ".join([row, *parts[1:-2]]), "/".join(parts[-2:]) or folder.name, results))
     if not found:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.schema import save_prepared
 from tests.helpers.corpus import tiny_corpus
@@ -29,8 +30,8 @@ def make_run(folder, row="M4SER", text_column="hypothesis", emotions=("angry", "
     return FinishedRun(Path(folder), row, "seed1", {"text_column": text_column, "emotions": list(emotions)})
 
 
-def test_runs_are_grouped_by_row_and_by_the_text_they_read(monkeypatch):
-    runs = [make_run("a"), make_run("b"), make_run("c", text_column="transcript"), make_run("d", "only speech")]
+def test_runs_are_grouped_by_row(monkeypatch):
+    runs = [make_run("a"), make_run("b"), make_run("c", "M4SER, human text"), make_run("d", "only speech")]
     monkeypatch.setattr(analysis, "finished_runs", lambda root: runs if root == "grid" else runs[:1])
     found = runs_by_row(["grid", "a"])
     assert found == {"M4SER": runs[:2], "M4SER, human text": [runs[2]], "only speech": [runs[3]]}
@@ -77,6 +78,9 @@ def test_labels_are_counted_over_all_splits(tmp_path):
     counted = [*tiny_corpus(9)["emotion"], *tiny_corpus(2)["emotion"]]
     assert found[folders[0]] == {name: counted.count(index) for index, name in enumerate(EMOTIONS)}
     assert list(count_labels(folders[:1])) == ["prepared"]
+    report = PreparationReport("meld")
+    (tmp_path / "one" / "report.json").write_text(report.to_json(), encoding="utf-8")
+    assert list(count_labels(folders)) == ["MELD stand-in", "prepared"]
 
 
 def test_a_run_reads_the_text_it_was_trained_on(tmp_path):

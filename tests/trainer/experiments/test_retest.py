@@ -1,6 +1,8 @@
 """Finished runs on other data: the same predictions where the data are the same, others where they are not."""
 
+import json
 import runpy
+import shutil
 
 import pandas as pd
 import pytest
@@ -33,6 +35,17 @@ def test_every_trained_run_is_found_by_its_row_and_no_probe(grid):
     assert [(run.row, run.name) for run in alone] == [("M4SER", "seed2")]
     with pytest.raises(ExperimentError, match="holds no finished run"):
         finished_runs(grid / "corpus")
+
+
+@pytest.mark.parametrize(("row", "named"), [("M4SER", "M4SER, human text"), ("only speech", "only speech")])
+def test_a_model_of_human_text_is_a_row_of_its_own(grid, tmp_path, row, named):
+    shutil.copytree(grid / "M4SER", tmp_path / "grid" / "M4SER")
+    results = tmp_path / "grid" / "M4SER" / "fold2" / "seed2" / "results.json"
+    content = json.loads(results.read_text(encoding="utf-8"))
+    content["text_column"] = "transcript"
+    content["arguments"]["model"] = {"ablation": row}
+    results.write_text(json.dumps(content), encoding="utf-8")
+    assert [run.row for run in finished_runs(tmp_path / "grid")] == ["M4SER", named]
 
 
 def test_on_its_own_test_a_run_predicts_what_it_predicted(grid, corpus, tmp_path):
