@@ -91,8 +91,8 @@ def make_material(source: "Corpus", target: "Corpus", shots: int, seed: int) -> 
     return Material(target.registered, title, utterances, emotions, division, " ".join(filter(None, notes)))
 
 
-def write_summary(tables: "dict[int, Table]", folder: Path) -> None:
-    """Write all tables as one, a row for each model and number of shots."""
+def write_summary(tables: "dict[int, Table]", heading: str, folder: Path) -> None:
+    """Write all tables as one under a heading, a row for each model and number of shots."""
     from trainer.experiments.tables import Table
 
     first = next(iter(tables.values()))
@@ -102,7 +102,7 @@ def write_summary(tables: "dict[int, Table]", folder: Path) -> None:
         for record in table.records
     ]
     notes = [f"The differences are to the rows with as many shots. {first.notes[0]}", *first.notes[1:]]
-    Table(first.metrics, first.metric, first.references, records, first.heading, notes).write(folder / "transfer")
+    Table(first.metrics, first.metric, first.references, records, heading, notes).write(folder / "transfer")
 
 
 def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
@@ -125,7 +125,9 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
         settings.output_dir = str(Path(str(args.output_dir)) / f"shots{shots}")
         tables[shots] = fill_table(kind, rows, material, corpus, model, runs, settings)
         if args.should_log:
-            write_summary(tables, Path(str(args.output_dir)))
+            heading = f"# From {source.name} to {target.name}: tested on 70 % of {target.name}"
+            heading += " (a stand-in corpus)" if material.stand_in else ""
+            write_summary(tables, heading, Path(str(args.output_dir)))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def test_the_tables_are_joined(finished):
     table = json.loads((out / "transfer.json").read_text(encoding="utf-8"))
     expected = [f"{row}, {k} shots" for k in (0, 2) for row in ("M4SER", "speech & text + concat")]
     assert sorted(row["row"] for row in table["rows"]) == sorted(expected)
+    assert table["heading"] == "# From acted to series: tested on 70 % of series"
     parts = {k: json.loads((out / f"shots{k}" / "transfer.json").read_text(encoding="utf-8")) for k in (0, 2)}
     for k, part in parts.items():
         for row in part["rows"]:
