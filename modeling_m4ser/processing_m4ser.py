@@ -13,17 +13,18 @@ from .audio_m4ser import normalize_rms, trim_silence, warn_of_silence
 from .notices_m4ser import fingerprint, warn_once
 
 TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
-_LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
+#: Characters that stand for an apostrophe -> the plain one, for `str.translate`.
+LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')
 _LIKE_HYPHEN = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
-_TYPOGRAPHIC = _LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
+_TYPOGRAPHIC = LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
 _INNER_APOSTROPHE = re.compile(r"(?<=\w) ' (?=\w)")
 _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
 
 
 def is_apostrophe(character: str) -> bool:
     """Return whether a character is an apostrophe, or becomes one by [`normalize_text`]."""
-    return character.translate(_LIKE_APOSTROPHE) == "'"
+    return character.translate(LIKE_APOSTROPHE) == "'"
 
 
 def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:

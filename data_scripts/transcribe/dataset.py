@@ -25,6 +25,7 @@ from data_scripts.schema import load_prepared, save_prepared, split_parts, stamp
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
+from modeling_m4ser.processing_m4ser import LIKE_APOSTROPHE
 
 REPORT_NAME = "transcription.json"
 
@@ -290,6 +291,8 @@ def import_hypotheses(
 def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
     """Return the word error rate of each split after Whisper's English normaliser.
 
+    Typographic apostrophes become plain ones first: the normaliser reads "I’m" as two words and "I'm" as "i am".
+
     Args:
         dataset: a canonical dataset; utterances count that have both texts and whose normalised transcript has words.
         spelling_mapping: British to American spellings (`WhisperRecognizer.spelling_mapping`); none by default.
@@ -297,7 +300,11 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
     Returns:
         {split: {"wer": errors per word, or None, "with_error": share of utterances, "utterances", "words"}}
     """
-    normalize = EnglishTextNormalizer(spelling_mapping or {})
+    normalizer = EnglishTextNormalizer(spelling_mapping or {})
+
+    def normalize(text: str) -> str:
+        return normalizer(text.translate(LIKE_APOSTROPHE))
+
     return {split: _word_error_rate(part, normalize) for split, part in split_parts(dataset).items()}
 
 

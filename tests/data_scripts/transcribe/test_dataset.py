@@ -105,6 +105,7 @@ def test_word_error_rate_normalises_and_skips_what_has_no_reference():
         ("I can't go, Mr. Brown!", "i can not go mister brown"), ("The cat sat down.", "the cat sad"), (None, "x")
     )
     assert word_error_rates(pairs)["train"] == {"wer": 0.2, "with_error": 0.5, "utterances": 2, "words": 10}
+    assert word_error_rates(texts(("I’m here, that‘s all", "i'm here that's all")))["train"]["wer"] == 0.0
     british = texts(("the colour", "the color"))
     assert word_error_rates(british)["train"]["wer"] == 0.5
     assert word_error_rates(british, {"colour": "color"})["train"]["wer"] == 0.0
