@@ -177,7 +177,7 @@ def main(options: argparse.Namespace) -> None:
     write_atomically(output / "analysis.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if distances := {row: found["distances"] for row, found in numbers.items() if "distances" in found}:
         title, notes = describe_data(options.dataset[0], load_prepared(options.dataset[0]), options.split)
-        page = consistency_page(distances, f"{title}. {' '.join(notes)}")
+        page = consistency_page(distances, f"{title}. {' '.join(notes)} Of each row, its first run.")
         write_atomically(output / "consistency.md", page)
         print(page, flush=True)
 

@@ -11,6 +11,17 @@ from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
 
 REPORT_FILE, PAGE_FILE = "report.md", "report.html"
+#: How a figure's file name begins -> what it shows, with the paper's number.
+FIGURES = {
+    "label_distribution": "Fig. 6: utterances of each emotion",
+    "sensitivity": "Fig. 7: one setting at a time",
+    "loss_curves": "Fig. 8: losses of one run",
+    "emotions_tsne": "Fig. 9: t-SNE of the pooled features, by emotion",
+    "representations_tsne": "Fig. 10: t-SNE of specific and invariant representations",
+    "weights": "Fig. 11: weights over time of one utterance",
+    "confusion_matrices": "Fig. 12: confusion matrices",
+    "robustness": "Weighted F1 against the word error rate",
+}
 #: Larger files are no table and no figure.
 MAX_BYTES = 1_000_000
 
@@ -128,8 +139,8 @@ def _lines(found: dict[Item, list[Path]], folder: Path) -> Iterator[str]:
             yield f"### {path.parent.relative_to(folder).as_posix()}\n"
             yield _demoted(path.read_text(encoding="utf-8"))
             for figure in _figures(path):
-                name = figure.stem.replace("_", " ")
-                yield f"![{name}]({figure.relative_to(folder).as_posix()})\n"
+                name = _caption(figure)
+                yield f"**{name}**\n\n![{name}]({figure.relative_to(folder).as_posix()})\n"
 
 
 def _demoted(text: str) -> str:
@@ -138,9 +149,24 @@ def _demoted(text: str) -> str:
     return re.sub(r"^(#{2,4}) ", r"\1## ", text, flags=re.MULTILINE)
 
 
+def _kind(figure: Path) -> str | None:
+    """The key of `FIGURES` that a figure belongs to."""
+    return next((start for start in FIGURES if figure.stem.startswith(start)), None)
+
+
 def _figures(path: Path) -> list[Path]:
-    """The figures that belong to a table: those beside it."""
-    return sorted(path.parent.glob("*.png"))
+    """The figures that belong to a table: those beside it, in the paper's order, unknown ones last."""
+    order = [*FIGURES, None]
+    return sorted(path.parent.glob("*.png"), key=lambda figure: (order.index(_kind(figure)), figure))
+
+
+def _caption(figure: Path) -> str:
+    """What a figure shows, and of what, as far as its file's name tells."""
+    kind = _kind(figure)
+    rest = figure.stem.removeprefix(kind or "").strip("_").replace("_", " ")
+    if kind is None:
+        return rest
+    return f"{FIGURES[kind]} ({rest})" if rest else FIGURES[kind]
 
 
 def _as_page(text: str, folder: Path) -> str:

@@ -66,14 +66,17 @@ def test_the_report_holds_every_table_under_its_item_and_says_what_is_missing(ru
     assert order == sorted(order)
     assert "transfer on there/shots0" not in text
     assert text.count("| M4SER | 3/3 | 45.1 |") == 4
-    assert "![sensitivity](sensitivity/settings/sensitivity.png)" in text
+    assert (
+        "**Fig. 7: one setting at a time**\n\n![Fig. 7: one setting at a time](sensitivity/settings/sensitivity.png)"
+        in text
+    )
     assert "\n# " not in text.removeprefix("# ")
 
 
 def test_the_page_is_one_file_with_its_figures(runs, tmp_path):
     page = (results_of([runs], tmp_path / "kept").parent / "report.html").read_text(encoding="utf-8")
     data = base64.b64encode((runs / "settings" / "sensitivity.png").read_bytes()).decode()
-    assert f'<img src="data:image/png;base64,{data}" alt="sensitivity"' in page
+    assert f'<img src="data:image/png;base64,{data}" alt="Fig. 7: one setting at a time"' in page
     assert page.count("<table>") == 4
     assert "<h2>Ablations (Tables IV to VI)</h2>" in page
 
@@ -97,3 +100,17 @@ def test_nothing_to_report_is_told(tmp_path):
 def test_every_command_of_an_item_is_a_script():
     scripts = {path.name for path in (report.Path(__file__).parents[3] / "examples").glob("*.py")}
     assert {item.command for item in ITEMS} <= scripts
+
+
+def test_figures_are_in_the_papers_order_with_their_numbers(runs, tmp_path):
+    for name in ("confusion_matrices", "weights_M4SER_clip_1", "label_distribution", "extra"):
+        picture(runs / "meld" / f"{name}.png")
+    text = results_of([runs], tmp_path / "kept").read_text(encoding="utf-8")
+    captions = [line[2:-2] for line in text.splitlines() if line.startswith("**") and line.endswith("**")]
+    assert [caption for caption in captions if caption.startswith("Fig") or caption == "extra"] == [
+        "Fig. 6: utterances of each emotion",
+        "Fig. 11: weights over time of one utterance (M4SER clip 1)",
+        "Fig. 12: confusion matrices",
+        "extra",
+        "Fig. 7: one setting at a time",
+    ]
