@@ -34,7 +34,7 @@ from trainer.evaluation.calibration import (
     fit_temperature,
     reliability_curve,
 )
-from trainer.evaluation.correction import measure_correction
+from trainer.evaluation.correction import choose_threshold, correct_rows, measure_correction
 from trainer.evaluation.figures import (
     plot_confusion_matrix,
     plot_label_distribution,
@@ -73,7 +73,8 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
-    The temperature that calibrates the model's probabilities is fitted on `validation` too, and saved with the model.
+    The temperature that calibrates the model's probabilities is fitted on `validation` too, and saved with the model;
+    so is the confidence below which no transcript is corrected, unless the model is built with one.
 
     `args.output_dir` then holds the model with its code, processor and card, `checkpoint-*`, `results.json`,
     `predictions.parquet`, `loss_curves.png`, `confusion_matrix.png`, `reliability.png` and `label_distribution.png`. A
@@ -119,6 +120,7 @@ def run_experiment(
     test = _predict(trainer, data["test"], emotions)
     temperature = fit_temperature(validation["logits"], validation["labels"])
     model.config.calibration_temperature = temperature
+    _choose_correction_threshold(model, processor, data["validation"], text_column)
     best = trainer.state.best_model_checkpoint
     results = {
         "metrics": {"validation": validation["metrics"], "test": test["metrics"]},
@@ -191,7 +193,7 @@ def make_trainer(
     )
     if trainer.adversary is not None:
         trainer.add_callback(DiscriminatorAccuracyCallback(data["validation"], trainer.data_collator))
-    if (model.detector or model.corrector) and text_column == "hypothesis":
+    if _learns_errors(model, text_column):
         trainer.add_callback(
             ErrorCorrectionCallback(data["validation"], lambda model, rows: measure_correction(model, processor, rows))
         )
@@ -204,6 +206,20 @@ def make_trainer(
             trainer, processor, [train, *rest], features_folder
         )
     return trainer
+
+
+def _learns_errors(model: M4SERForEmotionClassification, text_column: str) -> bool:
+    """Whether a run trains error detection or correction."""
+    return (model.detector is not None or model.corrector is not None) and text_column == "hypothesis"
+
+
+def _choose_correction_threshold(
+    model: M4SERForEmotionClassification, processor: M4SERProcessor, validation: Dataset, text_column: str
+) -> None:
+    """Set the confidence below which no edit is made, where edits are learned and the model was built without one."""
+    if _learns_errors(model, text_column) and model.config.correction_threshold == 0:
+        texts = correct_rows(model, processor, validation.select_columns(["hypothesis", "transcript"]))
+        model.config.correction_threshold = choose_threshold(texts, processor)
 
 
 def _cache_features(

@@ -23,6 +23,7 @@ from trainer import BalancedCrossEntropy
 from trainer.errors import ExperimentError
 from trainer.evaluation import figures
 from trainer.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from trainer.evaluation.correction import choose_threshold, correct_rows
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
@@ -153,6 +154,16 @@ def test_the_saved_model_makes_the_predictions(run, data):
     pipe = pipeline(PIPELINE_TASK, model=model, processor=processor, pipeline_class=SpeechTextEmotionPipeline)
     answer = {item["label"]: item["score"] for item in pipe({"audio": row["audio"], "text": row["hypothesis"]})}
     np.testing.assert_allclose([answer[name] for name in EMOTIONS], expected, atol=1e-5)
+
+
+def test_the_correction_threshold_is_chosen_on_validation_and_saved(run, data):
+    folder, results = run
+    model, processor = AutoModel.from_pretrained(folder).eval(), tiny_processor(folder, "whisper")
+    utterances = correct_rows(model, processor, data["validation"])
+    # Two steps of training correct nothing for the better.
+    assert any(utterance.correction.confidences for utterance in utterances)
+    assert choose_threshold(utterances, processor) == 1
+    assert model.config.correction_threshold == results["model_config"]["correction_threshold"] == 1
 
 
 def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
