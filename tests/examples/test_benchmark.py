@@ -76,6 +76,7 @@ def test_encoders_come_in_pairs(script, capsys):
     assert "come together" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_script_writes_its_table(tmp_path):
     command = [sys.executable, str(SCRIPT), "--size", "tiny", "--rows", "M4SER", "--output_dir", str(tmp_path)]
     command += ["--repetitions", "2", "--utterances", "4", "--batch_size", "2"]

@@ -114,7 +114,7 @@ def code_of(folder):
     return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
 
 
-@pytest.mark.parametrize("kind", ["hubert", "whisper"])
+@pytest.mark.parametrize("kind", [pytest.param("hubert", marks=pytest.mark.slow), "whisper"])
 def test_folder_works_without_this_package(tmp_path, audio, kind):
     folder, resaved = tiny_pretrained(tmp_path / "model", kind), tmp_path / "resaved"
     answers = run_without_us(tmp_path, folder, audio, resaved)

@@ -29,7 +29,10 @@ def launch(folder: Path, processes: int, *arguments: float) -> list[dict]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
-@pytest.fixture(scope="module", params=[(), (0.9,)], ids=["plain", "averaged"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((), id="plain"), pytest.param((0.9,), id="averaged", marks=pytest.mark.slow)],
+)
 def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     return launch(folder / "one", 1, 8, *request.param), launch(folder / "two", 2, 4, *request.param)

@@ -144,6 +144,7 @@ def test_a_full_disk_is_one_line(prepared, monkeypatch, capsys):
     assert not (prepared / "transcription.json").exists()
 
 
+@pytest.mark.slow
 def test_killed_process_resumes_to_the_same_output(prepared, tmp_path):
     """SIGKILL at three points of the command line; the Parquet files end as an undisturbed run leaves them."""
     script = (

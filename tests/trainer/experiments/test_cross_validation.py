@@ -14,7 +14,7 @@ from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders, experiment_arguments, write_manifest
-from tests.helpers.process import run_example
+from tests.helpers.process import run_example, run_example_here
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.evaluation.significance import bootstrap_interval, describe_test
@@ -95,16 +95,15 @@ def test_the_same_command_again_keeps_what_is_finished(finished):
         (["--emotions", "sad", "happy"], ["emotions"]),
     ],
 )
-def test_other_settings_in_a_finished_directory_stop_the_command(finished, changes, named):
+def test_other_settings_in_a_finished_directory_stop_the_command(finished, changes, named, capsys):
     _out, arguments, _ = finished
-    done = run_example("run_custom.py", *arguments, *changes)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
+    run_example_here("run_custom.py", *arguments, *changes, status=2)
+    printed = capsys.readouterr()
+    last = printed.err.splitlines()[-1]
     assert last.startswith("error: ")
     assert all(name in last for name in named)
     assert "--output_dir" in last
-    assert "wa " not in done.stdout
+    assert "wa " not in printed.out
 
 
 def test_the_recorded_command_repeats_the_run(finished, tmp_path):
