@@ -104,14 +104,13 @@ def main(options: argparse.Namespace) -> None:
         "",
         *table(counts, times),
         "",
+        "The paper: hubert-large and bert-base on IEMOCAP, one Tesla V100.",
     ]
-    lines.append("The paper: hubert-large and bert-base on IEMOCAP, one Tesla V100.")
     if times is not None:
         lines.append(f"Here: encoders of random weights read noise; an epoch is {options.train_utterances} utterances.")
     text = "\n".join(lines)
     print(text, flush=True)
     if options.output_dir is not None:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
         write_atomically(options.output_dir / "parameters.md", text + "\n")
 
 

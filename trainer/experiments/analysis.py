@@ -145,7 +145,7 @@ def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
         emotions = [part.features["emotion"].names[label] for part in parts for label in part["emotion"]]
         counted = pd.Series(emotions, dtype=str).value_counts()
         title = paper.TITLES.get(name, name) if names.count(name) == 1 else str(folder)
-        if name in paper.UTTERANCES and paper.is_stand_in(name, len(emotions)):
+        if paper.is_stand_in(name, len(emotions)):
             title += " stand-in"
         counts[title] = {str(key): int(n) for key, n in counted.items()}
     return counts

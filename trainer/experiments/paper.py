@@ -111,7 +111,7 @@ def is_stand_in(corpus: str, utterances: int) -> bool:
     """Whether a corpus is another one in the layout of the paper's, or a part of it: its size differs by over 1 %.
 
     Args:
-        corpus: a key of `UTTERANCES`.
+        corpus: its name in the registry; one that the paper does not use stands in for none.
         utterances: that it has.
     """
-    return abs(utterances - UTTERANCES[corpus]) > UTTERANCES[corpus] / 100
+    return corpus in UTTERANCES and abs(utterances - UTTERANCES[corpus]) > UTTERANCES[corpus] / 100
