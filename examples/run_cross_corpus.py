@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING
 
 from data_scripts.corpora.labels import LABEL_MAP_HELP, parse_label_map
 from trainer.errors import ExperimentError
-from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.experiments.comparison import Row
     from trainer.experiments.table_run import Material
-    from trainer.experiments.tables import Table
     from trainer.experiments.transfer import Corpus
 
 #: Rows of Table VIII that are made of M4SER's parts.
@@ -52,20 +49,6 @@ class TransferArguments:
             raise ExperimentError(f"shots must be at least 0, not {min(self.shots)}.")
 
 
-def choose_rows(runs: GridArguments) -> "list[Row]":
-    """Return the wanted rows, by default Table VIII's.
-
-    Raises:
-        ExperimentError: an unknown row.
-    """
-    from trainer.experiments.comparison import Row
-
-    wanted = runs.rows or ROWS
-    if unknown := [name for name in wanted if name not in ABLATIONS]:
-        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(ABLATIONS)}.")
-    return [Row(name, {"ablation": name}) for name in wanted]
-
-
 def load(folder: str, label_map: list[str] | None) -> "Corpus":
     """Return a prepared corpus as one."""
     from data_scripts.schema import load_prepared
@@ -91,28 +74,16 @@ def make_material(source: "Corpus", target: "Corpus", shots: int, seed: int) -> 
     return Material(target.registered, title, utterances, emotions, division, " ".join(filter(None, notes)))
 
 
-def write_summary(tables: "dict[int, Table]", heading: str, folder: Path) -> None:
-    """Write all tables as one under a heading, a row for each model and number of shots."""
-    from trainer.experiments.tables import Table
-
-    first = next(iter(tables.values()))
-    records = [
-        {**record, "row": f"{record['row']}, {shots} shots"}
-        for shots, table in tables.items()
-        for record in table.records
-    ]
-    notes = [f"The differences are to the rows with as many shots. {first.notes[0]}", *first.notes[1:]]
-    Table(first.metrics, first.metric, first.references, records, heading, notes).write(folder / "transfer")
-
-
 def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Run a table for each number of shots, and write them as one."""
     from trainer.experiments import paper
+    from trainer.experiments.comparison import ablation_rows
     from trainer.experiments.table_run import TableKind, fill_table
+    from trainer.experiments.tables import join_tables
 
     if runs.folds or runs.protocol:
         raise ExperimentError("A transfer has one division of its own: leave folds and protocol out.")
-    rows = choose_rows(runs)
+    rows = ablation_rows(runs.rows or ROWS)
     source, target = (load(str(folder), transfer.label_map) for folder in (transfer.source, transfer.target))
     published = paper.TRANSFER_TABLE.get((source.registered, target.registered), {})
     corpus = CorpusArguments(corpus="prepared", data_dir=transfer.source)
@@ -127,7 +98,10 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
         if args.should_log:
             heading = f"# From {source.name} to {target.name}: tested on 70 % of {target.name}"
             heading += " (a stand-in corpus)" if material.stand_in else ""
-            write_summary(tables, heading, Path(str(args.output_dir)))
+            parts = {f"{shots} shots": table for shots, table in tables.items()}
+            notes = ["The differences are to the rows with as many shots.", *filter(None, [material.stand_in])]
+            joined = join_tables(parts, heading, notes)
+            joined.write(Path(str(args.output_dir)) / "transfer")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,11 @@ PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for blo
 BASH_PAGES = [page for page in PAGES if any(block.language == "bash" for block in blocks(page))]
 #: Arguments that make a run short; they follow those of the page, and win over them.
 #: What the scripts of tables write; the others write a summary.
-TABLES = {"run_ablation.py": "ablation.json", "run_sensitivity.py": "sensitivity.json"}
+TABLES = {
+    "run_ablation.py": "ablation.json",
+    "run_learning_curve.py": "learning_curve.json",
+    "run_sensitivity.py": "sensitivity.json",
+}
 SHORT_RUN = "--use_cpu --disable_tqdm true --max_steps 1 --per_device_train_batch_size 2 --seeds 1"
 
 

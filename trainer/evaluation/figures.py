@@ -314,23 +314,61 @@ def plot_robustness(
         raise ValueError("curves holds nothing to draw")
     figure = Figure(figsize=(3.5, 3.6), dpi=2 * DPI, layout="constrained")
     ax = figure.subplots()
-    styles = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
-    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
-    for index, (name, points) in enumerate(curves.items()):
-        rates = [100 * rate for rate, _ in points]
-        low, high = (
-            [100 * getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")
-        )
-        ax.fill_between(rates, low, high, color=colours[name], alpha=0.1, linewidth=0)
-        heights = [100 * interval.estimate for _, interval in points]
-        style = styles[index % len(styles)]
-        ax.plot(rates, heights, color=colours[name], linestyle=style, linewidth=1.4, marker=".", ms=3, label=name)
+    percent = {name: [(100 * rate, interval) for rate, interval in points] for name, points in curves.items()}
+    colours = _draw_curves(ax, percent)
     for index, (label, (rate, heights)) in enumerate(markers.items()):
         shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
         for name, height in heights.items():
             ax.plot(100 * rate, 100 * height, color=colours[name], markeredgecolor="white", zorder=3, **shape)
         ax.plot([], [], color=GREY, markeredgecolor="white", label=label, **shape)
     ax.set_xlabel("word error rate (%)", fontsize=8)
+    return _finish_curves(figure, metric, path)
+
+
+def plot_learning_curve(curves: Mapping[str, Sequence[tuple[float, Interval]]], metric: str, path: str | Path) -> Path:
+    """Draw a metric of several models against how much data they were trained on, one column wide.
+
+    Args:
+        curves: name of a model -> (training utterances, the metric's interval there, shares in [0, 1]), in rising
+            order. Where there is an interval, it is drawn as a band.
+        metric: its name, for the axis.
+        path: the PNG file to write; its folder is made.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: there is no model, or one without a point.
+    """
+    if not curves or not all(curves.values()):
+        raise ValueError("curves holds nothing to draw")
+    figure = Figure(figsize=(3.5, 2.8), dpi=2 * DPI, layout="constrained")
+    ax = figure.subplots()
+    _draw_curves(ax, curves)
+    ax.set_xlabel("training utterances", fontsize=8)
+    ax.set_xlim(left=0)
+    return _finish_curves(figure, metric, path)
+
+
+def _draw_curves(ax, curves: Mapping[str, Sequence[tuple[float, Interval]]]) -> dict[str, str]:
+    """Draw the curve of each model with its band; return the models' colours."""
+    styles = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
+    for index, (name, points) in enumerate(curves.items()):
+        places = [place for place, _ in points]
+        low, high = (
+            [100 * getattr(i, end) if i.low is not None else math.nan for _, i in points] for end in ("low", "high")
+        )
+        ax.fill_between(places, low, high, color=colours[name], alpha=0.1, linewidth=0)
+        heights = [100 * interval.estimate for _, interval in points]
+        style = styles[index % len(styles)]
+        ax.plot(places, heights, color=colours[name], linestyle=style, linewidth=1.4, marker=".", ms=3, label=name)
+    return colours
+
+
+def _finish_curves(figure: Figure, metric: str, path: str | Path) -> Path:
+    """Label the axis of the metric, put the legend above, and write the figure."""
+    (ax,) = figure.axes
     ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.grid(color="#dddddd", linewidth=0.6)

@@ -19,6 +19,7 @@ from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import fit_probe, speech_features, text_features
 from trainer.evaluation.resampling import METRICS
+from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.cross_validation import audit_folds, with_output
 from trainer.experiments.data import prepared_folder
@@ -52,6 +53,20 @@ PROBE_ROWS = (
     Row("linear probe, text", probe=("text",)),
     Row("linear probe, both", probe=("speech", "text")),
 )
+
+
+def ablation_rows(names: Sequence[str]) -> list[Row]:
+    """Return the ablations of these names, in this order.
+
+    Args:
+        names: keys of `ABLATIONS`.
+
+    Raises:
+        ExperimentError: an unknown name.
+    """
+    if unknown := [name for name in names if name not in ABLATIONS]:
+        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(ABLATIONS)}.")
+    return [Row(name, {"ablation": name}) for name in names]
 
 
 class Comparison:

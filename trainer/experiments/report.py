@@ -21,6 +21,7 @@ FIGURES = {
     "weights": "Fig. 11: weights over time of one utterance",
     "confusion_matrices": "Fig. 12: confusion matrices",
     "robustness": "Weighted F1 against the word error rate",
+    "learning_curve": "What more training data is worth",
 }
 #: Larger files are no table and no figure.
 MAX_BYTES = 1_000_000
@@ -53,6 +54,7 @@ ITEMS = (
     Item("retest", "The same models on other data", "retest.py"),
     Item("robustness", "Robustness to recognition errors (beyond the paper)", "run_robustness.py"),
     Item("sensitivity", "Sensitivity to one setting at a time (Fig. 7)", "run_sensitivity.py"),
+    Item("learning_curve", "Learning curve (beyond the paper)", "run_learning_curve.py"),
     Item("transfer", "From one corpus to another (Tables VIII and IX)", "run_cross_corpus.py"),
     Item("correction", "Error detection and correction alone", "run_correction.py"),
     Item("parameters", "Parameters (Table V)", "count_parameters.py"),

@@ -67,7 +67,7 @@ def run_table(
     runs: GridArguments,
     args: ExperimentArguments,
 ) -> None:
-    """Prepare and divide the corpus, then `fill_table`.
+    """`make_material`, then `fill_table`.
 
     Args:
         kind: of table.
@@ -81,14 +81,28 @@ def run_table(
         ExperimentError: see [`Comparison`] and `divide`.
         CorpusError: the corpus cannot be read.
     """
-    dataset = prepare_corpus(corpus, Path(str(args.output_dir)) / "corpus")
+    material = make_material(corpus, runs, Path(str(args.output_dir)))
+    fill_table(kind, rows, material, corpus, model, runs, args)
+
+
+def make_material(corpus: CorpusArguments, runs: GridArguments, folder: Path) -> Material:
+    """Prepare and divide a corpus.
+
+    Args:
+        corpus: which one; where it is not prepared yet, it is kept in `folder`/corpus.
+        runs: folds and protocol.
+        folder: of the table or tables.
+
+    Raises:
+        ExperimentError: see `divide`.
+        CorpusError: the corpus cannot be read.
+    """
+    dataset = prepare_corpus(corpus, folder / "corpus")
     name = corpus_name(corpus)
     utterances = sum(map(len, dataset.values()))
     emotions = next(iter(dataset.values())).features["emotion"].names
-    title = paper.TITLES.get(name, name)
-    stand_in = stand_in_note(name, utterances)
-    material = Material(name, title, utterances, emotions, divide(dataset, name, runs), stand_in)
-    fill_table(kind, rows, material, corpus, model, runs, args)
+    division, stand_in = divide(dataset, name, runs), stand_in_note(name, utterances)
+    return Material(name, paper.TITLES.get(name, name), utterances, emotions, division, stand_in)
 
 
 def stand_in_note(name: str, utterances: int) -> str:

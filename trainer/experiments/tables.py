@@ -3,6 +3,7 @@
 It is made of predictions alone, and of as many of them as there are, so that it can be written while a grid runs.
 """
 
+import copy
 import csv
 import io
 import json
@@ -142,7 +143,6 @@ def make_table(
         notes: further sentences below.
     """
     by_name = {row.name: row for row in rows}
-    pairs: dict[frozenset[str], dict[str, Any]] = {}
     records = []
     for row in rows:
         differences = {}
@@ -151,16 +151,29 @@ def make_table(
                 compared = compare(row, by_name[reference], metric)
                 if compared is not None:
                     differences[reference] = compared
-                    # M4SER against the baseline and the baseline against M4SER are one comparison.
-                    pairs.setdefault(frozenset((row.name, reference)), compared)
-        records.append({**_measure(row, emotions, metrics, metric), "differences": differences})
-    corrected = dict(zip(pairs, holm([pair["p_value"] for pair in pairs.values()]), strict=True))
-    for record in records:
-        for reference, compared in record["differences"].items():
-            compared["p_holm"] = corrected[frozenset((record["row"], reference))]
-        record["paper"] = {name: value / 100 for name, value in paper.get(record["row"], {}).items()}
-        record["facts"] = dict(by_name[record["row"]].facts)
-    return Table(metrics, metric, references, records, heading, [*_notes(records, metric, len(pairs), paper), *notes])
+        printed = {name: value / 100 for name, value in paper.get(row.name, {}).items()}
+        measured = _measure(row, emotions, metrics, metric)
+        records.append({**measured, "differences": differences, "paper": printed, "facts": dict(row.facts)})
+    comparisons = _correct(records)
+    return Table(metrics, metric, references, records, heading, [*_notes(records, metric, comparisons), *notes])
+
+
+def join_tables(tables: Mapping[str, Table], heading: str, notes: Sequence[str] = ()) -> Table:
+    """Return several tables of the same columns as one: a row of each is called by its name and its table's label.
+
+    The differences stay those within each table; their p values are corrected for all comparisons of the whole.
+
+    Args:
+        tables: label -> table, at least one.
+        heading: of the whole.
+        notes: further sentences below.
+    """
+    first = next(iter(tables.values()))
+    parts = {label: copy.deepcopy(list(table.records)) for label, table in tables.items()}
+    comparisons = _correct(*parts.values())
+    records = [{**record, "row": f"{record['row']}, {label}"} for label, records in parts.items() for record in records]
+    own = _notes(records, first.metric, comparisons)
+    return Table(first.metrics, first.metric, first.references, records, heading, [*own, *notes])
 
 
 def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | None:
@@ -201,6 +214,23 @@ def smallest_difference(utterances: int, disagreement: float) -> float:
     return minimum_detectable_difference((disagreement / utterances) ** 0.5)
 
 
+def _correct(*tables: Sequence[Mapping[str, Any]]) -> int:
+    """Give each difference its p value after Holm's correction for all of them, and return how many there are.
+
+    M4SER against the baseline and the baseline against M4SER are one comparison.
+    """
+    pairs: dict[tuple[int, frozenset[str]], list[dict[str, Any]]] = {}
+    for number, records in enumerate(tables):
+        for record in records:
+            for reference, compared in record["differences"].items():
+                pairs.setdefault((number, frozenset((record["row"], reference))), []).append(compared)
+    corrected = holm([same[0]["p_value"] for same in pairs.values()])
+    for same, p_value in zip(pairs.values(), corrected, strict=True):
+        for compared in same:
+            compared["p_holm"] = p_value
+    return len(pairs)
+
+
 def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], metric: str) -> dict[str, Any]:
     """A record without its comparisons."""
     tables = list(row.predictions.values())
@@ -220,9 +250,7 @@ def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], met
     }
 
 
-def _notes(
-    records: Sequence[Mapping[str, Any]], metric: str, comparisons: int, paper: Mapping[str, Mapping[str, float]]
-) -> list[str]:
+def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) -> list[str]:
     """How to read the table, and what it can resolve."""
     notes = [
         "Percentages. ± is the standard deviation (n − 1) over seeds; the folds of a seed are pooled. Differences are "
@@ -238,7 +266,7 @@ def _notes(
             f"These data find a difference of {_percent(float(np.median(sizes)))} points (median over the comparisons) "
             f"with a power of 80 %; one model alone is right in {_percent(float(disagreement))} % of cases."
         )
-    if paper:
+    if any(record["paper"] for record in records):
         notes.append("The paper's numbers are those it prints (He et al. 2025); they were not measured here.")
     return notes
 

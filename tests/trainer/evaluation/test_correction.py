@@ -192,7 +192,7 @@ def utterance(processor, hypothesis, reference, corrected, confidence, group):
         ([(0.9, True, "a"), (0.5, True, "a"), (0.3, False, "a")], 0.5),
         ([(0.9, False, "a"), (0.5, True, "a"), (0.3, True, "a")], 0.3),
         ([(0.9, False, "a"), (0.5, True, "a"), (0.3, False, "a")], 1.0),
-        ([(0.9, True, "a"), (0.5, True, "a"), (0.4, True, "a"), (0.45, False, "b")], 0.5),
+        ([(0.9, True, "a"), (0.5, True, "a"), (0.4, True, "a"), (0.4, True, "a"), (0.45, False, "b")], 0.5),
         ([(0.97, True, "a"), (0.1, False, "a")], 0.97),
         ([(0.99, False, "a")], 1.0),
     ],

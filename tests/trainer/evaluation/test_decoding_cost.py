@@ -34,7 +34,16 @@ def test_steps(processor, token):
     # Every piece becomes `written` tokens; each batch of two goes on to the end of its longer one.
     assert found["rewriting"]["steps"] == sum(1 + written * size for size in sizes[1::2])
     assert found["fewer_steps"] == found["rewriting"]["steps"] / found["parallel"]["steps"]
-    assert found["faster"] > 0
+    parallel, rewriting = found["parallel"]["seconds"], found["rewriting"]["seconds"]  # rounded to milliseconds
+    assert rewriting == pytest.approx(found["faster"] * parallel, abs=6e-4 * (1 + found["faster"]))
+
+
+def test_no_more_is_written_than_a_text_may_have(processor):
+    model = tiny_model("whisper")
+    always(model, 2, 50)
+    processor.max_text_length = 5
+    found = compare_decoding(model, processor, ["we go"], max_new_tokens=4)
+    assert found["rewriting"]["steps"] == 5 < 1 + 4 * found["places"]
 
 
 def test_without_any_place(processor):

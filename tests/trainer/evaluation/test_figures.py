@@ -14,6 +14,7 @@ from trainer.evaluation.figures import (
     METRIC_TITLES,
     plot_confusion_matrix,
     plot_label_distribution,
+    plot_learning_curve,
     plot_loss_curves,
     plot_reliability,
     plot_robustness,
@@ -244,7 +245,26 @@ def test_five_curves_leave_the_legend_free_and_fit_a_column(tmp_path, drawn):
     assert not legend.overlaps(drawn[0].axes[0].get_window_extent(renderer))
 
 
+# Learning curve
+
+
+def test_a_learning_curve_starts_at_no_data(tmp_path, drawn):
+    known = [Interval(e, e - 0.1, e + 0.1, 0.05, 9.0, 10, 10.0) for e in (0.4, 0.5)]
+    curves = {"M4SER": [(450, known[0]), (1800, known[1])], "concat": [(450, known[1])]}
+    check_png(plot_learning_curve(curves, "W-F1", tmp_path / "deep" / "learning_curve.png"))
+    (ax,) = drawn[0].axes
+    first, second = ax.get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[450, 40], [1800, 50]])
+    np.testing.assert_allclose(second.get_xydata(), [[450, 50]])
+    band = ax.collections[0].get_paths()[0]
+    assert {tuple(np.round(corner, 6)) for corner in band.vertices} == {(450, 30), (450, 50), (1800, 40), (1800, 60)}
+    assert ax.get_xlim()[0] == 0
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("training utterances", "W-F1 (%), 95 % interval")
+
+
 @pytest.mark.parametrize("curves", [{}, {"M4SER": []}])
-def test_robustness_refuses_nothing(tmp_path, curves):
+def test_curves_of_nothing_are_refused(tmp_path, curves):
     with pytest.raises(ValueError, match="nothing to draw"):
         plot_robustness(curves, {}, "W-F1", tmp_path / "x.png")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_learning_curve(curves, "W-F1", tmp_path / "x.png")

@@ -1,21 +1,33 @@
 """Detection and correction alone: which pairs each part gets, and a run from a table to its results."""
 
 import json
+import shutil
 
 import pytest
 from datasets import DatasetDict
+from transformers import AutoModel
 
+import trainer
 from data_scripts.schema import save_prepared
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.docs.workspace import make_pairs
 from tests.helpers import ROOT
 from tests.helpers.corpus import PAIRS, tiny_corpus
 from tests.helpers.process import run_example_here
-from trainer import ExperimentArguments
+from trainer import ExperimentArguments, M4SERTrainer, evaluation
 from trainer.errors import ExperimentError
-from trainer.evaluation.correction import measure_correction
+from trainer.evaluation.correction import choose_threshold, measure_correction
+from trainer.evaluation.decoding_cost import compare_decoding
 from trainer.experiments.cli import parse_arguments
-from trainer.experiments.correction import CorrectionArguments, divide_pairs, format_table, read_pairs
+from trainer.experiments.correction import (
+    CorrectionArguments,
+    divide_pairs,
+    format_table,
+    read_pairs,
+    run_correction,
+)
+
+CONFIG = ROOT / "examples" / "configs" / "correction.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +133,65 @@ def test_a_run(table, encoders, tmp_path, capsys):
     assert "belongs to a run with other settings" in capsys.readouterr().err
 
 
+def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table, encoders, tmp_path, capsys):
+    """With a learning rate of 0 the saved weights are those that training started from."""
+    pairs = tmp_path / "pairs.csv"
+    shutil.copyfile(table, pairs)
+    started = {}
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        options = ["--pairs", pairs, "--output_dir", tmp_path / name, *encoders[2:], "--seed", seed]
+        run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0)
+        started[name] = M4SERForEmotionClassification.from_pretrained(tmp_path / name).state_dict()
+    new = [key for key in started["first"] if key.startswith("detector.") and started["first"][key].any()]
+    assert new
+    assert all(started["first"][key].equal(started["again"][key]) for key in new)
+    assert not any(started["first"][key].equal(started["other"][key]) for key in new)
+    published = AutoModel.from_pretrained(encoders[3]).state_dict()
+    found = {key.partition("text_encoder.model.")[2]: value for key, value in started["other"].items()}
+    shared = published.keys() & found.keys()
+    assert len(shared) > 10
+    assert all(found[key].equal(published[key]) for key in shared)
+    # A folder belongs to its pairs, whatever their file is called.
+    pairs.write_text(pairs.read_text(encoding="utf-8").replace("am", "was", 1), encoding="utf-8")
+    run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0, status=2)
+    assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
+
+
+def test_each_part_serves_its_own_purpose(table, encoders, tmp_path, monkeypatch):
+    """The numbers would look better, and nothing else would tell, if the test were used for any choice."""
+    seen = {}
+
+    class Seen(M4SERTrainer):
+        def __init__(self, **options):
+            seen["train"], seen["eval"] = options["train_dataset"]["id"][:], options["eval_dataset"]["id"][:]
+            super().__init__(**options)
+
+    def choose(utterances, processor):
+        seen["threshold"] = [each.hypothesis for each in utterances]
+        return choose_threshold(utterances, processor)
+
+    def compare(model, processor, texts, **options):
+        seen["decoding"] = list(texts)
+        return compare_decoding(model, processor, texts, **options)
+
+    monkeypatch.setattr(trainer, "M4SERTrainer", Seen)
+    monkeypatch.setattr(evaluation.correction, "choose_threshold", choose)
+    monkeypatch.setattr(evaluation.decoding_cost, "compare_decoding", compare)
+    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+    options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
+    arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)
+    run_correction(arguments, args)
+    parts = divide_pairs(read_pairs(arguments), arguments)
+    assert seen["train"] == [row["id"] for row in parts["train"]]
+    assert seen["eval"] == [row["id"] for row in parts["validation"]]
+    # The pairs of this table are normalised as they stand.
+    assert seen["threshold"] == [row["hypothesis"] for row in parts["validation"]]
+    assert seen["decoding"] == [row["hypothesis"] for row in parts["test"]]
+
+
 def test_the_configuration_keeps_the_epoch_of_the_smallest_loss(tmp_path):
-    config = ROOT / "examples" / "configs" / "correction.yaml"
     classes = (CorrectionArguments, ExperimentArguments)
-    _, args = parse_arguments(classes, ["--output_dir", str(tmp_path), "--use_cpu"], config)
+    _, args = parse_arguments(classes, ["--output_dir", str(tmp_path), "--use_cpu"], CONFIG)
     assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "loss", False)
     assert args.label_names == ["detection_labels", "correction_labels"]
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from trainer.evaluation.significance import holm, paired_bootstrap
-from trainer.experiments.tables import TableRow, compare, make_table, smallest_difference
+from trainer.experiments.tables import TableRow, compare, join_tables, make_table, smallest_difference
 
 EMOTIONS = ["angry", "happy", "sad"]
 LABELS = np.array(["happy", "sad", "angry", "happy"] * 30)
@@ -128,6 +128,31 @@ def test_a_table_of_what_there_is_is_one_too():
     assert "| M4SER | 1/6 |" in alone.to_markdown()
     assert "learning rate" not in alone.to_markdown()
     assert "paper" not in alone.to_markdown()
+
+
+def test_joined_tables_keep_their_differences_and_correct_them_for_the_whole():
+    parts = {
+        label: make_table(rows, EMOTIONS, METRICS, "weighted_f1", ("concat", "M4SER"), {}, f"# {label}")
+        for label, rows in (("few", [ROWS[0], row("concat", dict.fromkeys((1, 2, 3, 4), 0.85))]), ("many", ROWS))
+    }
+    before = [json.dumps(part.records) for part in parts.values()]
+    joined = join_tables(parts, "# Both", ["A note."])
+    assert [record["row"] for record in joined.records] == [
+        *("M4SER, few", "concat, few", "M4SER, many", "concat, many", "probe, many")
+    ]
+    few, many = ([record["differences"] for record in part.records] for part in parts.values())
+    estimates = [c["estimate"] for differences in (*few, *many) for c in differences.values()]
+    assert [c["estimate"] for r in joined.records for c in r["differences"].values()] == estimates
+    # M4SER and concat of either table, the probe and both of the second.
+    p_values = [few[0]["concat"]["p_value"], many[0]["concat"]["p_value"]]
+    corrected = holm([*p_values, *(many[2][name]["p_value"] for name in ("concat", "M4SER"))])
+    assert joined.records[0]["differences"]["concat"]["p_holm"] == pytest.approx(corrected[0])
+    assert joined.records[1]["differences"]["M4SER"]["p_holm"] == pytest.approx(corrected[0])
+    assert joined.records[3]["differences"]["M4SER"]["p_holm"] == pytest.approx(corrected[1])
+    assert corrected[0] > few[0]["concat"]["p_holm"]
+    assert "for 4 comparisons" in joined.notes[0]
+    assert joined.notes[-1] == "A note."
+    assert [json.dumps(part.records) for part in parts.values()] == before
 
 
 def test_power_is_that_of_a_paired_test():

@@ -1,0 +1,72 @@
+"""The learning curve, from the command to table and figure."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tests.helpers.experiments import encoder_folders, write_manifest
+from tests.helpers.process import run_example_here
+from trainer.experiments.run import load_results
+from trainer.feature_cache import FEATURES_FOLDER
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two shares of a corpus that has to be prepared first, one fold, two steps each."""
+    folder = tmp_path_factory.mktemp("curve")
+    write_manifest(folder)
+    speech, text = encoder_folders(folder)
+    arguments = [
+        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
+        *("--num_folds", 3, "--folds", 2, "--max_steps", 2, "--per_device_train_batch_size", 4),
+        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
+        *("--freeze_speech_encoder", "true", "--cache_features", "true", "--shares", 1, 0.5),
+    ]
+    run_example_here("run_learning_curve.py", *arguments)
+    return folder / "out", arguments
+
+
+def test_each_share_trains_on_so_many_and_all_test_on_the_same(finished):
+    out, _ = finished
+    runs = {path.parent.relative_to(out).as_posix(): load_results(path.parent) for path in out.rglob("results.json")}
+    rows = ("M4SER", "speech_text_concat")
+    assert {name.rsplit("/", 2)[0] for name in runs} == {f"share{k}/{row}" for k in (50, 100) for row in rows}
+    trained = {name.split("/")[0]: run["split"]["train"]["utterances"] for name, run in runs.items()}
+    assert trained["share50"] == pytest.approx(0.5 * trained["share100"], abs=1.5)
+    tested = [pd.read_parquet(path)["id"].tolist() for path in sorted(out.rglob("predictions.parquet"))]
+    assert all(ids == tested[0] for ids in tested)
+
+
+def test_one_corpus_and_its_features_serve_all_shares(finished):
+    out, _ = finished
+    assert [path.parent for path in out.rglob("report.json")] == [out / "corpus"]
+    assert [path.parent for path in out.rglob(FEATURES_FOLDER)] == [out / "corpus"]
+
+
+def test_the_tables_are_joined_and_drawn(finished):
+    out, _ = finished
+    table = json.loads((out / "learning_curve.json").read_text(encoding="utf-8"))
+    parts = {k: json.loads((out / f"share{k}" / "learning_curve.json").read_text(encoding="utf-8")) for k in (50, 100)}
+    assert len(table["rows"]) == 4
+    for k, part in parts.items():
+        for row in part["rows"]:
+            (whole,) = (other for other in table["rows"] if other["row"].startswith(f"{row['row']}, {k} % ("))
+            assert whole["metrics"] == row["metrics"]
+            assert whole["row"].endswith(" utterances)")
+    assert table["heading"].startswith("# Learning curve on manifest")
+    assert (out / "learning_curve.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--rows", "unknown"], "rows: 'unknown' is none of"),
+        (["--shares", 25], "lies above 0 and at most at 1"),
+        (["--shares", 0.5, 1, "--learning_rate", "3e-4"], "other settings"),
+    ],
+)
+def test_what_cannot_be_is_told(finished, changes, message, capsys):
+    _, arguments = finished
+    run_example_here("run_learning_curve.py", *arguments, *changes, status=2)
+    assert message in capsys.readouterr().err
