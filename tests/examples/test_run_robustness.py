@@ -45,8 +45,10 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
 
     monkeypatch.setattr(M4SERForEmotionClassification, "forward", spy)
     corpus = load_prepared(grid / "corpus")["train"]
-    heard = pd.DataFrame({"id": corpus["id"][:], "hypothesis": "we go home"})
-    heard.to_csv(tmp_path / "home.csv", index=False)
+    # Ids of another split are other utterances.
+    texts = {"train": "we go home", "test": "so late"}
+    parts = [pd.DataFrame({"split": s, "id": corpus["id"][:], "hypothesis": text}) for s, text in texts.items()]
+    pd.concat(parts).to_csv(tmp_path / "home.csv", index=False)
     out = tmp_path / "out"
     run_script(grid, out, "--wer", 0, 0.5, "--hypotheses", f"home={tmp_path / 'home.csv'}")
 
@@ -101,6 +103,7 @@ def test_pairs_are_those_of_the_table_or_of_the_train_split(tmp_path):
     path.write_text("hypothesis,reference\nwe go,we go home\n,nothing heard\n", encoding="utf-8")
     assert SCRIPT["read_pairs"](str(path), {}, "x") == [("we go", "we go home"), ("", "nothing heard")]
     train = {"hypothesis": ["a", None, "c"], "transcript": ["A", "B", None]}
-    assert SCRIPT["read_pairs"](None, {"train": train}, "x") == [("a", "A")]
+    test = {"hypothesis": ["heard"], "transcript": ["said"]}
+    assert SCRIPT["read_pairs"](None, {"train": train, "test": test}, "x") == [("a", "A")]
     with pytest.raises(CorpusError, match="x has no train split to fit the noise model on: give --pairs"):
         SCRIPT["read_pairs"](None, {"test": train}, "x")

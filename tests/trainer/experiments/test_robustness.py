@@ -12,6 +12,7 @@ from data_scripts.asr_noise import fit
 from data_scripts.errors import CorpusError
 from tests.helpers.corpus import PAIRS, tiny_corpus
 from trainer.errors import ExperimentError
+from trainer.experiments import robustness
 from trainer.experiments.retest import FinishedRun
 from trainer.experiments.robustness import make_conditions, measure, retest_conditions, write
 
@@ -126,6 +127,28 @@ def test_metrics_and_differences_are_those_of_the_predictions(conditions, tables
         assert compared["p_holm"] >= compared["p_value"]
     smallest = min((r["differences"]["M4SER − speech & text + concat"] for r in records), key=lambda c: c["p_value"])
     assert smallest["p_holm"] == pytest.approx(len(conditions) * smallest["p_value"])
+
+
+def test_utterances_of_one_cluster_are_drawn_together(conditions, tables):
+    (first, *_) = measure(conditions, tables, lambda name, _: name[:-1])  # clip00 to clip17: two clusters
+    (alone, *_) = measure(conditions, tables, lambda name, _: str(int(name[4:]) // 3))
+    for record, clusters in ((first, 2), (alone, 6)):
+        assert {row["clusters"] for row in record["rows"].values()} == {clusters}
+        assert {compared["clusters"] for compared in record["differences"].values()} == {clusters}
+
+
+def test_the_curve_is_of_human_text_and_noise_and_recognisers_are_markers(conditions, tables, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(robustness, "plot_robustness", lambda *arguments: drawn.append(arguments))
+    records = measure(conditions, tables, lambda name, _: name)
+    write(records, NOISE, "# Title", [], tmp_path)
+    ((curves, markers, metric, _),) = drawn
+    by_kind = {kind: [r for r in records if (r["kind"] == "recogniser") == kind] for kind in (False, True)}
+    for name, points in curves.items():
+        expected = [(record["wer"], record["rows"][name]["estimate"]) for record in by_kind[False]]
+        assert [(wer, interval.estimate) for wer, interval in points] == expected
+    assert {name: wer for name, (wer, _) in markers.items()} == {r["condition"]: r["wer"] for r in by_kind[True]}
+    assert metric == "W-F1"
 
 
 def test_table_and_figure_are_written(conditions, tables, tmp_path):
