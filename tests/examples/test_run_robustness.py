@@ -84,6 +84,14 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
         run_script(grid, out, "--wer", 0.5, "--seed", 1)
 
 
+def test_the_options_of_testing_arrive(grid, tmp_path):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    run_script(grid, out, "--rows", ROWS[0], "--wer", 0, "--bf16", "--feature_cache_dir", cache)
+    tested = [json.loads(path.read_text(encoding="utf-8")) for path in out.rglob("tested.json")]
+    assert [each["bf16"] for each in tested] == [True, True]
+    assert any(cache.iterdir())
+
+
 def test_rows_and_files_that_are_not_there_are_told(grid, tmp_path, capsys):
     with pytest.raises(ExperimentError, match="no finished run is of w/o GAN; there are only speech, only text"):
         run_script(grid, tmp_path, "--rows", "w/o GAN")
