@@ -88,6 +88,21 @@ def test_a_word_never_misheard_becomes_one_near_in_spelling():
     assert max(heard.values()) < 2 * 400 / NEAREST
 
 
+def test_words_are_inserted_as_often_as_in_the_pairs():
+    only_insertions = fit([("so well", "well")] * 9 + [("oh well", "well")])
+    heard = Counter(tuple(sorted(only_insertions.corrupt("well", 1, seed).split())) for seed in range(400))
+    assert set(heard) == {("so", "well"), ("oh", "well")}
+    assert heard["oh", "well"] == pytest.approx(40, abs=18)
+
+
+def test_deletions_and_insertions_stay_what_they_are(corpus):
+    """Side by side they would be counted as substitutions."""
+    model = fit([("we go home", "we can go home"), ("so we can go home", "we can go home")])
+    texts = [text for text in corpus if len(text.split()) > 3]
+    counted = jiwer.process_words(texts, [model.corrupt(text, 0.5, f"5:{n}") for n, text in enumerate(texts)])
+    assert counted.substitutions < 0.05 * (counted.deletions + counted.insertions)
+
+
 def test_where_there_is_no_other_word_it_is_left_out():
     assert fit([("a", "b")]).corrupt("a", 1, 0) == ""
 
@@ -158,6 +173,10 @@ def test_the_correlation_is_found_again(true, wer):
     size = 1 / true - 1 if true else None
     rates = dice.beta(wer * size, (1 - wer) * size, 4000) if size else wer
     assert correlation(lengths, dice.binomial(lengths, rates)) == pytest.approx(true, abs=0.04)
+
+
+def test_more_errors_than_words_are_as_many_as_there_are_words():
+    assert correlation([2, 2, 2, 2], [9, 0, 1, 0]) == correlation([2, 2, 2, 2], [2, 0, 1, 0])
 
 
 @pytest.mark.parametrize(("lengths", "counts"), [([3], [1]), ([3, 4], [3, 4]), ([1, 1, 1], [1, 0, 1])])
