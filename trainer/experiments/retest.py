@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from data_scripts.files import write_atomically
+from data_scripts.files import folder_name, write_atomically
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import M4SERTrainingArguments
 from trainer.collator import M4SERDataCollator
@@ -24,6 +24,8 @@ from trainer.experiments.tables import TableRow
 from trainer.feature_cache import cache_features
 from trainer.m4ser_trainer import M4SERTrainer
 
+#: How the row of a model that was trained on human text ends.
+HUMAN_TEXT = ", human text"
 Cluster = Callable[[str, str | None], str]
 
 
@@ -33,7 +35,7 @@ class FinishedRun:
 
     Attributes:
         folder: where it lies.
-        row: its ablation, and what tells it apart in a grid, e.g. a learning rate.
+        row: its row in its grid or its ablation, and what else tells it apart, e.g. a learning rate or the grid.
         name: its fold and seed, as folders: the same for the same run of another row.
         results: what its `results.json` holds.
     """
@@ -47,8 +49,8 @@ class FinishedRun:
 def finished_runs(root: str | os.PathLike) -> list[FinishedRun]:
     """Return the trained runs under a folder, e.g. of a grid (ROW/FOLD/seedN), in the order of their paths.
 
-    Linear probes, which leave no model, are passed over. A row is named by its ablation; models that were trained on
-    human text are apart from those that were trained on ASR text.
+    Linear probes, which leave no model, are passed over. A cell of a grid says which row it is of; another run is named
+    by its ablation. Models that were trained on human text are apart from those that were trained on ASR text.
 
     Args:
         root: a grid's folder, the folder of `run_folds`, or one run.
@@ -62,14 +64,22 @@ def finished_runs(root: str | os.PathLike) -> list[FinishedRun]:
         folder, results = path.parent, load_results(path.parent)
         if not (folder / "config.json").is_file():
             continue
-        row = results["arguments"].get("model", {}).get("ablation", "M4SER")
-        if results["text_column"] == "transcript" and row != "only speech":
-            row += ", human text"
-        parts = folder.relative_to(root).parts
-        found.append(FinishedRun(folder, " ".join([row, *parts[1:-2]]), "/".join(parts[-2:]) or folder.name, results))
+        row, parts = _row(results), folder.relative_to(root).parts
+        apart = [part for part in parts[:-2] if part != folder_name(row)]
+        reads = results["model_config"].get("modalities") != "speech"
+        if results["text_column"] == "transcript" and reads and not row.endswith(HUMAN_TEXT):
+            row += HUMAN_TEXT
+        found.append(FinishedRun(folder, " ".join([row, *apart]), "/".join(parts[-2:]) or folder.name, results))
     if not found:
         raise ExperimentError(f"{root} holds no finished run: no folder in it has a {RESULTS_FILE} and a model.")
     return found
+
+
+def _row(results: Mapping[str, Any]) -> str:
+    """What a grid calls the row of a run, or the run's ablation."""
+    arguments = results["arguments"]
+    (row,) = arguments.get("runs", {}).get("rows") or [arguments.get("model", {}).get("ablation", "M4SER")]
+    return row
 
 
 def retest_run(
@@ -136,10 +146,16 @@ def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> 
     Args:
         tables: what `retest_run` gave for each run.
         cluster: maps an id and a speaker to what is drawn together in a bootstrap.
+
+    Raises:
+        ExperimentError: two runs are of the same row, fold and seed.
     """
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():
-        rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)
+        runs = rows.setdefault(run.row, {})
+        if run.name in runs:
+            raise ExperimentError(f"Two runs are {run.row}, {run.name}; one is {run.folder}: test them apart.")
+        runs[run.name] = with_clusters(table.reset_index(), cluster)
     return [TableRow(name, runs, len(runs), len(runs)) for name, runs in rows.items()]
 
 

@@ -1,12 +1,15 @@
 """Finished runs on other data: the same predictions where the data are the same, others where they are not."""
 
+import dataclasses
 import json
 import runpy
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from data_scripts.files import folder_name
 from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
 from tests.helpers.experiments import tiny_grid
@@ -39,13 +42,47 @@ def test_every_trained_run_is_found_by_its_row_and_no_probe(grid):
 
 @pytest.mark.parametrize(("row", "named"), [("M4SER", "M4SER, human text"), ("only speech", "only speech")])
 def test_a_model_of_human_text_is_a_row_of_its_own(grid, tmp_path, row, named):
-    shutil.copytree(grid / "M4SER", tmp_path / "grid" / "M4SER")
-    results = tmp_path / "grid" / "M4SER" / "fold2" / "seed2" / "results.json"
+    for number, name in enumerate(("M4SER", folder_name(row)), 1):
+        run = f"fold2/seed{number}"
+        shutil.copytree(grid / "M4SER" / run, tmp_path / "grid" / name / run)
+    results = tmp_path / "grid" / folder_name(row) / "fold2" / "seed2" / "results.json"
     content = json.loads(results.read_text(encoding="utf-8"))
     content["text_column"] = "transcript"
-    content["arguments"]["model"] = {"ablation": row}
+    content["arguments"]["runs"]["rows"] = [row]
+    content["model_config"]["modalities"] = "speech" if row == "only speech" else "both"
     results.write_text(json.dumps(content), encoding="utf-8")
     assert [run.row for run in finished_runs(tmp_path / "grid")] == ["M4SER", named]
+
+
+def test_rows_are_what_their_grid_calls_them(grid, tmp_path):
+    """The ablation alone does not tell a setting from another, nor the same row of two grids."""
+    for place, row in (("share50", "generator_layers=4"), ("share100", "M4SER"), ("", "M4SER, human text")):
+        folder = tmp_path / place / folder_name(row) / "fold2" / "seed1"
+        shutil.copytree(grid / "M4SER" / "fold2" / "seed1", folder)
+        content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        content["arguments"]["runs"]["rows"] = [row]
+        content["text_column"] = "transcript" if row.endswith("human text") else "hypothesis"
+        (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    found = {run.row for run in finished_runs(tmp_path)}
+    assert found == {"generator_layers=4 share50", "M4SER share100", "M4SER, human text"}
+    assert {run.row for run in finished_runs(tmp_path / "share100")} == {"M4SER"}
+
+
+def test_a_run_of_no_grid_is_named_by_its_ablation(grid, tmp_path):
+    shutil.copytree(grid / "M4SER" / "fold2" / "seed1", tmp_path / "fold2" / "seed1")
+    results = tmp_path / "fold2" / "seed1" / "results.json"
+    content = json.loads(results.read_text(encoding="utf-8"))
+    content["arguments"]["model"]["ablation"] = "w/o GAN"
+    del content["arguments"]["runs"]
+    results.write_text(json.dumps(content), encoding="utf-8")
+    assert [(run.row, run.name) for run in finished_runs(tmp_path)] == [("w/o GAN", "fold2/seed1")]
+
+
+def test_two_runs_of_one_name_make_no_row(grid, tmp_path):
+    run = finished_runs(grid)[0]
+    table = retest_run(run, load_prepared(grid / "corpus")["train"], tmp_path)
+    with pytest.raises(ExperimentError, match=r"Two runs are M4SER, fold2/seed1; one is elsewhere"):
+        table_rows({run: table, dataclasses.replace(run, folder=Path("elsewhere")): table}, lambda name, _: name)
 
 
 def test_on_its_own_test_a_run_predicts_what_it_predicted(grid, corpus, tmp_path):
