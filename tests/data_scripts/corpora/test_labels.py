@@ -88,6 +88,11 @@ def test_spellings_of_a_label_are_one_class():
     assert "labels: Happy 1, happy 2, happy  1, sad 1 -> happy 4, sad 1" in report.table()
 
 
+def test_letters_of_another_width_are_no_other_class():
+    found, classes, _ = assigned("joy", "\uff4a\uff4f\uff59", "joy")  # as East Asian keyboards write it
+    assert (found, classes) == (["joy"] * 3, ["joy"])
+
+
 def test_the_spelling_asked_for_wins():
     assert assigned("happy", "happy", "HAPPY", wanted=["HAPPY"])[:2] == (["HAPPY"] * 3, ["HAPPY"])
     assert assigned("glad", "Joy", "joy", label_map={"glad": "Joy"})[:2] == (["Joy"] * 3, ["Joy"])

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from datasets import DatasetDict
+from datasets import ClassLabel, DatasetDict
 
-from data_scripts.splits import SplitError
+from data_scripts.splits import SplitError, k_shot
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
@@ -75,6 +75,21 @@ def test_shots_move_from_validation_to_training_and_never_from_the_test(source, 
     assert fold_of(transfer_division(source, target, 2, seed=4))[0]["test"]["id"] != few["test"]["id"]
     with pytest.raises(SplitError, match="choose a smaller k"):
         transfer_division(source, target, 40, seed=3)
+
+
+def test_shots_are_the_seed_s(source, target):
+    rest = fold_of(transfer_division(source, target, 0, seed=3))[0]["validation"]
+    drawn = fold_of(transfer_division(source, target, 2, seed=3))[0]["train"]["id"][-4:]
+    assert drawn == [rest["id"][row] for row in k_shot(rest, 2, 3)]
+    assert drawn != [rest["id"][row] for row in k_shot(rest, 2, 0)]
+
+
+def test_classes_keep_the_order_of_the_source(source):
+    assert source.data.features["emotion"].names == list(EMOTIONS)
+    backwards = DatasetDict(train=tiny_corpus(16).cast_column("emotion", ClassLabel(names=list(EMOTIONS[::-1]))))
+    target = Corpus.join("x", "manifest", backwards, {EMOTIONS[0]: "zeal"})
+    assert target.data.features["emotion"].names == [*EMOTIONS[:0:-1], "zeal"]
+    assert shared_emotions(source, target) == list(EMOTIONS[1:])
 
 
 def test_a_table_draws_the_target_s_clusters(source, target):
