@@ -196,6 +196,15 @@ def test_usual_names_encodings_and_windows_paths(folder):
     assert "columns not read: valence" in corpus.report.table()
 
 
+def test_a_tilde_is_the_home_folder(folder, tmp_path_factory, monkeypatch):
+    home = tmp_path_factory.mktemp("home")
+    write_wav(home / "1.wav")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    rows = load_corpus("manifest", write_csv(folder, "audio,emotion", "~/1.wav,sad")).dataset["train"]
+    assert rows[0]["audio"]["path"] == str((home / "1.wav").resolve())
+
+
 def test_a_backslash_in_a_name_that_exists_is_kept(folder):
     name = folder / "a\\1.wav"
     (folder / "wavs" / "1.wav").rename(name)
