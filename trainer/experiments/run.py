@@ -218,7 +218,7 @@ def _choose_correction_threshold(
 ) -> None:
     """Set the confidence below which no edit is made, where edits are learned and the model was built without one."""
     if _learns_errors(model, text_column) and model.config.correction_threshold == 0:
-        texts = correct_rows(model, processor, validation.select_columns(["hypothesis", "transcript"]))
+        texts = correct_rows(model, processor, validation.select_columns(["hypothesis", "transcript"]).to_list())
         model.config.correction_threshold = choose_threshold(texts, processor)
 
 
