@@ -320,7 +320,7 @@ def plot_robustness(
         shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
         for name, height in heights.items():
             ax.plot(100 * rate, 100 * height, color=colours[name], markeredgecolor="white", zorder=3, **shape)
-        ax.plot([], [], color=GREY, markeredgecolor="white", label=label, **shape)
+        ax.plot([], [], color=GREY, markeredgecolor="white", label=_in_legend(label), **shape)
     ax.set_xlabel("word error rate (%)", fontsize=8)
     return _finish_curves(figure, metric, path)
 
@@ -361,9 +361,14 @@ def _draw_curves(ax, curves: Mapping[str, Sequence[tuple[float, Interval]]]) -> 
         )
         ax.fill_between(places, low, high, color=colours[name], alpha=0.1, linewidth=0)
         heights = [100 * interval.estimate for _, interval in points]
-        style = styles[index % len(styles)]
-        ax.plot(places, heights, color=colours[name], linestyle=style, linewidth=1.4, marker=".", ms=3, label=name)
+        line = {"color": colours[name], "linestyle": styles[index % len(styles)], "linewidth": 1.4}
+        ax.plot(places, heights, marker=".", ms=3, label=_in_legend(name), **line)
     return colours
+
+
+def _in_legend(name: str) -> str:
+    """A long name in several lines, so that two columns of a legend are no wider than the figure."""
+    return textwrap.fill(name, 28)
 
 
 def _finish_curves(figure: Figure, metric: str, path: str | Path) -> Path:
