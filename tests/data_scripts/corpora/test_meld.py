@@ -211,6 +211,7 @@ REASONS_BY_FAULT = {
 }
 
 
+@pytest.mark.slow
 def test_spoken_every_fault_is_reported(spoken, prepared_spoken):
     _, traps = spoken
     out, report = prepared_spoken
@@ -225,6 +226,7 @@ def test_spoken_every_fault_is_reported(spoken, prepared_spoken):
     assert [report.splits[split].utterances for split in ("train", "validation", "test")] == usable
 
 
+@pytest.mark.slow
 def test_spoken_plain_twins_are_used_and_untouched(spoken, prepared_spoken):
     folder, traps = spoken
     out, _ = prepared_spoken

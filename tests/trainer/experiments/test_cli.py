@@ -13,7 +13,7 @@ from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS
 from modeling_m4ser import M4SERConfig
 from tests.helpers import ROOT
 from tests.helpers.experiments import write_manifest
-from tests.helpers.process import run_example
+from tests.helpers.process import run_example, run_example_here
 from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
@@ -69,21 +69,18 @@ def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, c
         (["--config", "absent.yaml"], "absent.yaml"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, arguments, message):
+def test_mistakes_end_in_one_line(tmp_path, arguments, message, capsys):
     arguments = [str(tmp_path / "out") if argument == "out" else argument for argument in arguments]
-    done = run_example("run_custom.py", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    run_example_here("run_custom.py", *arguments, status=2)
+    told = capsys.readouterr().err
+    assert message in told.splitlines()[-1]
+    assert "Traceback" not in told
 
 
-def test_a_wrong_validation_is_told_before_anything_is_prepared(tmp_path):
-    done = run_example(
-        "run_iemocap.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--validation", "foo"
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: validation must be 'speaker' or a share")
-    assert "Traceback" not in done.stderr
+def test_a_wrong_validation_is_told_before_anything_is_prepared(tmp_path, capsys):
+    options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--validation", "foo"]
+    run_example_here("run_iemocap.py", *options, status=2)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: validation must be 'speaker' or a share")
     assert not (tmp_path / "out").exists()
 
 

@@ -106,6 +106,7 @@ def test_other_settings_in_a_finished_directory_stop_the_command(finished, chang
     assert "wa " not in printed.out
 
 
+@pytest.mark.slow
 def test_the_recorded_command_repeats_the_run(finished, tmp_path):
     """Every argument is in it, those of a YAML file too."""
     out, _, _ = finished

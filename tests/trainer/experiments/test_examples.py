@@ -252,6 +252,7 @@ def make_divided_manifest(folder, copied):
     pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
 
 
+@pytest.mark.slow
 def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
     make_divided_manifest(tmp_path, copied=True)
     options = ("--data_dir", tmp_path, *SHORT, *encoders)
