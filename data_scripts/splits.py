@@ -364,12 +364,22 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
     dataset = _single(dataset)
     if k < 1:
         raise SplitError(f"k must be at least 1, got {k}")
-    by_emotion = _rows_by_emotion(dataset, range(len(dataset)))
+    by_emotion = rows_by_emotion(dataset, range(len(dataset)))
     scarce = [f"{name} ({len(rows)})" for name, rows in by_emotion.items() if len(rows) < k]
     if scarce:
         raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
     generator = random.Random(seed)
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
+
+
+def rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
+    """Return the row numbers of every class by its name, in the order given; classes without any have none."""
+    names = dataset.features["emotion"].names
+    labels = list(dataset["emotion"])
+    groups: dict[str, list[int]] = {name: [] for name in names}
+    for row in rows:
+        groups[names[labels[row]]].append(row)
+    return groups
 
 
 def _rotate(dataset: Dataset, parts: Sequence[Sequence[int]]) -> list[Fold]:
@@ -434,22 +444,12 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     return groups
 
 
-def _rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
-    """The row numbers of every class, those without any included."""
-    names = dataset.features["emotion"].names
-    labels = list(dataset["emotion"])
-    groups: dict[str, list[int]] = {name: [] for name in names}
-    for row in rows:
-        groups[names[labels[row]]].append(row)
-    return groups
-
-
 def _by_shares(
     dataset: Dataset, rows: Sequence[int], shares: Mapping[str, float], generator: random.Random
 ) -> dict[str, list[int]]:
     """The rows divided by the shares, emotion by emotion."""
     parts: dict[str, list[int]] = {split: [] for split in shares}
-    for same in _rows_by_emotion(dataset, rows).values():
+    for same in rows_by_emotion(dataset, rows).values():
         generator.shuffle(same)
         for split, some in _allot([[row] for row in same], shares).items():
             parts[split].extend(some)

@@ -96,10 +96,9 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
         settings.output_dir = str(Path(str(args.output_dir)) / f"shots{shots}")
         tables[shots] = fill_table(kind, rows, material, corpus, model, runs, settings)
         if args.should_log:
-            heading = f"# From {source.name} to {target.name}: tested on 70 % of {target.name}"
-            heading += " (a stand-in corpus)" if material.stand_in else ""
+            heading = material.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")
             parts = {f"{shots} shots": table for shots, table in tables.items()}
-            notes = ["The differences are to the rows with as many shots.", *filter(None, [material.stand_in])]
+            notes = ["The differences are to the rows with as many shots.", *material.notes]
             joined = join_tables(parts, heading, notes)
             joined.write(Path(str(args.output_dir)) / "transfer")
 

@@ -88,10 +88,9 @@ def main(
         material = dataclasses.replace(whole, division=division)
         tables[share] = fill_table(kind, rows, material, corpus, model, runs, settings)
         if args.should_log:
-            heading = f"# Learning curve on {whole.title}, {whole.division.description}"
-            heading += " (a stand-in corpus)" if whole.stand_in else ""
+            heading = whole.heading(f"Learning curve on {whole.title}, {whole.division.description}")
             parts = {f"{100 * each:g} % ({utterances[each]:g} utterances)": table for each, table in tables.items()}
-            join_tables(parts, heading, [NOTE, *filter(None, [whole.stand_in])]).write(folder / "learning_curve")
+            join_tables(parts, heading, [NOTE, *whole.notes]).write(folder / "learning_curve")
             draw(tables, utterances, folder / "learning_curve.png")
 
 

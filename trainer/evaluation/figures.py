@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -310,19 +311,15 @@ def plot_robustness(
     Raises:
         ValueError: there is no model, or one without a point.
     """
-    if not curves or not all(curves.values()):
-        raise ValueError("curves holds nothing to draw")
-    figure = Figure(figsize=(3.5, 3.6), dpi=2 * DPI, layout="constrained")
-    ax = figure.subplots()
     percent = {name: [(100 * rate, interval) for rate, interval in points] for name, points in curves.items()}
-    colours = _draw_curves(ax, percent)
+    ax, colours = _draw_curves(percent, metric, height=3.6)
     for index, (label, (rate, heights)) in enumerate(markers.items()):
         shape = {"marker": "osD^vP"[index % 6], "markersize": 5, "markeredgewidth": 0.6, "linestyle": "none"}
         for name, height in heights.items():
             ax.plot(100 * rate, 100 * height, color=colours[name], markeredgecolor="white", zorder=3, **shape)
         ax.plot([], [], color=GREY, markeredgecolor="white", label=_in_legend(label), **shape)
     ax.set_xlabel("word error rate (%)", fontsize=8)
-    return _finish_curves(figure, metric, path)
+    return _save_curves(ax, path)
 
 
 def plot_learning_curve(curves: Mapping[str, Sequence[tuple[float, Interval]]], metric: str, path: str | Path) -> Path:
@@ -340,18 +337,24 @@ def plot_learning_curve(curves: Mapping[str, Sequence[tuple[float, Interval]]], 
     Raises:
         ValueError: there is no model, or one without a point.
     """
-    if not curves or not all(curves.values()):
-        raise ValueError("curves holds nothing to draw")
-    figure = Figure(figsize=(3.5, 2.8), dpi=2 * DPI, layout="constrained")
-    ax = figure.subplots()
-    _draw_curves(ax, curves)
+    ax, _ = _draw_curves(curves, metric, height=2.8)
     ax.set_xlabel("training utterances", fontsize=8)
     ax.set_xlim(left=0)
-    return _finish_curves(figure, metric, path)
+    return _save_curves(ax, path)
 
 
-def _draw_curves(ax, curves: Mapping[str, Sequence[tuple[float, Interval]]]) -> dict[str, str]:
-    """Draw the curve of each model with its band; return the models' colours."""
+def _draw_curves(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]], metric: str, height: float
+) -> tuple[Any, dict[str, str]]:
+    """Draw the curve of each model with its band, one column wide; return the axes and the models' colours."""
+    if not curves or not all(curves.values()):
+        raise ValueError("curves holds nothing to draw")
+    ax = Figure(figsize=(3.5, height), dpi=2 * DPI, layout="constrained").subplots()
+    ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.grid(color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
     styles = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
     for index, (name, points) in enumerate(curves.items()):
@@ -363,7 +366,7 @@ def _draw_curves(ax, curves: Mapping[str, Sequence[tuple[float, Interval]]]) -> 
         heights = [100 * interval.estimate for _, interval in points]
         line = {"color": colours[name], "linestyle": styles[index % len(styles)], "linewidth": 1.4}
         ax.plot(places, heights, marker=".", ms=3, label=_in_legend(name), **line)
-    return colours
+    return ax, colours
 
 
 def _in_legend(name: str) -> str:
@@ -371,14 +374,8 @@ def _in_legend(name: str) -> str:
     return textwrap.fill(name, 28)
 
 
-def _finish_curves(figure: Figure, metric: str, path: str | Path) -> Path:
-    """Label the axis of the metric, put the legend above, and write the figure."""
-    (ax,) = figure.axes
-    ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
-    ax.tick_params(labelsize=8)
-    ax.grid(color="#dddddd", linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    legend = figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False, handlelength=2.6)
+def _save_curves(ax, path: str | Path) -> Path:
+    """Put the legend of all curves and markers above, and write the figure."""
+    legend = ax.figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False, handlelength=2.6)
     plain_tick_labels(legend.get_texts())
-    return save_figure(figure, path)
+    return save_figure(ax.figure, path)

@@ -6,6 +6,7 @@ import random
 
 from datasets import Dataset, DatasetDict
 
+from data_scripts.splits import rows_by_emotion
 from trainer.errors import ExperimentError
 from trainer.experiments.protocols import Division
 
@@ -45,12 +46,8 @@ def training_utterances(division: Division) -> float:
 
 def _draw(data: Dataset, share: float, seed: str) -> list[int]:
     """Numbers of rows, ascending."""
-    by_emotion: dict[int, list[int]] = {}
-    for row, label in enumerate(data["emotion"]):
-        by_emotion.setdefault(label, []).append(row)
     dice, drawn = random.Random(seed), []
-    for label in sorted(by_emotion):
-        rows = by_emotion[label]
+    for rows in rows_by_emotion(data, range(len(data))).values():
         dice.shuffle(rows)
         drawn += rows[: max(1, math.floor(share * len(rows) + 0.5))]
     return sorted(drawn)

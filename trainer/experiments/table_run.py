@@ -58,6 +58,19 @@ class Material:
     division: Division
     stand_in: str
 
+    def heading(self, words: str) -> str:
+        """Return the heading of a table, which says so where the corpora are not the paper's.
+
+        Args:
+            words: what the table shows.
+        """
+        return f"# {words} (a stand-in corpus)" if self.stand_in else f"# {words}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What is said below a table."""
+        return [self.stand_in] if self.stand_in else []
+
 
 def run_table(
     kind: TableKind,
@@ -195,7 +208,7 @@ def _say_power(comparison: Comparison) -> None:
 def _table(kind: TableKind, comparison: Comparison, grid: Grid, material: Material) -> Table:
     """The table of what is finished."""
     division = material.division
-    heading = f"# {kind.title} on {material.title}, {material.utterances} utterances, {division.description}"
+    heading = f"{kind.title} on {material.title}, {material.utterances} utterances, {division.description}"
     metrics = ["wa", "ua", "weighted_f1", "macro_f1"]
     if material.name in paper.METRICS:
         metrics = list(dict.fromkeys([*paper.METRICS[material.name].values(), *metrics[1:]]))
@@ -206,6 +219,6 @@ def _table(kind: TableKind, comparison: Comparison, grid: Grid, material: Materi
         comparison.metric,
         kind.references,
         kind.published.get(material.name, {}),
-        heading + (" (a stand-in corpus)" if material.stand_in else ""),
-        [material.stand_in] if material.stand_in else [],
+        material.heading(heading),
+        material.notes,
     )
