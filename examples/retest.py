@@ -43,13 +43,14 @@ def main(options: argparse.Namespace) -> None:
     from trainer.experiments.arguments import CorpusArguments
     from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
-    from trainer.experiments.retest import finished_runs, retest_run, table_rows
+    from trainer.experiments.retest import finished_runs, refuse_doubles, retest_run, table_rows
     from trainer.experiments.table_run import describe_data
     from trainer.experiments.tables import make_table
 
     if options.metric not in KNOWN:
         raise ExperimentError(f"metric must be one of {', '.join(KNOWN)}, not {options.metric!r}.")
     runs = finished_runs(options.runs)
+    refuse_doubles(runs)
     dataset = load_prepared(options.dataset)
     data = pick_split(dataset, options.split, options.dataset)
     corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -82,6 +82,22 @@ def _row(results: Mapping[str, Any]) -> str:
     return row
 
 
+def refuse_doubles(runs: Iterable[FinishedRun]) -> None:
+    """Raise where two runs would be one in a table.
+
+    Args:
+        runs: of one table.
+
+    Raises:
+        ExperimentError: two are of the same row, fold and seed.
+    """
+    known: dict[tuple[str, str], FinishedRun] = {}
+    for run in runs:
+        other = known.setdefault((run.row, run.name), run)
+        if other is not run:
+            raise ExperimentError(f"{other.folder} and {run.folder} are both {run.row}, {run.name}: test them apart.")
+
+
 def retest_run(
     run: FinishedRun,
     data: Dataset,
@@ -148,14 +164,12 @@ def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> 
         cluster: maps an id and a speaker to what is drawn together in a bootstrap.
 
     Raises:
-        ExperimentError: two runs are of the same row, fold and seed.
+        ExperimentError: see `refuse_doubles`.
     """
+    refuse_doubles(tables)
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():
-        runs = rows.setdefault(run.row, {})
-        if run.name in runs:
-            raise ExperimentError(f"Two runs are {run.row}, {run.name}; one is {run.folder}: test them apart.")
-        runs[run.name] = with_clusters(table.reset_index(), cluster)
+        rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)
     return [TableRow(name, runs, len(runs), len(runs)) for name, runs in rows.items()]
 
 

@@ -18,7 +18,7 @@ from data_scripts.transcribe.dataset import Hypotheses, import_hypotheses, word_
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
 from trainer.evaluation.significance import Interval, bootstrap_interval, holm
-from trainer.experiments.retest import Cluster, FinishedRun, retest_run, table_rows
+from trainer.experiments.retest import Cluster, FinishedRun, refuse_doubles, retest_run, table_rows
 from trainer.experiments.tables import TITLES, compare
 
 METRIC = "weighted_f1"
@@ -110,13 +110,12 @@ def retest_conditions(
         Name of the condition -> run -> its predictions.
 
     Raises:
-        ExperimentError: two runs have the same row, fold and seed; or see `retest_run`.
+        ExperimentError: see `refuse_doubles` and `retest_run`.
     """
-    places = [Path(folder_name(run.row)) / run.name for run in runs]
-    if twice := next((place for place in places if places.count(place) > 1), None):
-        raise ExperimentError(f"Two runs are {twice}: name folders of --runs with other rows, folds or seeds.")
+    refuse_doubles(runs)
     tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {condition.name: {} for condition in conditions}
-    for number, (run, place) in enumerate(zip(runs, places, strict=True), 1):
+    for number, run in enumerate(runs, 1):
+        place = Path(folder_name(run.row)) / run.name
         for condition in conditions:
             # Speech is the same in all conditions.
             tested = conditions[0] if run.results["model_config"].get("modalities") == "speech" else condition

@@ -81,7 +81,7 @@ def test_a_run_of_no_grid_is_named_by_its_ablation(grid, tmp_path):
 def test_two_runs_of_one_name_make_no_row(grid, tmp_path):
     run = finished_runs(grid)[0]
     table = retest_run(run, load_prepared(grid / "corpus")["train"], tmp_path)
-    with pytest.raises(ExperimentError, match=r"Two runs are M4SER, fold2/seed1; one is elsewhere"):
+    with pytest.raises(ExperimentError, match=r"seed1 and elsewhere are both M4SER, fold2/seed1"):
         table_rows({run: table, dataclasses.replace(run, folder=Path("elsewhere")): table}, lambda name, _: name)
 
 
@@ -161,3 +161,13 @@ def test_the_script_writes_the_table(grid, tmp_path, capsys):
     assert table in capsys.readouterr().out
     assert "18 utterances, split train of corpus" in table
     assert "| speech & text + concat | 2/2 |" in table
+
+
+def test_the_script_refuses_two_runs_of_one_name_before_it_tests(grid, tmp_path):
+    script = runpy.run_path(str(ROOT / "examples" / "retest.py"))
+    for place in ("runs", "runs/M4SER"):
+        shutil.copytree(grid / "M4SER" / "fold2" / "seed1", tmp_path / place / "fold2" / "seed1")
+    arguments = ["--runs", tmp_path / "runs", "--dataset", grid / "corpus", "--split", "train"]
+    with pytest.raises(ExperimentError, match="are both M4SER, fold2/seed1: test them apart"):
+        script["main"](script["parse_arguments"](list(map(str, [*arguments, "--output_dir", tmp_path / "again"]))))
+    assert not list(tmp_path.rglob("tested.json"))
