@@ -83,17 +83,17 @@ def _row(results: Mapping[str, Any]) -> str:
 
 
 def refuse_doubles(runs: Iterable[FinishedRun]) -> None:
-    """Raise where two runs would be one in a table.
+    """Raise where two runs would be one in a table, or in the folders of their predictions.
 
     Args:
         runs: of one table.
 
     Raises:
-        ExperimentError: two are of the same row, fold and seed.
+        ExperimentError: two are of the same fold and seed, and of the same row or rows whose folders are the same.
     """
     known: dict[tuple[str, str], FinishedRun] = {}
     for run in runs:
-        other = known.setdefault((run.row, run.name), run)
+        other = known.setdefault((folder_name(run.row), run.name), run)
         if other is not run:
             raise ExperimentError(f"{other.folder} and {run.folder} are both {run.row}, {run.name}: test them apart.")
 

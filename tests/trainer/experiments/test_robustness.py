@@ -173,3 +173,7 @@ def test_table_and_figure_are_written(conditions, tables, tmp_path):
 def test_two_runs_of_one_name_are_refused(conditions, tmp_path):
     with pytest.raises(ExperimentError, match="are both M4SER, own_split/seed1"):
         retest_conditions([run("M4SER", 1), run("M4SER", 1)], conditions, tmp_path)
+    # Their predictions would lie in one folder.
+    with pytest.raises(ExperimentError, match="are both w o GAN, own_split/seed1"):
+        retest_conditions([run("w/o GAN", 1), run("w o GAN", 1)], conditions, tmp_path)
+    assert not list(tmp_path.iterdir())
