@@ -59,8 +59,9 @@ class M4SERConfig(PreTrainedConfig):
         tie_correction_output (`bool`, defaults to `False`): whether the text encoder's token embedding is also the
             correction decoder's output layer. Table V counts a separate one.
         discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
-        discriminator_objective (`"paper"` or `"modality"`, defaults to `"paper"`): whether D maximises L_D + L_G
-            (Eq. 20, Algorithm 1) or L_D alone, which is bounded.
+        discriminator_objective (`"modality"` or `"paper"`, defaults to `"modality"`): whether D maximises L_D alone or,
+            as Algorithm 1 prints, L_D + L_G (Eq. 20), which has no upper bound. With the latter, H_ST^(inv) came to look
+            like one modality.
         adversarial_reduction (`"sum"` or `"mean"`, defaults to `"sum"`): what γ weighs in Eq. 22: L_G summed over the
             frames of each utterance and averaged over utterances, or its mean over the frames of the batch. With the
             mean, γ = 0.01 leaves the generator too little of the gradient to keep up with D. With the sum, a recording
@@ -138,7 +139,7 @@ class M4SERConfig(PreTrainedConfig):
     correction_intermediate_size: int = 2048
     tie_correction_output: bool = False
     discriminator_hidden_size: int = 256
-    discriminator_objective: Literal["paper", "modality"] = "paper"
+    discriminator_objective: Literal["modality", "paper"] = "modality"
     adversarial_reduction: Literal["sum", "mean"] = "sum"
     contrastive_reduction: Literal["mean", "sum"] = "mean"
     auxiliary_weight: float | int = 0.1

@@ -27,19 +27,19 @@ def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 class AdversarialLoss:
     """Both sides of Eq. 20, as means over the valid frames of the batch.
 
-    The discriminator *maximises* L_D + L_G (`objective="paper"`) or L_D alone (`"modality"`) on detached features. The
+    The discriminator *maximises* L_D alone (`objective="modality"`) or L_D + L_G (`"paper"`) on detached features. The
     rest of the network *minimises* L_G through features that are not detached.
 
     Args:
-        objective (`"paper"` or `"modality"`, defaults to `"paper"`): what the discriminator maximises.
+        objective (`"modality"` or `"paper"`, defaults to `"modality"`): what the discriminator maximises.
 
     Raises:
         ValueError: `objective` is neither.
     """
 
-    def __init__(self, objective: str = "paper"):
+    def __init__(self, objective: str = "modality"):
         if objective not in ("paper", "modality"):
-            raise ValueError(f"discriminator_objective must be 'paper' or 'modality', not {objective!r}.")
+            raise ValueError(f"discriminator_objective must be 'modality' or 'paper', not {objective!r}.")
         self.objective = objective
 
     def discriminator_loss(

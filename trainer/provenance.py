@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, DatasetDict
+from transformers import PreTrainedConfig
 
 from data_scripts.files import write_atomically
+from modeling_m4ser import M4SERConfig
 from trainer.errors import ExperimentError
 
 SETTINGS_FILE = "settings.json"
@@ -99,9 +101,15 @@ def run_settings(
         text_column: the text that the model reads.
     """
     sections = {name: changed_arguments(part, PRESENTATION_ARGUMENTS) for name, part in arguments.items()}
-    return _as_json(
-        {**sections, "data": {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}}
-    )
+    described = {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}
+    return _as_json({**sections, "data": described, "defaults": model_defaults()})
+
+
+def model_defaults() -> dict[str, Any]:
+    """Return what the fields of M4SERConfig are by default, encoders and what follows from them left out."""
+    inherited = {field.name for field in fields(PreTrainedConfig)}
+    own = {field.name: field.default for field in fields(M4SERConfig) if field.name not in inherited}
+    return {name: value for name, value in own.items() if isinstance(value, (str, int, float))}
 
 
 def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -114,7 +122,11 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         return
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    differences = list(_differences(earlier, _as_json(settings)))
+    now = _as_json(settings)
+    if "defaults" in earlier:
+        differences = list(_differences(_with_defaults(earlier), _with_defaults(now)))
+    else:  # of a version that did not write them down
+        differences = list(_differences({**earlier, "defaults": None}, {**now, "defaults": None}))
     if differences:
         raise ExperimentError(
             f"{folder} belongs to a run with other settings: {'; '.join(differences)}. Choose another --output_dir, "
@@ -130,6 +142,13 @@ def claim_folder(folder: str | Path, settings: Mapping[str, Any]) -> None:
     """
     check_settings(folder, settings)
     write_atomically(Path(folder) / SETTINGS_FILE, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+
+def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose model options name every field, so that another version's default is another setting."""
+    model = settings.get("model") or {}
+    options = {**settings["defaults"], **(model.get("model_options") or {})}
+    return {**settings, "defaults": None, "model": {**model, "model_options": options}}
 
 
 def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -110,7 +110,7 @@ def test_defaults_are_recipe_a_and_table_i():
         "correction_intermediate_size": 2048,
         "tie_correction_output": False,
         "discriminator_hidden_size": 256,
-        "discriminator_objective": "paper",
+        "discriminator_objective": "modality",
         "auxiliary_weight": 0.1,
         "detection_weight": 3.0,
         "adversarial_weight": 0.01,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from datasets import DatasetDict
 
+from modeling_m4ser import M4SERConfig
 from tests.helpers.corpus import tiny_corpus
 from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
@@ -122,3 +123,18 @@ def test_a_directory_keeps_to_its_settings(data, tmp_path):
     assert "some.rate 0.5 before, the default now" in str(caught.value)
     assert 'some.names the default before, ["b"] now' in str(caught.value)
     assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
+
+
+def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
+    def settings(**options):
+        return run_settings({"model": ModelArguments(model_options=options)}, data, {"name": "fold1"}, "hypothesis")
+
+    earlier = settings(frame_pooling=2)
+    assert earlier["defaults"]["discriminator_objective"] == M4SERConfig().discriminator_objective == "modality"
+    earlier["defaults"]["discriminator_objective"] = "paper"
+    claim_folder(tmp_path, earlier)
+    with pytest.raises(ExperimentError, match='discriminator_objective "paper" before, "modality" now'):
+        check_settings(tmp_path, settings(frame_pooling=2))
+    check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
+    with pytest.raises(ExperimentError, match="frame_pooling 2 before, 1 now"):
+        check_settings(tmp_path, settings(discriminator_objective="paper"))
