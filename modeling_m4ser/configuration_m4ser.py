@@ -60,7 +60,7 @@ class M4SERConfig(PreTrainedConfig):
             correction decoder's output layer. Table V counts a separate one.
         discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
         discriminator_objective (`"modality"` or `"paper"`, defaults to `"modality"`): whether D maximises L_D alone or,
-            as Algorithm 1 prints, L_D + L_G (Eq. 20), which has no upper bound. With the latter, H_ST^(inv) came to look
+            as Algorithm 1 prints, L_D + L_G (Eq. 20), which has no upper bound. With the sum, H_ST^(inv) came to look
             like one modality.
         adversarial_reduction (`"sum"` or `"mean"`, defaults to `"sum"`): what γ weighs in Eq. 22: L_G summed over the
             frames of each utterance and averaged over utterances, or its mean over the frames of the batch. With the
