@@ -39,7 +39,7 @@ class Encoders:
         AutoModel.from_config(speech_config("hubert")).save_pretrained(hubert)
         Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(hubert)
         whisper, text = encoder_folders(folder)
-        return cls(hubert, whisper, text, make_tiny_whisper(folder / "recogniser", seconds=3))
+        return cls(hubert, whisper, text, make_tiny_whisper(folder / "recogniser", seconds=3, positions=8))
 
     def substitute(self, text: str) -> str:
         """The folders in place of names on the Hub."""

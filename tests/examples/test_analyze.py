@@ -10,6 +10,7 @@ from data_scripts.schema import load_prepared
 from tests.helpers import ROOT
 from tests.helpers.experiments import tiny_grid
 
+LOOKS_AT_PICTURES = True
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "analyze.py"))
 ROWS = {"M4SER": "M4SER", "speech & text + concat": "speech_text_concat", "only speech": "only_speech"}
 

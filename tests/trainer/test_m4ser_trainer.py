@@ -86,10 +86,11 @@ def test_the_classifier_can_have_a_learning_rate_of_its_own(tmp_path):
     torch.testing.assert_close(step, torch.full_like(step, 1e-2), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_one_step_is_algorithm_1_by_hand(tmp_path, reduction):
+@pytest.mark.parametrize(("reduction", "objective"), [("sum", "modality"), ("mean", "paper")])
+def test_one_step_is_algorithm_1_by_hand(tmp_path, reduction, objective):
     """Lines 22-25 written out: D on detached features first, then the rest against the updated D."""
-    model = deterministic_model(adversarial_weight=0.7, adversarial_reduction=reduction)
+    readings = {"adversarial_reduction": reduction, "discriminator_objective": objective}
+    model = deterministic_model(adversarial_weight=0.7, **readings)
     reference = copy.deepcopy(model).train()
     trainer = tiny_trainer(tmp_path, model, tiny_corpus(8), max_steps=1, max_grad_norm=0.0)
     batch = trainer.data_collator([tiny_corpus(8)[int(index)] for index in trainer._get_train_sampler()])
@@ -106,7 +107,7 @@ def test_one_step_is_algorithm_1_by_hand(tmp_path, reduction):
     invariant = critic(output.invariant.detach())[valid]
     modality = (logsigmoid(speech) + logsigmoid(-text)).mean()
     ambiguity = (-logsigmoid(invariant) - logsigmoid(-invariant)).mean()
-    (-(modality + ambiguity)).backward()
+    (-(modality + ambiguity) if objective == "paper" else -modality).backward()
     torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
     critic_optimizer.step()
     logits = critic(output.invariant)[valid]

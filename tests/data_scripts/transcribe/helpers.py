@@ -84,8 +84,11 @@ def make_dataset(sizes=(("train", 7), ("test", 4)), broken=("test", 2)):
     return DatasetDict(splits)
 
 
-def make_tiny_whisper(folder, seconds, letter_scale=1):
-    """An English-only Whisper with random weights, a byte vocabulary and a window of so many seconds."""
+def make_tiny_whisper(folder, seconds, letter_scale=1, positions=40):
+    """An English-only Whisper with random weights, a byte vocabulary and a window of so many seconds.
+
+    `positions` are those of the decoder, four of them for its prompt.
+    """
     vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
@@ -102,7 +105,7 @@ def make_tiny_whisper(folder, seconds, letter_scale=1):
         encoder_layers=1,
         decoder_layers=1,
         max_source_positions=50 * seconds,
-        max_target_positions=40,
+        max_target_positions=positions,
         suppress_tokens=None,
         begin_suppress_tokens=None,
         **special,
@@ -114,7 +117,7 @@ def make_tiny_whisper(folder, seconds, letter_scale=1):
         prev_sot_token_id=ids["<|startofprev|>"],
         is_multilingual=False,
         return_timestamps=False,
-        max_length=40,
+        max_length=positions,
         **special,
     )
     model.save_pretrained(folder)

@@ -6,6 +6,7 @@ from datasets import DatasetDict
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders
+from tests.helpers.pictures import blank_pictures  # noqa: F401  a fixture
 from tests.helpers.tiny import EMOTIONS
 
 

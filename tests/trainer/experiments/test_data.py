@@ -83,7 +83,7 @@ def test_hypotheses_that_are_there_are_kept(corpus, tmp_path):
 def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
     """It is loaded from the name that was given, and recorded with what it wrote."""
     without_hypotheses(corpus)
-    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1)
+    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1, positions=8)
     arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
     dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
     assert None not in dataset["hypothesis"][:]
@@ -94,7 +94,7 @@ def test_the_named_recogniser_leaves_given_hypotheses_alone(corpus, tmp_path):
     table = pd.read_csv(corpus / "manifest.csv")
     table.loc[2, "hypothesis"] = None
     table.to_csv(corpus / "manifest.csv", index=False)
-    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1)
+    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1, positions=8)
     arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
     dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
     assert [name is not None for name in dataset["asr_model"]].count(True) == 1

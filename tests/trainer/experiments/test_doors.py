@@ -24,7 +24,7 @@ SHORT = ("--max_steps", 2, "--per_device_train_batch_size", 2, "--model_options"
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory):
     """A recogniser for corpora without text."""
-    return make_tiny_whisper(tmp_path_factory.mktemp("whisper"), 2)
+    return make_tiny_whisper(tmp_path_factory.mktemp("whisper"), 2, positions=8)
 
 
 def recordings(folder, places):
