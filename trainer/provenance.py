@@ -116,17 +116,19 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     """Check that a run directory is new, or was started with these settings.
 
     Raises:
-        ExperimentError: it was started with others; the message names those that differ.
+        ExperimentError: it was started with others; the message names those that differ. Or by a version that did not
+            record the model's defaults, which may have been others.
     """
     path = Path(folder) / SETTINGS_FILE
     if not path.is_file():
         return
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    now = _as_json(settings)
-    if "defaults" in earlier:
-        differences = list(_differences(_with_defaults(earlier), _with_defaults(now)))
-    else:  # of a version that did not write them down
-        differences = list(_differences({**earlier, "defaults": None}, {**now, "defaults": None}))
+    if "defaults" not in earlier:
+        raise ExperimentError(
+            f"{folder} belongs to a run of a version that did not record its defaults, and others may hold now. Choose "
+            "another --output_dir, or delete that folder to run anew."
+        )
+    differences = list(_differences(_with_defaults(earlier), _with_defaults(_as_json(settings))))
     if differences:
         raise ExperimentError(
             f"{folder} belongs to a run with other settings: {'; '.join(differences)}. Choose another --output_dir, "

@@ -138,3 +138,7 @@ def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
     check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
     with pytest.raises(ExperimentError, match="frame_pooling 2 before, 1 now"):
         check_settings(tmp_path, settings(discriminator_objective="paper"))
+    del earlier["defaults"]
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
+    with pytest.raises(ExperimentError, match="did not record its defaults"):
+        check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))

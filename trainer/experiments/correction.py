@@ -241,12 +241,13 @@ def run_correction(arguments: CorrectionArguments, args: Any) -> dict[str, Any]:
 
 def _claim(folder: Path, arguments: CorrectionArguments, args: Any, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Make the directory this run's, and say whether it is finished already."""
-    from trainer.provenance import PRESENTATION_ARGUMENTS, changed_arguments, claim_folder
+    from trainer.provenance import PRESENTATION_ARGUMENTS, changed_arguments, claim_folder, model_defaults
 
     settings = {
         "correction": changed_arguments(arguments, ["pairs"]),
         "training": changed_arguments(args, PRESENTATION_ARGUMENTS),
         "pairs": hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16],
+        "defaults": model_defaults(),
     }
     claim_folder(folder, settings)
     return (folder / RESULTS_FILE).is_file()
