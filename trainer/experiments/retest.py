@@ -1,5 +1,6 @@
 """Finished runs tested on other data than their own: another corpus, or the same speech with other transcripts."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -123,7 +124,8 @@ def retest_run(
         A table indexed by id, sorted, with `speaker`, `emotion` and `predicted`.
 
     Raises:
-        ExperimentError: the model does not know an emotion of the data; or the folder is of other data.
+        ExperimentError: the model does not know an emotion of the data; or the folder is of another model,
+            other data or settings.
     """
     emotions = data.features["emotion"].names
     known = run.results["emotions"]
@@ -133,12 +135,16 @@ def retest_run(
             f"{run.folder} knows {', '.join(known)}, but not {', '.join(unknown)}: prepare the data with --label_map, "
             "or with --emotions that leave these out."
         )
-    settings = {"model": str(run.folder), "data": data._fingerprint, "text_column": text_column, "bf16": bf16}
+    # By its results and not by its folder, which may be moved, or hold another model by now.
+    model = hashlib.sha256(json.dumps(run.results, sort_keys=True).encode()).hexdigest()[:16]
+    settings = {"model": model, "data": data._fingerprint, "text_column": text_column, "bf16": bf16}
     folder = Path(folder)
     kept, described = folder / PREDICTIONS_FILE, folder / "tested.json"
     if described.is_file():
         if json.loads(described.read_text(encoding="utf-8")) != settings:
-            raise ExperimentError(f"{folder} holds a test of other data or settings: choose another --output_dir.")
+            raise ExperimentError(
+                f"{folder} holds a test of another model, data or settings: choose another --output_dir."
+            )
         return pd.read_parquet(kept)
     logits = _predict(run, data, text_column, bf16, batch_size, feature_cache_dir)
     table = pd.DataFrame(

@@ -122,12 +122,16 @@ def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path)
     kept = tmp_path / "a" / "predictions.parquet"
     pd.read_parquet(kept).assign(predicted="kept").to_parquet(kept)
     assert set(retest_run(first, corpus, tmp_path / "a")["predicted"]) == {"kept"} != set(tested["predicted"])
+    moved = dataclasses.replace(first, folder=tmp_path / "moved")
+    assert set(retest_run(moved, corpus, tmp_path / "a")["predicted"]) == {"kept"}
+    trained_anew = dataclasses.replace(first, results={**first.results, "train_seconds": 1e9})
     for run, data, options in (
         (second, corpus, {}),
+        (trained_anew, corpus, {}),
         (first, corpus.select(range(9)), {}),
         (first, corpus, {"text_column": "transcript"}),
     ):
-        with pytest.raises(ExperimentError, match="holds a test of other data or settings"):
+        with pytest.raises(ExperimentError, match="holds a test of another model, data or settings"):
             retest_run(run, data, tmp_path / "a", **options)
 
 
