@@ -77,6 +77,12 @@ def probe(runs: Sequence[str], rows: Sequence[Mapping[str, Any]], seed: int) -> 
     return [{name: np.stack([answer[name] for answer in answers]) for name in TITLES} for answers in found]
 
 
+def names_of(models: Sequence[Sequence[str]]) -> list[str]:
+    """Return what to call each model: the folder that its runs share, or all of them where models share that too."""
+    names = [runs[0] if len(runs) == 1 else os.path.commonpath(runs) for runs in models]
+    return [name if names.count(name) == 1 else ", ".join(runs) for name, runs in zip(names, models, strict=True)]
+
+
 def percent(share: "Interval", sign: str = "") -> str:
     """Return a share, or with `sign` "+" a difference, in percent with its interval where it has one."""
     ends = (
@@ -107,8 +113,7 @@ def main(options: argparse.Namespace) -> None:
 
     rows = evenly_spaced(load_split(options.dataset, options.split), options.utterances)
     findings = {}
-    for runs in options.model:
-        name = runs[0] if len(runs) == 1 else os.path.commonpath(runs)
+    for name, runs in zip(names_of(options.model), options.model, strict=True):
         findings[name], findings[f"{name}, untrained fusion"] = probe(runs, rows, options.seed)
     print("\n".join(table(findings)), flush=True)
     print(f"\n{len(rows)} utterances of {options.dataset}, {options.split}.")

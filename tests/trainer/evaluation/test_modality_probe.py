@@ -239,3 +239,9 @@ def test_seeds_come_in_pairs(capsys):
     with pytest.raises(SystemExit):
         script["parse_arguments"](["--dataset", "d", "--model", "a", "b", "--model", "c"])
     assert "equally many runs" in capsys.readouterr().err
+
+
+def test_models_in_one_folder_keep_their_names():
+    names_of = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))["names_of"]
+    assert names_of([["a/x/seed1", "a/x/seed2"], ["a/y/seed1", "a/y/seed2"], ["a/z"]]) == ["a/x", "a/y", "a/z"]
+    assert names_of([["a/x1", "a/x2"], ["a/y1", "a/y2"]]) == ["a/x1, a/x2", "a/y1, a/y2"]
