@@ -80,7 +80,7 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     run_script(grid, out, "--wer", 0, 0.5, "--hypotheses", f"home={tmp_path / 'home.csv'}")
     assert not read
     assert (out / "robustness.json").read_bytes() == before
-    with pytest.raises(ExperimentError, match="holds a test of other data or settings"):
+    with pytest.raises(ExperimentError, match="holds a test of another model, data or settings"):
         run_script(grid, out, "--wer", 0.5, "--seed", 1)
 
 
