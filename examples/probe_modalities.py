@@ -93,15 +93,15 @@ def percent(share: "Interval", sign: str = "") -> str:
     return f"{100 * share.estimate:{sign}.1f}{ends}"
 
 
-def table(findings: "Mapping[str, Mapping[str, np.ndarray]]") -> Iterator[str]:
+def table(findings: "Sequence[tuple[str, Mapping[str, np.ndarray]]]") -> Iterator[str]:
     """Yield the lines of a Markdown table, one for each model."""
     from trainer.evaluation.modality_probe import difference_of, share_of
 
     titles = ["model", "runs", *TITLES.values(), f"difference in “{TITLES[COMPARED]}”"]
     yield f"| {' | '.join(titles)} |"
     yield f"|{'---|' * len(titles)}"
-    first = next(iter(findings.values()))[COMPARED]
-    for name, found in findings.items():
+    first = findings[0][1][COMPARED]
+    for name, found in findings:
         shares = [percent(share_of(found[key])) for key in TITLES]
         compared = "" if found[COMPARED] is first else percent(difference_of(found[COMPARED], first), "+")
         yield f"| {' | '.join([name, str(len(first)), *shares, compared])} |"
@@ -112,9 +112,9 @@ def main(options: argparse.Namespace) -> None:
     from trainer.experiments.data import evenly_spaced, load_split
 
     rows = evenly_spaced(load_split(options.dataset, options.split), options.utterances)
-    findings = {}
+    findings: list[tuple[str, Any]] = []
     for name, runs in zip(names_of(options.model), options.model, strict=True):
-        findings[name], findings[f"{name}, untrained fusion"] = probe(runs, rows, options.seed)
+        findings += zip((name, f"{name}, untrained fusion"), probe(runs, rows, options.seed), strict=True)
     print("\n".join(table(findings)), flush=True)
     print(f"\n{len(rows)} utterances of {options.dataset}, {options.split}.")
 

@@ -34,6 +34,7 @@ from modeling_m4ser.decoding_m4ser import open_audio
 from modeling_m4ser.encoders_m4ser import SpeechEncoder
 from trainer.augmentation import SPEED_COLUMN, load_at_speed
 from trainer.errors import ExperimentError
+from trainer.provenance import fingerprint
 
 #: Hidden, so that `datasets.load_dataset` passes it over in a prepared folder.
 FEATURES_FOLDER = ".features"
@@ -196,7 +197,7 @@ def cache_features(
         )
     wanted = {recording_key(row): (rows, index) for rows in datasets for index, row in enumerate(rows)}
     settings = states_settings(model, processor)
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    name = fingerprint(settings)
     index, states = Path(folder) / name / INDEX_FILE, Path(folder) / name / STATES_FILE
     shape = settings["layers"], settings["size"]
     with closing(_open_when_free(index, settings)) as journal:

@@ -72,6 +72,11 @@ def command_line(arguments: Sequence[Any]) -> str:
     return shlex.join(words)
 
 
+def fingerprint(value: Any) -> str:
+    """Return a short hash of what JSON can hold; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def corpus_fingerprint(data: DatasetDict) -> str:
     """Return a short hash of what a run reads: every split's rows in order, with labels and both texts.
 

@@ -1,6 +1,5 @@
 """Finished runs tested on other data than their own: another corpus, or the same speech with other transcripts."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -24,6 +23,7 @@ from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
 from trainer.experiments.tables import TableRow
 from trainer.feature_cache import cache_features
 from trainer.m4ser_trainer import M4SERTrainer
+from trainer.provenance import fingerprint
 
 #: How the row of a model that was trained on human text ends.
 HUMAN_TEXT = ", human text"
@@ -136,7 +136,7 @@ def retest_run(
             "or with --emotions that leave these out."
         )
     # By its results and not by its folder, which may be moved, or hold another model by now.
-    model = hashlib.sha256(json.dumps(run.results, sort_keys=True).encode()).hexdigest()[:16]
+    model = fingerprint(run.results)
     settings = {"model": model, "data": data._fingerprint, "text_column": text_column, "bf16": bf16}
     folder = Path(folder)
     kept, described = folder / PREDICTIONS_FILE, folder / "tested.json"
