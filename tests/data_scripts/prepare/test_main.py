@@ -181,7 +181,7 @@ def test_foreign_files_are_not_overwritten(corpus, tmp_path, capsys):
         assert sorted(folder.rglob("*")) == before
 
 
-def test_as_a_command(corpus, tmp_path, capsys):
+def test_as_a_command(corpus, tmp_path):
     """Run as a user does, from the repository root: the table on stdout, the progress bar on stderr."""
     command = [sys.executable, "-m", "data_scripts.prepare", "ravdess", "--output_dir", str(tmp_path / "out")]
     good = subprocess.run([*command, "--data_dir", str(corpus)], cwd=ROOT, capture_output=True, text=True)
@@ -189,11 +189,12 @@ def test_as_a_command(corpus, tmp_path, capsys):
     assert good.stdout.startswith("ravdess: 3 utterances kept")
     assert "reading audio: 100%" in good.stderr
     assert (tmp_path / "out" / "train.parquet").is_file()
-    assert main([*command[3:], "--data_dir", str(tmp_path / "no")]) == 2
-    bad = capsys.readouterr()
-    assert bad.out == ""
-    assert bad.err.startswith("error: ")
-    assert bad.err.count("\n") == 1
+    bad = subprocess.run([*command, "--data_dir", str(tmp_path / "no")], cwd=ROOT, capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stdout == ""
+    assert "Traceback" not in bad.stderr
+    assert bad.stderr.startswith("error: ")
+    assert bad.stderr.count("\n") == 1
 
 
 def test_a_push_that_fails_is_one_line(mixed, tmp_path, capsys, monkeypatch):
