@@ -274,6 +274,10 @@ def small_models(script: list[str], encoders: Encoders) -> list[str]:
         "--asr_model": encoders.recogniser,
         "--folds": 1,
     }
+    if _option(script, "--protocol") == "dialogue_folds":
+        arguments["--num_folds"] = 3  # the tiny MELD has no more dialogues
+    if "--dataset_name" in script:
+        arguments["--split_by"] = "utterance"  # folders say nothing of speakers
     return [str(word) for pair in arguments.items() for word in pair]
 
 
