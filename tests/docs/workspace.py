@@ -78,11 +78,11 @@ def make_ravdess(folder: Path) -> None:
 
 
 def make_own_corpus(folder: Path) -> None:
-    """A manifest as the README shows it, without hypotheses, and with labels for `--label_map` to map."""
+    """A manifest as the README shows it, without hypotheses, over a folder for each class; `--label_map` maps them."""
     rows = [("audio", "emotion", "speaker", "transcript")]
     for number, speaker in enumerate(SPEAKERS):
         for emotion in ("excited", "fru"):
-            clip = write_wav(folder / "clips" / f"{speaker}_{emotion}.wav", seed=number)
+            clip = write_wav(folder / emotion / f"{speaker}_{emotion}.wav", seed=number)
             rows.append((clip.relative_to(folder).as_posix(), emotion, speaker, f"i am {emotion}"))
     with open(folder / "manifest.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)

@@ -98,7 +98,8 @@ def run_experiment(
         What `results.json` holds.
 
     Raises:
-        ExperimentError: a split is missing; or the directory belongs to other settings.
+        ExperimentError: a split is missing, or all training rows have one emotion; or the directory belongs to other
+            settings.
     """
     folder = Path(str(args.output_dir))
     _check_splits(data)
@@ -277,10 +278,17 @@ def load_log(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def _check_splits(data: DatasetDict) -> None:
-    """Raise where one of the three splits is missing."""
+    """Raise where one of the three splits is missing, or the training data have nothing to tell apart."""
     missing = [name for name in SPLITS if name not in data]
     if missing:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+    emotion = data["train"].features["emotion"]
+    present = [emotion.int2str(label) for label in data["train"].unique("emotion")]
+    if len(present) == 1:
+        raise ExperimentError(
+            f"All training rows have one emotion, {present[0]}: there is nothing to tell apart. A folder for each class"
+            " names the classes; a table of labels beside the recordings goes in by --data_dir."
+        )
 
 
 def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:

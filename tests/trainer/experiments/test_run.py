@@ -260,6 +260,13 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
     assert resumed["metrics"] == results["metrics"]
 
 
+def test_training_rows_of_one_emotion_are_refused(data, tmp_path):
+    one = DatasetDict({**data, "train": data["train"].filter(lambda row: row["emotion"] == 1)})
+    name = data["train"].features["emotion"].int2str(1)
+    with pytest.raises(ExperimentError, match=f"one emotion, {name}"):
+        run_experiment(lambda emotions: None, one, experiment_arguments(tmp_path), description="", split={})
+
+
 def test_missing_split_is_named(data, tmp_path):
     with pytest.raises(ExperimentError, match="no test split"):
         run_experiment(
