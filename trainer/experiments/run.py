@@ -282,12 +282,12 @@ def _check_splits(data: DatasetDict) -> None:
     missing = [name for name in SPLITS if name not in data]
     if missing:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
-    emotion = data["train"].features["emotion"]
-    present = [emotion.int2str(label) for label in data["train"].unique("emotion")]
-    if len(present) == 1:
+    labels = data["train"].unique("emotion")
+    if len(labels) == 1:
+        name = data["train"].features["emotion"].int2str(labels[0])
         raise ExperimentError(
-            f"All training rows have one emotion, {present[0]}: there is nothing to tell apart. A folder for each class"
-            " names the classes; a table of labels beside the recordings goes in by --data_dir."
+            f"All training rows have one emotion, {name}: there is nothing to tell apart. A folder for each class "
+            "names the classes; a table of labels beside the recordings goes in by --data_dir."
         )
 
 
