@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 _DISK_FULL_CODES = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # pyarrow and libsndfile pass the system's message on, without its number.
@@ -90,3 +93,8 @@ def explain(error: OSError) -> str:
 def _is_full_disk(error: OSError) -> bool:
     """Whether this very error says that there is no space."""
     return error.errno in _DISK_FULL_CODES or any(message in str(error) for message in _DISK_FULL_MESSAGES)
+
+
+def fingerprint(value: Any) -> str:
+    """Return a short hash of what JSON can hold; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -18,8 +18,8 @@ from data_scripts.errors import run_command
 from trainer.errors import ExperimentError
 
 if TYPE_CHECKING:
-    from trainer.experiments.analysis import LoadedRun
-    from trainer.experiments.retest import FinishedRun
+    from trainer.studies.analysis import LoadedRun
+    from trainer.studies.retest import FinishedRun
 
 TEXTS = {"hypothesis": "ASR text", "transcript": "human text"}
 
@@ -51,7 +51,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def draw_labels(folders: Sequence[str], output: Path) -> None:
     """Fig. 6: how many utterances each emotion has in each corpus."""
     from trainer.evaluation.figures import plot_label_distribution
-    from trainer.experiments.analysis import count_labels
+    from trainer.studies.analysis import count_labels
 
     plot_label_distribution(count_labels(folders), output / "label_distribution.png")
 
@@ -60,9 +60,9 @@ def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None
     """Fig. 8: the losses of each row's first run, and Fig. 12: the mean confusion matrix of all."""
     from data_scripts.files import folder_name
     from trainer.evaluation.figures import plot_loss_curves
-    from trainer.evaluation.representation_figures import plot_confusion_shares
-    from trainer.experiments.analysis import mean_confusion
     from trainer.experiments.run import load_log
+    from trainer.studies.analysis import mean_confusion
+    from trainer.studies.representation_figures import plot_confusion_shares
 
     for row, runs in rows.items():
         try:
@@ -80,7 +80,7 @@ def draw_embeddings(
     import numpy as np
     from sklearn.metrics import silhouette_score
 
-    from trainer.evaluation.representations import REPRESENTATIONS, embed, mean_representations, untrained_fusion
+    from trainer.studies.representations import REPRESENTATIONS, embed, mean_representations, untrained_fusion
 
     emotions = [row["emotion"] for row in read]
     means = mean_representations(loaded.model, read, loaded.collator())
@@ -104,9 +104,9 @@ def weigh(
 ) -> dict[str, Any]:
     """Table VII of a row, and Fig. 11 of some utterances: distances by text, of all utterances and of those shown."""
     from data_scripts.files import folder_name
-    from trainer.evaluation.consistency import speech_text_distances
-    from trainer.evaluation.representation_figures import ReadText, plot_weights
-    from trainer.evaluation.representations import representation_weights, word_tokens
+    from trainer.studies.consistency import speech_text_distances
+    from trainer.studies.representation_figures import ReadText, plot_weights
+    from trainer.studies.representations import representation_weights, word_tokens
 
     known, processor = loaded.run.results["emotions"], loaded.processor
     collators = {column: loaded.collator(column) for column in TEXTS}
@@ -134,9 +134,9 @@ def weigh(
 
 def look_into(rows: "Mapping[str, Sequence[FinishedRun]]", options: argparse.Namespace, output: Path) -> dict[str, Any]:
     """Draw what needs the models, and return the numbers by row."""
-    from trainer.evaluation.representation_figures import plot_embeddings
-    from trainer.experiments.analysis import LoadedRun, find_rows, named_emotions
     from trainer.experiments.data import evenly_spaced, load_split
+    from trainer.studies.analysis import LoadedRun, find_rows, named_emotions
+    from trainer.studies.representation_figures import plot_embeddings
 
     data = load_split(options.dataset[0], options.split)
     read = named_emotions(evenly_spaced(data, options.utterances), data)
@@ -163,8 +163,8 @@ def main(options: argparse.Namespace) -> None:
     """Draw the figures, and write and print Table VII."""
     from data_scripts.files import write_atomically
     from data_scripts.schema import load_prepared
-    from trainer.experiments.analysis import consistency_page, runs_by_row
-    from trainer.experiments.table_run import describe_data
+    from trainer.studies.analysis import consistency_page, runs_by_row
+    from trainer.studies.table_run import describe_data
 
     output = Path(options.output_dir)
     draw_labels(options.dataset, output)

@@ -32,7 +32,7 @@ from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.parameters import ENCODER_SIZES
+from trainer.studies.parameters import ENCODER_SIZES
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -19,8 +19,8 @@ from pathlib import Path
 from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
-from trainer.experiments.paper import COST_TABLE
-from trainer.experiments.parameters import (
+from trainer.studies.paper import COST_TABLE
+from trainer.studies.parameters import (
     ENCODER_SIZES,
     MODULE_GROUPS,
     count_parameters,

@@ -60,8 +60,8 @@ def probe(runs: Sequence[str], rows: Sequence[Mapping[str, Any]], seed: int) -> 
 
     from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
     from trainer import M4SERDataCollator
-    from trainer.evaluation.modality_probe import ModalityProbe, collect_representations, swap_test
-    from trainer.evaluation.representations import untrained_fusion
+    from trainer.studies.modality_probe import ModalityProbe, collect_representations, swap_test
+    from trainer.studies.representations import untrained_fusion
 
     found: tuple[list, list] = [], []
     for number, run in enumerate(runs):
@@ -95,7 +95,7 @@ def percent(share: "Interval", sign: str = "") -> str:
 
 def table(findings: "Sequence[tuple[str, Mapping[str, np.ndarray]]]") -> Iterator[str]:
     """Yield the lines of a Markdown table, one for each model."""
-    from trainer.evaluation.modality_probe import difference_of, share_of
+    from trainer.studies.modality_probe import difference_of, share_of
 
     titles = ["model", "runs", *TITLES.values(), f"difference in “{TITLES[COMPARED]}”"]
     yield f"| {' | '.join(titles)} |"

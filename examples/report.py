@@ -23,7 +23,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(options: argparse.Namespace) -> None:
     """Write the report, and say where."""
-    from trainer.experiments.report import PAGE_FILE, results_of
+    from trainer.studies.report import PAGE_FILE, results_of
 
     path = results_of(options.runs, options.output_dir)
     print(f"{path}\n{path.with_name(PAGE_FILE)}")

@@ -39,13 +39,13 @@ def main(options: argparse.Namespace) -> None:
     from data_scripts.schema import load_prepared
     from trainer.errors import ExperimentError
     from trainer.evaluation.resampling import METRICS as KNOWN
-    from trainer.experiments import paper
     from trainer.experiments.arguments import CorpusArguments
     from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
-    from trainer.experiments.retest import finished_runs, refuse_doubles, retest_run, table_rows
-    from trainer.experiments.table_run import describe_data
-    from trainer.experiments.tables import make_table
+    from trainer.studies import paper
+    from trainer.studies.retest import finished_runs, refuse_doubles, retest_run, table_rows
+    from trainer.studies.table_run import describe_data
+    from trainer.studies.tables import make_table
 
     if options.metric not in KNOWN:
         raise ExperimentError(f"metric must be one of {', '.join(KNOWN)}, not {options.metric!r}.")

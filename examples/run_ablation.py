@@ -19,7 +19,7 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.experiments.comparison import Row
+    from trainer.studies.comparison import Row
 
 #: Table VI's second row; it runs where --rows name it.
 HUMAN_TEXT = "M4SER, human text"
@@ -33,7 +33,7 @@ def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
     Raises:
         ExperimentError: an unknown row, or options that would undo what a row leaves out.
     """
-    from trainer.experiments.comparison import PROBE_ROWS, Row
+    from trainer.studies.comparison import PROBE_ROWS, Row
 
     every = {name: Row(name, {"ablation": name}) for name in ABLATIONS} | {row.name: row for row in PROBE_ROWS}
     usual = list(every)
@@ -51,8 +51,8 @@ def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
 def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Choose the rows, run them, and keep the table up to date."""
     rows = choose_rows(model, runs)
-    from trainer.experiments import paper  # late: --help needs no torch
-    from trainer.experiments.table_run import TableKind, run_table
+    from trainer.studies import paper  # late: --help needs no torch
+    from trainer.studies.table_run import TableKind, run_table
 
     kind = TableKind("Ablations", "ablation", REFERENCES, paper.ABLATION_TABLE)
     run_table(kind, rows, corpus, model, runs, args)

@@ -11,9 +11,9 @@ an edit is not made is chosen on validation data, so that no source gets worse t
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.experiments import correction
 from trainer.experiments.cli import run_script
-from trainer.experiments.correction import CorrectionArguments
+from trainer.studies import correction
+from trainer.studies.correction import CorrectionArguments
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments

@@ -21,8 +21,8 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.experiments.table_run import Material
-    from trainer.experiments.transfer import Corpus
+    from trainer.studies.table_run import Material
+    from trainer.studies.transfer import Corpus
 
 #: Rows of Table VIII that are made of M4SER's parts.
 ROWS = ("speech & text + concat", "+ MSR & MIR", "w/o AED & AEC", "M4SER")
@@ -53,7 +53,7 @@ def load(folder: str, label_map: list[str] | None) -> "Corpus":
     """Return a prepared corpus as one."""
     from data_scripts.schema import load_prepared
     from trainer.experiments.data import corpus_name
-    from trainer.experiments.transfer import Corpus
+    from trainer.studies.transfer import Corpus
 
     registered = corpus_name(CorpusArguments(corpus="prepared", data_dir=folder))
     name = Path(folder).resolve().name if registered in ("prepared", "manifest", "dataset") else registered
@@ -62,8 +62,8 @@ def load(folder: str, label_map: list[str] | None) -> "Corpus":
 
 def make_material(source: "Corpus", target: "Corpus", shots: int, seed: int) -> "Material":
     """Return what one table is measured on."""
-    from trainer.experiments.table_run import Material, stand_in_note
-    from trainer.experiments.transfer import shared_emotions, transfer_division
+    from trainer.studies.table_run import Material, stand_in_note
+    from trainer.studies.transfer import shared_emotions, transfer_division
 
     division = transfer_division(source, target, shots, seed)
     notes = [stand_in_note(corpus.registered, len(corpus.data)) for corpus in (source, target)]
@@ -76,10 +76,10 @@ def make_material(source: "Corpus", target: "Corpus", shots: int, seed: int) -> 
 
 def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Run a table for each number of shots, and write them as one."""
-    from trainer.experiments import paper
-    from trainer.experiments.comparison import ablation_rows
-    from trainer.experiments.table_run import TableKind, fill_table
-    from trainer.experiments.tables import join_tables
+    from trainer.studies import paper
+    from trainer.studies.comparison import ablation_rows
+    from trainer.studies.table_run import TableKind, fill_table
+    from trainer.studies.tables import join_tables
 
     if runs.folds or runs.protocol:
         raise ExperimentError("A transfer has one division of its own: leave folds and protocol out.")

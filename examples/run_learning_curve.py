@@ -19,7 +19,7 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.experiments.tables import Table
+    from trainer.studies.tables import Table
 
 #: The rows where nothing else is asked for, and those that others are compared with.
 ROWS = ("speech & text + concat", "M4SER")
@@ -49,7 +49,7 @@ def draw(tables: "dict[float, Table]", utterances: dict[float, float], path: Pat
     """
     from trainer.evaluation.figures import plot_learning_curve
     from trainer.evaluation.significance import Interval
-    from trainer.experiments.tables import TITLES
+    from trainer.studies.tables import TITLES
 
     curves: dict[str, list[tuple[float, Interval]]] = {}
     for share, table in tables.items():
@@ -66,11 +66,11 @@ def main(
     args: "ExperimentArguments",
 ) -> None:
     """Run a table for each share, and write them as one."""
-    from trainer.experiments.comparison import ablation_rows
     from trainer.experiments.data import prepared_folder
-    from trainer.experiments.learning_curve import training_utterances, with_training_share
-    from trainer.experiments.table_run import TableKind, fill_table, make_material
-    from trainer.experiments.tables import join_tables
+    from trainer.studies.comparison import ablation_rows
+    from trainer.studies.learning_curve import training_utterances, with_training_share
+    from trainer.studies.table_run import TableKind, fill_table, make_material
+    from trainer.studies.tables import join_tables
 
     folder = Path(str(args.output_dir))
     rows = ablation_rows(runs.rows or ROWS)

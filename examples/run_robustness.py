@@ -4,7 +4,7 @@ r"""Robustness to recognition errors: weighted F1 of finished runs against the w
         --output_dir runs/robustness_meld --hypotheses "Whisper small.en=small.csv"
 
 Nothing is trained. Each model is tested on the same speech with human text, with human text that a noise model has made
-errors in (`data_scripts/asr_noise.py`, fitted on the train split's hypotheses or on `--pairs`), with the corpus' own
+errors in (`trainer/studies/asr_noise.py`, fitted on the train split's hypotheses or on `--pairs`), with the corpus' own
 hypotheses, and with further ones. Predictions are kept in the output folder, so that the command goes on where it was
 stopped. `robustness.md`, `.csv`, `.json` and `.png` there hold the table and the figure.
 """
@@ -77,7 +77,7 @@ def choose_runs(folders: Sequence[str], rows: Sequence[str]) -> list[Any]:
         ExperimentError: no run is of these rows, or a folder holds none.
     """
     from trainer.errors import ExperimentError
-    from trainer.experiments.retest import finished_runs
+    from trainer.studies.retest import finished_runs
 
     found = [run for folder in folders for run in finished_runs(folder)]
     chosen = [run for row in rows for run in found if run.row == row]
@@ -91,14 +91,14 @@ def choose_runs(folders: Sequence[str], rows: Sequence[str]) -> list[Any]:
 
 def main(options: argparse.Namespace) -> None:
     """Make the conditions, test the runs on them, write table and figure, and print the table."""
-    from data_scripts.asr_noise import fit
     from data_scripts.schema import load_prepared
     from data_scripts.transcribe.dataset import read_hypotheses
     from trainer.experiments.arguments import CorpusArguments
     from trainer.experiments.data import corpus_name, pick_split
     from trainer.experiments.protocols import usual_cluster
-    from trainer.experiments.robustness import make_conditions, measure, retest_conditions, write
-    from trainer.experiments.table_run import describe_data
+    from trainer.studies.asr_noise import fit
+    from trainer.studies.robustness import make_conditions, measure, retest_conditions, write
+    from trainer.studies.table_run import describe_data
 
     further = dict(text.partition("=")[::2] for text in options.hypotheses)
     if not all(further.values()) or len(further) < len(options.hypotheses):

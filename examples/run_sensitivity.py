@@ -22,8 +22,8 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.experiments.comparison import Row
-    from trainer.experiments.tables import Table
+    from trainer.studies.comparison import Row
+    from trainer.studies.tables import Table
 
 #: α, β, γ and λ of Eq. 22, around Table I's values.
 FIGURE_7 = [
@@ -87,7 +87,7 @@ def usual_value(model: ModelArguments, name: str) -> Any:
 
 def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[Row]":
     """Return the model as configured and a row for each other value."""
-    from trainer.experiments.comparison import Row
+    from trainer.studies.comparison import Row
 
     rows = [Row(model.ablation)]
     for name, listed in values.items():
@@ -102,7 +102,7 @@ def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[st
     """Draw the figure of the rows that are finished."""
     from trainer.evaluation.figures import plot_sensitivity
     from trainer.evaluation.significance import Interval
-    from trainer.experiments.tables import TITLES
+    from trainer.studies.tables import TITLES
 
     intervals = {record["row"]: Interval(**record["interval"]) for record in table.records}
     panels = {}
@@ -131,7 +131,7 @@ def main(
     rows = make_rows(model, values)
     if unknown := sorted(set(runs.rows or ()) - {row.name for row in rows}):
         raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(row.name for row in rows)}.")
-    from trainer.experiments.table_run import TableKind, run_table
+    from trainer.studies.table_run import TableKind, run_table
 
     kind = TableKind(
         "Sensitivity to one setting at a time",

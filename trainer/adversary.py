@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
 from modeling_m4ser.losses_m4ser import AdversarialLoss
-from trainer.adapters import active_copy
 from trainer.arguments import M4SERTrainingArguments
+from trainer.callbacks.adapters import active_copy
 
 DISCRIMINATOR_OPTIMIZER_FILE = "discriminator_optimizer.pt"
 

@@ -95,10 +95,10 @@ class ExperimentArguments(M4SERTrainingArguments):
             ([`trainer.losses.BalancedCrossEntropy`]), so that rare classes (MELD's fear and disgust) count as much as
             frequent ones. For UA and macro F1; not in the paper.
         speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1
-            ([`trainer.augmentation.with_speeds`]); an epoch is then three times as long. It keeps the model from
+            ([`trainer.inputs.augmentation.with_speeds`]); an epoch is then three times as long. It keeps the model from
             learning a corpus's few speakers by heart; not in the paper.
         cache_features: compute what a frozen speech encoder gives once for each recording, keep it on disk, and train
-            on that ([`trainer.feature_cache.cache_features`]). The results are the same.
+            on that ([`trainer.inputs.feature_cache.cache_features`]). The results are the same.
         feature_cache_dir: where; by default beside the corpus (`.features` in its prepared folder), so that all runs on
             it share them.
 

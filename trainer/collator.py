@@ -9,8 +9,8 @@ from torch.utils.data import get_worker_info
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor
-from trainer.augmentation import load_at_speed
-from trainer.feature_cache import FeatureCache
+from trainer.inputs.augmentation import load_at_speed
+from trainer.inputs.feature_cache import FeatureCache
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class M4SERDataCollator:
         max_correction_tokens: longer correction targets are cut to this many tokens, the last of which is `[SEP]`. By
             default 32, and in the ablation "w/o AED", whose targets are whole references, as many as a text may have
             (the processor's `max_text_length`).
-        feature_cache: what the speech encoder gives for recordings ([`trainer.feature_cache.cache_features`]). Rows in
+        feature_cache: what the speech encoder gives for recordings (see `trainer.inputs.feature_cache`). Rows in
             it are not decoded. A batch with a row that is not in it comes from the audio as always.
 
     A row without a human transcript gets no auxiliary labels; a batch without any has neither key.

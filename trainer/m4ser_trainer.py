@@ -13,16 +13,16 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import has_length
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
-from trainer.adapters import check_checkpoints_load, train_new_modules
 from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
+from trainer.callbacks.adapters import check_checkpoints_load, train_new_modules
 from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
+from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
-from trainer.normalization import LossLog, UpdateNormalizer
+from trainer.inputs.rows import RowReader
+from trainer.inputs.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
 from trainer.optimization import set_learning_rate
-from trainer.rows import RowReader
-from trainer.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         args: training arguments.
         data_collator: makes batches of the data sets' rows, see [`M4SERDataCollator`].
         train_dataset: rows of a prepared corpus, or of a data set of your own; where `data_collator` is an
-            [`M4SERDataCollator`], [`trainer.rows.RowReader`] finds its columns and labels.
+            [`M4SERDataCollator`], [`trainer.inputs.rows.RowReader`] finds its columns and labels.
         eval_dataset: as `train_dataset`, or several by name.
         processing_class: the model's processor, saved with it.
         compute_metrics: e.g. `compute_emotion_metrics(labels)`.

@@ -20,7 +20,7 @@ from tests.docs.markdown import CURRENT_PAGES, PAGES, anchors, links, name, pros
 from tests.helpers import ROOT
 from trainer.arguments import ExperimentArguments
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
-from trainer.experiments.correction import CorrectionArguments
+from trainer.studies.correction import CorrectionArguments
 
 ROOMS = ("modeling_m4ser", "data_scripts", "trainer", "examples")
 #: Options of other programs that the pages mention.

@@ -24,7 +24,7 @@ from tests.docs.workspace import HUB_NAMES, Encoders, link, make_clips_of, make_
 from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
 from trainer import experiments
-from trainer.experiments import correction, table_run
+from trainer.studies import correction, table_run
 
 #: Packages that not every environment has: the blocks that import them are then left out.
 OPTIONAL = ("peft",)

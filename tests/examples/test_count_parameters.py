@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import ROOT
 from trainer.errors import ExperimentError
-from trainer.experiments.paper import COST_TABLE
+from trainer.studies.paper import COST_TABLE
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "count_parameters.py"))
 

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.experiments.run import load_results
-from trainer.feature_cache import FEATURES_FOLDER
+from trainer.inputs.feature_cache import FEATURES_FOLDER
 
 LOOKS_AT_PICTURES = True
 

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from data_scripts.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from trainer.experiments.cross_validation import format_row, own_split, run_folds, summarize
+    from trainer.evaluation.summary import format_row, summarize
+    from trainer.experiments.cross_validation import run_folds
     from trainer.experiments.data import prepare_corpus
     from trainer.experiments.model import build_model
+    from trainer.experiments.protocols import own_split
     from trainer.experiments.run import load_results, run_experiment
 
 __all__ = [
@@ -24,9 +26,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "trainer.experiments.cross_validation": ["format_row", "own_split", "run_folds", "summarize"],
+        "trainer.evaluation.summary": ["format_row", "summarize"],
+        "trainer.experiments.cross_validation": ["run_folds"],
         "trainer.experiments.data": ["prepare_corpus"],
         "trainer.experiments.model": ["build_model"],
+        "trainer.experiments.protocols": ["own_split"],
         "trainer.experiments.run": ["load_results", "run_experiment"],
     },
 )

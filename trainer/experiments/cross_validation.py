@@ -17,37 +17,20 @@ from data_scripts.audit import PROTOCOL_SPLIT, Audit
 from data_scripts.corpora import CORPORA
 from data_scripts.files import write_atomically
 from trainer.arguments import ExperimentArguments
-from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import linear_probe
 from trainer.evaluation.significance import describe_test
+from trainer.evaluation.summary import SUMMARY_METRICS, format_row, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.data import accepted_in_own_split, audit_dataset, corpus_name, prepared_folder, print_warnings
 from trainer.experiments.model import build_model
+from trainer.experiments.protocols import OWN_SPLIT
 from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
-from trainer.feature_cache import FEATURES_FOLDER
-from trainer.provenance import changed_arguments, check_settings, corpus_fingerprint, run_settings
+from trainer.experiments.run_folder import changed_arguments, check_settings, corpus_fingerprint, run_settings
+from trainer.inputs.feature_cache import FEATURES_FOLDER
 
-OWN_SPLIT = "own_split"
 SUMMARY_FILE = "summary.json"
-SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
 #: What `--linear_probe` measures, and how the summary calls it.
 PROBES = {"linear_probe": "linear probe", "linear_probe_own_encoder": "linear probe, encoder changed as in M4SER"}
-
-
-def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
-    """Return the corpus' own train, validation and test splits as the only fold.
-
-    Args:
-        dataset: the corpus.
-        runs: which runs to make of it.
-
-    Raises:
-        ExperimentError: `runs` chooses among folds.
-    """
-    if runs.folds not in (None, [1]):
-        raise ExperimentError(f"This corpus has its own split, which is one fold: leave --folds {runs.folds} out.")
-    counts = {str(name): {"utterances": len(part)} for name, part in dataset.items()}
-    return {OWN_SPLIT: (dataset, {"name": OWN_SPLIT, **counts})}
 
 
 def run_folds(
@@ -178,33 +161,6 @@ def _uncertainty(
     speakers = [speaker if isinstance(speaker, str) else None for speaker in tables[0]["speaker"]]
     predicted = np.stack([table["predicted"].to_numpy(str) for table in tables])
     return describe_test(tables[0]["emotion"].to_numpy(str), predicted, speakers, sex_of)
-
-
-def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = SUMMARY_METRICS) -> dict[str, dict[str, Any]]:
-    """Mean and standard deviation (n − 1) of the runs' test metrics, as shares in [0, 1]."""
-    summary = {}
-    for key in keys:
-        values = [run["metrics"]["test"][key] for run in runs]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        summary[key] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
-    return summary
-
-
-def pool(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """WA and UA of all runs' test predictions together, from their confusion matrices."""
-    matrix = np.sum([run["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0)
-    support = matrix.sum(axis=1)
-    recalls = np.diag(matrix)[support > 0] / support[support > 0]
-    return {"wa": float(np.trace(matrix) / matrix.sum()), "ua": float(recalls.mean())}
-
-
-def format_row(summary: Mapping[str, Mapping[str, Any]]) -> str:
-    """`summarize` on one line, in percent."""
-    cells = []
-    for key, value in summary.items():
-        spread = "" if value["std"] is None else f" ± {100 * value['std']:.1f}"
-        cells.append(f"{key} {100 * value['mean']:.1f}{spread}")
-    return "  ".join(cells)
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from modeling_m4ser import M4SERConfig
 from trainer.citation import CITATION
 from trainer.evaluation.metrics import metric_keys
-from trainer.provenance import PRESENTATION_ARGUMENTS, changed_arguments
+from trainer.experiments.run_folder import PRESENTATION_ARGUMENTS, changed_arguments
 
 PIPELINE_TASK = "speech-text-emotion-recognition"
 

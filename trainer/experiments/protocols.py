@@ -17,9 +17,9 @@ from data_scripts.splits import (
     speaker_folds,
 )
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import GridArguments
-from trainer.experiments.cross_validation import own_split
+from trainer.experiments.arguments import GridArguments, RunArguments
 
+OWN_SPLIT = "own_split"
 #: Corpora whose ids tell the dialogue.
 BY_DIALOGUE = ("meld", "iemocap")
 
@@ -105,6 +105,22 @@ def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:
         corpus: its name in the registry.
     """
     return _dialogue if corpus in BY_DIALOGUE else _speaker
+
+
+def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
+    """Return the corpus' own train, validation and test splits as the only fold.
+
+    Args:
+        dataset: the corpus.
+        runs: which runs to make of it.
+
+    Raises:
+        ExperimentError: `runs` chooses among folds.
+    """
+    if runs.folds not in (None, [1]):
+        raise ExperimentError(f"This corpus has its own split, which is one fold: leave --folds {runs.folds} out.")
+    counts = {str(name): {"utterances": len(part)} for name, part in dataset.items()}
+    return {OWN_SPLIT: (dataset, {"name": OWN_SPLIT, **counts})}
 
 
 def _usual_protocol(dataset: DatasetDict, corpus: str) -> str:

@@ -22,7 +22,6 @@ from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.notices_m4ser import warn_once
 from trainer.arguments import ExperimentArguments
-from trainer.augmentation import with_speeds
 from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
 from trainer.callbacks.error_correction import ErrorCorrectionCallback
 from trainer.callbacks.progress import EpochLinesCallback
@@ -45,10 +44,11 @@ from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
-from trainer.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
+from trainer.experiments.run_folder import SETTINGS_FILE, changed_arguments, claim_folder, command_line, run_settings
+from trainer.inputs.augmentation import with_speeds
+from trainer.inputs.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
-from trainer.provenance import SETTINGS_FILE, changed_arguments, claim_folder, command_line, run_settings
 
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"

@@ -20,31 +20,17 @@ from tests.helpers.process import run_example, run_example_here
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.evaluation.significance import bootstrap_interval, describe_test
+from trainer.evaluation.summary import SUMMARY_METRICS, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cross_validation import (
-    SUMMARY_METRICS,
     _probed_models,
     _uncertainty,
     format_summary,
-    own_split,
-    pool,
     run_folds,
-    summarize,
 )
 from trainer.experiments.model import build_model
+from trainer.experiments.protocols import own_split
 from trainer.experiments.run import load_results
-
-
-def test_summary():
-    runs = [{"metrics": {"test": {"ua": value}}} for value in (0.5, 0.7)]
-    assert summarize(runs, ["ua"])["ua"]["mean"] == pytest.approx(0.6)
-    assert summarize(runs, ["ua"])["ua"]["std"] == pytest.approx(0.1414, abs=1e-4)
-
-
-def test_pooled_metrics_weigh_utterances_not_folds():
-    matrices = ([[8, 2], [0, 0]], [[1, 0], [3, 1]])
-    runs = [{"metrics": {"test": {"confusion_matrix": matrix}}} for matrix in matrices]
-    assert pool(runs) == {"wa": pytest.approx(10 / 15), "ua": pytest.approx((9 / 11 + 1 / 4) / 2)}
 
 
 @pytest.fixture(scope="module")

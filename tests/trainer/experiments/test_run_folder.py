@@ -1,0 +1,144 @@
+"""What decides a run: changed arguments, the fingerprint of the data, the command, a directory's settings."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+from datasets import DatasetDict
+
+from modeling_m4ser import M4SERConfig
+from tests.helpers.corpus import tiny_corpus
+from trainer import ExperimentArguments
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.run_folder import (
+    PRESENTATION_ARGUMENTS,
+    SETTINGS_FILE,
+    changed_arguments,
+    check_settings,
+    claim_folder,
+    command_line,
+    corpus_fingerprint,
+    run_settings,
+)
+
+
+@dataclass
+class SomeArguments:
+    rate: float = 0.1
+    names: list[str] | None = None
+    sizes: list[int] = field(default_factory=lambda: [1, 2])
+    api_token: str | None = None
+    on: bool = True
+
+
+@pytest.fixture
+def data():
+    return DatasetDict(train=tiny_corpus(8), test=tiny_corpus(4, seed=1))
+
+
+def test_changed_arguments_are_those_that_are_no_defaults():
+    assert changed_arguments(SomeArguments()) == {}
+    changed = SomeArguments(rate=0.2, names=["a"], sizes=(1, 2), api_token="secret", on=False)
+    assert changed_arguments(changed) == {"rate": 0.2, "names": ["a"], "on": False}
+    assert changed_arguments(changed, skip=["rate"]) == {"names": ["a"], "on": False}
+
+
+def test_training_arguments_are_compared_as_they_resolve(tmp_path):
+    args = ExperimentArguments(output_dir=str(tmp_path), use_cpu=True, learning_rate=3e-4, seed=5)
+    changed = changed_arguments(args, PRESENTATION_ARGUMENTS)
+    assert changed == {"learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "seed": 5}
+
+
+def test_every_presentation_argument_of_training_exists():
+    ours = {
+        "config",
+        "num_workers",
+        "folds",
+        "seeds",
+        "linear_probe",
+        "strict",
+        "logging_dir",
+        "rows",
+        "learning_rates",
+    }
+    assert set(ExperimentArguments.__dataclass_fields__) >= PRESENTATION_ARGUMENTS - ours
+
+
+def test_what_a_result_depends_on_is_no_presentation():
+    deciding = {"learning_rate", "seed", "num_train_epochs", "max_steps", "per_device_train_batch_size", "bf16"}
+    deciding |= {"speed_perturbation", "balance_classes", "train_sampling_strategy", "split_seed", "num_folds"}
+    deciding |= {"gradient_accumulation_steps", "metric_for_best_model", "ema_decay", "data_seed", "optim"}
+    assert not deciding & PRESENTATION_ARGUMENTS
+
+
+def test_the_command_names_every_changed_argument(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["examples/run_x.py", "--config", "some.yaml"])
+    model = ModelArguments(ablation="w/o GAN", model_options='{"temperature": 0.5}', freeze_encoders=True)
+    words = shlex.split(command_line([model, SomeArguments(names=["a b", "c"], api_token="secret")]))
+    assert words == [
+        *("run_x.py", "--ablation", "w/o GAN", "--model_options", '{"temperature": 0.5}', "--freeze_encoders", "true"),
+        *("--names", "a b", "c"),
+    ]
+
+
+def test_the_fingerprint_sees_rows_labels_texts_and_their_order(data):
+    same = DatasetDict(test=tiny_corpus(4, seed=1), train=tiny_corpus(8))
+    assert corpus_fingerprint(data) == corpus_fingerprint(same)
+    train = data["train"]
+    others = {
+        "fewer rows": train.select(range(7)),
+        "another order": train.select([1, 0, *range(2, 8)]),
+        "another label": train.map(lambda row: {"emotion": (row["emotion"] + 1) % 4}),
+        "another text": train.map(lambda row: {"hypothesis": f"{row['hypothesis']} x"}),
+        "another reference": train.map(lambda row: {"transcript": f"{row['transcript']} x"}),
+        "another speaker": train.map(lambda row: {"speaker": f"{row['speaker']}x"}),
+        "another session": train.map(lambda row: {"session": "1"}),
+        "another recogniser": train.map(lambda row: {"asr_model": "other"}),
+        "another length": train.map(lambda row: {"duration": row["duration"] + 1}),
+        "other class names": train.cast_column("emotion", type(train.features["emotion"])(names=["a", "b", "c", "d"])),
+    }
+    prints = {name: corpus_fingerprint(DatasetDict({**data, "train": part})) for name, part in others.items()}
+    assert len({*prints.values(), corpus_fingerprint(data)}) == len(others) + 1
+    assert corpus_fingerprint(DatasetDict(train=data["test"], test=data["train"])) != corpus_fingerprint(data)
+
+
+def test_a_moved_corpus_is_the_same_corpus(data):
+    moved = data["train"].map(lambda row: {"audio": {**row["audio"], "path": "elsewhere.flac"}})
+    assert corpus_fingerprint(DatasetDict({**data, "train": moved})) == corpus_fingerprint(data)
+
+
+def test_a_directory_keeps_to_its_settings(data, tmp_path):
+    def settings(**changes):
+        return run_settings({"some": SomeArguments(**changes)}, data, {"name": "fold1"}, "hypothesis")
+
+    check_settings(tmp_path, settings())
+    claim_folder(tmp_path, settings(rate=0.5))
+    claim_folder(tmp_path, settings(rate=0.5))
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
+    with pytest.raises(ExperimentError) as caught:
+        claim_folder(tmp_path, settings(names=["b"]))
+    assert "some.rate 0.5 before, the default now" in str(caught.value)
+    assert 'some.names the default before, ["b"] now' in str(caught.value)
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
+
+
+def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
+    def settings(**options):
+        return run_settings({"model": ModelArguments(model_options=options)}, data, {"name": "fold1"}, "hypothesis")
+
+    earlier = settings(frame_pooling=2)
+    assert earlier["defaults"]["discriminator_objective"] == M4SERConfig().discriminator_objective == "modality"
+    earlier["defaults"]["discriminator_objective"] = "paper"
+    claim_folder(tmp_path, earlier)
+    with pytest.raises(ExperimentError, match='discriminator_objective "paper" before, "modality" now'):
+        check_settings(tmp_path, settings(frame_pooling=2))
+    check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
+    with pytest.raises(ExperimentError, match="frame_pooling 2 before, 1 now"):
+        check_settings(tmp_path, settings(discriminator_objective="paper"))
+    del earlier["defaults"]
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
+    with pytest.raises(ExperimentError, match="did not record its defaults"):
+        check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))

@@ -1,0 +1,325 @@
+"""A user's own data set as rows of a prepared corpus, whatever its columns, audio and labels are."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, ClassLabel, Dataset, IterableDataset
+
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.tiny import EMOTIONS, tiny_config
+from trainer.experiments.ablations import ABLATIONS
+from trainer.inputs.rows import RowReader
+
+CORPUS = tiny_corpus(6)
+ROLES = ("audio", "emotion", "hypothesis")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The recordings of `CORPUS` as files."""
+    folder = tmp_path_factory.mktemp("clips")
+    for row in CORPUS:
+        (folder / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
+    return folder
+
+
+@pytest.fixture
+def table(folder) -> Dataset:
+    """The corpus as a user has it: a path, a text and a label in words."""
+    return Dataset.from_list(
+        [
+            {
+                "file": str(folder / row["audio"]["path"]),
+                "text": row["hypothesis"],
+                "label": EMOTIONS[row["emotion"]],
+            }
+            for row in CORPUS
+        ]
+    )
+
+
+@pytest.fixture
+def reader() -> RowReader:
+    return RowReader(tiny_config("whisper"))
+
+
+class Plain(torch.utils.data.Dataset):
+    """A map-style data set of someone's own."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+class PlainStream(torch.utils.data.IterableDataset):
+    """A stream of someone's own."""
+
+    epoch = None
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+class Decoder:
+    """What torchcodec gives in place of an audio column."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def get_all_samples(self):
+        data, self.sample_rate = soundfile.read(self.path, dtype="float32")
+        self.data = torch.from_numpy(data)[None]
+        return self
+
+
+# ---------------------------------------------------------------------- what is a prepared corpus stays
+
+
+def test_a_prepared_corpus_is_not_touched(reader):
+    assert reader.read(CORPUS, "train_dataset", training=True) is CORPUS
+    rows = list(CORPUS)
+    assert reader.read(rows, "train_dataset", training=True) is rows
+    stream = CORPUS.to_iterable_dataset()
+    assert reader.read(stream, "train_dataset", training=True) is stream
+    without = CORPUS.remove_columns("duration")
+    assert reader.read(without, "eval_dataset") is without
+    unlabelled = CORPUS.remove_columns("emotion")
+    assert reader.read(unlabelled, "eval_dataset") is unlabelled
+
+
+def test_a_corpus_with_other_classes_is_touched(reader):
+    """Its columns are those of the collator, and its labels are not."""
+    classes = ["sad", "neutral", "happy", "angry"]
+    names = CORPUS.features["emotion"].int2str(CORPUS["emotion"][:])
+    other = (
+        CORPUS.remove_columns("emotion").add_column("emotion", names).cast_column("emotion", ClassLabel(names=classes))
+    )
+    for dataset in (other, other.to_iterable_dataset()):
+        rows = reader.read(dataset, "train_dataset", training=True)
+        labels = [row["emotion"] for row in (rows if dataset is not other else map(rows.__getitem__, range(6)))]
+        assert labels == CORPUS["emotion"][:] != other["emotion"][:]
+
+
+def test_what_was_read_is_not_read_again(reader, table):
+    for dataset in (table, table.to_iterable_dataset(), Plain(list(table)), PlainStream(list(table))):
+        once = reader.read(dataset, "eval_dataset")
+        assert once is not dataset
+        assert reader.read(once, "eval_dataset") is once
+
+
+def test_a_table_is_not_copied(reader, table, folder):
+    shuffled = table.train_test_split(0.5, seed=1)["train"]
+    before = (shuffled._fingerprint, shuffled.column_names)
+    adapted = reader.read(shuffled, "train_dataset", training=True)
+    assert adapted.rows is shuffled
+    assert (shuffled._fingerprint, shuffled.column_names) == before
+    assert [row["hypothesis"] for row in map(adapted.__getitem__, range(3))] == shuffled["text"][:]
+
+
+# ---------------------------------------------------------------------- columns, audio, labels
+
+
+def samples(audio):
+    from modeling_m4ser import load_audio
+
+    return load_audio(audio)
+
+
+KINDS = {
+    "paths": lambda table: table,
+    "an Audio column": lambda table: table.cast_column("file", Audio()),
+    "bytes": lambda table: Dataset.from_list([{**row, "file": Path(row["file"]).read_bytes()} for row in table]),
+    "arrays": lambda table: Dataset.from_list(
+        [
+            {**row, "file": {"array": soundfile.read(row["file"], dtype="float32")[0], "sampling_rate": 16000}}
+            for row in table
+        ]
+    ),
+    "decoders": lambda table: [{**row, "file": Decoder(row["file"])} for row in table],
+    "class labels": lambda table: table.cast_column("label", ClassLabel(names=["sad", "neutral", "happy", "angry"])),
+    "numbers": lambda table: Dataset.from_list([{**row, "label": EMOTIONS.index(row["label"])} for row in table]),
+    "other names": lambda table: table.rename_columns({"file": "Audio Path", "text": "ASR-text", "label": "emo"}),
+    "names beside others": lambda table: (
+        table.add_column("audio", table["file"]).add_column("spk", [1] * 6).add_column("actor", [2] * 6)
+    ),
+    "a torch format": lambda table: table.with_format("torch"),
+    "a pandas format": lambda table: table.with_format("pandas"),
+    "a list": list,
+    "rows made by code": lambda table: Plain(list(table)),
+    "a transform": lambda table: table.with_transform(lambda batch: batch),
+    "a stream": lambda table: table.to_iterable_dataset(num_shards=2),
+    "a stream of an Audio column": lambda table: table.cast_column("file", Audio()).to_iterable_dataset(),
+    "a stream of class labels": lambda table: KINDS["class labels"](table).to_iterable_dataset(),
+    "a stream without types": lambda table: IterableDataset.from_generator(lambda: iter(list(table))),
+    "a torch stream": lambda table: PlainStream(list(table)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_data_set_gives_the_rows_of_the_corpus(reader, table, kind):
+    adapted = reader.read(KINDS[kind](table), "train_dataset", training=True)
+    rows = [adapted[index] for index in range(len(adapted))] if hasattr(adapted, "__len__") else list(adapted)
+    assert [row["emotion"] for row in rows] == CORPUS["emotion"][:]
+    assert [row["hypothesis"] for row in rows] == CORPUS["hypothesis"][:]
+    for row, expected in zip(rows, CORPUS, strict=True):
+        np.testing.assert_array_equal(samples(row["audio"]), samples(expected["audio"]))
+    assert rows[3]["id"].startswith("train_dataset[3]")
+    assert ("clip03.flac" in rows[3]["id"]) == (kind not in ("bytes", "arrays", "decoders"))
+
+
+def test_ids_transcripts_and_all_else_stay(reader, table):
+    mine = table.add_column("utt_id", list("abcdef")).add_column("sentence", ["s"] * 6).add_column("speed", [1.1] * 6)
+    row = reader.read(mine, "train_dataset", training=True)[1]
+    assert (row["id"], row["transcript"], row["speed"], row["text"]) == ("b", "s", 1.1, "can believe it not")
+
+
+def test_human_text_is_no_hypothesis(reader, table):
+    human = table.rename_column("text", "sentence")
+    with pytest.raises(ValueError, match="eval_dataset has no column for the hypothesis, which the model reads"):
+        reader.read(human, "eval_dataset")
+    row = RowReader(reader.config, text_column="transcript").read(human, "eval_dataset")[0]
+    assert row["transcript"] == CORPUS[0]["hypothesis"]
+    assert "hypothesis" not in row
+
+
+def test_a_text_column_of_any_name_may_be_chosen(reader, table):
+    odd = table.rename_column("text", "words")
+    row = RowReader(reader.config, text_column="words").read(odd, "eval_dataset")[0]
+    assert row["words"] == CORPUS[0]["hypothesis"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.remove_columns("label"),
+            r"has no column for the emotion; its columns: file, text\.",
+        ),
+        (lambda t: t.remove_columns("file"), "train_dataset has no column for the audio; its columns: text, label"),
+        (
+            lambda t: t.add_column("target", list(range(6))),
+            r"^train_dataset has several columns for the emotion: label, target; rename all but the one",
+        ),
+    ],
+)
+def test_a_column_that_is_missing_or_ambiguous_is_named(reader, table, change, message):
+    for dataset in (change(table), change(table).to_iterable_dataset(), list(change(table))):
+        with pytest.raises(ValueError, match=message):
+            reader.read(dataset, "train_dataset", training=True)
+    lazily = reader.read(Plain(list(change(table))), "train_dataset", training=True)
+    with pytest.raises(ValueError, match=message):
+        lazily[0]
+
+
+@pytest.mark.parametrize(("ablation", "unread"), [("only text", "file"), ("only speech", "text")])
+def test_what_the_model_does_not_read_need_not_be_there(table, ablation, unread):
+    reader = RowReader(tiny_config("whisper", **ABLATIONS[ablation]))
+    adapted = reader.read(table.remove_columns(unread), "train_dataset", training=True)
+    assert adapted[3]["emotion"] == 3
+    assert ("duration" in adapted.column_names) == (unread == "text")
+
+
+def test_without_labels_a_data_set_is_good_for_predictions(reader, table):
+    assert reader.read(table.remove_columns("label"), "test_dataset")[2]["emotion"] is None
+
+
+@pytest.mark.parametrize(("label", "message"), [("furious", "the label 'furious'"), (None, "no emotion")])
+def test_a_wrong_label_is_told_before_the_first_row_is_read(reader, table, label, message):
+    rows = [{**row, "label": label if index == 4 else row["label"]} for index, row in enumerate(table)]
+    for dataset in (Dataset.from_list(rows), rows):
+        with pytest.raises(ValueError, match=rf"^train_dataset\[4\] has {message}"):
+            reader.read(dataset, "train_dataset", training=True)
+    named = Dataset.from_list(rows).add_column("id", list("abcdef"))
+    with pytest.raises(ValueError, match=rf"^train_dataset\[4\] \(id 'e'\) has {message}"):
+        reader.read(named, "train_dataset", training=True)
+
+
+@pytest.mark.parametrize("kind", ["a stream", "rows made by code", "a torch stream"])
+def test_a_wrong_label_that_cannot_be_seen_before_is_told_at_its_row(reader, table, kind):
+    wrong = Dataset.from_list([{**row, "label": 9 if index == 4 else 1} for index, row in enumerate(table)])
+    adapted = reader.read(KINDS[kind](wrong), "train_dataset", training=True)
+    with pytest.raises(ValueError, match=r"^train_dataset\[4\] has the label 9, which is outside the 4 classes"):
+        [adapted[index] for index in range(6)] if hasattr(adapted, "__len__") else list(adapted)
+
+
+def test_labels_by_name_are_told_once_for_a_data_set(reader, table, caplog):
+    reader.read(KINDS["class labels"](table), "eval_dataset['far']")
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "eval_dataset['far'] numbers its classes in another way than the model (sad, n"
+    )
+
+
+# ---------------------------------------------------------------------- durations
+
+
+@pytest.mark.parametrize("kind", ["paths", "an Audio column", "bytes", "arrays", "a list", "decoders"])
+def test_durations_are_measured_once_when_they_are_asked_for(reader, table, kind, caplog):
+    adapted = reader.read(KINDS[kind](table), "train_dataset", training=True)
+    assert not caplog.records
+    assert "duration" in adapted.column_names
+    assert adapted["duration"] == pytest.approx(CORPUS["duration"][:])
+    (record,) = caplog.records
+    total = sum(CORPUS["duration"])
+    expected = f"train_dataset has no column 'duration': its 6 recordings were measured, {total:.0f} s in all."
+    assert record.getMessage() == expected
+    assert adapted["duration"] is adapted["duration"]
+    assert len(caplog.records) == 1
+
+
+def test_a_corpus_that_lacks_durations_alone_gets_them(reader):
+    adapted = reader.read(CORPUS.remove_columns("duration"), "train_dataset", training=True)
+    assert adapted["duration"] == pytest.approx(CORPUS["duration"][:])
+    assert adapted[2]["id"] == "clip02"
+
+
+def test_durations_that_are_there_are_not_measured(reader, table, caplog):
+    stated = table.add_column("duration", [float(index) for index in range(6)])
+    made = stated.with_transform(lambda batch: pytest.fail("a user's code is not run for a stored column"))
+    for dataset in (stated, made, list(stated)):
+        assert reader.read(dataset, "train_dataset", training=True)["duration"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert not caplog.records
+
+
+def test_a_recording_that_cannot_be_measured_is_named(reader, table):
+    rows = [{**row, "file": "nowhere.wav" if index == 2 else row["file"]} for index, row in enumerate(table)]
+    adapted = reader.read(Dataset.from_list(rows), "train_dataset", training=True)
+    with pytest.raises(ValueError, match=r"train_dataset\[2\] \(nowhere.wav\): no such audio file"):
+        adapted["duration"]
+
+
+@pytest.mark.parametrize("kind", ["rows made by code", "a transform"])
+def test_rows_that_code_makes_are_not_measured(reader, table, kind):
+    assert "duration" not in reader.read(KINDS[kind](table), "train_dataset", training=True).column_names
+
+
+# ---------------------------------------------------------------------- in a data loader
+
+
+def test_adapted_rows_go_to_other_processes(reader, table):
+    for kind in ("paths", "rows made by code", "a torch stream"):
+        adapted = reader.read(KINDS[kind](table), "train_dataset", training=True)
+        there = pickle.loads(pickle.dumps(adapted))
+        rows = list(there) if kind == "a torch stream" else [there[index] for index in range(6)]
+        assert [row["emotion"] for row in rows] == CORPUS["emotion"][:]
+
+
+def test_a_stream_is_told_the_epoch(reader, table):
+    stream = PlainStream(list(table))
+    reader.read(stream, "train_dataset").set_epoch(3)
+    assert stream.epoch == 3

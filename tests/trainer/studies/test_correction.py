@@ -1,0 +1,210 @@
+"""Detection and correction alone: which pairs each part gets, and a run from a table to its results."""
+
+import json
+import shutil
+
+import pytest
+from datasets import DatasetDict
+from transformers import AutoModel
+
+import trainer
+from data_scripts.schema import save_prepared
+from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from tests.docs.workspace import make_pairs
+from tests.helpers import ROOT
+from tests.helpers.corpus import PAIRS, tiny_corpus
+from tests.helpers.process import run_example_here
+from trainer import ExperimentArguments, M4SERTrainer, evaluation
+from trainer.errors import ExperimentError
+from trainer.evaluation.correction import choose_threshold, measure_correction
+from trainer.evaluation.decoding_cost import compare_decoding
+from trainer.experiments.cli import parse_arguments
+from trainer.studies.correction import (
+    CorrectionArguments,
+    divide_pairs,
+    format_table,
+    read_pairs,
+    run_correction,
+)
+
+CONFIG = ROOT / "examples" / "configs" / "correction.yaml"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    make_pairs(path)
+    return path
+
+
+def test_pairs_of_a_table(table, tmp_path):
+    rows = read_pairs(CorrectionArguments(pairs=str(table)))
+    assert len(rows) == 60
+    assert rows[0].keys() == {"id", "hypothesis", "transcript", "source", "characters"}
+    first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
+    assert first == ("we go now i am", "we go home i am", "books")
+    texts = (("a", "b", 1), (None, "b", 1), ("", "b", 2))
+    lines = [dict(zip(("asr", "human", "from"), each, strict=True)) for each in texts]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    columns = {"hypothesis_column": "asr", "reference_column": "human", "source_column": "from"}
+    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl"), **columns))
+    assert [(row["hypothesis"], row["transcript"], row["source"]) for row in rows] == [("a", "b", "1"), ("", "b", "2")]
+
+
+def test_pairs_of_a_prepared_corpus(tmp_path):
+    save_prepared(DatasetDict(train=tiny_corpus(6), test=tiny_corpus(2)), tmp_path)
+    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path)))
+    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*PAIRS, *PAIRS[:2]]
+    assert {row["source"] for row in rows} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": None}, "--pairs FILE_OR_FOLDER"),
+        ({"source_column": "where"}, "no column 'where'; its columns: hypothesis, reference, source"),
+        ({"held_out_sources": ["radio"]}, "no source radio to hold out"),
+        ({"held_out_sources": ["books", "calls", "podcasts"]}, "The train part is empty"),
+    ],
+)
+def test_what_cannot_be(table, changes, message):
+    arguments = CorrectionArguments(**{"pairs": str(table), **changes})
+    with pytest.raises(ExperimentError, match=message):
+        divide_pairs(read_pairs(arguments), arguments)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.1), (0.1, 0.0), (0.5, 0.5)])
+def test_shares_that_leave_nothing(shares):
+    with pytest.raises(ExperimentError, match="must be positive and leave some to train on"):
+        CorrectionArguments(validation_share=shares[0], test_share=shares[1])
+
+
+def test_parts(table):
+    arguments = CorrectionArguments(
+        pairs=str(table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
+    )
+    rows = [
+        {
+            "transcript": f"{number // 2}, Go!" if number % 2 else f"{number // 2} go",
+            "source": "podcasts" if number % 20 > 17 else "books",
+        }
+        for number in range(2000)
+    ]
+    parts = divide_pairs(rows, arguments)
+    assert sum(map(len, parts.values())) == len(rows)
+    assert [row["source"] for row in parts["held_out"]] == ["podcasts"] * 200
+    assert all(row["source"] == "books" for name in ("train", "validation", "test") for row in parts[name])
+    assert len(parts["validation"]) == pytest.approx(360, abs=80)
+    assert len(parts["test"]) == pytest.approx(540, abs=80)
+    texts = [
+        text
+        for name in ("train", "validation", "test")
+        for text in {row["transcript"].split()[0].strip(",") for row in parts[name]}
+    ]
+    assert len(texts) == len(set(texts)), "one text in two parts"
+    assert divide_pairs(rows, arguments) == parts
+    arguments.split_seed = 1
+    assert divide_pairs(rows, arguments) != parts
+
+
+def test_a_run(table, encoders, tmp_path, capsys):
+    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+    options += ["--num_train_epochs", 1, "--compare_decoding", "true", "--split_seed", 1]
+    run_example_here("run_correction.py", *options)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    printed = capsys.readouterr().out
+    assert (tmp_path / "correction.md").read_text(encoding="utf-8") in printed
+    assert printed.count("podcasts (never trained on) | 20 |") == 1
+    assert results["metrics"]["held_out"]["groups"].keys() == {"podcasts"}
+    assert results["metrics"]["test"]["groups"].keys() <= {"books", "calls"}
+    assert results["name"] == "pairs.csv"
+    assert results["decoding"]["utterances"] == results["pairs"]["test"] > 0
+    model = M4SERForEmotionClassification.from_pretrained(tmp_path)
+    assert model.config.correction_threshold == results["threshold"]
+    assert not model.config.uses_speech
+    held_out = [row for row in read_pairs(CorrectionArguments(pairs=str(table))) if row["source"] == "podcasts"]
+    measured = measure_correction(model, M4SERProcessor.from_pretrained(tmp_path), held_out, group_column="source")
+    assert measured["wer_after"] == pytest.approx(results["metrics"]["held_out"]["wer_after"])
+    # Finished: read, not trained again; other settings are refused.
+    before = (tmp_path / "results.json").stat().st_mtime_ns
+    run_example_here("run_correction.py", *options)
+    assert (tmp_path / "results.json").stat().st_mtime_ns == before
+    run_example_here("run_correction.py", *options, "--learning_rate", 0.1, status=2)
+    assert "belongs to a run with other settings" in capsys.readouterr().err
+
+
+def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table, encoders, tmp_path, capsys):
+    """With a learning rate of 0 the saved weights are those that training started from."""
+    pairs = tmp_path / "pairs.csv"
+    shutil.copyfile(table, pairs)
+    started = {}
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        options = ["--pairs", pairs, "--output_dir", tmp_path / name, *encoders[2:], "--seed", seed]
+        run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0)
+        started[name] = M4SERForEmotionClassification.from_pretrained(tmp_path / name).state_dict()
+    new = [key for key in started["first"] if key.startswith("detector.") and started["first"][key].any()]
+    assert new
+    assert all(started["first"][key].equal(started["again"][key]) for key in new)
+    assert not any(started["first"][key].equal(started["other"][key]) for key in new)
+    published = AutoModel.from_pretrained(encoders[3]).state_dict()
+    found = {key.partition("text_encoder.model.")[2]: value for key, value in started["other"].items()}
+    shared = published.keys() & found.keys()
+    assert len(shared) > 10
+    assert all(found[key].equal(published[key]) for key in shared)
+    # A folder belongs to its pairs, whatever their file is called.
+    pairs.write_text(pairs.read_text(encoding="utf-8").replace("am", "was", 1), encoding="utf-8")
+    run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0, status=2)
+    assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
+
+
+def test_each_part_serves_its_own_purpose(table, encoders, tmp_path, monkeypatch):
+    """The numbers would look better, and nothing else would tell, if the test were used for any choice."""
+    seen = {}
+
+    class Seen(M4SERTrainer):
+        def __init__(self, **options):
+            seen["train"], seen["eval"] = options["train_dataset"]["id"][:], options["eval_dataset"]["id"][:]
+            super().__init__(**options)
+
+    def choose(utterances, processor):
+        seen["threshold"] = [each.hypothesis for each in utterances]
+        return choose_threshold(utterances, processor)
+
+    def compare(model, processor, texts, **options):
+        seen["decoding"] = list(texts)
+        return compare_decoding(model, processor, texts, **options)
+
+    monkeypatch.setattr(trainer, "M4SERTrainer", Seen)
+    monkeypatch.setattr(evaluation.correction, "choose_threshold", choose)
+    monkeypatch.setattr(evaluation.decoding_cost, "compare_decoding", compare)
+    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+    options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
+    arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)
+    run_correction(arguments, args)
+    parts = divide_pairs(read_pairs(arguments), arguments)
+    assert seen["train"] == [row["id"] for row in parts["train"]]
+    assert seen["eval"] == [row["id"] for row in parts["validation"]]
+    # The pairs of this table are normalised as they stand.
+    assert seen["threshold"] == [row["hypothesis"] for row in parts["validation"]]
+    assert seen["decoding"] == [row["hypothesis"] for row in parts["test"]]
+
+
+def test_the_configuration_keeps_the_epoch_of_the_smallest_loss(tmp_path):
+    classes = (CorrectionArguments, ExperimentArguments)
+    _, args = parse_arguments(classes, ["--output_dir", str(tmp_path), "--use_cpu"], CONFIG)
+    assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "loss", False)
+    assert args.label_names == ["detection_labels", "correction_labels"]
+
+
+def test_the_table_shows_what_is_undefined():
+    detection = {kind: {"f1": None if kind == "delete" else 0.5} for kind in ("keep", "delete", "change")}
+    found = {
+        **{"utterances": 3, "wer_before": 0.2, "wer_after": 0.15, "edit_rate": 0.05, "detection": detection},
+        "wer_change": {"estimate": -0.05, "low": -0.1, "high": 0.01},
+    }
+    results = {"name": "pairs.csv", "seed": 7, "pairs": {"train": 80, "validation": 9}, "threshold": 0.85}
+    text = format_table({**results, "metrics": {"test": {**found, "groups": {"calls": found}}}})
+    assert text.startswith("**pairs.csv**: trained on 80 pairs of ASR and human text, seed 7; 9 validate.")
+    assert "confidence of 0.85" in text
+    assert "| calls (test) | 3 | 20.00 | 15.00 | -5.00 (-10.00 to +1.00) | 5.00 % | 0.50 | - | 0.50 |" in text
+    assert "parallel" not in text

@@ -1,0 +1,110 @@
+"""Means and weights are those of the model's own output; words stand where their tokens do."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
+from trainer import M4SERDataCollator
+from trainer.errors import ExperimentError
+from trainer.experiments.ablations import ABLATIONS
+from trainer.studies.representations import (
+    REPRESENTATIONS,
+    embed,
+    mean_representations,
+    representation_weights,
+    scaled,
+    untrained_fusion,
+    weights_of,
+    word_tokens,
+)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    processor = tiny_processor(tmp_path_factory.mktemp("processor"), "whisper")
+    collator = M4SERDataCollator(processor, tiny_config("whisper"), with_auxiliary_labels=False)
+    return tiny_model("whisper", spread=True), tiny_corpus(5).to_list(), collator
+
+
+def run(model, collator, row):
+    with torch.no_grad():
+        return model(**{name: part for name, part in collator([row]).items() if name != "labels"})
+
+
+def test_means_are_over_the_frames_of_each_utterance(setting):
+    model, rows, collator = setting
+    # Another corpus may number its emotions otherwise; they are not read.
+    found = mean_representations(model, [{**row, "emotion": 77} for row in rows], collator)
+    assert set(found) == {"pooled", *REPRESENTATIONS}
+    for index, row in enumerate(rows):
+        output = run(model, collator, row)
+        np.testing.assert_allclose(found["pooled"][index], output["pooled"][0], atol=1e-5)
+        for name, field in REPRESENTATIONS.items():
+            np.testing.assert_allclose(found[name][index], output[field][0].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("row", ["speech & text + concat", "only speech", "w/o MIR"])
+def test_a_row_without_them_has_no_means_of_specific_and_invariant(setting, row):
+    _, rows, _ = setting
+    model = tiny_model("whisper", **ABLATIONS[row])
+    collator = M4SERDataCollator(setting[2].processor, model.config, with_auxiliary_labels=False)
+    assert set(mean_representations(model, rows[:2], collator)) == {"pooled"}
+
+
+def test_weights_are_the_sums_of_sizes(setting):
+    model, rows, collator = setting
+    weights, output = representation_weights(model, rows[1], collator), run(model, collator, rows[1])
+    plain = [sum(abs(value) for value in frame) for frame in output["text_hidden"][0].tolist()]
+    np.testing.assert_allclose(weights.text, plain, rtol=1e-5)
+    for name, field in (("speech", "speech_hidden"), ("speech_specific",) * 2, ("text_specific",) * 2):
+        np.testing.assert_allclose(getattr(weights, name), output[field][0].abs().sum(-1), rtol=1e-5)
+    assert weights.predicted == output["logits"][0].argmax()
+    np.testing.assert_array_equal(weights_of(np.array([[1.0, -2.0], [0.0, 0.5]])), [3, 0.5])
+    without = tiny_model("whisper", **ABLATIONS["speech & text + concat"])
+    with pytest.raises(ExperimentError, match="modality-specific"):
+        representation_weights(without, rows[0], collator)
+
+
+def test_scaled_weights_reach_from_0_to_1():
+    np.testing.assert_allclose(scaled(np.array([3.0, 5.0, 4.0])), [0, 1, 0.5])
+    np.testing.assert_array_equal(scaled(np.array([2.0, 2.0])), [0, 0])
+
+
+def test_words_have_their_tokens(setting):
+    processor = setting[2].processor
+    text = "I can't  believe IT, xyz"
+    ids = processor(text=text)["input_ids"][0].tolist()
+    found = word_tokens(text, processor)
+    assert [word for word, *_ in found] == ["i", "can't", "believe", "it", "xyz"]
+    for word, first, last in found:
+        assert processor.decode_transcript(ids[first:last]).replace(" ", "") == word
+    # Together they are all tokens but the special ones at both ends.
+    assert [token for _, first, last in found for token in range(first, last)] == list(range(1, len(ids) - 1))
+    assert word_tokens("", processor) == []
+
+
+def test_an_untrained_fusion_keeps_the_encoders(setting):
+    model, _, _ = setting
+    control = untrained_fusion(model, 5)
+    for name, tensor in model.state_dict().items():
+        if "_encoder." in name:
+            assert torch.equal(tensor, control.state_dict()[name]), name
+    trained, random = (m.m4ser.fusion.joint_projection.weight for m in (model, control))
+    assert not torch.equal(trained, random)
+    assert torch.equal(random, untrained_fusion(model, 5).m4ser.fusion.joint_projection.weight)
+    assert not torch.equal(random, untrained_fusion(model, 6).m4ser.fusion.joint_projection.weight)
+
+
+def test_the_layout_shows_groups_and_is_the_same_again():
+    points = np.random.default_rng(0).normal(size=(20, 5)) + np.repeat([[0.0], [40.0]], 10, 0)
+    placed = embed(points, 3)
+    assert placed.shape == (20, 2)
+    np.testing.assert_array_equal(placed, embed(points, 3))
+    distances = np.linalg.norm(placed[:, None] - placed[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argmin(1) // 10
+    assert nearest.tolist() == [0] * 10 + [1] * 10
+    with pytest.raises(ExperimentError, match="at least 4 utterances, not 3"):
+        embed(points[:3])

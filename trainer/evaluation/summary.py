@@ -1,0 +1,35 @@
+"""Several runs' metrics as one: mean and standard deviation, pooled predictions, one line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
+
+
+def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = SUMMARY_METRICS) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation (n − 1) of the runs' test metrics, as shares in [0, 1]."""
+    summary = {}
+    for key in keys:
+        values = [run["metrics"]["test"][key] for run in runs]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        summary[key] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
+    return summary
+
+
+def pool(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """WA and UA of all runs' test predictions together, from their confusion matrices."""
+    matrix = np.sum([run["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0)
+    support = matrix.sum(axis=1)
+    recalls = np.diag(matrix)[support > 0] / support[support > 0]
+    return {"wa": float(np.trace(matrix) / matrix.sum()), "ua": float(recalls.mean())}
+
+
+def format_row(summary: Mapping[str, Mapping[str, Any]]) -> str:
+    """`summarize` on one line, in percent."""
+    cells = []
+    for key, value in summary.items():
+        spread = "" if value["std"] is None else f" ± {100 * value['std']:.1f}"
+        cells.append(f"{key} {100 * value['mean']:.1f}{spread}")
+    return "  ".join(cells)

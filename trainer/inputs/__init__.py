@@ -1,0 +1,1 @@
+"""What reaches the collator: rows, order of batches, speeds, cached features."""

@@ -1,0 +1,1 @@
+"""Many runs, one table or figure of the paper."""

@@ -1,0 +1,298 @@
+"""A table of models measured on the same utterances: metrics, intervals, differences, a paper's numbers beside them.
+
+It is made of predictions alone, and of as many of them as there are, so that it can be written while a grid runs.
+"""
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data_scripts.files import write_atomically
+from trainer.evaluation.metrics import emotion_metrics
+from trainer.evaluation.significance import (
+    bootstrap_interval,
+    holm,
+    minimum_detectable_difference,
+    paired_bootstrap,
+)
+from trainer.evaluation.summary import summarize
+
+#: What the metrics are called in a table.
+TITLES = {"wa": "WA", "accuracy": "ACC", "ua": "UA", "weighted_f1": "W-F1", "macro_f1": "macro-F1"}
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """What is known of one model.
+
+    Attributes:
+        name: of the row.
+        predictions: seed, or another name of a run that other rows have too -> the tested utterances, indexed by id and
+            sorted, with `emotion`, `predicted` (names) and `cluster`. All seeds have the same utterances.
+        finished: how many runs there are.
+        planned: how many there will be.
+        facts: further columns of the table, by title; None leaves a place empty.
+    """
+
+    name: str
+    predictions: Mapping[Any, pd.DataFrame]
+    finished: int
+    planned: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table.
+
+    Attributes:
+        metrics: its columns of metrics, by the names of `emotion_metrics`.
+        metric: the one that intervals and differences are of.
+        references: the rows that every other one is compared with.
+        records: of each row `row`, `finished` and `planned` runs, `seeds`, `utterances`, `metrics` ({name: mean, std,
+            values}, over seeds), `interval`, `differences` ({reference: estimate, low, high, p_value, p_holm …, and
+            `disagreement`, the share of utterances that one of the two alone gets right}), `paper` and `facts`. Shares
+            in [0, 1], the paper's too.
+        heading: what was measured, on what.
+        notes: below the table.
+    """
+
+    metrics: Sequence[str]
+    metric: str
+    references: Sequence[str]
+    records: Sequence[Mapping[str, Any]]
+    heading: str
+    notes: Sequence[str]
+
+    def write(self, path: str | Path) -> None:
+        """Write `path` with the endings .md, .csv and .json."""
+        path = Path(path)
+        content = {"heading": self.heading, "metric": self.metric, "rows": list(self.records), "notes": self.notes}
+        write_atomically(path.with_suffix(".md"), self.to_markdown())
+        write_atomically(path.with_suffix(".csv"), self.to_csv())
+        write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, in percent, with its heading and notes."""
+        rows = [dict(self._cells(record)) for record in self.records]
+        titles = list(rows[0]) if rows else []
+        lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *(r.values() for r in rows))]
+        return "\n".join([self.heading, "", *(lines if rows else []), "", *(f"* {note}" for note in self.notes)]) + "\n"
+
+    def to_csv(self) -> str:
+        """Return the numbers behind the table as CSV, one line for each row, shares in [0, 1]."""
+        rows = [dict(_flatten(record)) for record in self.records]
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return file.getvalue()
+
+    def _cells(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield title and text of each place in a row."""
+        yield "model", record["row"]
+        yield "runs", f"{record['finished']}/{record['planned']}"
+        for name in self.metrics:
+            value = record["metrics"][name]
+            spread = "" if value["std"] is None else f" ± {_percent(value['std'])}"
+            yield TITLES[name], f"{_percent(value['mean'])}{spread}"
+        yield f"{TITLES[self.metric]}, 95 % interval", _range(record["interval"])
+        for reference in self.references:
+            yield f"− {reference} (p)", _difference(record["differences"].get(reference))
+        for name in dict.fromkeys(name for other in self.records for name in other["paper"]):
+            value = record["paper"].get(name)
+            yield f"paper's {TITLES[name]}", "" if value is None else _percent(value)
+        known = [title for other in self.records for title, value in other["facts"].items() if value is not None]
+        for title in dict.fromkeys(known):
+            value = record["facts"].get(title)
+            yield title, "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def make_table(
+    rows: Sequence[TableRow],
+    emotions: Sequence[str],
+    metrics: Sequence[str],
+    metric: str,
+    references: Sequence[str],
+    paper: Mapping[str, Mapping[str, float]],
+    heading: str,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Measure and compare rows.
+
+    Two rows are compared on the utterances and the seeds that both have. The p values are of a paired bootstrap over
+    clusters and seeds, corrected by Holm's method for the number of comparisons in the table.
+
+    Args:
+        rows: of the table, in its order.
+        emotions: names of the classes.
+        metrics: to show; names of `emotion_metrics`.
+        metric: of the intervals and differences; a key of `resampling.METRICS`.
+        references: names of rows that the others are compared with; one that is not there yet is left out.
+        paper: row -> {metric: percent}, as the paper prints them.
+        heading: what was measured, on what.
+        notes: further sentences below.
+    """
+    by_name = {row.name: row for row in rows}
+    records = []
+    for row in rows:
+        differences = {}
+        for reference in references:
+            if reference in by_name and reference != row.name:
+                compared = compare(row, by_name[reference], metric)
+                if compared is not None:
+                    differences[reference] = compared
+        printed = {name: value / 100 for name, value in paper.get(row.name, {}).items()}
+        measured = _measure(row, emotions, metrics, metric)
+        records.append({**measured, "differences": differences, "paper": printed, "facts": dict(row.facts)})
+    comparisons = _correct(records)
+    return Table(metrics, metric, references, records, heading, [*_notes(records, metric, comparisons), *notes])
+
+
+def join_tables(tables: Mapping[str, Table], heading: str, notes: Sequence[str] = ()) -> Table:
+    """Return several tables of the same columns as one: a row of each is called by its name and its table's label.
+
+    The differences stay those within each table; their p values are corrected for all comparisons of the whole.
+
+    Args:
+        tables: label -> table, at least one.
+        heading: of the whole.
+        notes: further sentences below.
+    """
+    first = next(iter(tables.values()))
+    parts = {label: copy.deepcopy(list(table.records)) for label, table in tables.items()}
+    comparisons = _correct(*parts.values())
+    records = [{**record, "row": f"{record['row']}, {label}"} for label, records in parts.items() for record in records]
+    own = _notes(records, first.metric, comparisons)
+    return Table(first.metrics, first.metric, first.references, records, heading, [*own, *notes])
+
+
+def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | None:
+    """Return the difference of two rows, first − second, and how often one of them alone is right.
+
+    Rows without a seed in common, such as a probe and a model, are compared by the first one's only seed or the second
+    one's; two of them with other seeds, or no utterance in common, are not: None.
+
+    Args:
+        first: a row.
+        second: another one.
+        metric: a key of `resampling.METRICS`.
+    """
+    tables = [list(row.predictions.values()) for row in (first, second)]
+    shared = [seed for seed in first.predictions if seed in second.predictions]
+    if 1 not in map(len, tables):
+        tables = [[row.predictions[seed] for seed in shared] for row in (first, second)]
+    if not all(tables):
+        return None
+    ids = tables[0][0].index.intersection(tables[1][0].index)
+    if not len(ids):
+        return None
+    aligned = [[table.loc[ids] for table in part] for part in tables]
+    labels, clusters = aligned[0][0]["emotion"].to_numpy(), list(aligned[0][0]["cluster"])
+    predicted = [np.stack([table["predicted"].to_numpy() for table in part]) for part in aligned]
+    compared = paired_bootstrap(labels, predicted[0], predicted[1], metric, clusters)
+    right, other = np.broadcast_arrays(*(part == labels for part in predicted))
+    return {**compared.to_json(), "disagreement": float(np.mean(right != other))}
+
+
+def smallest_difference(utterances: int, disagreement: float) -> float:
+    """Return the smallest difference in accuracy that a paired test of one seed each finds with a power of 80 %.
+
+    Args:
+        utterances: that both models are tested on, taken as independent.
+        disagreement: the share of utterances that one of the two alone gets right.
+    """
+    return minimum_detectable_difference((disagreement / utterances) ** 0.5)
+
+
+def _correct(*tables: Sequence[Mapping[str, Any]]) -> int:
+    """Give each difference its p value after Holm's correction for all of them, and return how many there are.
+
+    M4SER against the baseline and the baseline against M4SER are one comparison.
+    """
+    pairs: dict[tuple[int, frozenset[str]], list[dict[str, Any]]] = {}
+    for number, records in enumerate(tables):
+        for record in records:
+            for reference, compared in record["differences"].items():
+                pairs.setdefault((number, frozenset((record["row"], reference))), []).append(compared)
+    corrected = holm([same[0]["p_value"] for same in pairs.values()])
+    for same, p_value in zip(pairs.values(), corrected, strict=True):
+        for compared in same:
+            compared["p_holm"] = p_value
+    return len(pairs)
+
+
+def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], metric: str) -> dict[str, Any]:
+    """A record without its comparisons."""
+    tables = list(row.predictions.values())
+    number: Any = {name: index for index, name in enumerate(emotions)}
+    labels = tables[0]["emotion"].map(number).to_numpy()
+    predicted = np.stack([table["predicted"].map(number).to_numpy() for table in tables])
+    runs = [{"metrics": {"test": emotion_metrics(part, labels, emotions)}} for part in predicted]
+    interval = bootstrap_interval(labels, predicted, metric, list(tables[0]["cluster"]))
+    return {
+        "row": row.name,
+        "finished": row.finished,
+        "planned": row.planned,
+        "seeds": list(row.predictions),
+        "utterances": len(labels),
+        "metrics": summarize(runs, metrics),
+        "interval": interval.to_json(),
+    }
+
+
+def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) -> list[str]:
+    """How to read the table, and what it can resolve."""
+    notes = [
+        "Percentages. ± is the standard deviation (n − 1) over seeds; the folds of a seed are pooled. Differences are "
+        f"points of {TITLES[metric]} with the paired p value, corrected by Holm's method for {comparisons} "
+        "comparisons; bold: below 0.05."
+    ]
+    compared = [c for record in records for c in record["differences"].values()]
+    if sizes := [
+        c["minimum_detectable_difference"] for c in compared if c["minimum_detectable_difference"] is not None
+    ]:
+        disagreement = np.median([c["disagreement"] for c in compared])
+        notes.append(
+            f"These data find a difference of {_percent(float(np.median(sizes)))} points (median over the comparisons) "
+            f"with a power of 80 %; one model alone is right in {_percent(float(disagreement))} % of cases."
+        )
+    if any(record["paper"] for record in records):
+        notes.append("The paper's numbers are those it prints (He et al. 2025); they were not measured here.")
+    return notes
+
+
+def _difference(compared: Mapping[str, Any] | None) -> str:
+    """A difference in points with its p value, in bold where it stands after correction."""
+    if compared is None:
+        return ""
+    p = compared["p_holm"]
+    text = f"{100 * compared['estimate']:+.1f} ({'–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'})"
+    return f"**{text}**" if p is not None and p < _LEVEL else text
+
+
+def _range(interval: Mapping[str, Any]) -> str:
+    ends = interval["low"], interval["high"]
+    return "–" if None in ends else " to ".join(map(_percent, ends))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of what a record holds."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flatten(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, " ".join(map(str, value)) if isinstance(value, list) else value
