@@ -24,11 +24,12 @@ from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
-from trainer import M4SERDataCollator, feature_cache
+from trainer import M4SERDataCollator
 from trainer.callbacks.feature_statistics import measure_features
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.run import make_trainer
+from trainer.inputs import feature_cache
 from trainer.inputs.augmentation import load_at_speed, with_speeds
 from trainer.inputs.feature_cache import FeatureCache, cache_features, recording_key, states_settings
 

@@ -14,6 +14,9 @@ from trainer.studies.representations import UtteranceWeights
 DICE = np.random.default_rng(0)
 
 
+LOOKS_AT_PICTURES = True
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures as matplotlib objects, caught where they are saved."""
