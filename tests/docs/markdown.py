@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.helpers import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 #: The changelog names what is gone, and so is not held to what there is.
 CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
 

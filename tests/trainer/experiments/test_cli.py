@@ -180,7 +180,7 @@ def test_the_small_configurations_are_what_their_comments_and_the_pages_say(tmp_
     assert (model.speech_encoder, corpus.asr_model) == ("openai/whisper-tiny.en", "openai/whisper-tiny.en")
     assert model.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
     assert (args.per_device_train_batch_size, args.lr_scheduler_type, args.warmup_steps) == (8, "linear", 0.1)
-    assert name != "meld_small" or args.num_train_epochs == 4, "docs/results.md says so"
+    assert name != "meld_small" or args.num_train_epochs == 4, "docs/paper/results says so"
     # Of Whisper tiny's four layers the lower half stays frozen, but where all are summed.
     assert model.freeze_speech_layers == {"meld_small": 2, "ravdess8_whisper_tiny": 2}.get(name, 0)
     rates = args.encoder_learning_rate, args.learning_rate, args.classifier_learning_rate
@@ -203,7 +203,7 @@ def test_the_configurations_of_ravdess_share_a_protocol(tmp_path):
 
 
 def test_the_page_on_little_data_gives_the_settings_of_the_configuration_it_names(tmp_path):
-    page = (ROOT / "docs" / "little_data.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "little-data.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"run_custom\.py (.*?)\n```", page, re.DOTALL)
     words = [*shlex.split(command.replace("\\\n", " ")), "--use_cpu"]
     sections = (CorpusArguments, ModelArguments, AnyRun, ExperimentArguments)
