@@ -1,6 +1,6 @@
-"""Several runs' metrics as one: mean and standard deviation, pooled predictions, one line."""
+"""Several runs' metrics as one: mean and standard deviation, pooled predictions; as one line or a Markdown table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,3 +33,26 @@ def format_row(summary: Mapping[str, Mapping[str, Any]]) -> str:
         spread = "" if value["std"] is None else f" ± {100 * value['std']:.1f}"
         cells.append(f"{key} {100 * value['mean']:.1f}{spread}")
     return "  ".join(cells)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: str = "") -> str:
+    """Return a Markdown table, without a newline at its end.
+
+    Args:
+        header: titles of the columns.
+        rows: their cells; None is an empty one, a float is written with six digits at most.
+        align: `l`, `r` or `c` for each column; as the reader likes by default.
+
+    Raises:
+        ValueError: a row with another number of cells than the header.
+    """
+    rules = {"l": ":---", "r": "---:", "c": ":---:", "": "---"}
+    lines = [header, [rules[side] for side in align or [""] * len(header)], *rows]
+    if wrong := [line for line in lines if len(line) != len(header)]:
+        raise ValueError(f"a table of {len(header)} columns has a line of {len(wrong[0])}: {list(wrong[0])}")
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text.replace("|", r"\|").replace("\n", " ")

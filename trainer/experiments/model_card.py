@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from modeling_m4ser import M4SERConfig
 from trainer.citation import CITATION
 from trainer.evaluation.metrics import metric_keys
+from trainer.evaluation.summary import markdown_table
 from trainer.experiments.run_folder import PRESENTATION_ARGUMENTS, changed_arguments
 
 PIPELINE_TASK = "speech-text-emotion-recognition"
@@ -119,18 +120,6 @@ def _config_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in own if config.get(name) is not None}
 
 
-def _cell(value: Any) -> str:
-    """A value as the text of a Markdown table's cell."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace("|", r"\|").replace("\n", " ")
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = [list(header), ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
 def _public_name(name: str) -> str:
     """A Hub id as it is, a folder by its last part: a card says nothing about the machine it was written on."""
     is_folder = name.startswith((".", "~")) or "\\" in name or Path(name).is_absolute() or Path(name).is_dir()
@@ -163,7 +152,7 @@ def _results(measured: Mapping[str, float], labels: Sequence[str]) -> str:
     overall = [[title, f"{100 * measured[key]:.1f}"] for key, (title, *_) in _METRICS.items() if key in measured]
     if not overall:
         return "No results were recorded."
-    tables = [_table(["Metric", "%"], overall)]
+    tables = [markdown_table(["Metric", "%"], overall)]
     percent = {key: f"{100 * value:.1f}" for key, value in measured.items()}
     rows = [
         [label, percent.get(f"recall_{key}", "–"), percent[f"f1_{key}"]]
@@ -171,7 +160,7 @@ def _results(measured: Mapping[str, float], labels: Sequence[str]) -> str:
         if f"f1_{key}" in percent
     ]
     if rows:
-        tables.append(_table(["Class", "Recall (%)", "F1 (%)"], rows))
+        tables.append(markdown_table(["Class", "Recall (%)", "F1 (%)"], rows))
     return "\n\n".join(tables)
 
 
@@ -265,7 +254,7 @@ def write_model_card(
         first_label=labels[0].replace('"', r"\""),
         dataset_description=dataset_description.strip() or "Not described.",
         results=_results(measured, labels),
-        settings=_table(["Setting", "Value"], table) if table else "No settings were recorded.",
+        settings=markdown_table(["Setting", "Value"], table) if table else "No settings were recorded.",
         versions=", ".join(f"{package} {version}" for package, version in versions.items()) or "not recorded",
         citation=CITATION,
     )

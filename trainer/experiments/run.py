@@ -41,6 +41,7 @@ from trainer.evaluation.figures import (
     plot_reliability,
 )
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
+from trainer.evaluation.prediction import logits_of, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
@@ -117,16 +118,13 @@ def run_experiment(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started
 
-    validation = _predict(trainer, data["validation"], emotions)
-    test = _predict(trainer, data["test"], emotions)
-    temperature = fit_temperature(validation["logits"], validation["labels"])
-    model.config.calibration_temperature = temperature
+    validation, test = (predict_with(trainer, data[name]) for name in ("validation", "test"))
+    measured = _measure(validation, test, data, sex_of)
+    model.config.calibration_temperature = measured["calibration"]["temperature"]
     _choose_correction_threshold(model, processor, data["validation"], text_column)
     best = trainer.state.best_model_checkpoint
     results = {
-        "metrics": {"validation": validation["metrics"], "test": test["metrics"]},
-        **describe_test(test["labels"], test["logits"].argmax(-1), data["test"]["speaker"][:], sex_of),
-        "calibration": describe_calibration(test["logits"], test["labels"], temperature),
+        **measured,
         "emotions": emotions,
         "seed": args.seed,
         "split": dict(split),
@@ -207,6 +205,21 @@ def make_trainer(
             trainer, processor, [train, *rest], features_folder
         )
     return trainer
+
+
+def _measure(
+    validation: pd.DataFrame, test: pd.DataFrame, data: DatasetDict, sex_of: Callable[[str], str | None] | None
+) -> dict[str, Any]:
+    """What `results.json` says of a model's answers: metrics, intervals, breakdown and calibration."""
+    emotions, found = data["train"].features["emotion"].names, {"validation": validation, "test": test}
+    labels = {split: np.asarray(data[split]["emotion"][:]) for split in found}
+    logits = {split: logits_of(table) for split, table in found.items()}
+    temperature = fit_temperature(logits["validation"], labels["validation"])
+    return {
+        "metrics": {split: emotion_metrics(logits[split].argmax(-1), labels[split], emotions) for split in found},
+        **describe_test(labels["test"], logits["test"].argmax(-1), data["test"]["speaker"][:], sex_of),
+        "calibration": describe_calibration(logits["test"], labels["test"], temperature),
+    }
 
 
 def _learns_errors(model: M4SERForEmotionClassification, text_column: str) -> bool:
@@ -322,13 +335,6 @@ def _tell_of_frozen_encoders(model: M4SERForEmotionClassification) -> None:
         )
 
 
-def _predict(trainer: M4SERTrainer, dataset: Any, emotions: Sequence[str]) -> dict[str, Any]:
-    """Logits (N, e) and labels (N,) in the order of the data, and the metrics with the confusion matrix."""
-    output = trainer.predict(dataset)
-    logits, labels = np.asarray(output.predictions, dtype=np.float64), np.asarray(output.label_ids)
-    return {"logits": logits, "labels": labels, "metrics": emotion_metrics(logits.argmax(-1), labels, emotions)}
-
-
 def _module(parameter: str) -> str:
     """The part of the model that a parameter belongs to, two levels deep: "m4ser.speech_encoder"."""
     return ".".join(parameter.split(".")[:-1][:2])
@@ -342,23 +348,15 @@ def _model_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _write_run(
     folder: Path,
     results: dict[str, Any],
-    test: dict[str, Any],
+    test: pd.DataFrame,
     data: DatasetDict,
     trainer: M4SERTrainer,
 ) -> None:
     """Everything of a run directory but the weights. `results.json` comes last: it says that the run is finished."""
-    emotions, logits, rows = results["emotions"], test["logits"], data["test"]
+    emotions, logits = results["emotions"], logits_of(test)
+    labels = np.asarray(data["test"]["emotion"][:])
     scores = calibrated_probabilities(logits, results["calibration"]["temperature"])
-    table = pd.DataFrame(
-        {
-            "id": rows["id"][:],
-            "speaker": rows["speaker"][:],
-            "emotion": [emotions[index] for index in rows["emotion"]],
-            "predicted": [emotions[index] for index in logits.argmax(-1)],
-            "text": rows[results["text_column"]][:],
-            **{f"probability_{name}": scores[:, index] for index, name in enumerate(emotions)},
-        }
-    )
+    table = with_probabilities(test, emotions, results["calibration"]["temperature"])
     table.to_parquet(folder / PREDICTIONS_FILE, index=False)
     log = trainer.state.log_history
     write_atomically(folder / LOG_FILE, json.dumps(log) + "\n")
@@ -367,8 +365,8 @@ def _write_run(
     title = f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
     curves = {
-        "as trained": reliability_curve(calibrated_probabilities(logits), test["labels"]),
-        "calibrated": reliability_curve(scores, test["labels"]),
+        "as trained": reliability_curve(calibrated_probabilities(logits), labels),
+        "calibrated": reliability_curve(scores, labels),
     }
     plot_reliability(curves, folder / "reliability.png")
     counts = {

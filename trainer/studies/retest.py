@@ -2,26 +2,20 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from datasets import Dataset
 
 from data_scripts.files import fingerprint, folder_name, write_atomically
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
-from trainer.arguments import M4SERTrainingArguments
-from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
+from trainer.evaluation.prediction import predict
 from trainer.experiments.protocols import with_clusters
 from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
-from trainer.inputs.feature_cache import cache_features
-from trainer.m4ser_trainer import M4SERTrainer
 from trainer.studies.tables import TableRow
 
 #: How the row of a model that was trained on human text ends.
@@ -145,15 +139,15 @@ def retest_run(
                 f"{folder} holds a test of another model, data or settings: choose another --output_dir."
             )
         return pd.read_parquet(kept)
-    logits = _predict(run, data, text_column, bf16, batch_size, feature_cache_dir)
-    table = pd.DataFrame(
-        {
-            "id": data["id"][:],
-            "speaker": data["speaker"][:],
-            "emotion": [emotions[label] for label in data["emotion"]],
-            "predicted": [known[index] for index in logits.argmax(-1)],
-        }
-    )
+    table = predict(
+        M4SERForEmotionClassification.from_pretrained(run.folder),
+        M4SERProcessor.from_pretrained(run.folder),
+        data,
+        text_column=text_column,
+        batch_size=batch_size,
+        bf16=bf16,
+        feature_cache_dir=feature_cache_dir,
+    )[["id", "speaker", "emotion", "predicted"]]
     table = table.set_index("id").sort_index()
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(kept)
@@ -176,33 +170,3 @@ def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> 
     for run, table in tables.items():
         rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)
     return [TableRow(name, runs, len(runs), len(runs)) for name, runs in rows.items()]
-
-
-def _predict(
-    run: FinishedRun,
-    data: Dataset,
-    text_column: str,
-    bf16: bool,
-    batch_size: int,
-    feature_cache_dir: str | os.PathLike | None,
-) -> np.ndarray:
-    """Logits (N, e) in the order of the data."""
-    model: Any = M4SERForEmotionClassification.from_pretrained(run.folder)
-    processor = M4SERProcessor.from_pretrained(run.folder)
-    collator = M4SERDataCollator(processor, model.config, text_column=text_column, with_auxiliary_labels=False)
-    with tempfile.TemporaryDirectory() as scratch:
-        args = M4SERTrainingArguments(
-            output_dir=scratch,
-            per_device_eval_batch_size=batch_size,
-            bf16=bf16,
-            use_cpu=not torch.accelerator.is_available(),  # or half precision is refused
-            disable_tqdm=True,
-            report_to=[],
-        )
-        trainer = M4SERTrainer(model=model, args=args, data_collator=collator, processing_class=processor)
-        if feature_cache_dir is not None and model.config.uses_speech:
-            model.freeze_speech_encoder()
-            collator.feature_cache = cache_features(
-                model, processor, [data], feature_cache_dir, batch_size, show_progress=False
-            )
-        return np.asarray(trainer.predict(cast(Any, data.remove_columns("emotion"))).predictions)

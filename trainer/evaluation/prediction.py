@@ -1,0 +1,108 @@
+"""A model's answers on rows of a corpus, as one table: the loop that runs, retests and studies share."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import Trainer
+
+from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from trainer.arguments import M4SERTrainingArguments
+from trainer.collator import M4SERDataCollator
+from trainer.evaluation.calibration import calibrated_probabilities
+from trainer.inputs.feature_cache import cache_features
+from trainer.m4ser_trainer import M4SERTrainer
+
+
+def predict(
+    model: M4SERForEmotionClassification,
+    processor: M4SERProcessor,
+    data: Dataset,
+    *,
+    text_column: str = "hypothesis",
+    batch_size: int = 32,
+    bf16: bool = False,
+    feature_cache_dir: str | os.PathLike | None = None,
+) -> pd.DataFrame:
+    """Return what a finished model answers, see [`predict_with`].
+
+    Args:
+        model: the model.
+        processor: of the model.
+        data: rows of `data_scripts.schema`; classes that the model does not have are no reason to stop.
+        text_column: of the transcripts that the model reads.
+        batch_size: of the model.
+        bf16: whether to run in half precision.
+        feature_cache_dir: keep what the speech encoder gives there, for other models with the same frozen one.
+    """
+    collator = M4SERDataCollator(processor, model.config, text_column, with_auxiliary_labels=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        args = M4SERTrainingArguments(
+            output_dir=scratch,
+            per_device_eval_batch_size=batch_size,
+            bf16=bf16,
+            use_cpu=not torch.accelerator.is_available(),  # or half precision is refused
+            disable_tqdm=True,
+            report_to=[],
+        )
+        trainer = M4SERTrainer(model=model, args=args, data_collator=collator, processing_class=processor)
+        if feature_cache_dir is not None and model.config.uses_speech:
+            model.freeze_speech_encoder()
+            collator.feature_cache = cache_features(
+                model, processor, [data], feature_cache_dir, batch_size, show_progress=False
+            )
+        return predict_with(trainer, data)
+
+
+def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
+    """Return what a trainer's model answers, on all its processes.
+
+    Args:
+        trainer: whose collator reads the rows.
+        data: rows of `data_scripts.schema`.
+
+    Returns:
+        The columns `id`, `speaker`, `emotion` (its name; None where unknown), `predicted` (likewise), `text` (that the
+        model read) and `logit_NAME` for each class of the model, in the order of `data`.
+    """
+    names, emotions = list(cast(Any, trainer.model).config.id2label.values()), data.features["emotion"].names
+    collator = cast(M4SERDataCollator, trainer.data_collator)
+    trainer.data_collator = dataclasses.replace(collator, with_auxiliary_labels=False)
+    try:
+        logits = np.asarray(trainer.predict(cast(Any, data.remove_columns("emotion"))).predictions, dtype=np.float64)
+    finally:
+        trainer.data_collator = collator
+    return pd.DataFrame(
+        {
+            "id": data["id"][:],
+            "speaker": data["speaker"][:],
+            "emotion": [None if label is None else emotions[label] for label in data["emotion"]],
+            "predicted": [names[index] for index in logits.argmax(-1)],
+            "text": data[collator.text_column][:],
+            **{f"logit_{name}": logits[:, index] for index, name in enumerate(names)},
+        }
+    )
+
+
+def logits_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the logits (N, e) of what `predict` gave, in the order of the model's classes."""
+    return table.filter(regex="^logit_").to_numpy()
+
+
+def with_probabilities(table: pd.DataFrame, emotions: Sequence[str], temperature: float = 1.0) -> pd.DataFrame:
+    """Return what `predict` gave with `probability_NAME` in place of `logit_NAME`.
+
+    Args:
+        table: of `predict`.
+        emotions: names of the model's classes, by index.
+        temperature: that calibrates them.
+    """
+    scores = calibrated_probabilities(logits_of(table), temperature)
+    columns = {f"probability_{name}": scores[:, index] for index, name in enumerate(emotions)}
+    return table[["id", "speaker", "emotion", "predicted", "text"]].assign(**columns)
