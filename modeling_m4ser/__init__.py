@@ -6,8 +6,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .audio_m4ser import AudioError, load_audio, normalize_rms, trim_silence
 from .configuration_m4ser import PIPELINE_TASK, M4SERConfig
 from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
-from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel
-from .outputs_m4ser import M4SERModelOutput, M4SEROutput
+from .fusion_m4ser import M4SERModelOutput
+from .modeling_m4ser import M4SERForEmotionClassification, M4SERModel, M4SEROutput
 from .pipeline_m4ser import SpeechTextEmotionPipeline
 from .processing_m4ser import M4SERProcessor, normalize_text
 from .words_m4ser import WordCorrection, correct_words

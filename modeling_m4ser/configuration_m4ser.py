@@ -6,6 +6,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from .losses_m4ser import LOSSES
+
 AUTO_MAP = {
     "AutoConfig": "configuration_m4ser.M4SERConfig",
     "AutoModel": "modeling_m4ser.M4SERForEmotionClassification",
@@ -101,10 +103,7 @@ class M4SERConfig(PreTrainedConfig):
     sub_configs: ClassVar[Any] = {"speech_config": AutoConfig, "text_config": AutoConfig}
     # `Trainer.predict` gathers the logits alone.
     keys_to_ignore_at_inference: ClassVar = [
-        "emotion_loss",
-        "detection_loss",
-        "correction_loss",
-        "contrastive_loss",
+        *(f"{name}_loss" for name in LOSSES),
         "detection_logits",
         "pooled",
         "speech_hidden",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from .configuration_m4ser import M4SERConfig
 from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
@@ -63,7 +64,7 @@ class CorrectionDecoder(nn.Module):
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
-        size, embedding_size = config.hidden_size, config.text_config.hidden_size
+        size, embedding_size = config.hidden_size, _embedding_size(config.text_config)
         self.input_projection = nn.Linear(embedding_size + size, size)
         self.layer = nn.TransformerDecoderLayer(
             size,
@@ -75,8 +76,8 @@ class CorrectionDecoder(nn.Module):
         )
         if config.tie_correction_output and embedding_size != size:
             raise ValueError(
-                f"tie_correction_output=True needs a hidden_size ({size}) equal to the text encoder's "
-                f"({embedding_size})."
+                f"tie_correction_output=True needs a hidden_size ({size}) equal to the size of the text encoder's "
+                f"embeddings ({embedding_size})."
             )
         self.output = None if config.tie_correction_output else nn.Linear(size, config.text_config.vocab_size)
         self.pad_token_id = config.text_config.pad_token_id or 0
@@ -196,10 +197,10 @@ class CorrectionDecoder(nn.Module):
             scores = self._score(hidden[:, -1], text_encoder)
             probability, following = at_least_float32(scores).softmax(-1).max(-1)
             goes_on = following != end[active]
-            for row, token, sure, more in zip(
+            for row, token, chance, more in zip(
                 *(column.tolist() for column in (active, following, probability, goes_on)), strict=True
             ):
-                probabilities[row].append(sure)
+                probabilities[row].append(chance)
                 if more:
                     generated[row].append(token)
             tokens = torch.cat([tokens, following[:, None]], dim=-1)[goes_on]
@@ -241,12 +242,12 @@ def correct(
         generated, probabilities = corrector.generate(
             rows, input_ids, text_hidden, text_mask, text_encoder, max_new_tokens
         )
-    sureness = torch.ones(input_ids.shape, dtype=torch.float64, device=input_ids.device)
+    confidence = torch.ones(input_ids.shape, dtype=torch.float64, device=input_ids.device)
     if scores is not None and labels is not None:
-        sureness = scores.softmax(-1).gather(-1, labels[..., None])[..., 0].double()
+        confidence = scores.softmax(-1).gather(-1, labels[..., None])[..., 0].double()
     utterance, place = rows.unbind(-1)
-    sureness[utterance, place] *= torch.tensor(probabilities, dtype=torch.float64, device=sureness.device)
-    return collect_corrections(rows, generated, labels, input_ids, text_mask, sureness)
+    confidence[utterance, place] *= torch.tensor(probabilities, dtype=torch.float64, device=confidence.device)
+    return collect_corrections(rows, generated, labels, input_ids, text_mask, confidence)
 
 
 def places_to_rewrite(
@@ -282,7 +283,7 @@ def collect_corrections(
     labels: torch.Tensor | None,
     input_ids: torch.Tensor,
     text_mask: torch.Tensor,
-    sureness: torch.Tensor,
+    confidence: torch.Tensor,
 ) -> list[TranscriptCorrection]:
     """Put what the decoder wrote into the transcripts.
 
@@ -292,7 +293,7 @@ def collect_corrections(
         labels (`torch.Tensor` of shape `(B, n)`, *optional*): detected labels, as `places_to_rewrite` returns them.
         input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
         text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-        sureness (`torch.Tensor` of shape `(B, n)`): how sure the model is of each place.
+        confidence (`torch.Tensor` of shape `(B, n)`): how sure the model is of each place.
 
     Returns:
         `list[TranscriptCorrection]`: one for each transcript.
@@ -303,7 +304,7 @@ def collect_corrections(
     corrections = []
     for index, (ids, length) in enumerate(zip(input_ids.tolist(), text_mask.sum(-1).tolist(), strict=True)):
         pieces: list[int] = ids[1 : length - 1]
-        sure = sureness[index].tolist()
+        sure = confidence[index].tolist()
         if labels is None:
             confidences = {WHOLE: sure[0]} if WHOLE in targets[index] else {}
             corrected = targets[index].get(WHOLE, pieces)
@@ -331,3 +332,10 @@ def edits_of(labels: list[int]) -> list[list[int]]:
         elif label != KEEP:
             edits.append([place])
     return edits
+
+
+def _embedding_size(config: PreTrainedConfig) -> int:
+    """The size of what a text encoder's embedding block gives; ELECTRA and ALBERT widen it in a later layer."""
+    if config.model_type == "mobilebert":
+        return config.hidden_size
+    return getattr(config, "embedding_size", config.hidden_size)

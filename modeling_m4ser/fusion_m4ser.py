@@ -1,11 +1,38 @@
 """The multimodal fusion module (Section III-E, Eq. 8-17) and the modality discriminator (Section III-G)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
+from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import M4SERConfig
-from .outputs_m4ser import M4SERModelOutput
+
+
+@dataclass
+class M4SERModelOutput(ModelOutput):
+    """Output of [`MultimodalFusion`] and of [`M4SERModel`]. What the configuration leaves out is None.
+
+    Args:
+        pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap), Eq. 17.
+        speech_hidden (`torch.Tensor` of shape `(B, m, d)`): H_S, Eq. 1.
+        text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T, Eq. 1.
+        speech_specific (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), Eq. 9.
+        text_specific (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), Eq. 10.
+        joint_hidden (`torch.Tensor` of shape `(B, m, d)`): H_ST, Eq. 11.
+        invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), Eq. 12.
+        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+    """
+
+    pooled: torch.Tensor | None = None
+    speech_hidden: torch.Tensor | None = None
+    text_hidden: torch.Tensor | None = None
+    speech_specific: torch.Tensor | None = None
+    text_specific: torch.Tensor | None = None
+    joint_hidden: torch.Tensor | None = None
+    invariant: torch.Tensor | None = None
+    frame_mask: torch.Tensor | None = None
 
 
 class CrossAttention(nn.Module):

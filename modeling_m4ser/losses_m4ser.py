@@ -1,11 +1,46 @@
-"""The losses: tokens (Eq. 3 and 7), the adversarial objective (Eq. 20) and the contrastive loss (Eq. 21)."""
+"""The losses of Eq. 22: their table, and what computes them.
+
+A further loss of the model is an entry of `LOSSES` with a function here, its weight in `M4SERConfig`, and its value in
+the forward pass and output of `modeling_m4ser.py`: training weighs, averages, logs and draws it by the table.
+"""
+
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from .edits_m4ser import IGNORE_INDEX
-from .fusion_m4ser import ModalityDiscriminator
+
+
+class Loss(NamedTuple):
+    """What is known of a part of Eq. 22.
+
+    Attributes:
+        weights (`tuple[str, ...]`): fields of [`M4SERConfig`]; their product weighs it.
+        counted_by (`str`): what it is a mean over: `"utterances"`, `"frames"`, `"passes"` (forward passes), or the
+            labels of a batch that are not -100, by their name.
+        title (`str`): its name in figures.
+    """
+
+    weights: tuple[str, ...]
+    counted_by: str
+    title: str
+
+
+#: The parts of Eq. 22 by name, in the order of their sum. The model's output is `NAME_loss`, the log has `loss_NAME`.
+LOSSES = {
+    "emotion": Loss((), "utterances", r"Emotion, $\mathcal{L}_{ER}$"),
+    "detection": Loss(
+        ("auxiliary_weight", "detection_weight"), "detection_labels", r"Error detection, $\mathcal{L}_{AED}$"
+    ),
+    "correction": Loss(("auxiliary_weight",), "correction_labels", r"Error correction, $\mathcal{L}_{AEC}$"),
+    "contrastive": Loss(("contrastive_weight",), "passes", r"Contrastive, $\mathcal{L}_{LCL}$"),
+    "adversarial": Loss(
+        ("adversarial_weight",), "frames", r"Adversarial, $\mathcal{L}_{GAN} = \mathcal{L}_{D} + \mathcal{L}_{G}$"
+    ),
+}
 
 
 def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -44,7 +79,7 @@ class AdversarialLoss:
 
     def discriminator_loss(
         self,
-        discriminator: ModalityDiscriminator,
+        discriminator: nn.Module,
         speech: torch.Tensor,
         text: torch.Tensor,
         invariant: torch.Tensor,
@@ -53,7 +88,7 @@ class AdversarialLoss:
         """Compute the discriminator's side.
 
         Args:
-            discriminator (`ModalityDiscriminator`): D.
+            discriminator ([`ModalityDiscriminator`]): D.
             speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), detached here.
             text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), detached here.
             invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), detached here.
@@ -71,12 +106,12 @@ class AdversarialLoss:
         return {"loss": -gain, "discriminator": modality, "generator": ambiguity}
 
     def generator_loss(
-        self, discriminator: ModalityDiscriminator, invariant: torch.Tensor, frame_mask: torch.Tensor
+        self, discriminator: nn.Module, invariant: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
         """Compute L_G of Eq. 20. It is least, 2 ln 2, where D cannot tell the modality.
 
         Args:
-            discriminator (`ModalityDiscriminator`): D.
+            discriminator ([`ModalityDiscriminator`]): D.
             invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv).
             frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
 

@@ -1,7 +1,11 @@
 """M4SER in transformers' terms: the bare model, and the model with its heads for emotion classification."""
 
+import contextlib
+import math
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,14 +13,20 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
+from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
-from .fusion_m4ser import ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
-from .losses_m4ser import at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
-from .notices_m4ser import no_bar_for_one_file
-from .outputs_m4ser import M4SERModelOutput, M4SEROutput
+from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
+from .losses_m4ser import (
+    LOSSES,
+    at_least_float32,
+    gather_across_processes,
+    label_contrastive_loss,
+    token_cross_entropy,
+)
 
 if TYPE_CHECKING:
     # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
@@ -72,10 +82,43 @@ class M4SERPreTrainedModel(PreTrainedModel):
             args: further arguments of [`~PreTrainedModel.save_pretrained`].
             kwargs: further keyword arguments of [`~PreTrainedModel.save_pretrained`].
         """
-        with no_bar_for_one_file():
+        with _hide_single_step_progress():
             super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, Path(save_directory) / module.name)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the text encoder's token embedding, or the speech encoder's front end where there is no text."""
+        encoder: Any = self.base_model.text_encoder or self.base_model.speech_encoder
+        return encoder.model.get_input_embeddings()
+
+    def freeze_feature_encoder(self) -> None:
+        """Stop training the front end of the speech encoder, i.e. its convolutions."""
+        if self.base_model.speech_encoder is not None:
+            self.base_model.speech_encoder.freeze_feature_encoder()
+
+    def freeze_speech_layers(self, count: int) -> None:
+        """Stop training the speech encoder, but for its transformer layers above the first `count`.
+
+        Args:
+            count (`int`): how many layers to freeze, from the lowest.
+
+        Raises:
+            ValueError: the encoder has fewer layers.
+        """
+        if self.base_model.speech_encoder is not None:
+            self.base_model.speech_encoder.freeze_layers(count)
+
+    def freeze_speech_encoder(self) -> None:
+        """Stop training the speech encoder; the weights of `use_weighted_layer_sum` go on learning."""
+        if self.base_model.speech_encoder is not None:
+            self.base_model.speech_encoder.freeze()
+
+    def freeze_encoders(self) -> None:
+        """Stop training both encoders: only the fusion and the heads learn."""
+        for encoder in (self.base_model.speech_encoder, self.base_model.text_encoder):
+            if encoder is not None:
+                encoder.freeze()
 
 
 class M4SERModel(M4SERPreTrainedModel):
@@ -97,11 +140,6 @@ class M4SERModel(M4SERPreTrainedModel):
         self.text_projection, self.text_standardizer = make_adapters(self.text_encoder, config)
         self.fusion = MultimodalFusion(config) if config.modalities == "speech_text" else None
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the text encoder's token embedding, or the speech encoder's front end where there is no text."""
-        encoder: Any = self.text_encoder or self.speech_encoder
-        return encoder.model.get_input_embeddings()
 
     def standardizers(self) -> dict[str, FeatureStandardizer]:
         """Return the standardizers that exist, under "speech" and "text"; none without `standardize_features`."""
@@ -160,16 +198,9 @@ class M4SERModel(M4SERPreTrainedModel):
         speech_attention_mask: torch.Tensor | None,
         speech_states: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute H_S, standardized, projected to d, its frames pooled (`frame_pooling`).
+        """Compute H_S `(B, m, d)`, standardized, projected, its frames pooled, and its boolean frame mask `(B, m)`.
 
-        Args:
-            input_values (`torch.Tensor`, *optional*): as in `forward`.
-            input_features (`torch.Tensor`, *optional*): as in `forward`.
-            speech_attention_mask (`torch.Tensor`, *optional*): as in `forward`.
-            speech_states (`torch.Tensor`, *optional*): as in `forward`.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: H_S `(B, m, d)` and its boolean frame mask `(B, m)`.
+        The arguments are those of `forward`.
 
         Raises:
             ValueError: the model has no speech encoder, or the tensor that it reads is missing.
@@ -196,14 +227,9 @@ class M4SERModel(M4SERPreTrainedModel):
     def encode_text(
         self, input_ids: torch.Tensor | None, text_attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute H_T, standardized and projected to d.
+        """Compute H_T `(B, n, d)`, standardized and projected, and its boolean mask `(B, n)`.
 
-        Args:
-            input_ids (`torch.Tensor`, *optional*): as in `forward`.
-            text_attention_mask (`torch.Tensor`, *optional*): as in `forward`.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: H_T `(B, n, d)` and its boolean mask `(B, n)`.
+        The arguments are those of `forward`.
 
         Raises:
             ValueError: the model has no text encoder, or `input_ids` is missing.
@@ -217,33 +243,37 @@ class M4SERModel(M4SERPreTrainedModel):
         hidden, mask = self.text_encoder(input_ids, text_attention_mask)
         return self.text_projection(self.text_standardizer(hidden)), mask
 
-    def freeze_feature_encoder(self) -> None:
-        """Stop training the front end of the speech encoder, i.e. its convolutions."""
-        if self.speech_encoder is not None:
-            self.speech_encoder.freeze_feature_encoder()
 
-    def freeze_speech_layers(self, count: int) -> None:
-        """Stop training the speech encoder, but for its transformer layers above the first `count`.
+@dataclass
+class M4SEROutput(ModelOutput):
+    """Output of [`M4SERForEmotionClassification`]: its losses and scores, then the fields of [`M4SERModelOutput`].
 
-        Args:
-            count (`int`): how many layers to freeze, from the lowest.
+    Args:
+        loss (`torch.Tensor` of shape `()`): Eq. 22 over the labels that were given, without its adversarial part.
+        logits (`torch.Tensor` of shape `(B, e)`): emotion scores before the softmax, Eq. 18.
+        emotion_loss (`torch.Tensor` of shape `()`): L_ER, Eq. 19.
+        detection_loss (`torch.Tensor` of shape `()`): L_AED, Eq. 3.
+        correction_loss (`torch.Tensor` of shape `()`): L_AEC, Eq. 7.
+        contrastive_loss (`torch.Tensor` of shape `()`): L_LCL, Eq. 21.
+        detection_logits (`torch.Tensor` of shape `(B, n, 3)`): KEEP / DELETE / CHANGE scores, Eq. 2; only with
+            `detection_labels`.
+    """
 
-        Raises:
-            ValueError: the encoder has fewer layers.
-        """
-        if self.speech_encoder is not None:
-            self.speech_encoder.freeze_layers(count)
-
-    def freeze_speech_encoder(self) -> None:
-        """Stop training the speech encoder; the weights of `use_weighted_layer_sum` go on learning."""
-        if self.speech_encoder is not None:
-            self.speech_encoder.freeze()
-
-    def freeze_encoders(self) -> None:
-        """Stop training both encoders: only the fusion and the heads learn."""
-        for encoder in (self.speech_encoder, self.text_encoder):
-            if encoder is not None:
-                encoder.freeze()
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    emotion_loss: torch.Tensor | None = None
+    detection_loss: torch.Tensor | None = None
+    correction_loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    detection_logits: torch.Tensor | None = None
+    pooled: torch.Tensor | None = None
+    speech_hidden: torch.Tensor | None = None
+    text_hidden: torch.Tensor | None = None
+    speech_specific: torch.Tensor | None = None
+    text_specific: torch.Tensor | None = None
+    joint_hidden: torch.Tensor | None = None
+    invariant: torch.Tensor | None = None
+    frame_mask: torch.Tensor | None = None
 
 
 class M4SERForEmotionClassification(M4SERPreTrainedModel):
@@ -308,26 +338,6 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             )
         return model.eval()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return what [`M4SERModel.get_input_embeddings`] returns."""
-        return self.m4ser.get_input_embeddings()
-
-    def freeze_feature_encoder(self) -> None:
-        """Stop training the front end of the speech encoder, i.e. its convolutions."""
-        self.m4ser.freeze_feature_encoder()
-
-    def freeze_speech_layers(self, count: int) -> None:
-        """Stop training the speech encoder up to layer `count`, see [`M4SERModel.freeze_speech_layers`]."""
-        self.m4ser.freeze_speech_layers(count)
-
-    def freeze_speech_encoder(self) -> None:
-        """Stop training the speech encoder, see [`M4SERModel.freeze_speech_encoder`]."""
-        self.m4ser.freeze_speech_encoder()
-
-    def freeze_encoders(self) -> None:
-        """Stop training both encoders: only the fusion and the heads learn."""
-        self.m4ser.freeze_encoders()
-
     def drop_auxiliary_heads(self) -> "M4SERForEmotionClassification":
         """Remove detection, correction and the discriminator, which inference does not use, for a smaller upload."""
         self.detector = self.corrector = self.discriminator = None
@@ -383,61 +393,42 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             speech_states=speech_states,
         )
         logits = self.classifier(self.dropout(features.pooled))
-        emotion_loss = contrastive_loss = detection_logits = detection_loss = correction_loss = None
+        losses, detection_logits = {}, None
         if labels is not None:
-            emotion_loss = nn.functional.cross_entropy(at_least_float32(logits), labels)
+            losses["emotion"] = nn.functional.cross_entropy(at_least_float32(logits), labels)
             if self.config.use_contrastive:
-                contrastive_loss = self._contrastive_loss(features.pooled, labels)
+                losses["contrastive"] = self._contrastive_loss(features.pooled, labels)
         if detection_labels is not None and self.detector is not None:
             detection_logits = self.detector(features.text_hidden)
-            detection_loss = token_cross_entropy(detection_logits, detection_labels)
+            losses["detection"] = token_cross_entropy(detection_logits, detection_labels)
         if correction_labels is not None and input_ids is not None and self.corrector and self.m4ser.text_encoder:
             mask = torch.ones_like(input_ids) if text_attention_mask is None else text_attention_mask
-            correction_loss = self.corrector.loss(
+            losses["correction"] = self.corrector.loss(
                 correction_labels, input_ids, features.text_hidden, mask.bool(), self.m4ser.text_encoder
             )
         output = M4SEROutput(
-            loss=self.combine_losses(emotion_loss, detection_loss, correction_loss, contrastive_loss),
+            loss=self.combine_losses(**losses),
             logits=logits,
-            emotion_loss=emotion_loss,
-            detection_loss=detection_loss,
-            correction_loss=correction_loss,
-            contrastive_loss=contrastive_loss,
             detection_logits=detection_logits,
+            **{f"{name}_loss": value for name, value in losses.items()},
             **features,
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    def combine_losses(
-        self,
-        emotion: torch.Tensor | None = None,
-        detection: torch.Tensor | None = None,
-        correction: torch.Tensor | None = None,
-        contrastive: torch.Tensor | None = None,
-        adversarial: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
+    def combine_losses(self, **losses: torch.Tensor | None) -> torch.Tensor | None:
         """Add up the losses that are given, as Eq. 22 weighs them: L_ER + α (β L_AED + L_AEC) + γ L_G + λ L_LCL.
 
         Args:
-            emotion (`torch.Tensor`, *optional*): L_ER.
-            detection (`torch.Tensor`, *optional*): L_AED.
-            correction (`torch.Tensor`, *optional*): L_AEC.
-            contrastive (`torch.Tensor`, *optional*): L_LCL.
-            adversarial (`torch.Tensor`, *optional*): L_G.
+            losses (`torch.Tensor`, *optional*): by their names in `losses_m4ser.LOSSES`; `adversarial` is L_G.
 
         Returns:
             `torch.Tensor` of shape `()`, or None where no loss is given.
         """
-        config = self.config
-        weighted = (
-            (1.0, emotion),
-            (config.auxiliary_weight * config.detection_weight, detection),
-            (config.auxiliary_weight, correction),
-            (config.contrastive_weight, contrastive),
-            (config.adversarial_weight, adversarial),
-        )
-        terms = [weight * loss for weight, loss in weighted if loss is not None]
+        if unknown := losses.keys() - LOSSES.keys():
+            raise TypeError(f"Eq. 22 has no loss {', '.join(unknown)}; its losses: {', '.join(LOSSES)}.")
+        weighted = ((LOSSES[name].weights, losses[name]) for name in LOSSES if losses.get(name) is not None)
+        terms = [math.prod(getattr(self.config, name) for name in weights) * loss for weights, loss in weighted]
         return sum(terms[1:], terms[0]) if terms else None
 
     @torch.no_grad()
@@ -489,4 +480,20 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         return label_contrastive_loss(pooled, labels, *options)
 
 
-__all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SERPreTrainedModel"]
+@contextlib.contextmanager
+def _hide_single_step_progress() -> Iterator[None]:
+    """Hide the progress bars of transformers that would count to one: small models are saved in one file."""
+
+    def create(factory: Callable, args: tuple, kwargs: dict):
+        single = bool(args) and hasattr(args[0], "__len__") and len(args[0]) <= 1
+        options = {**kwargs, "disable": True} if single else kwargs
+        return factory(*args, **options) if previous is None else previous(factory, args, options)
+
+    previous = logging.set_tqdm_hook(create)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
+__all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SEROutput", "M4SERPreTrainedModel"]

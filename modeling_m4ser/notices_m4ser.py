@@ -1,12 +1,10 @@
-"""What is told once and what is not told: warnings of a recording or text, and bars that would count to one.
+"""One-time warnings.
 
 What was warned of is kept for the process, outside every object: a processor can be saved and sent to data loading
 processes, each of which then warns once.
 """
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,20 +39,4 @@ def warn_once(kind: str, name: str, message: str, same: str | None = None) -> No
     _given.update((kind, each) for each in (name, same) if each is not None)
 
 
-@contextlib.contextmanager
-def no_bar_for_one_file() -> Iterator[None]:
-    """Hide the progress bars of transformers that would count to one: small models are saved in one file."""
-
-    def create(factory: Callable, args: tuple, kwargs: dict):
-        single = bool(args) and hasattr(args[0], "__len__") and len(args[0]) <= 1
-        options = {**kwargs, "disable": True} if single else kwargs
-        return factory(*args, **options) if previous is None else previous(factory, args, options)
-
-    previous = logging.set_tqdm_hook(create)
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
-
-
-__all__ = ["fingerprint", "no_bar_for_one_file", "warn_once"]
+__all__ = ["fingerprint", "warn_once"]

@@ -110,7 +110,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         outputs = {"logits": self.model(**model_inputs).logits, "text": texts}
         if return_corrections:
             outputs["corrections"] = self.model.correct_transcripts(
-                model_inputs["input_ids"], model_inputs["text_attention_mask"]
+                model_inputs.get("input_ids"), model_inputs.get("text_attention_mask")
             )
         return outputs
 

@@ -186,7 +186,6 @@ def test_tests_mirror_the_rooms():
     elsewhere = {
         "data_scripts/constants.py": "two constants",
         "data_scripts/corpora/options.py": "test_main.py of the commands",
-        "modeling_m4ser/outputs_m4ser.py": "test_modeling.py",
         "trainer/citation.py": "a constant",
         "trainer/errors.py": "one exception",
         "trainer/optimization.py": "test_m4ser_trainer.py",

@@ -12,7 +12,8 @@ from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import has_length
 
-from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
+from modeling_m4ser import M4SERForEmotionClassification
+from modeling_m4ser.losses_m4ser import LOSSES
 from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import check_checkpoints_load, train_new_modules
@@ -140,12 +141,9 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         share = self._normalizer.shares(inputs)
         with self.compute_loss_context_manager():
             outputs = model(**inputs)
-        losses: dict[str, torch.Tensor | None] = {
-            "emotion": _scaled(self._emotion_loss(outputs, inputs.get("labels")), share["utterances"]),
-            "detection": _scaled(outputs.detection_loss, share["detection_tokens"]),
-            "correction": _scaled(outputs.correction_loss, share["correction_tokens"]),
-            "contrastive": _scaled(outputs.contrastive_loss, 1 / self.current_gradient_accumulation_steps),
-        }
+        if self.emotion_loss_func is not None and "labels" in inputs:
+            outputs.emotion_loss = self.emotion_loss_func(outputs.logits, inputs["labels"])
+        losses = {name: _scaled(outputs.get(f"{name}_loss"), share[loss.counted_by]) for name, loss in LOSSES.items()}
         self._loss_log.add(**losses)
         if self.adversary is not None:
             self.adversary.follow_schedule(cast(torch.optim.Optimizer, self.optimizer))
@@ -167,11 +165,6 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         if self.accelerator.sync_gradients:
             self._loss_log.end_update()
         return loss.detach()
-
-    def _emotion_loss(self, outputs: M4SEROutput, labels: torch.Tensor | None) -> torch.Tensor | None:
-        if self.emotion_loss_func is None or labels is None:
-            return outputs.emotion_loss
-        return self.emotion_loss_func(outputs["logits"], labels)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Return the micro-batches of one update, counted before the first of them is run."""

@@ -5,7 +5,7 @@ import torch
 
 from modeling_m4ser import CHANGE, DELETE, KEEP
 from modeling_m4ser.correction_m4ser import TranscriptCorrection, edits_of
-from tests.helpers.tiny import ragged_batch, tiny_model
+from tests.helpers.tiny import ragged_batch, text_config, tiny_model
 
 TOKENS = (5, 8, 2, 6)
 #: The edits of each transcript's inner pieces, and the ids that replace each CHANGE.
@@ -73,9 +73,11 @@ def inner(ids, index):
     return ids[index, 1 : TOKENS[index] - 1].tolist()
 
 
-@pytest.mark.parametrize("text", ["bert", "roberta"])
-def test_known_edits(text):
-    model = build(text)
+@pytest.mark.parametrize(
+    ("text", "options"), [("bert", {}), ("roberta", {}), ("electra", {"embedding_size": 8}), ("mobilebert", {})]
+)
+def test_known_edits(text, options):
+    model = build(text_config=text_config(text, **options))
     ids, mask = teach_detector(model)
     teach_corrector(model, ids, mask, TARGETS)
     corrections = model.correct_transcripts(ids, mask)

@@ -463,7 +463,8 @@ def test_eq_22_combined(case):
     expected = expected + lam * output.contrastive_loss
     torch.testing.assert_close(output.loss, expected, **TOLERANCE)
     with_adversarial = case.model.combine_losses(
-        output.emotion_loss, output.detection_loss, output.correction_loss, output.contrastive_loss, adversarial
+        **{name: output[f"{name}_loss"] for name in ("emotion", "detection", "correction", "contrastive")},
+        adversarial=adversarial,
     )
     torch.testing.assert_close(with_adversarial, expected + gamma * adversarial, **TOLERANCE)
     assert case.model.combine_losses() is None

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from modeling_m4ser import modeling_m4ser
+from modeling_m4ser import M4SEROutput, modeling_m4ser
 from modeling_m4ser.losses_m4ser import (
+    LOSSES,
     AdversarialLoss,
     at_least_float32,
     frame_mean,
@@ -83,3 +84,13 @@ def test_the_contrastive_loss_sees_the_rows_of_all_processes_in_training_alone(m
 def test_one_process_gathers_nothing():
     rows = torch.randn(3, 2, requires_grad=True)
     assert gather_across_processes(rows) is rows
+
+
+def test_every_part_of_eq_22_has_its_weights_and_its_output():
+    model = tiny_model()
+    for name, loss in LOSSES.items():
+        assert all(isinstance(getattr(model.config, weight), (int, float)) for weight in loss.weights), name
+        assert name == "adversarial" or hasattr(M4SEROutput(), f"{name}_loss"), "the Trainer computes that one"
+        assert f"{name}_loss" in model.config.keys_to_ignore_at_inference
+    with pytest.raises(TypeError, match="no loss prosody; its losses: emotion, detection, "):
+        model.combine_losses(emotion=torch.ones(()), prosody=torch.ones(()))

@@ -377,6 +377,9 @@ def test_models_of_one_modality(tmp_path, wav, name, inputs):
     if inputs == "audio":
         assert_same(pipe(str(wav)), both)
         assert_same(pipe([str(wav)] * 2, batch_size=2)[1], both)
+    if inputs == "audio":
+        with pytest.raises(ValueError, match="no error detection or correction"):
+            pipe(str(wav), return_corrections=True)
     with pytest.raises(ValueError, match="needs audio" if inputs == "audio" else "No transcript was given"):
         pipe({"text": TEXT} if inputs == "audio" else {"audio": str(wav)})
 

@@ -7,9 +7,10 @@ import torch
 from accelerate import Accelerator
 
 from modeling_m4ser import IGNORE_INDEX, M4SERForEmotionClassification
+from modeling_m4ser.losses_m4ser import LOSSES
 
 #: What a batch is counted by. Each loss is a mean over one of them.
-COUNTED_ITEMS = ("utterances", "frames", "detection_tokens", "correction_tokens")
+COUNTED_ITEMS = tuple(dict.fromkeys(["utterances", "frames", *(loss.counted_by for loss in LOSSES.values())]))
 
 
 class UpdateNormalizer:
@@ -30,20 +31,18 @@ class UpdateNormalizer:
         self._update = cast(torch.Tensor, self.accelerator.reduce(counted, "sum"))
 
     def count(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(4,) counts of a batch, in the order of `COUNTED_ITEMS`."""
+        """Return the counts of a batch `(items,)`, in the order of `COUNTED_ITEMS`."""
         some_input = next(iter(batch.values()))
         utterances = torch.tensor(len(some_input), device=some_input.device)
+        counts = {"utterances": utterances, "frames": utterances * 0, "passes": torch.ones_like(utterances)}
         encoder, mask = self.model.m4ser.speech_encoder, batch.get("speech_attention_mask")
-        if encoder is None or mask is None:
-            frames = utterances * 0
-        else:
+        if encoder is not None and mask is not None:
             lengths = mask.sum(-1) if "speech_states" in batch else encoder.frame_lengths(mask)
-            frames = torch.ceil(lengths / self.model.config.frame_pooling).sum()
-        tokens = [
-            (batch[name] != IGNORE_INDEX).sum() if name in batch else utterances * 0
-            for name in ("detection_labels", "correction_labels")
-        ]
-        return torch.stack([utterances, frames, *tokens]).to(torch.float32)
+            counts["frames"] = torch.ceil(lengths / self.model.config.frame_pooling).sum()
+        for name in COUNTED_ITEMS:
+            if name not in counts:
+                counts[name] = (batch[name] != IGNORE_INDEX).sum() if name in batch else utterances * 0
+        return torch.stack([counts[name] for name in COUNTED_ITEMS]).to(torch.float32)
 
     def shares(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the weight of this micro-batch's mean over each kind of item in the update's mean.

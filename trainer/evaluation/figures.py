@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from modeling_m4ser.losses_m4ser import LOSSES
 from trainer.evaluation.calibration import ReliabilityCurve
 from trainer.evaluation.drawing import COLOURS, DPI, GREY, plain_tick_labels, save_figure
 from trainer.evaluation.significance import Interval
@@ -20,12 +21,8 @@ from trainer.evaluation.significance import Interval
 # In the order of the paper's Fig. 8, with the symbols of Eq. 20-22.
 LOSS_TITLES = {
     "loss": "Total",
-    "loss_emotion": r"Emotion, $\mathcal{L}_{ER}$",
-    "loss_detection": r"Error detection, $\mathcal{L}_{AED}$",
-    "loss_correction": r"Error correction, $\mathcal{L}_{AEC}$",
-    "loss_contrastive": r"Contrastive, $\mathcal{L}_{LCL}$",
+    **{f"loss_{name}": loss.title for name, loss in LOSSES.items()},
     "loss_discriminator": r"Discriminator, $\mathcal{L}_{D}$",
-    "loss_adversarial": r"Adversarial, $\mathcal{L}_{GAN} = \mathcal{L}_{D} + \mathcal{L}_{G}$",
     "loss_generator": r"Generator, $\mathcal{L}_{G}$ (dashed: $2\,\ln 2$)",
 }
 METRIC_TITLES = {
