@@ -1,14 +1,15 @@
 """The journal: whole records after any kill, one process at a time, and no records of other settings."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from data_scripts import journal as journals
-from data_scripts.journal import Journal, JournalError
+from data_scripts.journal import Journal, JournalError, locked
 from tests.helpers import ROOT
 
 SETTINGS = {"model": "tiny", "sizes": (1, 2)}
@@ -103,7 +104,6 @@ def test_a_process_killed_in_the_middle_loses_nothing_it_was_told_is_safe(tmp_pa
 
 
 def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
-    pytest.importorskip("fcntl")
     path = tmp_path / "folder" / "journal"
     script = (
         "import sys; from data_scripts.journal import Journal\n"
@@ -149,33 +149,37 @@ def test_a_refused_journal_is_not_kept_open(tmp_path):
     assert records(tmp_path / "journal") == []  # the lock was given back
 
 
-def test_the_disk_is_asked_for_about_once_a_second_and_on_closing(tmp_path, monkeypatch):
-    synced, now = [], [100.0]
-    monkeypatch.setattr(journals.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(journals.os, "fsync", lambda number: synced.append(now[0]))
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_no_other_process(tmp_path, monkeypatch, capsys, number):
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
     with Journal(tmp_path / "journal", SETTINGS) as journal:
-        for moment in (100.1, 100.9, 101.1, 101.2, 102.0, 102.2):
-            now[0] = moment
-            journal.append(moment)
-        assert synced == [101.1, 102.2]
-    assert synced == [101.1, 102.2, 102.2]
+        journal.append(1)
+    with locked(tmp_path / "lock", "written", wait=True):  # does not wait for ever
+        pass
+    assert records(tmp_path / "journal") == [1]
+    assert f"has no locks ({os.strerror(number)}): let no second process use it" in capsys.readouterr().err
 
 
-def test_a_record_that_does_not_fit_on_the_disk_leaves_the_file_as_it_was(tmp_path):
+def test_a_lock_that_cannot_be_taken_for_another_reason_is_an_error(tmp_path):
+    (tmp_path / "journal.lock").mkdir()
+    with pytest.raises(IsADirectoryError):
+        Journal(tmp_path / "journal", SETTINGS)
+
+
+def test_a_full_disk_is_an_error_and_the_torn_record_is_lost_alone(tmp_path):
     resource = pytest.importorskip("resource")
     path = tmp_path / "journal"
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Journal(path, SETTINGS) as journal:
         journal.append("fits")
-        before = path.read_bytes()
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
-            with pytest.raises(OSError, match="File too large"):
-                journal.append("x" * 1000)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            signal.signal(signal.SIGXFSZ, handler)
-        assert path.read_bytes() == before
-        assert journal.records == ["fits"]
-        journal.append("fits again")
-    assert records(path) == ["fits", "fits again"]
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, limits[1]))
+        with pytest.raises(OSError, match="File too large"), Journal(path, SETTINGS) as journal:
+            journal.append("x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert records(path) == ["fits"]

@@ -1,25 +1,21 @@
 """Hidden states of a frozen speech encoder, computed once and kept on disk: what `--cache_features` reads.
 
-One folder for each encoder and processor (`states_settings`) holds `states.f32`, the states of one recording after the
-other, and `index.jsonl`, which says whose states lie where. A recording is known by its content, never by its name or
-path: another file under the same id has other states, and corpora and runs that share recordings share their states.
-
-States come first and their line in the index after them, so that a process killed at any moment leaves nothing behind
-that is wrong; the next one goes on from there.
+One folder for each encoder and processor (`states_settings`) holds one file of states for each recording. A recording
+is known by its content, never by its name or path: another file under the same id has other states, and corpora and
+runs that share recordings share their states. A file appears whole or not at all, so that a process killed at any
+moment leaves nothing behind that is wrong; the next one goes on from there.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,59 +23,48 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 import modeling_m4ser
-from data_scripts.files import fingerprint
-from data_scripts.journal import Journal, JournalError
+from data_scripts.files import fingerprint, write_atomically
+from data_scripts.journal import locked
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.audio_m4ser import audio_duration, decode_audio
 from modeling_m4ser.decoding_m4ser import open_audio
 from modeling_m4ser.encoders_m4ser import SpeechEncoder
 from trainer.errors import ExperimentError
+from trainer.inputs import augmentation
 from trainer.inputs.augmentation import SPEED_COLUMN, load_at_speed
 
 #: Hidden, so that `datasets.load_dataset` passes it over in a prepared folder.
 FEATURES_FOLDER = ".features"
-INDEX_FILE, STATES_FILE = "index.jsonl", "states.f32"
 _PACKAGES = ("torch", "transformers", "numpy", "soundfile", "av", "soxr")
-_OWN_MODULES = ("audio", "decoding", "encoders", "levels", "processing")
-_SECONDS_BETWEEN_TRIES = 0.5
+
+Wanted = tuple[str, Any, int]  # key of a recording; rows, and the number of one that has it: its audio may be large
 
 
 class FeatureCache:
     """States of recordings, read from the disk as they are asked for.
 
-    It can go to data loading processes; each maps the file for itself and holds none of it.
-
     Args:
-        path: of `states.f32`.
-        places: key (`recording_key`) -> where its states start, in numbers, and how many frames they have.
-        layers: hidden states of each frame.
-        size: numbers of each hidden state, d_S.
+        folder: holds the states of each recording, (layers, m, d_S) in float32, as `KEY.npy` (see `recording_key`).
     """
 
-    def __init__(self, path: Path, places: Mapping[str, tuple[int, int]], layers: int, size: int):
-        self.path = path
-        self.places = dict(places)
-        self.layers = layers
-        self.size = size
-        self._file: np.memmap | None = None
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+
+    def path(self, key: str) -> Path:
+        """Return the file of a recording's states."""
+        return self.folder / f"{key}.npy"
 
     def __contains__(self, key: str) -> bool:
-        return key in self.places
+        return self.path(key).is_file()
 
     def __getitem__(self, key: str) -> np.ndarray:
-        """Return the states (layers, m, d_S) of a recording, float32.
+        """Return the states (layers, m, d_S) of a recording, float32, mapped into memory.
 
         Raises:
-            KeyError: they are not there.
+            OSError: they are not there.
+            ValueError: the file is damaged, as by a power failure.
         """
-        start, frames = self.places[key]
-        if self._file is None:
-            self._file = np.memmap(self.path, np.float32, "r")
-        return self._file[start : start + self.layers * frames * self.size].reshape(self.layers, frames, self.size)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A memory map is pickled as all that it maps.
-        return {**vars(self), "_file": None}
+        return np.load(self.path(key), mmap_mode="r")
 
     def batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor] | None:
         """Return the speech inputs of some rows; None where the states of one of them are not there.
@@ -94,8 +79,9 @@ class FeatureCache:
         if not all(key in self for key in keys):
             return None
         found = [self[key] for key in keys]
+        layers, _, size = found[0].shape
         longest = max(states.shape[1] for states in found)
-        padded = np.zeros((len(rows), self.layers, longest, self.size), np.float32)
+        padded = np.zeros((len(rows), layers, longest, size), np.float32)
         mask = np.zeros((len(rows), longest), np.int64)
         for row, states in enumerate(found):
             padded[row, :, : states.shape[1]] = states
@@ -141,7 +127,6 @@ def states_settings(model: M4SERForEmotionClassification, processor: M4SERProces
         "weights": _weights_digest(encoder.model),
         "encoder": _as_text({name: value for name, value in config.to_dict().items() if name != "_name_or_path"}),
         "layers": 1 if encoder.layer_weights is None else len(encoder.layer_weights),
-        "size": encoder.hidden_size,
         "feature_extractor": _as_text(processor.feature_extractor.to_dict()),
         "max_audio_seconds": processor.max_audio_seconds,
         "trim_silence_db": processor.trim_silence_db,
@@ -178,8 +163,8 @@ def cache_features(
         show_progress: whether to show a bar.
 
     Raises:
-        ExperimentError: the speech encoder is not frozen, the feature extractor adds noise, the states do not fit on
-            the disk, or the cache is damaged.
+        ExperimentError: the speech encoder is not frozen, the feature extractor adds noise, or the states do not fit
+            on the disk.
         AudioError: a recording cannot be read.
         OSError: the folder cannot be written.
     """
@@ -195,17 +180,15 @@ def cache_features(
             "cache_features needs --freeze_speech_encoder true: an encoder that is trained gives other features after "
             "every step. In Python, call model.freeze_speech_encoder() first."
         )
-    wanted = {recording_key(row): (rows, index) for rows in datasets for index, row in enumerate(rows)}
-    settings = states_settings(model, processor)
-    name = fingerprint(settings)
-    index, states = Path(folder) / name / INDEX_FILE, Path(folder) / name / STATES_FILE
-    shape = settings["layers"], settings["size"]
-    with closing(_open_when_free(index, settings)) as journal:
-        places = _places(journal, states, shape)
-        missing = [(key, *place) for key, place in wanted.items() if key not in places]
+    wanted = {recording_key(row): (rows, number) for rows in datasets for number, row in enumerate(rows)}
+    cache = FeatureCache(Path(folder) / fingerprint(states_settings(model, processor)))
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    with locked(cache.folder / ".lock", "filled with speech features", wait=True):
+        missing = [(key, *place) for key, place in wanted.items() if not _is_whole(cache, key)]
         if missing:
-            missing = _longest_first(missing)
-            _check_space(_expected_bytes(missing, encoder, processor, shape), len(missing), states.parent)
+            # Those of similar length together, so that little padding is encoded.
+            missing.sort(key=lambda item: -_seconds(item[1][item[2]]))
+            _check_space(missing, encoder, processor, cache.folder)
             batches = DataLoader(
                 missing,  # pyright: ignore[reportArgumentType] (a list is a map-style data set)
                 batch_size=batch_size,
@@ -213,10 +196,8 @@ def cache_features(
                 num_workers=num_workers,
                 generator=torch.Generator(),  # or it would draw a number that the run draws without a cache
             )
-            bar = tqdm(batches, desc="caching speech features", unit="batch", disable=not show_progress)
-            _write_states(encoder, bar, states, journal, end=_end(places, shape))
-            places = _places(journal, states, shape)
-    return FeatureCache(states, {key: places[key] for key in wanted}, *shape)
+            _write_states(encoder, tqdm(batches, "caching speech features", disable=not show_progress), cache)
+    return cache
 
 
 def _speech_encoder(model: M4SERForEmotionClassification) -> SpeechEncoder:
@@ -238,11 +219,11 @@ def _weights_digest(module: torch.nn.Module) -> str:
 
 
 def _code_digest() -> str:
-    """A digest of this package's own code between a file and the states."""
-    folder = Path(modeling_m4ser.__file__).parent
+    """A digest of this project's own code that lies, or may lie, between a file and the states."""
+    files = sorted(Path(modeling_m4ser.__file__).parent.glob("*_m4ser.py"))
     digest = hashlib.sha256()
-    for name in _OWN_MODULES:
-        digest.update((folder / f"{name}_m4ser.py").read_bytes())
+    for path in [*files, Path(augmentation.__file__)]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -260,32 +241,12 @@ def _as_text(options: Mapping[str, Any]) -> str:
 # Writing
 
 
-def _open_when_free(path: Path, settings: dict[str, Any]) -> Journal:
-    """Open the index of a cache, once no other process has it open."""
-    waiting = False
-    while True:
-        try:
-            # Settings that differ are those of a damaged first line: the folder is named after them.
-            return Journal(path, settings, restart=True, activity="written")
-        except JournalError:
-            if not waiting:
-                print(f"{path.parent} is being written by another process: waiting for it", file=sys.stderr, flush=True)
-            waiting = True
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-
-
-def _places(journal: Journal, states: Path, shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Where the states of each recording lie, as the index says."""
-    places = {key: (start, frames) for block in journal.records for key, start, frames in block}
-    size = states.stat().st_size if states.is_file() else 0
-    if _end(places, shape) * 4 > size:
-        raise ExperimentError(f"{states} is shorter than its index says: delete the folder {states.parent}")
-    return places
-
-
-def _end(places: Mapping[str, tuple[int, int]], shape: tuple[int, int]) -> int:
-    """How many numbers a file of states holds."""
-    return max((start + frames * shape[0] * shape[1] for start, frames in places.values()), default=0)
+def _is_whole(cache: FeatureCache, key: str) -> bool:
+    """Whether a recording's states are there: a power failure may leave a file that is shorter than its header says."""
+    try:
+        return key in cache and cache[key].ndim == 3
+    except (ValueError, EOFError):
+        return False
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
@@ -295,43 +256,31 @@ def _seconds(row: Mapping[str, Any]) -> float:
     return float(duration)
 
 
-def _longest_first(missing: list[tuple[str, Any, int]]) -> list[tuple[str, Any, int]]:
-    """The recordings with those of similar length together, so that little padding is encoded."""
-    return sorted(missing, key=lambda item: -_seconds(item[1][item[2]]))
-
-
-def _expected_bytes(
-    missing: Sequence[tuple[str, Any, int]], encoder: SpeechEncoder, processor: M4SERProcessor, shape: tuple[int, int]
-) -> float:
-    """The most bytes that the states of some recordings take (silence that is cut takes none)."""
+def _check_space(missing: Sequence[Wanted], encoder: SpeechEncoder, processor: M4SERProcessor, folder: Path) -> None:
+    """Say how much is written where; raise where there is no space for it (silence that is cut takes none)."""
     rate = processor.sampling_rate
     second = processor(audio=np.sin(np.arange(rate) / 10).astype(np.float32), sampling_rate=rate)
     frames_per_second = int(encoder.frame_lengths(second["speech_attention_mask"])) + 1
-    seconds = sum(min(_seconds(rows[index]), processor.max_audio_seconds) for _, rows, index in missing)
-    return seconds * frames_per_second * shape[0] * shape[1] * 4
-
-
-def _check_space(wanted: float, recordings: int, folder: Path) -> None:
-    """Say how much is written where; raise where there is no space for it."""
+    seconds = sum(min(_seconds(rows[number]), processor.max_audio_seconds) for _, rows, number in missing)
+    layers = 1 if encoder.layer_weights is None else len(encoder.layer_weights)
+    size = seconds * frames_per_second * layers * encoder.hidden_size * 4 + 128 * len(missing)  # of a file's header
     free = shutil.disk_usage(folder).free
-    if wanted > free:
+    if size > free:
         raise ExperimentError(
-            f"the speech features of {recordings} recordings need {_size(wanted)}, and the disk of {folder} has "
-            f"{_size(free)} left: free some space, choose --feature_cache_dir on another disk, or leave "
+            f"the speech features of {len(missing)} recordings need {_megabytes(size)}, and the disk of {folder} has "
+            f"{_megabytes(free)} left: free some space, choose --feature_cache_dir on another disk, or leave "
             "--cache_features out"
         )
-    print(f"caching {_size(wanted)} of speech features of {recordings} recordings in {folder}", flush=True)
+    print(f"caching {_megabytes(size)} of speech features of {len(missing)} recordings in {folder}", flush=True)
 
 
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
-def _encoder_inputs(
-    processor: M4SERProcessor, batch: Sequence[tuple[str, Any, int]]
-) -> tuple[list[str], dict[str, torch.Tensor]]:
+def _encoder_inputs(processor: M4SERProcessor, batch: Sequence[Wanted]) -> tuple[list[str], dict[str, torch.Tensor]]:
     """The keys of some recordings, and their inputs."""
-    rows = [rows[index] for _, rows, index in batch]
+    rows = [rows[number] for _, rows, number in batch]
     rate = processor.sampling_rate
     audio = [load_at_speed(row, rate) for row in rows]
     inputs = processor(audio=audio, sampling_rate=rate, names=[row.get("id") for row in rows])
@@ -340,35 +289,14 @@ def _encoder_inputs(
 
 @torch.no_grad()
 def _write_states(
-    encoder: SpeechEncoder,
-    batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]],
-    path: Path,
-    journal: Journal,
-    end: int,
+    encoder: SpeechEncoder, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], cache: FeatureCache
 ) -> None:
-    """Append the states of each batch to the file, and then their places to the index."""
     device = next(encoder.parameters()).device
-    with open(path, "r+b" if path.is_file() else "w+b") as file:
-        # What lies after the last line of the index was being written when its process was killed.
-        file.seek(end * 4)
-        for keys, inputs in batches:
-            masks = inputs["speech_attention_mask"].to(device)
-            layers, mask = encoder.encode(inputs[encoder.input_name].to(device), masks)
-            states = torch.stack(layers, 1).to("cpu", torch.float32).numpy()
-            block, parts = [], []
-            for key, row, frames in zip(keys, states, mask.sum(1).tolist(), strict=True):
-                parts.append(row[:, :frames].tobytes())
-                block.append((key, end, frames))
-                end += len(parts[-1]) // 4
-            _write_to_disk(file, b"".join(parts), path)
-            journal.append(block)
-
-
-def _write_to_disk(file: BinaryIO, data: bytes, path: Path) -> None:
-    """Write, and return once the disk has it; an error names the file."""
-    try:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    for keys, inputs in batches:
+        masks = inputs["speech_attention_mask"].to(device)
+        layers, mask = encoder.encode(inputs[encoder.input_name].to(device), masks)
+        states = torch.stack(layers, 1).to("cpu", torch.float32).numpy()
+        for key, row, frames in zip(keys, states, mask.sum(1).tolist(), strict=True):
+            buffer = io.BytesIO()
+            np.save(buffer, np.ascontiguousarray(row[:, :frames]))
+            write_atomically(cache.path(key), buffer.getvalue())

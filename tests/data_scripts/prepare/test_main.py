@@ -36,7 +36,9 @@ def test_it_writes_everything(corpus, tmp_path, capsys):
     assert "ravdess: 2 utterances kept" in printed
     assert "1  emotion not selected" in printed
     assert str(out) in printed
-    assert sorted(os.listdir(out)) == [".prepare.jsonl", "README.md", "report.json", "train.parquet"]
+    assert sorted(os.listdir(out)) == [
+        *(".prepare.jsonl", ".prepare.jsonl.lock", "README.md", "report.json", "train.parquet")
+    ]
     train = load_prepared(out)["train"]
     assert train.features["emotion"].names == ["happy", "angry"]
     assert list(train["emotion"]) == [0, 1]
@@ -266,7 +268,7 @@ def prepare():
 
 def contents(folder):
     """Every file of a prepared folder by content; the journal, which tells its own history, excepted."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".prepare.jsonl"]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".prepare.jsonl")]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -330,8 +332,8 @@ def test_what_was_finished_before_a_kill_is_not_done_again(prepare, recordings, 
 def test_two_at_once_are_refused(prepare, recordings, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     (tmp_path / "out").mkdir()
-    with open(tmp_path / "out" / ".prepare.jsonl", "ab") as journal:
-        fcntl.flock(journal, fcntl.LOCK_EX)
+    with open(tmp_path / "out" / ".prepare.jsonl.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         result = prepare("manifest", "--data_dir", recordings, "--output_dir", tmp_path / "out")
     assert result["status"] == 2
     assert "is being prepared by another process" in last_line(result)

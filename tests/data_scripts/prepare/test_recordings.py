@@ -213,7 +213,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
     with RecordingStore(tmp_path, embed=False):
         pass
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert left == [JOURNAL_NAME, "a.flac"]
+    assert left == [JOURNAL_NAME, f"{JOURNAL_NAME}.lock", "a.flac"]
 
 
 def test_loud_noise_survives_a_flac():

@@ -118,7 +118,6 @@ def test_help_needs_nothing_heavy():
 
 
 def test_the_same_folder_twice_at_once_is_refused(prepared, monkeypatch, capsys):
-    pytest.importorskip("fcntl")
     monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
     arguments = ["--dataset", str(prepared), "--model", "echo"]
     assert main(arguments) == 0

@@ -70,7 +70,7 @@ def test_the_features_lie_where_they_are_wanted(data, tmp_path):
             tmp_path / "out", cache_features=True, feature_cache_dir=chosen and str(tmp_path / chosen)
         )
         trainer = make_trainer(model, processor, data, args, features_folder=default and tmp_path / default)
-        assert trainer.data_collator.feature_cache.path.parent.parent == tmp_path / place
+        assert trainer.data_collator.feature_cache.folder.parent == tmp_path / place
     text = tiny_model("whisper", **ABLATIONS["only text"])
     trainer = make_trainer(text, processor, data, experiment_arguments(tmp_path / "text", cache_features=True))
     assert trainer.data_collator.feature_cache is None
