@@ -9,16 +9,21 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-all lint typecheck clean
+.PHONY: help install demo results docs test test-all lint typecheck clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## Make .venv with M4SER in it; every other target uses it too
 
 demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it and use it
 	$(VENV)/bin/python examples/demo/train.py
 
 results: $(VENV)/.installed  ## Write the report of all results: those of runs/ and those in examples/results/
 	$(VENV)/bin/python examples/report.py --runs runs --output_dir examples/results
+
+docs: $(VENV)/.installed-docs  ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 test: lint  ## Lint and run the tests, several at once
 	$(VENV)/bin/python -m pytest
@@ -46,6 +51,11 @@ $(VENV)/.installed: $(PACKAGING) | $(VENV)/.created
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development tools into $(VENV) ..."
 	@$(PIP) -e ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing what builds the documentation into $(VENV) ..."
+	@$(PIP) -e ".[docs]"
 	@touch $@
 
 $(VENV)/.created:

@@ -61,3 +61,14 @@ def anchors(page: Path) -> set[str]:
     """What a link to a heading of the page says after `#`, by GitHub's rule."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def includes(page: Path) -> list[tuple[str, list[str]]]:
+    """The files that a page includes, `--8<-- "FILE"` or `"FILE:FIRST:LAST"`, and the lines of each."""
+    found = []
+    for target in re.findall(r'^--8<-- "(.+)"$', prose(page), re.MULTILINE):
+        path, _, part = target.partition(":")
+        first, _, last = part.partition(":")
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        found.append((target, lines[int(first or 1) - 1 : int(last) if last else None]))
+    return found

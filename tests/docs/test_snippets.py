@@ -6,6 +6,7 @@ language, or a command of a kind, that nothing here knows fails the test.
 
 import ast
 import configparser
+import functools
 import re
 import runpy
 import shutil
@@ -18,26 +19,26 @@ import pytest
 import torch
 import yaml
 
-from data_scripts import load_corpus, schema
+from data_scripts import load_corpus
 from tests.docs.markdown import PAGES, Block, blocks, commands, name
 from tests.docs.workspace import HUB_NAMES, Encoders, link, make_clips_of, make_materials
 from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
-from trainer import experiments
-from trainer.studies import correction, table_run
+from trainer.experiments import cli
+from trainer.studies import correction
 
 #: Packages that not every environment has: the blocks that import them are then left out.
 OPTIONAL = ("peft",)
 LANGUAGES = {"python", "bash", "csv", "bibtex"}
 PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 BASH_PAGES = [page for page in PAGES if any(block.language == "bash" for block in blocks(page))]
-#: Arguments that make a run short; they follow those of the page, and win over them.
 #: What the scripts of tables write; the others write a summary.
 TABLES = {
     "run_ablation.py": "ablation.json",
     "run_learning_curve.py": "learning_curve.json",
     "run_sensitivity.py": "sensitivity.json",
 }
+#: Arguments that make a run short; they follow those of the page, and win over them.
 SHORT_RUN = "--use_cpu --disable_tqdm true --max_steps 1 --per_device_train_batch_size 2 --seeds 1"
 
 
@@ -167,18 +168,17 @@ def run(script: list[str], monkeypatch) -> None:
 
 def parse_only(script: list[str], monkeypatch) -> None:
     """Run an example script until it has taken its arguments."""
+    run_script = cli.run_script
 
-    def stop(*_, **__):
-        raise Parsed
+    def stop_at_main(main, *sections, **options):
+        @functools.wraps(main)
+        def parsed(*_):
+            raise Parsed
+
+        run_script(parsed, *sections, **options)
 
     with monkeypatch.context() as patch:
-        for module, reader in (
-            (experiments, "prepare_corpus"),
-            (table_run, "prepare_corpus"),
-            (schema, "load_prepared"),
-            (correction, "read_pairs"),
-        ):
-            patch.setattr(module, reader, stop)
+        patch.setattr(cli, "run_script", stop_at_main)
         with pytest.raises(Parsed):
             run(script, patch)
 
@@ -198,16 +198,21 @@ def check_pip(words: list[str]) -> None:
         if word == "-c":
             assert (ROOT / next(rest)).is_file()
         elif word == "-e":
-            extra = re.fullmatch(r"\.(?:\[([\w-]+)\])?", next(rest))[1]
-            assert extra is None or extra in setup["options.extras_require"]
+            extras = re.fullmatch(r"\.(?:\[([\w,-]+)\])?", next(rest))[1]
+            assert not extras or set(extras.split(",")) <= set(setup["options.extras_require"])
         else:
             pytest.fail(f"nothing here knows pip's {word!r}")
 
 
 def check_hf(words: list[str]) -> None:
-    assert words[:2] == ["hf", "download"]
-    assert words[2] in HUB_NAMES
+    assert words[1] in ("download", "upload")
+    assert words[2] in HUB_NAMES or words[1] == "upload"
     assert shutil.which("hf", path=Path(sys.executable).parent)
+
+
+def check_source(words: list[str]) -> None:
+    assert words == ["source", ".venv/bin/activate"]
+    assert "VENV := .venv" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def check_pre_commit(words: list[str]) -> None:
@@ -225,13 +230,13 @@ def check_pytest(words: list[str]) -> None:
     assert word is None or any(re.search(rf"def test_\w*{word}", (ROOT / f).read_text("utf-8")) for f in files)
 
 
-CHECKED = {"make": check_make, "pip": check_pip, "hf": check_hf, "pre-commit": check_pre_commit}
+CHECKED = {"make": check_make, "pip": check_pip, "hf": check_hf, "pre-commit": check_pre_commit, "source": check_source}
 
 
 def python_command(words: list[str]) -> list[str] | None:
-    """What follows `python` or `accelerate launch` in a command; None for another program."""
+    """What follows `python`, or `accelerate launch` and its options, in a command; None for another program."""
     if words[:2] == ["accelerate", "launch"]:
-        return words[2:]
+        return words[words.index(next(word for word in words if word.endswith(".py"))) :]
     return words[1:] if Path(words[0]).name == "python" else None
 
 
@@ -248,7 +253,7 @@ def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None
         script = list(map(encoders.substitute, script))
         if script[:2] == ["-m", "pytest"]:
             check_pytest(script)
-        elif script[0] == "-m":
+        elif script[0] == "-m" or "--help" in script:
             run(script, monkeypatch)
         elif own_parser := runpy.run_path(script[0]).get("parse_arguments"):
             own_parser(script[1:])  # the scripts that train nothing: their own tests run them

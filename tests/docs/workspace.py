@@ -15,9 +15,13 @@ from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, noise, write_wav
 from tests.helpers.tiny import speech_config, tiny_pretrained
 
-SPEECH_ENCODERS = ("facebook/hubert-base-ls960",)
-TEXT_ENCODERS = ("google-bert/bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2")
-RECOGNISERS = ("openai/whisper-tiny.en", "openai/whisper-small.en", "openai/whisper-medium.en")
+SPEECH_ENCODERS = ("facebook/hubert-base-ls960", "facebook/wav2vec2-xls-r-300m")
+TEXT_ENCODERS = (
+    "google-bert/bert-base-uncased",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "FacebookAI/xlm-roberta-base",
+)
+RECOGNISERS = ("openai/whisper-tiny.en", "openai/whisper-small.en", "openai/whisper-medium.en", "openai/whisper-small")
 #: Every name on the Hub that the pages use.
 HUB_NAMES = (*SPEECH_ENCODERS, *TEXT_ENCODERS, *RECOGNISERS)
 SPEAKERS = ("anna", "ben", "cleo", "dan", "eve", "fred")
@@ -64,7 +68,8 @@ def make_materials(folder: Path) -> Path:
     make_ravdess(folder / "RAVDESS")
     make_own_corpus(folder / "my_corpus")
     with open(folder / "hypotheses.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("id", "hypothesis"), ("Ses01F_impro01_F000", "words of it")])
+        heard = [("Ses01F_impro01_F000", "words of it"), ("excited/anna_excited.wav", "i am")]
+        csv.writer(file).writerows([("id", "hypothesis"), *heard])
     make_pairs(folder / "pairs.csv")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
