@@ -59,10 +59,9 @@ def draw_labels(folders: Sequence[str], output: Path) -> None:
 def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None:
     """Fig. 8: the losses of each row's first run, and Fig. 12: the mean confusion matrix of all."""
     from data_scripts.files import folder_name
-    from trainer.evaluation.figures import plot_loss_curves
+    from trainer.evaluation.figures import plot_confusion_shares, plot_loss_curves
     from trainer.experiments.run import load_log
     from trainer.studies.analysis import mean_confusion
-    from trainer.studies.representation_figures import plot_confusion_shares
 
     for row, runs in rows.items():
         try:

@@ -98,7 +98,7 @@ def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[R
     return rows
 
 
-def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[str, list[Any]]) -> None:
+def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[str, list[Any]], epochs: float) -> None:
     """Draw the figure of the rows that are finished."""
     from trainer.evaluation.figures import plot_sensitivity
     from trainer.evaluation.significance import Interval
@@ -112,11 +112,13 @@ def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[st
         if all(isinstance(value, (int, float)) for value in ordered):
             ordered = sorted(ordered)
         points = [(value, model.ablation if value == usual else f"{name}={value}") for value in ordered]
-        found = [(f"{value}", intervals[row], value == usual) for value, row in points if row in intervals]
+        found = [(value, intervals[row], value == usual) for value, row in points if row in intervals]
         if found:
             panels[SYMBOLS.get(name, name)] = found
     if panels:
-        plot_sensitivity(panels, TITLES[table.metric], folder / "sensitivity.png")
+        record = table.records[0]
+        note = f"{epochs:g} epochs, {len(record['seeds'])} seeds, tested on {record['utterances']:,} utterances"
+        plot_sensitivity(panels, TITLES[table.metric], folder / "sensitivity.png", note)
 
 
 def main(
@@ -137,7 +139,7 @@ def main(
         "Sensitivity to one setting at a time",
         "sensitivity",
         (model.ablation,),
-        after_table=lambda table, folder: draw(table, folder, model, values),
+        after_table=lambda table, folder: draw(table, folder, model, values, args.num_train_epochs),
     )
     run_table(kind, [row for row in rows if not runs.rows or row.name in runs.rows], corpus, model, runs, args)
 

@@ -345,6 +345,15 @@ def _model_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in _STATED_ELSEWHERE}
 
 
+def _test_title(results: Mapping[str, Any], utterances: int) -> str:
+    """What was tested, on how much, and how well, for a figure."""
+    corpus = results["arguments"].get("corpus", {}).get("corpus")
+    metrics, interval = results["metrics"]["test"], results["intervals"]["wa"]
+    ends = "" if interval["low"] is None else f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+    wa, ua = f"WA {100 * metrics['wa']:.1f} %{ends}", f"UA {100 * metrics['ua']:.1f} %"
+    return f"{corpus + ', ' if corpus else ''}{utterances:,} test utterances: {wa}, {ua}"
+
+
 def _write_run(
     folder: Path,
     results: dict[str, Any],
@@ -361,8 +370,8 @@ def _write_run(
     log = trainer.state.log_history
     write_atomically(folder / LOG_FILE, json.dumps(log) + "\n")
     metrics = results["metrics"]["test"]
-    plot_loss_curves(log, folder / "loss_curves.png")
-    title = f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
+    plot_loss_curves(log, folder / "loss_curves.png", results["best_checkpoint"] and trainer.state.best_global_step)
+    title = _test_title(results, len(data["test"]))
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
     curves = {
         "as trained": reliability_curve(calibrated_probabilities(logits), labels),

@@ -190,19 +190,25 @@ def write(
     write_atomically(
         path.with_suffix(".md"), "\n".join([heading, "", *_lines(records), "", *(f"* {note}" for note in notes)]) + "\n"
     )
-    drawn = [
-        (record["wer"], {name: _interval(row) for name, row in record["rows"].items()}, record) for record in records
-    ]
-    curves = {
-        name: [(wer, rows[name]) for wer, rows, record in drawn if record["kind"] != "recogniser"]
-        for name in records[0]["rows"]
-    }
+    draw(records, path.with_suffix(".png"))
+
+
+def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw what `measure` returns: rows and differences over human text and noise, recognisers as marks."""
+    spoken = [record for record in records if record["kind"] != "recogniser"]
+
+    def curve(part: str, name: str) -> list[tuple[float, Interval]]:
+        return [(record["wer"], _interval(record[part][name])) for record in spoken]
+
+    difference = next(((name, curve("differences", name)) for name in records[0]["differences"]), None)
     markers = {
-        record["condition"]: (wer, {name: row.estimate for name, row in rows.items()})
-        for wer, rows, record in drawn
+        record["condition"]: (record["wer"], {name: row["estimate"] for name, row in record["rows"].items()})
+        for record in records
         if record["kind"] == "recogniser"
     }
-    plot_robustness(curves, markers, TITLES[METRIC], path.with_suffix(".png"))
+    plot_robustness(
+        {name: curve("rows", name) for name in records[0]["rows"]}, difference, markers, TITLES[METRIC], path
+    )
 
 
 def _condition(data: Dataset, name: str, kind: str, texts: Hypotheses) -> Condition:

@@ -109,20 +109,24 @@ def test_the_figures_show_the_run(run, data, drawn):
     metrics, sizes = results["metrics"]["test"], {name: len(part) for name, part in data.items()}
     assert metrics["wa"] != metrics["ua"]
     ax = drawn["confusion_matrix.png"].axes[0]
-    assert ax.get_title() == f"Test set: WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
+    scores = f"WA {100 * metrics['wa']:.1f} %, UA {100 * metrics['ua']:.1f} %"
+    assert ax.get_title().startswith(f"{sizes['test']} test utterances: {scores}")
     rows = zip(EMOTIONS, metrics["confusion_matrix"], strict=True)
     assert [label.get_text() for label in ax.get_yticklabels()] == [f"{name} ({sum(row)})" for name, row in rows]
     bars = drawn["label_distribution.png"].axes[0].containers
     assert [sum(bar.get_width() for bar in split) for split in bars] == list(sizes.values())
     by_name = [list(data[split]["emotion"]).count(EMOTIONS.index("sad")) for split in sizes]
-    sure, calibrated = drawn["reliability.png"].axes[0].get_lines()[1:]
-    assert (sure.get_label(), calibrated.get_label()) == ("as trained", "calibrated")
+    sure, calibrated = drawn["reliability.png"].axes[0].containers
+    names = [bars.get_label().partition(":")[0] for bars in (sure, calibrated)]
+    assert names == ["as trained", "calibrated"]
     steps = [part.get_data().values.sum() for part in drawn["reliability.png"].axes[1].patches]
     assert steps == [sizes["test"]] * 2
     labels = [label.get_text() for label in drawn["label_distribution.png"].axes[0].get_yticklabels()]
     assert [split[labels.index("sad")].get_width() for split in bars] == by_name
     total = next(ax for ax in drawn["loss_curves.png"].axes if ax.get_title() == "Total")
-    assert [len(line.get_xdata()) for line in total.get_lines()] == [4, 2]
+    assert [len(line.get_xdata()) for line in total.get_lines()[:2]] == [4, 2]
+    kept = int(results["best_checkpoint"].rpartition("-")[2])
+    assert [line.get_xdata()[0] for line in total.get_lines()[2:]] == [kept]
 
 
 def test_the_log_stays_with_the_run_and_is_found_in_older_ones(run, tmp_path):

@@ -1,17 +1,14 @@
 """The figures show what they are given, and no words lie on each other."""
 
-import itertools
-
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from tests.trainer.evaluation.test_figures import check_png
+from tests.trainer.evaluation.test_figures import boxes_of, check_png, overlap
 from trainer.studies import representation_figures
-from trainer.studies.representation_figures import ReadText, plot_confusion_shares, plot_embeddings, plot_weights
+from trainer.studies.representation_figures import ReadText, plot_embeddings, plot_weights
 from trainer.studies.representations import UtteranceWeights
 
-DICE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 LOOKS_AT_PICTURES = True
@@ -33,26 +30,27 @@ def drawn(monkeypatch):
 def read_text(words, frames=40):
     """A text whose words have two tokens each."""
     places = [(word, 1 + 2 * index, 3 + 2 * index) for index, word in enumerate(words)]
-    tokens = DICE.normal(size=2 * len(words) + 2)
-    return ReadText(
-        "costs $5", places, UtteranceWeights(DICE.normal(size=frames), tokens, *DICE.normal(size=(2, frames)), 0)
-    )
+    tokens = RNG.normal(size=2 * len(words) + 2)
+    weights = UtteranceWeights(RNG.normal(size=frames), tokens, *RNG.normal(size=(2, frames)), 0)
+    return ReadText("costs $5", places, weights)
 
 
 def test_points_keep_their_colour_through_all_panels(tmp_path, drawn):
-    first, second = DICE.normal(size=(6, 2)), DICE.normal(size=(3, 2))
+    first, second = RNG.normal(size=(6, 2)), RNG.normal(size=(3, 2))
     panels = {"a": (first, ["sad", "happy"] * 3), "b": (second, ["happy", "angry", "happy"])}
-    check_png(plot_embeddings(panels, tmp_path / "new" / "points.png"))
+    check_png(plot_embeddings(panels, tmp_path / "new" / "points.png", "what to see"))
     left, right = drawn[0].axes
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["sad", "happy", "angry"]
+    legend = drawn[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["sad", "happy", "angry"]
+    assert legend.get_title().get_text() == "what to see"
     sad, happy, _ = left.collections
     np.testing.assert_array_equal(sad.get_offsets(), first[::2])
     np.testing.assert_array_equal(right.collections[1].get_offsets(), second[[0, 2]])
     np.testing.assert_array_equal(happy.get_facecolor(), right.collections[1].get_facecolor())
     with pytest.raises(ValueError, match="nothing"):
-        plot_embeddings({}, tmp_path / "none.png")
+        plot_embeddings({}, tmp_path / "none.png", "")
     with pytest.raises(ValueError, match="a: 6 points, but 2 kinds"):
-        plot_embeddings({"a": (first, ["sad", "happy"])}, tmp_path / "none.png")
+        plot_embeddings({"a": (first, ["sad", "happy"])}, tmp_path / "none.png", "")
 
 
 @pytest.mark.parametrize("words", [["oh", "that's", "amusing"], ["extraordinarily", "a"] * 25], ids=["short", "long"])
@@ -60,17 +58,15 @@ def test_words_stand_under_their_tokens_and_apart(tmp_path, drawn, words):
     text = read_text(words)
     check_png(plot_weights([text, text], 4.0, tmp_path / "weights.png"))
     figure = drawn[0]
-    renderer = FigureCanvasAgg(figure).get_renderer()
     strips = figure.subfigs[1].axes
     labels = strips[3].get_xticklabels()
     assert [label.get_text() for label in labels] == words
     # Tokens are equal shares of the time; the first word has the second and third.
     assert strips[3].get_xticks()[0] == pytest.approx(4.0 * 2 / (2 * len(words) + 2))
-    boxes = [label.get_window_extent(renderer) for label in labels]
-    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
-    below = figure.subfigs[1].axes[0].title.get_window_extent(renderer)
-    above = [label.get_window_extent(renderer) for label in figure.subfigs[0].axes[3].get_xticklabels()]
-    assert not any(box.overlaps(below) for box in above)
+    assert not overlap(boxes_of(figure, labels))
+    above = figure.subfigs[0].axes[3].get_xticklabels()
+    (title,) = boxes_of(figure, [strips[0].title])
+    assert not any(box.overlaps(title) for box in boxes_of(figure, above))
 
 
 def test_strips_are_scaled_and_special_tokens_left_out(tmp_path, drawn):
@@ -82,15 +78,3 @@ def test_strips_are_scaled_and_special_tokens_left_out(tmp_path, drawn):
     assert speech.argmax() == text.weights.speech.argmax()
     with pytest.raises(ValueError, match="nothing"):
         plot_weights([], 1.0, tmp_path / "none.png")
-
-
-def test_confusions_are_per_cent_of_the_true_class(tmp_path, drawn):
-    shares = np.array([[0.75, 0.25], [np.nan, np.nan]])
-    panels = dict.fromkeys("abcde", shares)
-    check_png(plot_confusion_shares(panels, ["angry", "costs $5"], tmp_path / "matrices.png"))
-    titled = [ax for ax in drawn[0].axes if ax.get_title()]
-    assert [ax.get_title() for ax in titled] == list("abcde")
-    assert [text.get_text() for text in titled[4].texts] == ["75", "25", "–", "–"]
-    for wrong in ({}, {"a": np.ones((3, 3))}):
-        with pytest.raises(ValueError, match="shape"):
-            plot_confusion_shares(wrong, ["angry", "sad"], tmp_path / "none.png")

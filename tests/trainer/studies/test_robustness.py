@@ -142,11 +142,13 @@ def test_the_curve_is_of_human_text_and_noise_and_recognisers_are_markers(condit
     monkeypatch.setattr(robustness, "plot_robustness", lambda *arguments: drawn.append(arguments))
     records = measure(conditions, tables, lambda name, _: name)
     write(records, NOISE, "# Title", [], tmp_path)
-    ((curves, markers, metric, _),) = drawn
+    ((curves, (subtracted, difference), markers, metric, _),) = drawn
     by_kind = {kind: [r for r in records if (r["kind"] == "recogniser") == kind] for kind in (False, True)}
     for name, points in curves.items():
         expected = [(record["wer"], record["rows"][name]["estimate"]) for record in by_kind[False]]
         assert [(wer, interval.estimate) for wer, interval in points] == expected
+    measured = [record["differences"][subtracted]["estimate"] for record in by_kind[False]]
+    assert [interval.estimate for _, interval in difference] == measured
     assert {name: wer for name, (wer, _) in markers.items()} == {r["condition"]: r["wer"] for r in by_kind[True]}
     assert metric == "W-F1"
 
