@@ -64,21 +64,6 @@ def corpus_features(emotions: Sequence[str]) -> Features:
     return Features(kinds)
 
 
-def without_decoding(dataset: Any, columns: Iterable[str] | None = None) -> Any:
-    """Return a dataset whose audio columns give {"path", "bytes"} instead of decoding, which would need torchcodec.
-
-    Args:
-        dataset: a `Dataset` or `IterableDataset`; one without a decoding column is returned as it is.
-        columns: the columns to look at; by default all.
-    """
-    features = dataset.features or {}
-    for name in features if columns is None else columns:
-        feature = features.get(name)
-        if isinstance(feature, Audio) and feature.decode:
-            dataset = dataset.cast_column(name, Audio(sampling_rate=feature.sampling_rate, decode=False))
-    return dataset
-
-
 def build_dataset(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> Dataset:
     """Return a canonical dataset of these rows, held in memory.
 

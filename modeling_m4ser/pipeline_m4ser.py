@@ -1,6 +1,6 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,10 +8,8 @@ from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .audio_m4ser import audio_name, load_audio
+from .rows_m4ser import read_utterance, without_decoding
 from .words_m4ser import correct_words
-
-_TEXT_KEYS = ("text", "hypothesis", "transcript")
-_ARRAY_KEYS = ("array", "raw", "sampling_rate", "path", "bytes")
 
 
 class SpeechTextEmotionPipeline(Pipeline):
@@ -22,8 +20,8 @@ class SpeechTextEmotionPipeline(Pipeline):
     pipe({"audio": "a.wav", "text": "I can't believe it"})  # -> [{"label": "happy", "score": 0.91}, …]
     ```
 
-    An input is a dict with `audio` and `text` (or `hypothesis`, or `transcript`: a row of a prepared dataset works), a
-    tuple `(audio, text)`, or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
+    An input is a dict with `audio` and `text`, or the other names that training takes (a row of a dataset works); a
+    tuple `(audio, text)`; or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
     Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; it may have any rate
     and any number of channels. A dict may name the `channel` to read.
 
@@ -76,14 +74,13 @@ class SpeechTextEmotionPipeline(Pipeline):
             return []
         # `datasets.Dataset` is neither a list nor a torch dataset: stream its rows.
         if hasattr(inputs, "features") and hasattr(inputs, "column_names"):
-            inputs = (row for row in inputs)
+            inputs = (row for row in without_decoding(inputs))
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, inputs: Any, asr: Callable | None = None, channel: int | None = None) -> dict[str, Any]:
         """Turn one input into the processor's tensors (a batch of one) and the transcript as it was given."""
-        audio, text = _split(inputs)
-        if isinstance(inputs, Mapping) and inputs.get("channel") is not None:
-            channel = inputs["channel"]
+        audio, text, own_channel = read_utterance(inputs)
+        channel = channel if own_channel is None else own_channel
         config = self.model.config
         waveform = None
         if config.uses_speech or (text is None and asr is not None):
@@ -167,26 +164,6 @@ class SpeechTextEmotionPipeline(Pipeline):
             return recognize
         rate = self.processor.sampling_rate
         return lambda waveform: recognize({"raw": waveform, "sampling_rate": rate})["text"]
-
-
-def _split(inputs: Any) -> tuple[Any, str | None]:
-    """Return the audio and the transcript of one input, each None where there is none."""
-    if isinstance(inputs, tuple):
-        if len(inputs) != 2:
-            raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")
-        audio, text = inputs
-    elif isinstance(inputs, Mapping) and ("audio" in inputs or not any(key in inputs for key in _ARRAY_KEYS)):
-        audio = inputs.get("audio")
-        text = next((inputs[key] for key in _TEXT_KEYS if inputs.get(key) is not None), None)
-        if audio is None and text is None:
-            raise ValueError(f"A dict input needs 'audio' and 'text'; got the keys {sorted(inputs)}.")
-        if isinstance(audio, Iterable) and "sampling_rate" in inputs and not isinstance(audio, (str, bytes, Mapping)):
-            audio = {"array": audio, "sampling_rate": inputs["sampling_rate"]}
-    else:
-        audio, text = inputs, None
-    if text is not None and not isinstance(text, str):
-        raise ValueError(f"A transcript must be a string, not {type(text).__name__}.")
-    return audio, text
 
 
 def _only(value: Any) -> Any:

@@ -9,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor
+from trainer.errors import TrainingError
 from trainer.inputs.augmentation import load_at_speed
 from trainer.inputs.feature_cache import FeatureCache
 
@@ -105,7 +106,7 @@ class M4SERDataCollator:
         emotions = [row.get("emotion") for row in rows]
         if any(emotion is not None for emotion in emotions):
             if None in emotions:
-                raise ValueError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
+                raise TrainingError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
             batch["labels"] = torch.tensor([self._label(row) for row in rows], dtype=torch.long)
         if self.with_auxiliary_labels and self.config.uses_text:
             batch |= self._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
@@ -114,13 +115,13 @@ class M4SERDataCollator:
     def _label(self, row: dict[str, Any]) -> int:
         label, size = row["emotion"], len(self.config.id2label or ())
         if isinstance(label, str) or not 0 <= label < size:
-            raise ValueError(f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}.")
+            raise TrainingError(f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}.")
         return label
 
     def _text(self, row: dict[str, Any]) -> str:
         text = row.get(self.text_column)
         if text is None:
-            raise ValueError(
+            raise TrainingError(
                 f"Utterance {row.get('id')!r} has no {self.text_column!r}. Write the hypotheses with `python -m "
                 "data_scripts.transcribe`, or train on human text with text_column='transcript'."
             )

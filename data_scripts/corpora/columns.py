@@ -5,29 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from data_scripts.errors import CorpusError
 
-#: The columns of the schema that a table may hold, and the other names they go by. `text` is what the model reads: it
-#: never counts as written by people.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "audio": (
-        *("path", "file", "file_name", "filename", "file_path", "filepath", "wav", "wav_path", "wav_file"),
-        *("audio_path", "audio_file", "audio_filepath", "audio_filename", "audio_file_path", "recording", "clip"),
-    ),
-    "emotion": (
-        *("label", "labels", "class", "category", "target", "emo", "emotion_label", "emotion_class", "emotions"),
-        "emoclass",
-    ),
-    "id": ("utterance_id", "utt_id", "uttid", "segment_id"),
-    "transcript": ("sentence", "reference", "transcription", "ref", "reference_text", "human_transcript"),
-    "hypothesis": (
-        *("text", "asr", "asr_text", "asr_transcript", "asr_transcription", "asr_hypothesis", "hyp", "pred_text"),
-        "recognized_text",
-    ),
-    "asr_model": ("asr_system", "recognizer", "recogniser"),
-    "speaker": ("speaker_id", "spk", "spk_id", "speakerid", "spkrid", "speaker_name", "actor", "actor_id", "client_id"),
-    "session": ("session_id", "sess"),
-    "split": ("subset", "partition", "split_set"),
-    "channel": ("audio_channel",),
-}
+#: What a table of utterances may hold, by the names of `modeling_m4ser.rows_m4ser`.
+TABLE_ROLES = (
+    *("audio", "emotion", "id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split", "channel"),
+)
 #: The command-line options that choose the column of a role; the other roles have none.
 COLUMN_OPTIONS = {
     "audio": "audio_column_name",
@@ -81,8 +62,7 @@ def check_choices(chosen: Mapping[str, str]) -> None:
 def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str | os.PathLike) -> dict[str, str]:
     """Return which column is read as what.
 
-    A chosen column comes first, and is then nothing else; then the role's own name, in any case; then the other names
-    of `SYNONYMS`.
+    A chosen column comes first, and is then nothing else; the others go by `modeling_m4ser.rows_m4ser`.
 
     Args:
         found: the table's columns.
@@ -90,18 +70,19 @@ def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str |
         owner: what the table is called in messages.
 
     Returns:
-        {role: column} of the roles that have one, in the order of `SYNONYMS`.
+        {role: column} of the roles that have one, in the order of `TABLE_ROLES`.
 
     Raises:
         CorpusError: a chosen column is absent, or two columns may be the same role.
     """
+    from modeling_m4ser.rows_m4ser import find_columns  # imports torch
+
     check_choices(chosen)
     taken = {role: _choose(found, column, COLUMN_OPTIONS[role], owner) for role, column in chosen.items()}
-    free = [column for column in found if column not in taken.values()]
+    free = find_columns(column for column in found if column not in taken.values())
     columns = {}
-    for role, synonyms in SYNONYMS.items():
-        column = taken.get(role) or _recognise(free, role, synonyms, owner)
-        if column is not None:
+    for role in TABLE_ROLES:
+        if column := taken.get(role) or _only(free.get(role, []), role, owner):
             columns[role] = column
     return columns
 
@@ -124,21 +105,18 @@ def _choose(found: Sequence[str], wanted: str, option: str, owner: str | os.Path
     return alike[0]
 
 
-def _recognise(found: Sequence[str], role: str, synonyms: Sequence[str], owner: str | os.PathLike) -> str | None:
-    """The column that goes by the name of a role, or by another name of it; None where there is none."""
-    for names in ((role,), synonyms):
-        alike = [column for column in found if _plain(column) in names]
-        if len(alike) > 1:
-            option = COLUMN_OPTIONS.get(role)
-            way_out = f"say which: --{option} {alike[0]}" if option else f"name the one that is meant {role}"
-            if option and any(_plain(column) == _plain(alike[0]) for column in alike[1:]):
-                way_out = "give each its own name"
-            raise CorpusError(f"{owner} has several columns for the {role}: {', '.join(alike)}; {way_out}")
-        if alike:
-            return alike[0]
-    return None
+def _only(alike: Sequence[str], role: str, owner: str | os.PathLike) -> str | None:
+    """The column that may be a role; None where there is none."""
+    if len(alike) > 1:
+        option = COLUMN_OPTIONS.get(role)
+        remedy = f"say which: --{option} {alike[0]}" if option else f"name the one that is meant {role}"
+        if option and any(_plain(column) == _plain(alike[0]) for column in alike[1:]):
+            remedy = "give each its own name"
+        raise CorpusError(f"{owner} has several columns for the {role}: {', '.join(alike)}; {remedy}")
+    return alike[0] if alike else None
 
 
 def _plain(column: str) -> str:
-    """A name without what differs between habits of writing it."""
-    return "_".join(column.casefold().replace("-", " ").replace("_", " ").split())
+    from modeling_m4ser.rows_m4ser import plain_name  # imports torch
+
+    return plain_name(column)

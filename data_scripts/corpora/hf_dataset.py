@@ -60,13 +60,15 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         CorpusError: it cannot be opened, has splits of unknown names or none that is asked for, columns are missing or
             ambiguous, or an id occurs twice in a split.
     """
+    from modeling_m4ser.rows_m4ser import find_columns  # imports torch
+
     parts = _choose_splits(open_dataset(selection, report), selection, report)
     found = list(dict.fromkeys(column for part in parts.values() for column in part.column_names))
     if not any(len(part) for part in parts.values()):
         raise CorpusError(f"{selection.where} has no rows")
     # A dataset states its split by its own means; a column of that name is one like any other.
     columns = read_columns(found, selection, selection.where, report, ignored=("split",))
-    rate_column = next((column for column in found if column in ("sampling_rate", "sample_rate")), None)
+    rate_column = next(iter(find_columns(found).get("sampling_rate", [])), None)
     items: list[Row] = []
     for split, part in parts.items():
         some = _with_ids(list(_read_rows(part, split, columns, rate_column, selection)), split)
@@ -94,7 +96,7 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
     """
     from datasets import Dataset, DatasetDict
 
-    from data_scripts.schema import without_decoding
+    from modeling_m4ser.rows_m4ser import without_decoding
 
     source = selection.data_dir
     if isinstance(source, Dataset):

@@ -81,15 +81,15 @@ def _as_text(value: Any) -> str | None:
 
 def _as_channel(value: Any) -> int | None:
     """A channel's number, counted from 0."""
-    text = (_as_text(value) or "").strip()
-    if not text:
-        return None
-    if not text.isdecimal():
+    from modeling_m4ser.rows_m4ser import read_channel  # imports torch
+
+    channel = read_channel(value)
+    if channel is not None and not (isinstance(channel, int) and channel >= 0):
         raise CorpusError(
-            f"the channel {text!r} is no number: channels are counted 0, 1, …; if that column is something "
+            f"the channel {value!r} is no number: channels are counted 0, 1, …; if that column is something "
             "else, rename it"
         )
-    return int(text)
+    return channel
 
 
 def check_ids(items: Iterable[Row], owner: object) -> None:

@@ -264,11 +264,12 @@ def test_dataset_rows(pipe, wav, expected):
         "emotion": [0, 1],
     }
     dataset = Dataset.from_dict(rows).cast_column("audio", Audio(decode=False))
-    for batch_size in (1, 2):
-        answers = list(pipe(dataset, batch_size=batch_size))
-        assert len(answers) == 2
-        assert_same(answers[0], expected)
-        assert_same(answers[1], pipe((str(wav), "so sad")))
+    for given in (dataset, dataset.cast_column("audio", Audio()), dataset.to_iterable_dataset()):
+        for batch_size in (1, 2):
+            answers = list(pipe(given, batch_size=batch_size, asr=lambda _: pytest.fail("the rows have texts")))
+            assert len(answers) == 2
+            assert_same(answers[0], expected)
+            assert_same(answers[1], pipe((str(wav), "so sad")))
     assert_same(pipe(dataset[0]), expected)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from modeling_m4ser import load_audio
+from modeling_m4ser.rows_m4ser import read_channel
 
 SPEED_COLUMN = "speed"
 
@@ -45,11 +46,12 @@ def load_at_speed(row: Mapping[str, Any], sampling_rate: int) -> np.ndarray:
     """Return the waveform (samples,) of a row's recording, played at the row's `speed` where it has one.
 
     Args:
-        row: with `audio`, and where wanted `id` and `speed`.
+        row: with `audio`, and where wanted `id`, `channel` and `speed`.
         sampling_rate: wanted, in hertz.
 
     Raises:
         AudioError: the recording cannot be decoded.
     """
     # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
-    return load_audio(row["audio"], sampling_rate=sampling_rate / (row.get(SPEED_COLUMN) or 1), name=row.get("id"))
+    rate = sampling_rate / (row.get(SPEED_COLUMN) or 1)
+    return load_audio(row["audio"], rate, name=row.get("id"), channel=read_channel(row.get("channel")))

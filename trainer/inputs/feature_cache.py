@@ -98,7 +98,7 @@ def recording_key(row: Mapping[str, Any]) -> str:
     Raises:
         AudioError: the file cannot be read.
     """
-    audio, name = row["audio"], row.get("id")
+    audio, name, channel = row["audio"], row.get("id"), row.get("channel")
     digest = hashlib.blake2b(digest_size=16)
     is_array = isinstance(audio, Mapping) and any(audio.get(key) is not None for key in ("array", "raw"))
     if not is_array and isinstance(audio, (Mapping, str, os.PathLike, bytes)):
@@ -108,7 +108,9 @@ def recording_key(row: Mapping[str, Any]) -> str:
         samples, rate = decode_audio(audio, name=name)
         digest.update(f"{rate} ".encode())
         digest.update(np.ascontiguousarray(samples).tobytes())
-    return f"{digest.hexdigest()}@{float(row.get(SPEED_COLUMN) or 1)}"
+    return f"{digest.hexdigest()}@{float(row.get(SPEED_COLUMN) or 1)}" + (
+        "" if channel is None else f"-channel{channel}"
+    )
 
 
 def states_settings(model: M4SERForEmotionClassification, processor: M4SERProcessor) -> dict[str, Any]:

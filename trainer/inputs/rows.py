@@ -1,6 +1,7 @@
 """A user's own data set, read as rows of a prepared corpus: its columns, audio, labels and durations."""
 
 import logging
+import operator
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -8,27 +9,25 @@ from typing import Any, cast
 import datasets
 from torch.utils.data import Dataset, IterableDataset
 
-from data_scripts.corpora.columns import SYNONYMS, assign_columns
-from data_scripts.errors import CorpusError
-from data_scripts.schema import without_decoding
 from modeling_m4ser import M4SERConfig
-from modeling_m4ser.audio_m4ser import audio_duration
-from trainer.inputs.labels import LabelMap
+from modeling_m4ser.audio_m4ser import audio_duration, audio_name
+from modeling_m4ser.rows_m4ser import COLUMN_NAMES, find_columns, read_audio, read_channel, without_decoding
+from trainer.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
-#: What the collator reads of a row.
-ROLES = ("id", "audio", "emotion", "transcript", "hypothesis")
+#: What the collator reads of a row. A row that it gets has no `sampling_rate`: that belongs to its audio.
+ROLES = ("id", "audio", "emotion", "transcript", "hypothesis", "channel", "sampling_rate")
 DURATION_COLUMN = "duration"
 
 
 class RowReader:
     """Reads any data set as the rows that [`trainer.M4SERDataCollator`] takes, without copying it.
 
-    * Columns go by their own names or by the usual other ones (`data_scripts.corpora.columns.SYNONYMS`): `text` is
-      what the model reads, `label` the emotion, `file` the audio … What else a row holds stays.
+    * Columns go by their own names or by the usual other ones (`modeling_m4ser.rows_m4ser`): `text` is what the model
+      reads, `label` the emotion, `file` the audio … What else a row holds stays.
     * `datasets` does not decode its `Audio` columns: that would need torchcodec.
-    * Labels become the model's numbers, see [`trainer.inputs.labels.LabelMap`].
+    * Labels become the model's numbers, see [`LabelIndexer`].
     * A row without an `id` gets one that says where it stands.
     * A `datasets.Dataset` or a list without a column `duration` gets one, measured when it is first asked for.
 
@@ -54,7 +53,8 @@ class RowReader:
             training: whether every row must have a label, and a duration is worth measuring.
 
         Raises:
-            ValueError: naming the column that is missing or ambiguous, or the row whose label the model does not have.
+            TrainingError: naming the column that is missing or ambiguous, or the row whose label the model does not
+                have.
         """
         if any(dataset is made for made in self._made):
             return dataset
@@ -90,65 +90,59 @@ class RowAdapter:
         self.text_column = text_column
         self.name = name
         self.training = training
-        self.columns: dict[str, str] | None = None
-        self.labels: LabelMap | None = None
+        self.columns: dict[str, str] = {}
+        self.labels: LabelIndexer | None = None
 
     def learn(self, found: Sequence[str], features: Mapping[str, Any] | None = None) -> None:
         """Find out what each column is, and how labels are read.
 
-        Args:
-            found: the columns.
-            features: their types, where known.
-
         Raises:
-            ValueError: a column that is needed is missing, or two may be the same; or the number of classes is wrong.
+            TrainingError: a column that is needed is missing, or two may be the same; or the number of classes is
+                wrong.
         """
         self.columns = self._find_columns(found)
         labels = (features or {}).get(self.columns.get("emotion", ""))
         class_names = labels.names if isinstance(labels, datasets.ClassLabel) else None
-        self.labels = LabelMap(cast(dict[int, str], self.config.id2label or {}), class_names, self.name)
+        self.labels = LabelIndexer(cast(dict[int, str], self.config.id2label or {}), class_names, self.name)
         if self.labels.notice:
             logger.warning(self.labels.notice)
 
     def _find_columns(self, found: Sequence[str]) -> dict[str, str]:
         """{role: column} of the roles of `ROLES` that have a column."""
-        try:
-            # Two columns for something that is not read here are no reason to stop.
-            wanted = [column for column in found if assign_columns([column], {}, self.name).keys() & set(ROLES)]
-            columns = assign_columns(wanted, {}, self.name)
-        except CorpusError as error:
-            # The way out that it names is an option of the commands.
-            raise ValueError(f"{str(error).partition(';')[0]}; rename all but the one that is meant.") from error
+        columns = {role: alike for role, alike in find_columns(found).items() if role in ROLES}
+        for role, alike in columns.items():
+            if len(alike) > 1:
+                raise TrainingError(
+                    f"{self.name} has several columns for the {role}: {', '.join(alike)}; rename all but the one that "
+                    "is meant."
+                )
         for role, is_needed in (("audio", self.config.uses_speech), ("emotion", self.training)):
             if is_needed and role not in columns:
-                raise ValueError(
+                others = ", ".join(name for group in COLUMN_NAMES[role] for name in group)
+                raise TrainingError(
                     f"{self.name} has no column for the {role}; its columns: {', '.join(found)}. Rename the one that "
-                    f"is meant: dataset.rename_column(…, {role!r}). Other known names: {', '.join(SYNONYMS[role])}."
+                    f"is meant: dataset.rename_column(…, {role!r}). Other known names: {others}."
                 )
         if self.config.uses_text and self.text_column not in {*columns, *found}:
-            raise ValueError(
+            raise TrainingError(
                 f"{self.name} has no column for the {self.text_column}, which the model reads; its columns: "
                 f"{', '.join(found)}. Rename the one that is meant, e.g. to 'text'; to train on text that people "
                 "wrote, give the collator text_column='transcript'."
             )
-        return columns
-
-    @property
-    def audio_columns(self) -> list[str]:
-        """The column of recordings, in a list, which is empty where there is none."""
-        return [column for role, column in (self.columns or {}).items() if role == "audio"]
+        return {role: alike[0] for role, alike in columns.items()}
 
     def unchanged(self) -> bool:
         """Whether the columns have the names that the collator reads, `id` among them."""
-        return self.columns is not None and all(role == name for role, name in {"id": "", **self.columns}.items())
+        as_read = {"id": "", **self.columns}
+        return "sampling_rate" not in as_read and all(role == column for role, column in as_read.items())
 
     def label(self, row: Mapping[str, Any], index: int) -> int | None:
         """Return the model's index of a row's label, or None where there is none.
 
         Raises:
-            ValueError: the model does not have it; or there is none, in training.
+            TrainingError: the model does not have it; or there is none, in training.
         """
-        if self.columns is None or self.labels is None:
+        if self.labels is None:
             self.learn(list(row))
             return self.label(row, index)
         place, identity = f"{self.name}[{index}]", row.get(self.columns.get("id", ""))
@@ -156,22 +150,32 @@ class RowAdapter:
             place += f" (id {identity!r})"
         label = row.get(self.columns.get("emotion", ""))
         if label is None and self.training:
-            raise ValueError(f"{place} has no emotion: training needs one in every row.")
+            raise TrainingError(f"{place} has no emotion: training needs one in every row.")
         return self.labels.index(label, place)
+
+    def audio(self, row: Mapping[str, Any], index: int) -> tuple[Any, str]:
+        """Return a row's audio, and what messages call it."""
+        audio, place = read_audio(row, self.columns), f"{self.name}[{index}]"
+        path = audio_name(audio)
+        return audio, f"{place} ({path})" if path else place
 
     def __call__(self, row: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Return row `index` with the collator's columns.
 
         Raises:
-            ValueError: as `learn`, at the first row of a data set whose columns were not known; or the row has a label
-                that the model does not have.
+            TrainingError: as `learn`, at the first row of a data set whose columns were not known; or the row has a
+                label that the model does not have.
         """
         label = self.label(row, index)
-        roles = {role: row.get(column) for role, column in (self.columns or {}).items()}
-        adapted = {**row, **roles, "emotion": label}
+        adapted = {**row, **{role: row.get(column) for role, column in self.columns.items()}, "emotion": label}
+        audio, place = self.audio(row, index)
+        if "audio" in self.columns:
+            adapted["audio"] = audio
+        if "channel" in self.columns:
+            adapted["channel"] = read_channel(adapted["channel"])
+        adapted.pop("sampling_rate", None)
         if adapted.get("id") is None:
-            path = _path(adapted.get("audio"))
-            adapted["id"] = f"{self.name}[{index}]" + (f" ({path})" if path else "")
+            adapted["id"] = place
         return adapted
 
 
@@ -209,12 +213,10 @@ class AdaptedRows(Dataset):
 
     def _measure(self) -> list[float]:
         """The seconds of every recording."""
-        column = (self.adapter.columns or {})["audio"]
-        rows = self.rows.select_columns(column) if isinstance(self.rows, datasets.Dataset) else self.rows
         durations = []
-        for index, row in enumerate(cast(Sequence[dict[str, Any]], rows)):
-            place, path = f"{self.adapter.name}[{index}]", _path(row[column])
-            durations.append(audio_duration(row[column], name=f"{place} ({path})" if path else place))
+        for index, row in enumerate(self.rows):
+            audio, name = self.adapter.audio(row, index)
+            durations.append(audio_duration(audio, name=name))
         logger.warning(
             "%s has no column %r: its %d recordings were measured, %.0f s in all.",
             self.adapter.name,
@@ -249,8 +251,8 @@ class AdaptedStream(IterableDataset):
 def _read_table(table: datasets.Dataset, adapter: RowAdapter) -> Any:
     adapter.learn(table.column_names, table.features)
     plain = table if table.format["type"] is None else table.with_format(None)
-    plain = without_decoding(plain, adapter.audio_columns)
-    columns = [column for role, column in (adapter.columns or {}).items() if role in ("id", "emotion")]
+    plain = without_decoding(plain)
+    columns = [column for role, column in adapter.columns.items() if role in ("id", "emotion")]
     return _read_rows(table, adapter, plain, plain.select_columns(columns).to_list())
 
 
@@ -263,10 +265,10 @@ def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence
         rows: its rows as plain values.
         labelled: the same, or their ids and labels alone.
     """
-    column = (adapter.columns or {}).get("emotion")
+    column = adapter.columns.get("emotion")
     same_labels = True
     for index, row in enumerate(labelled):
-        # Every label is looked at, so that a wrong one is told before the first step.
+        # Every label is looked at, so that a wrong one is named before the first step.
         if column is not None and adapter.label(row, index) != row.get(column):
             same_labels = False
     needs_duration = adapter.training and adapter.config.uses_speech and DURATION_COLUMN not in _column_names(rows)
@@ -279,7 +281,7 @@ def _read_stream(stream: datasets.IterableDataset, adapter: RowAdapter) -> Any:
     features = stream.features
     if features is not None:
         adapter.learn(list(features), features)
-        plain = without_decoding(stream, adapter.audio_columns)
+        plain = without_decoding(stream)
         labels = features.get("emotion")
         same_labels = isinstance(labels, datasets.ClassLabel) and labels.names == (adapter.labels or labels).names
         if plain is stream and adapter.unchanged() and same_labels:
@@ -292,7 +294,77 @@ def _column_names(rows: Any) -> list[str]:
     return rows.column_names if isinstance(rows, datasets.Dataset) else list(rows[0])
 
 
-def _path(audio: Any) -> str | None:
-    """The path of audio that has one."""
-    path = audio.get("path") if isinstance(audio, Mapping) else audio
-    return path if isinstance(path, str) else None
+class LabelIndexer:
+    """Turns the labels of a data set into class indices of a model.
+
+    A string is the name of a class. An integer is the model's own index, unless the data set names its integers
+    (`datasets.ClassLabel`): then it counts by its name. A model without names (LABEL_0, LABEL_1 …) takes the integers
+    of a data set that has as many classes.
+
+    Args:
+        id2label: of the model's configuration.
+        class_names: what the data set's integers stand for; None where it does not say.
+        owner: what the data set is called in messages.
+
+    Raises:
+        TrainingError: the model's labels have no names, and the data set has another number of classes.
+    """
+
+    def __init__(self, id2label: Mapping[int, str], class_names: Sequence[str] | None, owner: str):
+        self.names = [id2label[index] for index in range(len(id2label))]
+        self.class_names = None if class_names is None else list(class_names)
+        unnamed = self.names == [f"LABEL_{index}" for index in range(len(self.names))]
+        self._hint = (
+            f"its labels: {', '.join(self.names)}. Build the model with the classes of the data (id2label, label2id), "
+            "or rename them, or leave such rows out."
+        )
+        #: What the user should know of this data set; None where its labels are the model's.
+        self.notice: str | None = None
+        if self.class_names is None or self.class_names == self.names:
+            self.class_names = None
+        elif not unnamed:
+            self.notice = (
+                f"{owner} numbers its classes in another way than the model ({', '.join(self.class_names)}; the model: "
+                f"{', '.join(self.names)}): labels are taken by name."
+            )
+        elif len(self.class_names) == len(self.names):
+            self.notice = (
+                f"The model's labels have no names: the classes of {owner}, {', '.join(self.class_names)}, are taken "
+                "by number. Build the model with id2label and label2id, so that its predictions have names."
+            )
+            self.class_names = None
+        else:
+            raise TrainingError(
+                f"{owner} has {len(self.class_names)} classes ({', '.join(self.class_names)}), the model has "
+                f"{len(self.names)}. Build the model with id2label=dict(enumerate(names))."
+            )
+
+    def index(self, label: Any, row: str) -> int | None:
+        """Return the model's index of a label, or None for None.
+
+        Args:
+            label: a name or an integer.
+            row: what the row is called in messages.
+
+        Raises:
+            TrainingError: the model has no such class; or the label is neither a name nor an integer.
+        """
+        if label is None:
+            return None
+        name = label
+        if not isinstance(label, str):
+            try:
+                number = operator.index(label)
+            except TypeError as error:
+                raise TrainingError(
+                    f"{row} has the label {label!r}: a label is the name or the number of a class."
+                ) from error
+            size = len(self.names if self.class_names is None else self.class_names)
+            if not 0 <= number < size:
+                raise TrainingError(f"{row} has the label {number}, which is outside the {size} classes; {self._hint}")
+            if self.class_names is None:
+                return number
+            name = self.class_names[number]
+        if name not in self.names:
+            raise TrainingError(f"{row} has the label {name!r}, which the model does not have; {self._hint}")
+        return self.names.index(name)

@@ -6,21 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_scripts.corpora.columns import COLUMN_OPTIONS, SYNONYMS, assign_columns, check_choices, column_choices
+from data_scripts.corpora.columns import COLUMN_OPTIONS, TABLE_ROLES, assign_columns, check_choices, column_choices
 from data_scripts.errors import CorpusError
-
-
-def test_no_name_means_two_things():
-    names = [name for role, synonyms in SYNONYMS.items() for name in (role, *synonyms)]
-    assert len(set(names)) == len(names)
+from modeling_m4ser.rows_m4ser import COLUMN_NAMES
 
 
 @given(st.data())
 def test_every_usual_name_in_every_way_of_writing(data):
-    roles = data.draw(st.lists(st.sampled_from(sorted(SYNONYMS)), unique=True, min_size=1))
+    roles = data.draw(st.lists(st.sampled_from(TABLE_ROLES), unique=True, min_size=1))
     expected = {}
     for role in roles:
-        name = data.draw(st.sampled_from([role, *SYNONYMS[role]]))
+        name = data.draw(st.sampled_from([role, *(name for group in COLUMN_NAMES[role] for name in group)]))
         name = name.replace("_", data.draw(st.sampled_from("_- ")))
         expected[role] = data.draw(st.sampled_from([name, name.upper(), name.title(), f" {name}\t"]))
     found = data.draw(st.permutations([*expected.values(), "valence", "start"]))

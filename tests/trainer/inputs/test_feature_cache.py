@@ -487,3 +487,8 @@ def test_killed_three_times_it_holds_nothing_wrong(tmp_path):
         np.testing.assert_allclose(cache[recording_key(row)], states_of(model, processor, row), atol=1e-5)
     assert len(files(tmp_path / "cache")) == 160
     assert made.items() <= {name: path.stat().st_mtime_ns for name, path in files(tmp_path / "cache").items()}.items()
+
+
+def test_another_channel_is_another_recording():
+    row = {"audio": {"array": np.ones((2, 400), np.float32) / 4, "sampling_rate": 16000}}
+    assert len({recording_key(row), recording_key({**row, "channel": 0}), recording_key({**row, "channel": 1})}) == 3

@@ -12,7 +12,8 @@ from datasets import Audio, ClassLabel, Dataset, IterableDataset
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_config
 from trainer.experiments.ablations import ABLATIONS
-from trainer.inputs.rows import RowReader
+from trainer.inputs.augmentation import load_at_speed
+from trainer.inputs.rows import LabelIndexer, RowReader
 
 CORPUS = tiny_corpus(6)
 ROLES = ("audio", "emotion", "hypothesis")
@@ -134,12 +135,6 @@ def test_a_table_is_not_copied(reader, table, folder):
 # ---------------------------------------------------------------------- columns, audio, labels
 
 
-def samples(audio):
-    from modeling_m4ser import load_audio
-
-    return load_audio(audio)
-
-
 KINDS = {
     "paths": lambda table: table,
     "an Audio column": lambda table: table.cast_column("file", Audio()),
@@ -148,6 +143,20 @@ KINDS = {
         [
             {**row, "file": {"array": soundfile.read(row["file"], dtype="float32")[0], "sampling_rate": 16000}}
             for row in table
+        ]
+    ),
+    "arrays and their rates": lambda table: Dataset.from_list(
+        [{**row, "file": soundfile.read(row["file"], dtype="float32")[0], "sampling_rate": 16000} for row in table]
+    ),
+    "one channel of two": lambda table: Dataset.from_list(
+        [
+            {
+                **row,
+                "file": {"array": np.stack([0 * samples, samples]), "sampling_rate": 16000},
+                "channel": "1",
+            }
+            for row in table
+            for samples in [soundfile.read(row["file"], dtype="float32")[0]]
         ]
     ),
     "decoders": lambda table: [{**row, "file": Decoder(row["file"])} for row in table],
@@ -170,6 +179,9 @@ KINDS = {
 }
 
 
+PATHLESS = ("bytes", "arrays", "arrays and their rates", "one channel of two", "decoders")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_data_set_gives_the_rows_of_the_corpus(reader, table, kind):
     adapted = reader.read(KINDS[kind](table), "train_dataset", training=True)
@@ -177,9 +189,9 @@ def test_every_kind_of_data_set_gives_the_rows_of_the_corpus(reader, table, kind
     assert [row["emotion"] for row in rows] == CORPUS["emotion"][:]
     assert [row["hypothesis"] for row in rows] == CORPUS["hypothesis"][:]
     for row, expected in zip(rows, CORPUS, strict=True):
-        np.testing.assert_array_equal(samples(row["audio"]), samples(expected["audio"]))
+        np.testing.assert_array_equal(load_at_speed(row, 16000), load_at_speed(expected, 16000))
     assert rows[3]["id"].startswith("train_dataset[3]")
-    assert ("clip03.flac" in rows[3]["id"]) == (kind not in ("bytes", "arrays", "decoders"))
+    assert ("clip03.flac" in rows[3]["id"]) == (kind not in PATHLESS)
 
 
 def test_ids_transcripts_and_all_else_stay(reader, table):
@@ -323,3 +335,69 @@ def test_a_stream_is_told_the_epoch(reader, table):
     stream = PlainStream(list(table))
     reader.read(stream, "train_dataset").set_epoch(3)
     assert stream.epoch == 3
+
+
+# ---------------------------------------------------------------------- labels
+
+MODEL = {0: "angry", 1: "happy", 2: "sad"}
+UNNAMED = {index: f"LABEL_{index}" for index in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("id2label", "class_names", "labels", "indices"),
+    [
+        (MODEL, None, ["sad", "angry", None], [2, 0, None]),
+        (MODEL, None, [2, np.int64(1), torch.tensor(0)], [2, 1, 0]),
+        (MODEL, ["angry", "happy", "sad"], [2, 1, "sad"], [2, 1, 2]),
+        (MODEL, ["sad", "angry", "happy"], [0, 1, 2, "angry"], [2, 0, 1, 0]),
+        (MODEL, ["bored", "sad"], [1], [2]),
+        (UNNAMED, ["sad", "angry", "happy"], [0, 1, 2], [0, 1, 2]),
+        (UNNAMED, None, [1, "LABEL_2"], [1, 2]),
+    ],
+)
+def test_labels_become_the_model_s_numbers(id2label, class_names, labels, indices):
+    indexer = LabelIndexer(id2label, class_names, "train_dataset")
+    found = [indexer.index(label, "a row") for label in labels]
+    assert found == indices
+    assert all(type(index) in (int, type(None)) for index in found)
+
+
+@pytest.mark.parametrize(
+    ("class_names", "label", "message"),
+    [
+        (None, 3, r"^here has the label 3, which is outside the 3 classes; its labels: angry, happy, sad\. Build"),
+        (None, -1, "^here has the label -1, which is outside the 3 classes"),
+        (["sad", "angry", "happy"], 3, "^here has the label 3, which is outside the 3 classes"),
+        (
+            ["sad", "bored"],
+            1,
+            "^here has the label 'bored', which the model does not have; its labels: angry, ",
+        ),
+        (["sad", "bored"], 2, "^here has the label 2, which is outside the 2 classes"),
+        (None, "Sad", "^here has the label 'Sad', which the model does not have"),
+        (None, 1.0, "^here has the label 1.0: a label is the name or the number of a class"),
+    ],
+)
+def test_a_label_that_the_model_does_not_have_is_named_with_its_row(class_names, label, message):
+    with pytest.raises(ValueError, match=message):
+        LabelIndexer(MODEL, class_names, "train_dataset").index(label, "here")
+
+
+def test_what_is_not_obvious_is_told():
+    assert LabelIndexer(MODEL, None, "d").notice is None
+    assert LabelIndexer(MODEL, ["angry", "happy", "sad"], "d").notice is None
+    by_name = LabelIndexer(MODEL, ["sad", "happy", "angry"], "d").notice
+    assert by_name.startswith(
+        "d numbers its classes in another way than the model (sad, happy, angry; the model: angry,"
+    )
+    by_number = LabelIndexer(UNNAMED, ["sad", "happy", "angry"], "d").notice
+    assert by_number.startswith(
+        "The model's labels have no names: the classes of d, sad, happy, angry, are taken by number"
+    )
+
+
+def test_an_unnamed_model_of_another_size_is_refused():
+    with pytest.raises(
+        ValueError, match=r"d has 2 classes \(sad, happy\), the model has 3\. Build the model with id2label"
+    ):
+        LabelIndexer(UNNAMED, ["sad", "happy"], "d")

@@ -1,0 +1,153 @@
+"""One reading of a row: which of its columns is the audio, the text, the label, the channel, the rate, the duration.
+
+The pipeline, the trainer and the preparation of a corpus all ask here, so that they understand the same row alike.
+Another way of writing a row is understood everywhere once it is understood here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+_AUDIO_KEYS = ("array", "bytes")  # of an audio dictionary, whose keys may be columns of the row
+#: What a column may be, and the names it goes by besides the role's own: those of one group are as good as each other,
+#: and an earlier group comes first. `text` is what the model reads: it never counts as written by people.
+COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "audio": (
+        _AUDIO_KEYS,
+        (
+            *("path", "file", "file_name", "filename", "file_path", "filepath", "wav", "wav_path", "wav_file"),
+            *("audio_path", "audio_file", "audio_filepath", "audio_filename", "audio_file_path", "recording", "clip"),
+        ),
+    ),
+    "emotion": (
+        (
+            *("label", "labels", "class", "category", "target", "emo", "emotion_label", "emotion_class", "emotions"),
+            "emoclass",
+        ),
+    ),
+    "id": (("utterance_id", "utt_id", "uttid", "segment_id"),),
+    "transcript": (("sentence", "reference", "transcription", "ref", "reference_text", "human_transcript"),),
+    "hypothesis": (
+        (
+            *("text", "asr", "asr_text", "asr_transcript", "asr_transcription", "asr_hypothesis", "hyp", "pred_text"),
+            "recognized_text",
+        ),
+    ),
+    "asr_model": (("asr_system", "recognizer", "recogniser"),),
+    "speaker": (
+        ("speaker_id", "spk", "spk_id", "speakerid", "spkrid", "speaker_name", "actor", "actor_id", "client_id"),
+    ),
+    "session": (("session_id", "sess"),),
+    "split": (("subset", "partition", "split_set"),),
+    "channel": (("audio_channel",),),
+    "sampling_rate": (("sample_rate",),),
+    "duration": (),
+}
+_TEXT_ROLES = ("hypothesis", "transcript")
+
+
+class Utterance(NamedTuple):
+    """What a model reads of a row; each is None where there is none.
+
+    Attributes:
+        audio: as [`load_audio`] takes it.
+        text (`str`): the transcript, of people where no recognizer's is there.
+        channel (`int`): of the audio, counted from 0.
+    """
+
+    audio: Any
+    text: str | None = None
+    channel: Any = None
+
+
+def plain_name(column: str) -> str:
+    """Return a column's name without what differs between habits of writing it."""
+    return "_".join(column.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
+    """Return {role: the columns that may be it}, in the order of `COLUMN_NAMES`; several columns are ambiguous.
+
+    Args:
+        found (`Iterable[str]`): a table's columns, in any case, their words joined by blanks, `_` or `-`.
+    """
+    by_name: dict[str, list[str]] = {}
+    for column in found:
+        by_name.setdefault(plain_name(column), []).append(column)
+    roles = {}
+    for role, groups in COLUMN_NAMES.items():
+        alike = ([column for name in group for column in by_name.get(name, [])] for group in ((role,), *groups))
+        if columns := next(filter(None, alike), None):
+            roles[role] = columns
+    return roles
+
+
+def read_utterance(inputs: Any) -> Utterance:
+    """Read one input of the pipeline: a row, an audio dictionary, a tuple (audio, text), or audio alone.
+
+    Raises:
+        ValueError: a tuple of another length, a row without audio and text, or a text that is no string.
+    """
+    if isinstance(inputs, tuple):
+        if len(inputs) != 2:
+            raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")
+        utterance = Utterance(*inputs)
+    elif isinstance(inputs, Mapping):
+        found = find_columns(name for name, value in inputs.items() if value is not None)
+        columns = {role: names[0] for role, names in found.items()}
+        text = next((inputs[columns[role]] for role in _TEXT_ROLES if role in columns), None)
+        utterance = Utterance(read_audio(inputs, columns), text, read_channel(inputs.get(columns.get("channel", ""))))
+        if utterance.audio is None and text is None:
+            raise ValueError(f"A dict input needs 'audio' and 'text'; got the keys {sorted(inputs)}.")
+    else:
+        utterance = Utterance(inputs)
+    if utterance.text is not None and not isinstance(utterance.text, str):
+        raise ValueError(f"A transcript must be a string, not {type(utterance.text).__name__}.")
+    return utterance
+
+
+def read_audio(row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
+    """Return the audio of a row as [`load_audio`] takes it; None where there is none.
+
+    Args:
+        row (`Mapping`): a row.
+        columns (`Mapping[str, str]`): {role: column}; `sampling_rate` is the rate of a bare waveform.
+    """
+    column = columns.get("audio", "")
+    is_raw = plain_name(column) != "audio" and "raw" in row and "sampling_rate" in row
+    if is_raw or plain_name(column) in _AUDIO_KEYS:
+        return {key: row[key] for key in ("raw", "path", "sampling_rate", *_AUDIO_KEYS) if key in row}
+    audio, rate = row.get(column), row.get(columns.get("sampling_rate", ""))
+    is_waveform = isinstance(audio, (list, tuple)) or hasattr(audio, "__array__")
+    return {"array": audio, "sampling_rate": rate} if is_waveform and rate is not None else audio
+
+
+def read_channel(value: Any) -> Any:
+    """Return a channel as a number where a table has it as text or as a float; None where there is none.
+
+    What is no number comes back as it is: [`load_audio`] refuses it by name.
+    """
+    if isinstance(value, str):
+        value = value.strip() or None
+        return int(value) if value is not None and value.isdecimal() else value
+    if isinstance(value, float):
+        return None if value != value else int(value) if value.is_integer() else value
+    return value
+
+
+def without_decoding(dataset: Any, columns: Iterable[str] | None = None) -> Any:
+    """Return a dataset whose audio columns give {"path", "bytes"} instead of decoding, which would need torchcodec.
+
+    Args:
+        dataset: a `Dataset` or `IterableDataset` of `datasets`; one without a decoding column is returned as it is.
+        columns (`Iterable[str]`, *optional*): the columns to look at; by default all.
+    """
+    features = dataset.features or {}
+    for name in features if columns is None else columns:
+        feature = features.get(name)
+        if type(feature).__name__ == "Audio" and feature.decode:
+            dataset = dataset.cast_column(name, replace(feature, decode=False))
+    return dataset
+
+
+__all__ = ["COLUMN_NAMES", "Utterance", "find_columns", "read_audio", "read_channel", "read_utterance"]
