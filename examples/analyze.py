@@ -161,9 +161,8 @@ def look_into(rows: "Mapping[str, Sequence[FinishedRun]]", options: argparse.Nam
 def main(options: argparse.Namespace) -> None:
     """Draw the figures, and write and print Table VII."""
     from data_scripts.files import write_atomically
-    from data_scripts.schema import load_prepared
     from trainer.studies.analysis import consistency_page, runs_by_row
-    from trainer.studies.table_run import describe_data
+    from trainer.studies.divisions import CorpusSplit
 
     output = Path(options.output_dir)
     draw_labels(options.dataset, output)
@@ -175,8 +174,8 @@ def main(options: argparse.Namespace) -> None:
     content = {"options": vars(options), "rows": numbers}
     write_atomically(output / "analysis.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if distances := {row: found["distances"] for row, found in numbers.items() if "distances" in found}:
-        title, notes = describe_data(options.dataset[0], load_prepared(options.dataset[0]), options.split)
-        page = consistency_page(distances, f"{title}. {' '.join(notes)} Of each row, its first run.")
+        tested = CorpusSplit.load(options.dataset[0], options.split)
+        page = consistency_page(distances, f"{tested.title}. {' '.join(tested.notes)} Of each row, its first run.")
         write_atomically(output / "consistency.md", page)
         print(page, flush=True)
 

@@ -10,6 +10,7 @@ validation data. Rows without a module really lack it. A launch that was stopped
 table of what is finished, the paper's numbers beside it.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ExperimentError
@@ -19,43 +20,40 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.studies.comparison import Row
+    from trainer.studies.comparison import RowSpec
 
 #: Table VI's second row; it runs where --rows name it.
 HUMAN_TEXT = "M4SER, human text"
-#: Every row is compared with these.
-REFERENCES = ("speech & text + concat", "M4SER")
 
 
-def choose_rows(model: ModelArguments, runs: GridArguments) -> "list[Row]":
+def table_rows(model: ModelArguments, runs: GridArguments) -> "list[RowSpec]":
     """Return the rows of the table that are wanted, in its order.
 
     Raises:
         ExperimentError: an unknown row, or options that would undo what a row leaves out.
     """
-    from trainer.studies.comparison import PROBE_ROWS, Row
+    from trainer.studies.comparison import PROBE_ROWS, RowSpec, choose_rows
 
-    every = {name: Row(name, {"ablation": name}) for name in ABLATIONS} | {row.name: row for row in PROBE_ROWS}
-    usual = list(every)
-    every[HUMAN_TEXT] = Row(HUMAN_TEXT, {"text_column": "transcript"})
-    if unknown := [name for name in runs.rows or () if name not in every]:
-        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(every)}.")
+    usual = [*(RowSpec(name, {"ablation": name}) for name in ABLATIONS), *PROBE_ROWS]
+    every = [*usual, RowSpec(HUMAN_TEXT, {"text_column": "transcript"})]
+    rows = choose_rows(every, runs.rows or [row.name for row in usual])
     decided = {name for row in ABLATIONS.values() for name in row}
     if undone := sorted(decided & set(model.options("model_options"))):
         raise ExperimentError(f"model_options sets {', '.join(undone)}, which the rows decide: leave it out.")
     if model.ablation != "M4SER" and runs.rows != [model.ablation]:
         raise ExperimentError(f"The rows of this table are chosen by --rows: leave --ablation {model.ablation!r} out.")
-    return [row for name, row in every.items() if name in (runs.rows or usual)]
+    return rows
 
 
 def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Choose the rows, run them, and keep the table up to date."""
-    rows = choose_rows(model, runs)
+    rows = table_rows(model, runs)
     from trainer.studies import paper  # late: --help needs no torch
-    from trainer.studies.table_run import TableKind, run_table
+    from trainer.studies.comparison import TableSpec, run_table
+    from trainer.studies.divisions import prepare_inputs
 
-    kind = TableKind("Ablations", "ablation", REFERENCES, paper.ABLATION_TABLE)
-    run_table(kind, rows, corpus, model, runs, args)
+    spec = TableSpec("Ablations", "ablation", paper.ABLATION_TABLE)
+    run_table(spec, rows, prepare_inputs(corpus, runs, Path(str(args.output_dir))), corpus, model, runs, args)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ also mean fewer updates. Rows, seeds and shares are cells of grids: the same com
 tables are `share25/learning_curve.md` and so on; `learning_curve.md`, `.csv`, `.json` and `.png` above them hold all.
 """
 
-import copy
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,12 @@ class CurveArguments:
     )
 
 
-def draw(tables: "dict[float, Table]", utterances: dict[float, float], path: Path) -> None:
+def draw(utterances: Mapping[str, float], tables: "Mapping[str, Table]", path: Path) -> None:
     """Draw the curve of each row.
 
     Args:
-        tables: share -> its table.
-        utterances: share -> how many train.
+        utterances: label -> how many train.
+        tables: label -> its table.
         path: of the figure.
     """
     from trainer.evaluation.figures import plot_learning_curve
@@ -52,9 +53,9 @@ def draw(tables: "dict[float, Table]", utterances: dict[float, float], path: Pat
     from trainer.studies.tables import TITLES
 
     curves: dict[str, list[tuple[float, Interval]]] = {}
-    for share, table in tables.items():
+    for label, table in tables.items():
         for record in table.records:
-            curves.setdefault(record["row"], []).append((utterances[share], Interval(**record["interval"])))
+            curves.setdefault(record["row"], []).append((utterances[label], Interval(**record["interval"])))
     plot_learning_curve(curves, TITLES[next(iter(tables.values())).metric], path)
 
 
@@ -67,31 +68,27 @@ def main(
 ) -> None:
     """Run a table for each share, and write them as one."""
     from trainer.experiments.data import prepared_folder
-    from trainer.studies.comparison import ablation_rows
-    from trainer.studies.learning_curve import training_utterances, with_training_share
-    from trainer.studies.table_run import TableKind, fill_table, make_material
-    from trainer.studies.tables import join_tables
+    from trainer.studies.comparison import TablePart, TableSpec, ablation_rows, run_tables
+    from trainer.studies.divisions import prepare_inputs, training_utterances, with_training_share
 
     folder = Path(str(args.output_dir))
     rows = ablation_rows(runs.rows or ROWS)
-    whole = make_material(corpus, runs, folder)
-    shares = sorted(set(curve.shares))
-    divisions = {share: with_training_share(whole.division, share, runs.split_seed) for share in shares}
-    if corpus.corpus != "prepared":
-        # The grids of all shares read the one corpus that was prepared above them.
-        corpus = CorpusArguments(corpus="prepared", data_dir=str(prepared_folder(corpus, folder / "corpus")))
-    tables, utterances = {}, {share: training_utterances(division) for share, division in divisions.items()}
-    for share, division in divisions.items():
-        kind = TableKind(f"Learning curve, {100 * share:g} %", "learning_curve", ROWS)
-        settings = copy.copy(args)
-        settings.output_dir = str(folder / f"share{100 * share:g}")
-        material = dataclasses.replace(whole, division=division)
-        tables[share] = fill_table(kind, rows, material, corpus, model, runs, settings)
-        if args.should_log:
-            heading = whole.heading(f"Learning curve on {whole.title}, {whole.division.description}")
-            parts = {f"{100 * each:g} % ({utterances[each]:g} utterances)": table for each, table in tables.items()}
-            join_tables(parts, heading, [NOTE, *whole.notes]).write(folder / "learning_curve")
-            draw(tables, utterances, folder / "learning_curve.png")
+    whole = prepare_inputs(corpus, runs, folder)
+    parts, utterances = {}, {}
+    for share in sorted(set(curve.shares)):
+        folds = with_training_share(whole.folds, share, runs.split_seed)
+        count = training_utterances(folds)
+        label = f"{100 * share:g} % ({count:g} utterances)"
+        spec = TableSpec(f"Learning curve, {100 * share:g} %", "learning_curve", references=ROWS)
+        parts[label] = TablePart(spec, dataclasses.replace(whole, folds=folds), f"share{100 * share:g}")
+        utterances[label] = count
+    # The grids of all shares read the one corpus that was prepared above them.
+    prepared = CorpusArguments(corpus="prepared", data_dir=str(prepared_folder(corpus, folder / "corpus")))
+    corpus = corpus if corpus.corpus == "prepared" else prepared
+    heading = whole.heading(f"Learning curve on {whole.title}, {whole.folds.description}")
+    notes = [NOTE, *whole.notes]
+    draw_curves = partial(draw, utterances)
+    run_tables("learning_curve", heading, notes, parts, rows, corpus, model, runs, args, draw_curves)
 
 
 if __name__ == "__main__":

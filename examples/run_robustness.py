@@ -1,6 +1,6 @@
 r"""Robustness to recognition errors: weighted F1 of finished runs against the word error rate of the transcripts.
 
-    python examples/run_robustness.py --runs runs/ablation_meld --dataset runs/ablation_meld/corpus \
+    python examples/run_robustness.py --runs runs/ablation_meld --prepared_dir runs/ablation_meld/corpus \
         --output_dir runs/robustness_meld --hypotheses "Whisper small.en=small.csv"
 
 Nothing is trained. Each model is tested on the same speech with human text, with human text that a noise model has made
@@ -11,9 +11,8 @@ stopped. `robustness.md`, `.csv`, `.json` and `.png` there hold the table and th
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_scripts.errors import CorpusError, run_command
 
@@ -25,8 +24,10 @@ LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--runs", required=True, nargs="+", help="folders of grids, of folds and seeds, or of one run")
-    parser.add_argument("--dataset", required=True, help="prepared folder")
+    parser.add_argument(
+        "--runs", required=True, nargs="+", metavar="FOLDER", help="of a grid, of folds and seeds, or of one run"
+    )
+    parser.add_argument("--prepared_dir", required=True, metavar="FOLDER", help="corpus of data_scripts.prepare")
     parser.add_argument("--split", default="test", help="split to test on (default test)")
     parser.add_argument("--output_dir", required=True, help="where predictions, table and figure are kept")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="of the runs, in the table's order")
@@ -49,72 +50,29 @@ def _share(text: str) -> float:
     return share
 
 
-def read_pairs(path: str | None, dataset: Mapping[Any, Any], folder: str) -> list[tuple[str, str]]:
-    """Return the (hypothesis, reference) pairs of a table, or of the train split of a prepared corpus.
-
-    Raises:
-        CorpusError: the table or the split is absent or lacks a column.
-    """
-    from data_scripts.tables import read_table
-
-    if path is None:
-        if "train" not in dataset:
-            raise CorpusError(f"{folder} has no train split to fit the noise model on: give --pairs FILE")
-        part = dataset["train"]
-        pairs = zip(part["hypothesis"], part["transcript"], strict=True)
-    else:
-        rows = read_table(Path(path), empty_cell="")
-        if rows and not {"hypothesis", "reference"} <= set(rows[0]):
-            raise CorpusError(f"{path} needs the columns hypothesis and reference; it has {', '.join(rows[0])}")
-        pairs = ((row["hypothesis"], row["reference"]) for row in rows)
-    return [(hypothesis, reference) for hypothesis, reference in pairs if None not in (hypothesis, reference)]
-
-
-def choose_runs(folders: Sequence[str], rows: Sequence[str]) -> list[Any]:
-    """Return the finished runs of these rows, in the rows' order; rows without one are told.
-
-    Raises:
-        ExperimentError: no run is of these rows, or a folder holds none.
-    """
-    from trainer.errors import ExperimentError
-    from trainer.studies.retest import finished_runs
-
-    found = [run for folder in folders for run in finished_runs(folder)]
-    chosen = [run for row in rows for run in found if run.row == row]
-    there = {run.row for run in found}
-    if not chosen:
-        raise ExperimentError(f"--rows: no finished run is of {', '.join(rows)}; there are {', '.join(sorted(there))}.")
-    if missing := [row for row in rows if row not in there]:
-        print(f"no finished run of: {', '.join(missing)}", flush=True)
-    return chosen
-
-
 def main(options: argparse.Namespace) -> None:
     """Make the conditions, test the runs on them, write table and figure, and print the table."""
-    from data_scripts.schema import load_prepared
     from data_scripts.transcribe.dataset import read_hypotheses
-    from trainer.experiments.arguments import CorpusArguments
-    from trainer.experiments.data import corpus_name, pick_split
-    from trainer.experiments.protocols import usual_cluster
+    from trainer.studies import robustness
     from trainer.studies.asr_noise import fit
-    from trainer.studies.robustness import make_conditions, measure, retest_conditions, write
-    from trainer.studies.table_run import describe_data
+    from trainer.studies.divisions import CorpusSplit
+    from trainer.studies.retest import finished_runs
+    from trainer.studies.tables import join_tables
 
     further = dict(text.partition("=")[::2] for text in options.hypotheses)
     if not all(further.values()) or len(further) < len(options.hypotheses):
         raise CorpusError("--hypotheses takes NAME=FILE, each NAME once")
-    runs = choose_runs(options.runs, options.rows)
-    dataset = load_prepared(options.dataset)
-    data = pick_split(dataset, options.split, options.dataset)
-    noise = fit(read_pairs(options.pairs, dataset, options.dataset))
+    runs = robustness.choose_runs(finished_runs(*options.runs), options.rows)
+    tested = CorpusSplit.load(options.prepared_dir, options.split)
+    noise = fit(robustness.read_pairs(options.pairs, tested.dataset, options.prepared_dir))
     # Of a file for the whole corpus, the lines of this split alone.
     recognised = {
         name: {(None, key[1]): text for key, text in read_hypotheses(file).items() if key[0] in (None, options.split)}
         for name, file in further.items()
     }
-    conditions = make_conditions(data, noise, options.wer, recognised, options.seed)
+    conditions = robustness.make_conditions(tested.data, noise, options.wer, recognised, options.seed)
     folder = Path(options.output_dir)
-    tables = retest_conditions(
+    predictions = robustness.retest_conditions(
         runs,
         conditions,
         folder / "predictions",
@@ -122,12 +80,13 @@ def main(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         feature_cache_dir=options.feature_cache_dir,
     )
-    corpus = corpus_name(CorpusArguments(corpus="prepared", data_dir=options.dataset))
-    records = measure(conditions, tables, usual_cluster(corpus))
-    title, notes = describe_data(options.dataset, dataset, options.split)
-    notes.append(f"Seed of the noise: {options.seed}.")
-    write(records, noise, f"# Robustness to recognition errors: {title}", notes, folder)
-    print((folder / "robustness.md").read_text(encoding="utf-8"), flush=True)
+    tables = robustness.condition_tables(conditions, predictions, runs[0].results["emotions"], tested.cluster)
+    heading = f"# Robustness to recognition errors: {tested.title}"
+    notes = [*robustness.describe_noise(noise, options.seed), *tested.notes]
+    robustness.draw(conditions, tables, folder / "robustness.png")
+    table = join_tables(tables, heading, notes)
+    table.write(folder / "robustness", ["robustness.png"])
+    print(table.to_markdown(), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ the output folder hold what is finished.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
-    from trainer.studies.comparison import Row
+    from trainer.studies.comparison import RowSpec
     from trainer.studies.tables import Table
 
 #: α, β, γ and λ of Eq. 22, around Table I's values.
@@ -85,20 +86,20 @@ def usual_value(model: ModelArguments, name: str) -> Any:
     return model.options("model_options").get(name, getattr(M4SERConfig(), name))
 
 
-def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[Row]":
+def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[RowSpec]":
     """Return the model as configured and a row for each other value."""
-    from trainer.studies.comparison import Row
+    from trainer.studies.comparison import RowSpec
 
-    rows = [Row(model.ablation)]
+    rows = [RowSpec(model.ablation)]
     for name, listed in values.items():
         kind = "processor_options" if name in processor_defaults() else "model_options"
         for value in dict.fromkeys(listed):
             if value != usual_value(model, name):
-                rows.append(Row(f"{name}={value}", {kind: {**model.options(kind), name: value}}))
+                rows.append(RowSpec(f"{name}={value}", {kind: {**model.options(kind), name: value}}))
     return rows
 
 
-def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[str, list[Any]], epochs: float) -> None:
+def draw(model: ModelArguments, values: Mapping[str, list[Any]], epochs: float, table: "Table", path: Path) -> None:
     """Draw the figure of the rows that are finished."""
     from trainer.evaluation.figures import plot_sensitivity
     from trainer.evaluation.significance import Interval
@@ -118,7 +119,7 @@ def draw(table: "Table", folder: Path, model: ModelArguments, values: Mapping[st
     if panels:
         record = table.records[0]
         note = f"{epochs:g} epochs, {len(record['seeds'])} seeds, tested on {record['utterances']:,} utterances"
-        plot_sensitivity(panels, TITLES[table.metric], folder / "sensitivity.png", note)
+        plot_sensitivity(panels, TITLES[table.metric], path, note)
 
 
 def main(
@@ -130,18 +131,18 @@ def main(
 ) -> None:
     """Make the rows, run them, and keep table and figure up to date."""
     values = parse_values(sensitivity.vary)
-    rows = make_rows(model, values)
-    if unknown := sorted(set(runs.rows or ()) - {row.name for row in rows}):
-        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(row.name for row in rows)}.")
-    from trainer.studies.table_run import TableKind, run_table
+    from trainer.studies.comparison import TableSpec, choose_rows, run_table
+    from trainer.studies.divisions import prepare_inputs
 
-    kind = TableKind(
+    rows = make_rows(model, values)
+    rows = choose_rows(rows, runs.rows or [row.name for row in rows])
+    spec = TableSpec(
         "Sensitivity to one setting at a time",
         "sensitivity",
-        (model.ablation,),
-        after_table=lambda table, folder: draw(table, folder, model, values, args.num_train_epochs),
+        references=(model.ablation,),
+        draw=partial(draw, model, values, args.num_train_epochs),
     )
-    run_table(kind, [row for row in rows if not runs.rows or row.name in runs.rows], corpus, model, runs, args)
+    run_table(spec, rows, prepare_inputs(corpus, runs, Path(str(args.output_dir))), corpus, model, runs, args)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from tests.helpers.grid import finished_grid  # noqa: E402, F401  a fixture
+
 torch.set_num_threads(2)
 
 

@@ -73,6 +73,8 @@ class M4SERTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinning serves copies to an accelerator
+        # Known to who tries other learning rates.
+        self.discriminator_follows = self.discriminator_learning_rate is None
         if self.discriminator_learning_rate is None:
             self.discriminator_learning_rate = self.learning_rate
         if self.discriminator_max_grad_norm <= 0:

@@ -12,6 +12,7 @@ from tests.helpers.experiments import encoder_folders
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS
 from trainer.experiments.run import load_results
+from trainer.studies import comparison
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def finished(tmp_path_factory):
     save_prepared(DatasetDict(train=tiny_corpus(40, seed=1), test=tiny_corpus(20, seed=2)), folder / "series")
     speech, text = encoder_folders(folder)
     arguments = [
-        *("--source", folder / "acted", "--target", folder / "series", "--output_dir", folder / "out"),
+        *("--source_dir", folder / "acted", "--target_dir", folder / "series", "--output_dir", folder / "out"),
         *("--speech_encoder", speech, "--text_encoder", text, "--max_steps", 2, "--per_device_train_batch_size", 4),
         *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
         *("--shots", 2, 0, "--rows", "M4SER", "speech & text + concat"),
@@ -73,3 +74,28 @@ def test_what_cannot_be_is_told(finished, changes, message, capsys):
     _, arguments = finished
     run_example_here("run_cross_corpus.py", *arguments, *changes, status=2)
     assert message in capsys.readouterr().err
+
+
+def inputs_of(arguments, *changes):
+    """The inputs of each table, of which none is run."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "run_tables", lambda name, heading, notes, parts, *_: seen.append(parts))
+        run_example_here("run_cross_corpus.py", *arguments, *changes)
+    return {label: part.inputs for label, part in seen[0].items()}
+
+
+def test_the_division_follows_its_own_seed_and_the_label_map_both_corpora(finished):
+    _, arguments = finished
+    first, again, other = (
+        {
+            label: [data[split]["id"][:] for data, _ in inputs.folds.folds.values() for split in data]
+            for label, inputs in inputs_of(arguments, *changes).items()
+        }
+        for changes in ([], ["--seed", 1], ["--split_seed", 1])
+    )
+    assert list(first) == ["0 shots", "2 shots"]
+    assert first == again
+    assert all(first[label] != other[label] for label in first)
+    renamed = inputs_of(arguments, "--label_map", f"{EMOTIONS[2]}=new", f"{EMOTIONS[3]}=new")
+    assert all(inputs.emotions == [*EMOTIONS[:2], "new"] for inputs in renamed.values())

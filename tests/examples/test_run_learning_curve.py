@@ -1,5 +1,6 @@
 """The learning curve, from the command to table and figure."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -9,6 +10,8 @@ from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.experiments.run import load_results
 from trainer.inputs.feature_cache import FEATURES_FOLDER
+from trainer.studies import comparison
+from trainer.studies.divisions import with_training_share
 
 LOOKS_AT_PICTURES = True
 
@@ -72,3 +75,19 @@ def test_what_cannot_be_is_told(finished, changes, message, capsys):
     _, arguments = finished
     run_example_here("run_learning_curve.py", *arguments, *changes, status=2)
     assert message in capsys.readouterr().err
+
+
+def test_the_shares_follow_the_split_seed(finished, monkeypatch):
+    _, arguments = finished
+    seen = []
+    monkeypatch.setattr(comparison, "run_tables", lambda name, heading, notes, parts, *_: seen.append(parts))
+    for changes in ([], ["--seed", 1], ["--split_seed", 1, "--protocol", "speaker_folds"]):
+        run_example_here("run_learning_curve.py", *arguments, *changes)
+    half, again, other = (next(iter(parts.values())).inputs.folds for parts in seen)
+    ((data, _),), ((same, _),) = half.folds.values(), again.folds.values()
+    assert data["train"]["id"][:] == same["train"]["id"][:]
+    ((data, described),) = other.folds.values()
+    assert described["train"]["seed"] == 1
+    whole = next(data for data, _ in list(seen[2].values())[1].inputs.folds.folds.values())
+    part = with_training_share(dataclasses.replace(other, folds={"fold2": (whole, {})}), 0.5, 1)
+    assert part.folds["fold2"][0]["train"]["id"][:] == data["train"]["id"][:]

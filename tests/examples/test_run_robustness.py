@@ -3,30 +3,37 @@
 import functools
 import json
 import runpy
+import shutil
 
 import pandas as pd
 import pytest
+from datasets import DatasetDict
 
 from data_scripts.errors import CorpusError
-from data_scripts.schema import load_prepared
+from data_scripts.files import folder_name
+from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.dataset import word_error_rates
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.helpers import ROOT
-from tests.helpers.experiments import tiny_grid
 from trainer.errors import ExperimentError
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "run_robustness.py"))
 ROWS = ("speech & text + concat", "only text", "only speech")
+FOLDERS = {row: folder_name(row) for row in ROWS}
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory):
-    """Three rows, one fold, one seed, one step each."""
-    return tiny_grid(tmp_path_factory.mktemp("grid"), "--rows", *ROWS, steps=1)
+def grid(finished_grid, tmp_path_factory):
+    """Three rows, with one seed each."""
+    folder = tmp_path_factory.mktemp("robustness")
+    for row in FOLDERS.values():
+        shutil.copytree(finished_grid.folder / row / "fold2" / "seed1", folder / row / "fold2" / "seed1")
+    shutil.copytree(finished_grid.corpus, folder / "corpus")
+    return folder
 
 
 def run_script(grid, out, *arguments):
-    words = ["--runs", grid, "--dataset", grid / "corpus", "--split", "train", "--output_dir", out, *arguments]
+    words = ["--runs", grid, "--prepared_dir", grid / "corpus", "--split", "train", "--output_dir", out, *arguments]
     SCRIPT["main"](SCRIPT["parse_arguments"](list(map(str, words))))
 
 
@@ -56,23 +63,28 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     assert all((ids is None) == (kind == "speech") for kind, ids in read)
     content = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
     assert content["heading"].endswith(f"errors: {len(corpus)} utterances, split train of corpus")
-    records = {record["condition"]: record for record in content["conditions"]}
-    assert [record["kind"] for record in records.values()].count("recogniser") == 2
+    assert content["figures"] == ["robustness.png"]
+    conditions = list(dict.fromkeys(record["row"].removeprefix(f"{ROWS[0]}, ") for record in content["rows"][::3]))
+    assert set(conditions) >= {"human text", "noise 50 %", "home"}
+    records = {record["row"]: record for record in content["rows"]}
     processor = M4SERProcessor.from_pretrained(next(grid.rglob("only_text/**/config.json")).parent)
     seen = [texts_of(ids, processor) for kind, ids in read if kind == "text"]
-    assert len(seen) == len(records) == 4
+    assert len(seen) == len(conditions) == 4
     assert sorted(corpus["transcript"]) in seen
     assert sorted(corpus["hypothesis"]) in seen
     assert ["we go home"] * len(corpus) in seen
     assert len({tuple(texts) for texts in seen}) == 4
 
     rates = word_error_rates(load_prepared(grid / "corpus"))["train"]
-    (own,) = (record for name, record in records.items() if name not in ("human text", "noise 50 %", "home"))
-    assert (own["wer"], own["with_error"]) == (rates["wer"], rates["with_error"])
-    assert records["human text"]["wer"] == 0
-    assert records["noise 50 %"]["wer"] == pytest.approx(0.5, abs=0.1)
-    assert len({record["rows"]["only speech"]["estimate"] for record in records.values()}) == 1
-    assert list(records["home"]["rows"]) == list(ROWS)
+    (own,) = set(conditions) - {"human text", "noise 50 %", "home"}
+    facts = {name: records[f"{ROWS[0]}, {name}"]["facts"] for name in conditions}
+    assert facts[own] == pytest.approx(
+        {"WER": 100 * rates["wer"], "utterances with errors": 100 * rates["with_error"]}, abs=0.06
+    )
+    assert facts["human text"]["WER"] == 0
+    assert facts["noise 50 %"]["WER"] == pytest.approx(50, abs=10)
+    assert len({records[f"only speech, {name}"]["interval"]["estimate"] for name in conditions}) == 1
+    assert [f"{row}, home" for row in ROWS] == [name for name in records if name.endswith(", home")]
 
     # Again: everything is read back, nothing is predicted.
     before = (out / "robustness.json").read_bytes()
@@ -80,7 +92,7 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     run_script(grid, out, "--wer", 0, 0.5, "--hypotheses", f"home={tmp_path / 'home.csv'}")
     assert not read
     assert (out / "robustness.json").read_bytes() == before
-    with pytest.raises(ExperimentError, match="holds a test of another model, data or settings"):
+    with pytest.raises(ExperimentError, match="belongs to a run with other settings"):
         run_script(grid, out, "--wer", 0.5, "--seed", 1)
 
 
@@ -92,26 +104,26 @@ def test_the_options_of_testing_arrive(grid, tmp_path):
     assert any(cache.iterdir())
 
 
-def test_rows_and_files_that_are_not_there_are_told(grid, tmp_path, capsys):
-    with pytest.raises(ExperimentError, match="no finished run is of w/o GAN; there are only speech, only text"):
-        run_script(grid, tmp_path, "--rows", "w/o GAN")
+def test_the_noise_is_fitted_on_other_utterances_than_the_tested_ones(grid, tmp_path):
+    """On the train split or a table; clusters and notes are the corpus'."""
+    corpus = load_prepared(grid / "corpus")["train"]
+    save_prepared(DatasetDict(train=corpus.select(range(6)), test=corpus.select(range(6, 18))), tmp_path / "corpus")
+    report = json.loads((grid / "corpus" / "report.json").read_text(encoding="utf-8"))
+    (tmp_path / "corpus" / "report.json").write_text(json.dumps({**report, "corpus": "meld"}), encoding="utf-8")
+    (tmp_path / "pairs.csv").write_text("hypothesis,reference\nwe go,we go home\n", encoding="utf-8")
+    words = sum(len(text.split()) for text in corpus["transcript"][:6])
+    for options, number in (([], words), (["--pairs", tmp_path / "pairs.csv"], 3)):
+        out = tmp_path / f"out{number}"
+        run_script(tmp_path, out, "--runs", grid, "--split", "test", "--rows", ROWS[2], "--wer", 0, *options)
+        content = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+        assert any(f"fitted on {number} words" in note for note in content["notes"])
+        assert content["rows"][0]["interval"]["clusters"] == content["rows"][0]["utterances"] == 12
+        assert content["heading"].endswith("(a stand-in corpus)")
+
+
+def test_options_that_cannot_be_meant(grid, tmp_path):
     for wrong in (["home"], ["a=b", "a=c"], ["home="]):
         with pytest.raises(CorpusError, match="takes NAME=FILE"):
             run_script(grid, tmp_path, "--hypotheses", *wrong)
-    (tmp_path / "pairs.csv").write_text("hypothesis,text\na,b\n", encoding="utf-8")
-    with pytest.raises(CorpusError, match="needs the columns hypothesis and reference; it has hypothesis, text"):
-        run_script(grid, tmp_path, "--pairs", tmp_path / "pairs.csv")
-    assert "no finished run of: M4SER, w/o AED & AEC" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        SCRIPT["parse_arguments"](["--runs", "r", "--dataset", "d", "--output_dir", "o", "--wer", "30"])
-
-
-def test_pairs_are_those_of_the_table_or_of_the_train_split(tmp_path):
-    path = tmp_path / "pairs.csv"
-    path.write_text("hypothesis,reference\nwe go,we go home\n,nothing heard\n", encoding="utf-8")
-    assert SCRIPT["read_pairs"](str(path), {}, "x") == [("we go", "we go home"), ("", "nothing heard")]
-    train = {"hypothesis": ["a", None, "c"], "transcript": ["A", "B", None]}
-    test = {"hypothesis": ["heard"], "transcript": ["said"]}
-    assert SCRIPT["read_pairs"](None, {"train": train, "test": test}, "x") == [("a", "A")]
-    with pytest.raises(CorpusError, match="x has no train split to fit the noise model on: give --pairs"):
-        SCRIPT["read_pairs"](None, {"test": train}, "x")
+        SCRIPT["parse_arguments"](["--runs", "r", "--prepared_dir", "d", "--output_dir", "o", "--wer", "30"])

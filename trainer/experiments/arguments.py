@@ -208,6 +208,9 @@ class GridArguments(RunArguments):
     )
     num_folds: int = field(default=5, metadata={"help": "Folds of dialogues or speakers."})
     rows: list[str] | None = field(default=None, metadata={"help": "Run these rows of the table only."})
+    paper: bool = field(
+        default=False, metadata={"help": "Show the paper's numbers beside those of another corpus than its own too."}
+    )
     learning_rates: list[float] | None = field(
         default=None,
         metadata={

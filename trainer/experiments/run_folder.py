@@ -26,7 +26,7 @@ SETTINGS_FILE = "settings.json"
 PRESENTATION_ARGUMENTS = frozenset(
     {
         *("output_dir", "config", "num_workers", "strict", "folds", "seeds", "linear_probe"),
-        *("rows", "learning_rates"),
+        *("rows", "learning_rates", "paper"),
         *("do_train", "do_eval", "do_predict", "cache_features", "feature_cache_dir"),
         *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
         *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "logging_dir"),
@@ -112,18 +112,18 @@ def model_defaults() -> dict[str, Any]:
     return {name: value for name, value in own.items() if isinstance(value, (str, int, float))}
 
 
-def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
+def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
     """Check that a run directory is new, or was started with these settings.
 
     Raises:
         ExperimentError: it was started with others; the message names those that differ. Or by a version that did not
             record the model's defaults, which may have been others.
     """
-    path = Path(folder) / SETTINGS_FILE
+    path = Path(folder) / file
     if not path.is_file():
         return
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    if "defaults" not in earlier:
+    if "defaults" in settings and "defaults" not in earlier:
         raise ExperimentError(
             f"{folder} belongs to a run of a version that did not record its defaults, and others may hold now. Choose "
             "another --output_dir, or delete that folder to run anew."
@@ -136,18 +136,20 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def claim_folder(folder: str | Path, settings: Mapping[str, Any]) -> None:
+def claim_folder(folder: str | Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
     """Make a run directory belong to these settings.
 
     Raises:
         ExperimentError: it belongs to others, see `check_settings`.
     """
-    check_settings(folder, settings)
-    write_atomically(Path(folder) / SETTINGS_FILE, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    check_settings(folder, settings, file)
+    write_atomically(Path(folder) / file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
 def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose model options name every field, so that another version's default is another setting."""
+    if "defaults" not in settings:
+        return dict(settings)
     model = settings.get("model") or {}
     options = {**settings["defaults"], **(model.get("model_options") or {})}
     return {**settings, "defaults": None, "model": {**model, "model_options": options}}

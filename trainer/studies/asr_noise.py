@@ -43,7 +43,7 @@ class NoiseModel:
         heard_as: reference word -> what it was heard as, other than itself -> how often.
         inserted: inserted word -> how often.
         vocabulary: all words of the recogniser, sorted.
-        gathering: the correlation of errors within an utterance: 0 where each word has the same chance of one, near 1
+        correlation: the correlation of errors within an utterance: 0 where each word has the same chance of one, near 1
             where an utterance is either all wrong or all right.
     """
 
@@ -52,7 +52,7 @@ class NoiseModel:
     heard_as: Mapping[str, Mapping[str, int]]
     inserted: Mapping[str, int]
     vocabulary: Sequence[str]
-    gathering: float
+    correlation: float
     _near: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -85,12 +85,12 @@ class NoiseModel:
         words = normalize_text(text).split()
         if wer == 0 or not words:
             return text
-        dice = random.Random(f"{seed} {text}")
-        number = self._number_of_errors(len(words), wer, dice.random())
-        kinds = Counter(dice.choices(list(self.errors), list(self.errors.values()), k=number))
+        rng = random.Random(f"{seed} {text}")
+        number = self._number_of_errors(len(words), wer, rng.random())
+        kinds = Counter(rng.choices(list(self.errors), list(self.errors.values()), k=number))
         best, closest = words, (-1, 0)
         for _ in range(_ATTEMPTS):
-            changed = self._place(words, kinds, dice)
+            changed = self._place(words, kinds, rng)
             counted = Counter(kind for kind, *_ in Levenshtein.editops(words, changed))
             # So many errors, before all, and of these kinds: a deletion and an insertion can look like substitutions.
             found = (counted.total(), -abs(counted["delete"] - kinds["delete"]))
@@ -102,34 +102,34 @@ class NoiseModel:
 
     def _number_of_errors(self, words: int, wer: float, quantile: float) -> int:
         """A quantile of the beta-binomial distribution of errors in so many words."""
-        if self.gathering == 0 or wer == 1:
+        if self.correlation == 0 or wer == 1:
             return max(0, int(stats.binom.ppf(quantile, words, wer)))
-        size = 1 / self.gathering - 1
+        size = 1 / self.correlation - 1
         return max(0, int(stats.betabinom.ppf(quantile, words, wer * size, (1 - wer) * size)))
 
-    def _place(self, words: Sequence[str], kinds: Mapping[str, int], dice: random.Random) -> list[str]:
+    def _place(self, words: Sequence[str], kinds: Mapping[str, int], rng: random.Random) -> list[str]:
         """The words with so many errors of each kind, at random places."""
-        places = dice.sample(range(len(words)), kinds["replace"] + kinds["delete"])
+        places = rng.sample(range(len(words)), kinds["replace"] + kinds["delete"])
         replaced, deleted = set(places[: kinds["replace"]]), set(places[kinds["replace"] :])
-        gaps = Counter(dice.choices(range(len(words) + 1), k=kinds["insert"]))
+        gaps = Counter(rng.choices(range(len(words) + 1), k=kinds["insert"]))
         changed: list[str] = []
         for place in range(len(words) + 1):
             if gaps[place]:
-                changed += dice.choices(list(self.inserted), list(self.inserted.values()), k=gaps[place])
+                changed += rng.choices(list(self.inserted), list(self.inserted.values()), k=gaps[place])
             if place in replaced:
-                changed += self._mishear(words[place], dice)
+                changed += self._substitute(words[place], rng)
             elif place < len(words) and place not in deleted:
                 changed.append(words[place])
         return changed
 
-    def _mishear(self, word: str, dice: random.Random) -> list[str]:
+    def _substitute(self, word: str, rng: random.Random) -> list[str]:
         """What a word is heard as, never itself; nothing where the recogniser has no other word."""
         if heard := self.heard_as.get(word):
-            return dice.choices(list(heard), list(heard.values()))
+            return rng.choices(list(heard), list(heard.values()))
         if word not in self._near:
             found = process.extract(word, self.vocabulary, scorer=Levenshtein.normalized_similarity, limit=NEAREST + 1)
             self._near[word] = [other for other, *_ in found if other != word][:NEAREST]
-        return [dice.choice(self._near[word])] if self._near[word] else []
+        return [rng.choice(self._near[word])] if self._near[word] else []
 
 
 def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
@@ -163,10 +163,12 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
             "a noise model learns from recognition errors, and the pairs have none "
             f"({sum(lengths)} words of reference): give it hypotheses of a recogniser with their human text"
         )
-    return NoiseModel(sum(lengths), errors, heard_as, inserted, sorted(vocabulary), correlation(lengths, counts))
+    return NoiseModel(
+        sum(lengths), errors, heard_as, inserted, sorted(vocabulary), intraclass_correlation(lengths, counts)
+    )
 
 
-def correlation(lengths: Sequence[int], counts: Sequence[int]) -> float:
+def intraclass_correlation(lengths: Sequence[int], counts: Sequence[int]) -> float:
     """Return the intraclass correlation of errors within utterances, by the method of moments, in [0, 0.99].
 
     It is what the weighted variance of the utterances' WER has beyond chance. More errors than words count as so many

@@ -1,46 +1,48 @@
-"""The rows of a table under one protocol: the same data, seeds and budget, and the same choice of learning rate."""
+"""A table from its rows to its files: all rows get the same data, seeds and budget, and the same choice of a rate.
 
+A grid is rows × seeds × folds; each cell of it is a run in a folder of its own, and a finished one is not run again. So
+the same command goes on where it was stopped.
+"""
+
+import contextlib
+import copy
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from accelerate import PartialState
-from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from tqdm.auto import tqdm
 
-from data_scripts.files import write_atomically
-from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+from data_scripts.files import folder_name
+from data_scripts.journal import locked
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.evaluation.linear_probe import fit_probe, speech_features, text_features
 from trainer.evaluation.resampling import METRICS
+from trainer.evaluation.summary import format_row, summarize
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.cross_validation import audit_folds, with_output
 from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import Division, with_clusters
-from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results, run_experiment
-from trainer.experiments.run_folder import (
-    PRESENTATION_ARGUMENTS,
-    changed_arguments,
-    check_settings,
-    claim_folder,
-    run_settings,
-)
+from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
+from trainer.experiments.run_folder import check_settings, run_settings
 from trainer.inputs.feature_cache import FEATURES_FOLDER
-from trainer.studies.grid import Cell, Grid
-from trainer.studies.tables import TableRow
+from trainer.studies import paper
+from trainer.studies.divisions import TableInputs
+from trainer.studies.probe_rows import ProbeRunner
+from trainer.studies.tables import REFERENCES, Table, TableRow, join_tables, make_table
+
+LOCK_FILE = "grid.lock"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of a table.
+class RowSpec:
+    """What one row of a table is.
 
     Attributes:
         name: of the row.
@@ -53,34 +55,79 @@ class Row:
     probe: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class TableSpec:
+    """What tells one table from another.
+
+    Attributes:
+        title: what it shows, e.g. `Ablations`.
+        name: of its files in the output folder, `NAME.md`, `.csv` and `.json`.
+        published: corpus -> row -> {metric: percent}, as the paper prints them.
+        references: the rows that every other one is compared with.
+        draw: called with the finished table and the path of its figure, `NAME.png`.
+    """
+
+    title: str
+    name: str
+    published: Mapping[str, Mapping[str, Mapping[str, float]]] = dataclasses.field(default_factory=dict)
+    references: Sequence[str] = REFERENCES
+    draw: Callable[[Table, Path], Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        row: name of its row.
+        fold: name of the division of the data.
+        seed: of training.
+        rate: the learning rate that is tried; None where there is nothing to choose.
+    """
+
+    row: str
+    fold: str
+    seed: int
+    rate: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell lies under the grid's folder: ROW[/learning_rate_RATE]/FOLD/seedN."""
+        tried = [] if self.rate is None else [f"learning_rate {self.rate:g}"]
+        return Path(*map(folder_name, (self.row, *tried, self.fold)), f"seed{self.seed}")
+
+
 #: Linear probes as rows of any table.
 PROBE_ROWS = (
-    Row("linear probe, speech", probe=("speech",)),
-    Row("linear probe, text", probe=("text",)),
-    Row("linear probe, both", probe=("speech", "text")),
+    RowSpec("linear probe, speech", probe=("speech",)),
+    RowSpec("linear probe, text", probe=("text",)),
+    RowSpec("linear probe, both", probe=("speech", "text")),
 )
 
 
-def ablation_rows(names: Sequence[str]) -> list[Row]:
-    """Return the ablations of these names, in this order.
+def ablation_rows(names: Sequence[str]) -> list[RowSpec]:
+    """Return the ablations of these names, keys of `ABLATIONS`, in this order."""
+    return choose_rows([RowSpec(name, {"ablation": name}) for name in ABLATIONS], names, in_order=False)
 
-    Args:
-        names: keys of `ABLATIONS`.
+
+def choose_rows(rows: Sequence[RowSpec], names: Sequence[str], in_order: bool = True) -> list[RowSpec]:
+    """Return the rows of these names, in the order of `rows` or in that of `names`.
 
     Raises:
         ExperimentError: an unknown name.
     """
-    if unknown := [name for name in names if name not in ABLATIONS]:
-        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(ABLATIONS)}.")
-    return [Row(name, {"ablation": name}) for name in names]
+    by_name = {row.name: row for row in rows}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(by_name)}.")
+    return [by_name[name] for name in (by_name if in_order else names) if name in names]
 
 
-class Comparison:
+class TableRunner:
     """Runs the rows of a table as cells of one grid.
 
     Args:
         rows: of the table.
-        division: the corpus divided.
+        folds: the corpus divided.
         corpus: what it was made from, recorded with each run.
         model: what the rows start from.
         runs: seeds and learning rates.
@@ -91,24 +138,26 @@ class Comparison:
         metric: of validation, which chooses the epoch, the learning rate and a probe's regularisation.
         seeds: of training. A probe has no randomness, and runs once.
         rates: the learning rate of each row that has chosen; None where there was nothing to choose.
+        results: of every cell so far.
 
     Raises:
-        ExperimentError: learning rates shall be chosen by something that is no metric; or a folder of the grid belongs
-            to other settings. Nothing has been run then.
+        ExperimentError: learning rates shall be chosen by something that is no metric; two rows would lie in one
+            folder; or a folder of the grid belongs to other settings. Nothing has been run then.
         CorpusError: `corpus.strict`, and the splits of a fold leak.
     """
 
     def __init__(
         self,
-        rows: Sequence[Row],
-        division: Division,
+        rows: Sequence[RowSpec],
+        folds: Division,
         corpus: CorpusArguments,
         model: ModelArguments,
         runs: GridArguments,
         args: ExperimentArguments,
         description: str,
     ):
-        self.rows, self.division, self.corpus, self.model = rows, division, corpus, model
+        self.rows = {row.name: row for row in rows}
+        self.folds, self.corpus, self.model = folds, corpus, model
         self.runs, self.args, self.description = runs, args, description
         self.root = Path(str(args.output_dir))
         self.seeds = list(dict.fromkeys(runs.seeds or [args.seed]))
@@ -118,48 +167,46 @@ class Comparison:
                 f"metric_for_best_model must be one of {', '.join(METRICS)} here, not {self.metric!r}."
             )
         self.rates: dict[str, float | None] = {}
-        self._features: dict[tuple[Any, ...], np.ndarray] = {}
-        for row in rows:
-            for rate in self._candidates(row):
-                for seed in self._seeds(row):
-                    self._check(row, rate, seed)
-        self._audits = audit_folds(division.folds, corpus, self.root, tell=args.should_log)
+        self.results: dict[Cell, Mapping[str, Any]] = {}
+        self.probes = ProbeRunner(folds, model, self.metric, args)
+        self._check_folders()
+        self._audits = audit_folds(folds.folds, corpus, self.root, tell=args.should_log)
 
-    def run(self, grid: Grid) -> None:
-        """Run every row with the first seed, and choose its learning rate; then every row with the other seeds.
+    def run(self) -> Iterator[Cell]:
+        """Run cell after cell, and yield each when it is finished.
 
-        So all rows can be compared early, and a grid that is stopped has seeds of all of them.
+        Every row runs with the first seed, and chooses its learning rate; then every row runs with the other seeds. So
+        all rows can be compared early, and a grid that is stopped has seeds of all of them.
+
+        Raises:
+            JournalError: another process fills the folder.
         """
-        folds = len(self.division.folds)
-        runs = {row.name: len(self._candidates(row)) + len(self._seeds(row)) - 1 for row in self.rows}
-        left = {name: count * folds for name, count in runs.items()}
+        total = len(self.folds.folds) * sum(len(self._candidates(row)) + len(self._seeds(row)) - 1 for row in self.rows)
+        shown = list(dict.fromkeys(("wa", "ua", self.metric)))
+        hidden = not self.args.should_log or self.args.disable_tqdm
+        # The other processes of a launch follow the main one, which alone holds the lock.
+        main = PartialState().is_main_process
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = locked(self.root / LOCK_FILE, "filled") if main else contextlib.nullcontext()
+        with lock, tqdm(total=total, unit="cell", disable=hidden) as progress:
+            for cell in self._order():
+                run = self._run_probe if self.rows[cell.row].probe else self.run_cell
+                self.results[cell] = run(cell)
+                progress.update()
+                if self.args.should_log:
+                    scores = format_row(summarize([self.results[cell]], shown))
+                    place = f"{len(self.results)} of {total} cells"
+                    progress.write(f"{place}: {cell.folder.as_posix()}: {scores}")
+                yield cell
 
-        def run_cells(row: Row, cells: Sequence[Cell]) -> None:
-            left[row.name] -= len(cells)
-            grid.run(cells, left)
-
-        for row in self.rows:
-            candidates = self._candidates(row)
-            run_cells(row, [cell for rate in candidates for cell in self.cells(row, rate, self.seeds[0])])
-            scores = {rate: self._validation(grid, row, rate) for rate in candidates}
-            self.rates[row.name] = max(candidates, key=lambda rate: scores[rate])
-        for position, seed in enumerate(self.seeds[1:], 1):
-            for row in self.rows:
-                if len(self._seeds(row)) > position:
-                    run_cells(row, self.cells(row, self.rates[row.name], seed))
-
-    def cells(self, row: Row, rate: float | None, seed: int) -> list[Cell]:
+    def cells(self, row: str, rate: float | None, seed: int) -> list[Cell]:
         """Return the cells of a row with a learning rate and a seed, one for each fold."""
-        arguments = {"model": dict(row.model), "probe": row.probe, "learning_rate": rate}
-        variant = "" if rate is None else f"learning_rate {rate:g}"
-        return [Cell(row.name, fold, seed, arguments, variant) for fold in self.division.folds]
+        return [Cell(row, fold, seed, rate) for fold in self.folds.folds]
 
-    def run_cell(self, cell: Cell, folder: Path) -> Mapping[str, Any]:
-        """Train and test, or probe, one cell in its folder, and return its results; the grid's `run`."""
-        if cell.arguments["probe"]:
-            return self._probe(cell, folder)
-        data, split = self.division.folds[cell.fold]
-        sections, settings = self._sections(cell, folder)
+    def run_cell(self, cell: Cell) -> Mapping[str, Any]:
+        """Train and test one cell in its folder, and return its results; a finished one's are read."""
+        data, split = self.folds.folds[cell.fold]
+        sections, settings = self.arguments(cell)
         return run_experiment(
             partial(build_model, sections["model"]),
             data,
@@ -172,145 +219,204 @@ class Comparison:
             features_folder=prepared_folder(self.corpus, self.root / "corpus") / FEATURES_FOLDER,
         )
 
-    def table_rows(self, grid: Grid) -> list[TableRow]:
+    def arguments(self, cell: Cell) -> tuple[dict[str, Any], ExperimentArguments]:
+        """Return the argument objects of a trained cell: those recorded with it, and those of training."""
+        number = self.folds.numbers[cell.fold]
+        alone = {"rows": [cell.row], "seeds": [cell.seed], "folds": number and [number], "learning_rates": None}
+        sections = {
+            "corpus": self.corpus,
+            "model": dataclasses.replace(self.model, **self.rows[cell.row].model),
+            "runs": dataclasses.replace(self.runs, **alone),
+        }
+        settings = with_output(self.args, self.root / cell.folder, cell.seed)
+        if cell.rate is not None:
+            if settings.discriminator_follows and settings.discriminator_learning_rate == settings.learning_rate:
+                settings.discriminator_learning_rate = cell.rate
+            settings.learning_rate = cell.rate
+        return sections, settings
+
+    def table_rows(self) -> list[TableRow]:
         """Return what is finished, for a table: rows that have chosen their learning rate.
 
         A row counts the seeds of which every fold is finished; before there is one, what there is of the first seed.
         """
         found = []
         for row in self.rows:
-            rate = self.rates[row.name] if row.name in self.rates else next(iter(self._candidates(row)))
-            if row.name not in self.rates and rate is not None:
+            rate = self.rates.get(row, self._candidates(row)[0])
+            if row not in self.rates and rate is not None:
                 continue
             by_seed = {seed: self.cells(row, rate, seed) for seed in self._seeds(row)}
-            planned = sum(map(len, by_seed.values()))
-            done = {seed: [cell for cell in cells if cell in grid.finished] for seed, cells in by_seed.items()}
-            whole = {seed: cells for seed, cells in done.items() if len(cells) == len(self.division.folds)}
+            done = {seed: [cell for cell in cells if cell in self.results] for seed, cells in by_seed.items()}
+            whole = {seed: cells for seed, cells in done.items() if len(cells) == len(self.folds.folds)}
             counted = whole or {seed: cells for seed, cells in list(done.items())[:1] if cells}
             if counted:
                 predictions = {seed: self._predictions(cells) for seed, cells in counted.items()}
-                finished = sum(map(len, done.values()))
-                found.append(TableRow(row.name, predictions, finished, planned, {"learning rate": rate}))
+                finished, planned = (sum(map(len, cells.values())) for cells in (done, by_seed))
+                found.append(TableRow(row, predictions, finished, planned, {"learning rate": rate}))
         return found
 
-    def _candidates(self, row: Row) -> list[float | None]:
+    def _order(self) -> Iterator[Cell]:
+        """The cells in turn; the results of those before decide the learning rate of those that follow."""
+        for row in self.rows:
+            candidates = self._candidates(row)
+            for rate in candidates:
+                yield from self.cells(row, rate, self.seeds[0])
+            scores = {rate: self._validation(row, rate) for rate in candidates}
+            self.rates[row] = max(candidates, key=lambda rate: scores[rate])
+        for position, seed in enumerate(self.seeds[1:], 1):
+            for row in self.rows:
+                if len(self._seeds(row)) > position:
+                    yield from self.cells(row, self.rates[row], seed)
+
+    def _candidates(self, row: str) -> list[float | None]:
         """The learning rates that a row tries."""
         rates: list[float | None] = list(dict.fromkeys(self.runs.learning_rates or []))
-        return rates if rates and not row.probe else [None]
+        return rates if rates and not self.rows[row].probe else [None]
 
-    def _seeds(self, row: Row) -> list[int]:
-        return self.seeds[:1] if row.probe else self.seeds
+    def _seeds(self, row: str) -> list[int]:
+        return self.seeds[:1] if self.rows[row].probe else self.seeds
 
-    def _validation(self, grid: Grid, row: Row, rate: float | None) -> float:
+    def _validation(self, row: str, rate: float | None) -> float:
         """The mean over folds, with the first seed, of the validation metric."""
-        results = [grid.finished[cell] for cell in self.cells(row, rate, self.seeds[0])]
+        results = [self.results[cell] for cell in self.cells(row, rate, self.seeds[0])]
         return float(np.mean([result["metrics"]["validation"][self.metric] for result in results]))
 
-    def _check(self, row: Row, rate: float | None, seed: int) -> None:
-        """Raise where a cell's folder belongs to other settings."""
-        for cell in self.cells(row, rate, seed):
-            folder = self.root / cell.folder
-            check_settings(folder, self._probe_settings(cell) if row.probe else self._settings(cell, folder))
+    def _run_probe(self, cell: Cell) -> Mapping[str, Any]:
+        return self.probes.run(self.rows[cell.row].probe, cell.fold, self.root / cell.folder)
 
-    def _sections(self, cell: Cell, folder: Path) -> tuple[dict[str, Any], ExperimentArguments]:
-        """The argument objects of a trained cell: those recorded with it, and those of training."""
-        number = self.division.numbers[cell.fold]
-        alone = {"rows": [cell.row], "seeds": [cell.seed], "folds": number and [number], "learning_rates": None}
-        sections = {
-            "corpus": self.corpus,
-            "model": dataclasses.replace(self.model, **cell.arguments["model"]),
-            "runs": dataclasses.replace(self.runs, **alone),
-        }
-        settings = with_output(self.args, folder, cell.seed)
-        if (rate := cell.arguments["learning_rate"]) is not None:
-            if settings.discriminator_learning_rate == settings.learning_rate:
-                settings.discriminator_learning_rate = rate  # it follows learning_rate where it was not set
-            settings.learning_rate = rate
-        return sections, settings
-
-    def _settings(self, cell: Cell, folder: Path) -> dict[str, Any]:
-        """What decides a trained cell."""
-        sections, settings = self._sections(cell, folder)
-        text_column = sections["model"].text_column
-        return run_settings({**sections, "training": settings}, *self.division.folds[cell.fold], text_column)
-
-    def _published(self) -> ModelArguments:
-        """The encoders as published, whatever the rows make of them."""
-        return dataclasses.replace(
-            self.model, ablation="M4SER", model_options={}, speech_options={}, text_options={}, freeze_speech_layers=0
-        )
-
-    def _probe_settings(self, cell: Cell) -> dict[str, Any]:
-        """What decides a probe."""
-        data, split = self.division.folds[cell.fold]
-        model = changed_arguments(self._published(), PRESENTATION_ARGUMENTS)
-        settings = run_settings({}, data, split, self.model.text_column)
-        return {"model": model, "probe": list(cell.arguments["probe"]), "metric": self.metric, **settings}
-
-    def _probe(self, cell: Cell, folder: Path) -> Mapping[str, Any]:
-        """Fit a linear probe in the main process; the others read what it wrote."""
-        with PartialState().main_process_first():
-            if (folder / RESULTS_FILE).is_file():
-                return load_results(folder)
-            claim_folder(folder, self._probe_settings(cell))
-            data, split = self.division.folds[cell.fold]
-            emotions = data["train"].features["emotion"].names
-            features = self._frozen(data, cell.arguments["probe"])
-            labels = {str(name): np.asarray(part["emotion"][:]) for name, part in data.items()}
-            fitted = fit_probe(features, labels, emotions, self.metric)
-            table = pd.DataFrame(
-                {
-                    "id": data["test"]["id"][:],
-                    "speaker": data["test"]["speaker"][:],
-                    "emotion": [emotions[label] for label in labels["test"]],
-                    "predicted": [emotions[label] for label in fitted.predictions],
-                }
-            )
-            table.to_parquet(folder / PREDICTIONS_FILE, index=False)
-            results = {
-                "metrics": fitted.metrics,
-                "emotions": emotions,
-                "split": dict(split),
-                "regularisation": fitted.regularisation,
-            }
-            write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-            return results
-
-    def _frozen(self, data: DatasetDict, kinds: Sequence[str]) -> dict[str, np.ndarray]:
-        """The features of these encoders side by side, split -> (N, d); no utterance is encoded twice in a grid."""
-        model = processor = None
-        features = {}
-        for split, part in data.items():
-            # Folds are made of one list of utterances; the ids of a corpus' own splits may repeat from split to split.
-            prefix = split if len(self.division.folds) == 1 else ""
-            columns = []
-            for kind in kinds:
-                keys = [(kind, prefix, identity) for identity in part["id"]]
-                if missing := [index for index, key in enumerate(keys) if key not in self._features]:
-                    if model is None or processor is None:
-                        model, processor = self._published_model(part.features["emotion"].names)
-                    vectors = self._encode(kind, model, processor, part.select(missing))
-                    self._features |= {keys[index]: each for index, each in zip(missing, vectors, strict=True)}
-                columns.append(np.stack([self._features[key] for key in keys]))
-            features[str(split)] = np.hstack(columns)
-        return features
-
-    def _published_model(self, emotions: Sequence[str]) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
-        """A model with the encoders as published, where training would have it."""
-        set_seed(0)
-        model, processor = build_model(self._published(), emotions)
-        return cast(Any, model).to(self.args.device), processor
-
-    def _encode(
-        self, kind: str, model: M4SERForEmotionClassification, processor: M4SERProcessor, part: Dataset
-    ) -> np.ndarray:
-        if kind == "speech":
-            return speech_features(model, processor, part)
-        return text_features(model, processor, part, self.model.text_column)
+    def _check_folders(self) -> None:
+        """Raise where a cell's folder is another one's too, or belongs to other settings."""
+        known: dict[Path, str] = {}
+        for name, row in self.rows.items():
+            cells = [
+                c for rate in self._candidates(name) for seed in self._seeds(name) for c in self.cells(name, rate, seed)
+            ]
+            for cell in cells:
+                folder = self.root / cell.folder
+                if (other := known.setdefault(folder, name)) != name:
+                    raise ExperimentError(f"{other!r} and {name!r} would both lie in {folder}: give one another name.")
+                if row.probe:
+                    settings = self.probes.settings(row.probe, cell.fold)
+                else:
+                    sections, args = self.arguments(cell)
+                    fold = self.folds.folds[cell.fold]
+                    settings = run_settings({**sections, "training": args}, *fold, sections["model"].text_column)
+                check_settings(folder, settings)
 
     def _predictions(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The test predictions of all folds together, by id, each with its cluster."""
         columns = ["id", "speaker", "emotion", "predicted"]
         parts = [pd.read_parquet(self.root / cell.folder / PREDICTIONS_FILE, columns=columns) for cell in cells]
-        table = pd.concat(parts, ignore_index=True)
-        return with_clusters(table, self.division.cluster)
+        return with_clusters(pd.concat(parts, ignore_index=True), self.folds.cluster)
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePart:
+    """One of several tables that are joined.
+
+    Attributes:
+        spec: what is shown.
+        inputs: what on.
+        folder: under that of the whole.
+    """
+
+    spec: TableSpec
+    inputs: TableInputs
+    folder: str
+
+
+def run_table(
+    spec: TableSpec,
+    rows: Sequence[RowSpec],
+    inputs: TableInputs,
+    corpus: CorpusArguments,
+    model: ModelArguments,
+    runs: GridArguments,
+    args: ExperimentArguments,
+) -> Table:
+    """Run every cell that is not finished, write the table after each, print and return it.
+
+    Args:
+        spec: of the table.
+        rows: of the table.
+        inputs: the corpus divided.
+        corpus: where it came from, recorded with each run.
+        model: what the rows start from.
+        runs: seeds and learning rates, and whether the paper's numbers stand beside another corpus too.
+        args: training arguments of every row; `output_dir` is the table's folder.
+
+    Raises:
+        ExperimentError: see [`TableRunner`].
+    """
+    description = f"Corpus: {inputs.title}, {inputs.folds.description}."
+    runner = TableRunner(rows, inputs.folds, corpus, model, runs, args, description)
+    heading = f"{spec.title} on {inputs.title}, {inputs.utterances} utterances, {inputs.folds.description}"
+    metrics = ["wa", "ua", "weighted_f1", "macro_f1"]
+    if inputs.name in paper.METRICS:
+        metrics = list(dict.fromkeys([*paper.METRICS[inputs.name].values(), *metrics[1:]]))
+    published = spec.published.get(inputs.name, {}) if runs.paper or not inputs.stand_in else {}
+
+    def table() -> Table:
+        return make_table(
+            runner.table_rows(),
+            inputs.emotions,
+            metrics,
+            runner.metric,
+            spec.references,
+            published,
+            inputs.heading(heading),
+            inputs.notes,
+        )
+
+    for _ in runner.run():
+        if args.should_save:
+            table().write(runner.root / spec.name)
+    finished = table()  # with the last row's choice of a learning rate
+    if args.should_log:
+        _write(finished, runner.root / spec.name, spec.draw and partial(spec.draw, finished))
+        print((runner.root / f"{spec.name}.md").read_text(encoding="utf-8"), flush=True)
+    return finished
+
+
+def run_tables(
+    name: str,
+    heading: str,
+    notes: Sequence[str],
+    parts: Mapping[str, TablePart],
+    rows: Sequence[RowSpec],
+    corpus: CorpusArguments,
+    model: ModelArguments,
+    runs: GridArguments,
+    args: ExperimentArguments,
+    draw: Callable[[Mapping[str, Table], Path], Any] | None = None,
+) -> None:
+    """Run several tables of the same rows, each in its folder, and write those that are finished as one above them.
+
+    Args:
+        name: of the files of the whole.
+        heading: of the whole.
+        notes: below the whole.
+        parts: label -> table.
+        rows: as in `run_table`, like those that follow.
+        corpus: see there.
+        model: see there.
+        runs: see there.
+        args: see there; `output_dir` is the folder of the whole.
+        draw: called with label -> finished table and the path of the whole's figure.
+    """
+    tables = {}
+    for label, part in parts.items():
+        settings = copy.copy(args)
+        settings.output_dir = str(Path(str(args.output_dir)) / part.folder)
+        tables[label] = run_table(part.spec, rows, part.inputs, corpus, model, runs, settings)
+        if args.should_log:
+            path = Path(str(args.output_dir)) / name
+            _write(join_tables(tables, heading, notes), path, draw and partial(draw, tables))
+
+
+def _write(table: Table, path: Path, draw: Callable[[Path], Any] | None) -> None:
+    """Write a table and its figure."""
+    figure = path.with_suffix(".png")
+    if draw is not None:
+        draw(figure)
+    table.write(path, [figure.name] if draw is not None else [])

@@ -1,25 +1,27 @@
 """Finished runs tested on other data than their own: another corpus, or the same speech with other transcripts."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
-from data_scripts.files import fingerprint, folder_name, write_atomically
+from data_scripts.files import fingerprint, folder_name
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.errors import ExperimentError
 from trainer.evaluation.prediction import predict
 from trainer.experiments.protocols import with_clusters
 from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
+from trainer.experiments.run_folder import claim_folder, corpus_fingerprint
 from trainer.studies.tables import TableRow
 
 #: How the row of a model that was trained on human text ends.
 HUMAN_TEXT = ", human text"
+#: Says what kept predictions are of.
+TESTED_FILE = "tested.json"
 Cluster = Callable[[str, str | None], str]
 
 
@@ -39,68 +41,66 @@ class FinishedRun:
     name: str
     results: Mapping[str, Any] = field(compare=False)
 
+    @property
+    def place(self) -> Path:
+        """Where its predictions are kept: ROW/FOLD/SEED."""
+        return Path(folder_name(self.row)) / self.name
 
-def finished_runs(root: str | os.PathLike) -> list[FinishedRun]:
-    """Return the trained runs under a folder, e.g. of a grid (ROW/FOLD/seedN), in the order of their paths.
+    @property
+    def hears_only(self) -> bool:
+        """Whether the model reads no text."""
+        return self.results["model_config"].get("modalities") == "speech"
+
+
+def finished_runs(*roots: str | os.PathLike) -> list[FinishedRun]:
+    """Return the trained runs under folders, e.g. of a grid (ROW/FOLD/seedN), in the order of their paths.
 
     Linear probes, which leave no model, are passed over. A cell of a grid says which row it is of; another run is named
     by its ablation. Models that were trained on human text are apart from those that were trained on ASR text.
 
     Args:
-        root: a grid's folder, the folder of `run_folds`, or one run.
+        roots: each a grid's folder, the folder of `run_folds`, or one run.
 
     Raises:
-        ExperimentError: there is none.
+        ExperimentError: one of them holds none.
     """
-    root = Path(root)
+    return [run for root in roots for run in _runs_under(Path(root))]
+
+
+def _runs_under(root: Path) -> list[FinishedRun]:
     found = []
     for path in sorted(root.rglob(RESULTS_FILE)):
-        folder, results = path.parent, load_results(path.parent)
+        folder = path.parent
         if not (folder / "config.json").is_file():
             continue
-        row, parts = _row(results), folder.relative_to(root).parts
+        results, parts = load_results(folder), folder.relative_to(root).parts
+        arguments = results["arguments"]
+        (row,) = arguments.get("runs", {}).get("rows") or [arguments.get("model", {}).get("ablation", "M4SER")]
         apart = [part for part in parts[:-2] if part != folder_name(row)]
-        reads = results["model_config"].get("modalities") != "speech"
-        if results["text_column"] == "transcript" and reads and not row.endswith(HUMAN_TEXT):
+        run = FinishedRun(folder, row, "/".join(parts[-2:]) or folder.name, results)
+        if results["text_column"] == "transcript" and not run.hears_only and not row.endswith(HUMAN_TEXT):
             row += HUMAN_TEXT
-        found.append(FinishedRun(folder, " ".join([row, *apart]), "/".join(parts[-2:]) or folder.name, results))
+        found.append(replace(run, row=" ".join([row, *apart])))
     if not found:
         raise ExperimentError(f"{root} holds no finished run: no folder in it has a {RESULTS_FILE} and a model.")
     return found
 
 
-def _row(results: Mapping[str, Any]) -> str:
-    """What a grid calls the row of a run, or the run's ablation."""
-    arguments = results["arguments"]
-    (row,) = arguments.get("runs", {}).get("rows") or [arguments.get("model", {}).get("ablation", "M4SER")]
-    return row
-
-
-def refuse_doubles(runs: Iterable[FinishedRun]) -> None:
+def check_runs_unique(runs: Iterable[FinishedRun]) -> None:
     """Raise where two runs would be one in a table, or in the folders of their predictions.
-
-    Args:
-        runs: of one table.
 
     Raises:
         ExperimentError: two are of the same fold and seed, and of the same row or rows whose folders are the same.
     """
-    known: dict[tuple[str, str], FinishedRun] = {}
+    known: dict[Path, FinishedRun] = {}
     for run in runs:
-        other = known.setdefault((folder_name(run.row), run.name), run)
+        other = known.setdefault(run.place, run)
         if other is not run:
             raise ExperimentError(f"{other.folder} and {run.folder} are both {run.row}, {run.name}: test them apart.")
 
 
 def retest_run(
-    run: FinishedRun,
-    data: Dataset,
-    folder: str | os.PathLike,
-    *,
-    text_column: str = "hypothesis",
-    bf16: bool = False,
-    batch_size: int = 32,
-    feature_cache_dir: str | os.PathLike | None = None,
+    run: FinishedRun, data: Dataset, folder: str | os.PathLike, *, text_column: str = "hypothesis", **options: Any
 ) -> pd.DataFrame:
     """Test a finished run on data, and keep its predictions; what is there already is read back.
 
@@ -109,9 +109,7 @@ def retest_run(
         data: rows of `data_scripts.schema`.
         folder: where `predictions.parquet` is kept, with `tested.json`, which says what on.
         text_column: of the transcripts that the model reads.
-        bf16: whether to run in half precision.
-        batch_size: of the model.
-        feature_cache_dir: keep what the speech encoder gives there, for other runs with the same frozen one.
+        options: further ones of [`predict`].
 
     Returns:
         A table indexed by id, sorted, with `speaker`, `emotion` and `predicted`.
@@ -120,39 +118,29 @@ def retest_run(
         ExperimentError: the model does not know an emotion of the data; or the folder is of another model,
             other data or settings.
     """
-    emotions = data.features["emotion"].names
-    known = run.results["emotions"]
-    present = {emotions[label] for label in data["emotion"]}
-    if unknown := sorted(present - set(known)):
+    emotions, known = data.features["emotion"].names, run.results["emotions"]
+    if unknown := sorted({emotions[label] for label in data["emotion"]} - set(known)):
         raise ExperimentError(
             f"{run.folder} knows {', '.join(known)}, but not {', '.join(unknown)}: prepare the data with --label_map, "
             "or with --emotions that leave these out."
         )
-    # By its results and not by its folder, which may be moved, or hold another model by now.
-    model = fingerprint(run.results)
-    settings = {"model": model, "data": data._fingerprint, "text_column": text_column, "bf16": bf16}
-    folder = Path(folder)
-    kept, described = folder / PREDICTIONS_FILE, folder / "tested.json"
-    if described.is_file():
-        if json.loads(described.read_text(encoding="utf-8")) != settings:
-            raise ExperimentError(
-                f"{folder} holds a test of another model, data or settings: choose another --output_dir."
-            )
-        return pd.read_parquet(kept)
-    table = predict(
-        M4SERForEmotionClassification.from_pretrained(run.folder),
-        M4SERProcessor.from_pretrained(run.folder),
-        data,
-        text_column=text_column,
-        batch_size=batch_size,
-        bf16=bf16,
-        feature_cache_dir=feature_cache_dir,
-    )[["id", "speaker", "emotion", "predicted"]]
-    table = table.set_index("id").sort_index()
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(kept)
-    write_atomically(described, json.dumps(settings, indent=2) + "\n")
-    return table
+    settings = {
+        # By its results and not by its folder, which may be moved, or hold another model by now.
+        "model": fingerprint(run.results),
+        "data": corpus_fingerprint(DatasetDict(test=data)),
+        "text_column": text_column,
+        "bf16": options.get("bf16", False),
+    }
+    claim_folder(folder, settings, TESTED_FILE)
+    kept = Path(folder) / PREDICTIONS_FILE
+    if not kept.is_file():
+        model = M4SERForEmotionClassification.from_pretrained(run.folder)
+        processor = M4SERProcessor.from_pretrained(run.folder)
+        table = predict(model, processor, data, text_column=text_column, **options)
+        table = table[["id", "speaker", "emotion", "predicted"]].set_index("id").sort_index()
+        table.to_parquet(temporary := kept.with_suffix(".part"))
+        temporary.replace(kept)  # so that what is there is whole
+    return pd.read_parquet(kept)
 
 
 def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> list[TableRow]:
@@ -163,9 +151,9 @@ def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> 
         cluster: maps an id and a speaker to what is drawn together in a bootstrap.
 
     Raises:
-        ExperimentError: see `refuse_doubles`.
+        ExperimentError: see `check_runs_unique`.
     """
-    refuse_doubles(tables)
+    check_runs_unique(tables)
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():
         rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)

@@ -1,30 +1,29 @@
 """How much trained models lose by recognition errors: the same speech with transcripts of rising word error rate."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
-from sklearn.metrics import f1_score
 
 from data_scripts.errors import CorpusError
-from data_scripts.files import folder_name, write_atomically
+from data_scripts.files import folder_name
+from data_scripts.tables import read_table
 from data_scripts.transcribe.dataset import Hypotheses, import_hypotheses, word_error_rates
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
-from trainer.evaluation.significance import Interval, bootstrap_interval, holm
+from trainer.evaluation.significance import Interval
 from trainer.studies.asr_noise import NoiseModel
-from trainer.studies.retest import Cluster, FinishedRun, refuse_doubles, retest_run, table_rows
-from trainer.studies.tables import TITLES, compare
+from trainer.studies.retest import Cluster, FinishedRun, check_runs_unique, retest_run, table_rows
+from trainer.studies.tables import TITLES, Table, make_table
 
-METRIC = "weighted_f1"
+#: The first one is that of intervals, differences and figure.
+METRICS = ("weighted_f1", "ua")
 HUMAN = "human text"
-#: What is tested: the first row against each of the others, at each condition.
-DIFFERENCES = (("M4SER", "speech & text + concat"), ("M4SER", "w/o AED & AEC"))
+#: The row that is compared with the references, at each condition.
+COMPARED, REFERENCES = "M4SER", ("speech & text + concat", "w/o AED & AEC")
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,43 @@ class Condition:
     wer: float
     with_error: float
 
-    @property
-    def folder(self) -> str:
-        """Its name as that of a folder."""
-        return folder_name(self.name)
+
+def read_pairs(path: str | Path | None, dataset: Mapping[Any, Any], folder: str | Path) -> list[tuple[str, str]]:
+    """Return the (hypothesis, reference) pairs of a table, or of the train split of a prepared corpus.
+
+    Args:
+        path: of the table; None for the corpus.
+        dataset: its splits.
+        folder: where they are from, for the message.
+
+    Raises:
+        CorpusError: the table or the split is absent or lacks a column.
+    """
+    if path is None:
+        if "train" not in dataset:
+            raise CorpusError(f"{folder} has no train split to fit the noise model on: give --pairs FILE")
+        pairs = zip(dataset["train"]["hypothesis"], dataset["train"]["transcript"], strict=True)
+    else:
+        rows = read_table(Path(path), empty_cell="")
+        if rows and not {"hypothesis", "reference"} <= set(rows[0]):
+            raise CorpusError(f"{path} needs the columns hypothesis and reference; it has {', '.join(rows[0])}")
+        pairs = ((row.get("hypothesis"), row.get("reference")) for row in rows)
+    return [(hypothesis, reference) for hypothesis, reference in pairs if None not in (hypothesis, reference)]
+
+
+def choose_runs(runs: Sequence[FinishedRun], rows: Iterable[str]) -> list[FinishedRun]:
+    """Return the runs of these rows, in the rows' order; rows without one are printed.
+
+    Raises:
+        ExperimentError: no run is of these rows.
+    """
+    there = {run.row for run in runs}
+    chosen = [run for row in rows for run in runs if run.row == row]
+    if not chosen:
+        raise ExperimentError(f"--rows: no finished run is of {', '.join(rows)}; there are {', '.join(sorted(there))}.")
+    if missing := [row for row in rows if row not in there]:
+        print(f"no finished run of: {', '.join(missing)}", flush=True)
+    return chosen
 
 
 def make_conditions(
@@ -110,105 +142,84 @@ def retest_conditions(
         Name of the condition -> run -> its predictions.
 
     Raises:
-        ExperimentError: see `refuse_doubles` and `retest_run`.
+        ExperimentError: see `check_runs_unique` and `retest_run`.
     """
-    refuse_doubles(runs)
+    check_runs_unique(runs)
     tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {condition.name: {} for condition in conditions}
     for number, run in enumerate(runs, 1):
-        place = Path(folder_name(run.row)) / run.name
         for condition in conditions:
             # Speech is the same in all conditions.
-            tested = conditions[0] if run.results["model_config"].get("modalities") == "speech" else condition
+            tested = conditions[0] if run.hears_only else condition
             kept = tables[tested.name].get(run)
             if kept is None:
-                kept = retest_run(run, tested.data, folder / tested.folder / place, **options)
+                kept = retest_run(run, tested.data, folder / folder_name(tested.name) / run.place, **options)
             tables[condition.name][run] = kept
         print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
     return tables
 
 
-def measure(
+def condition_tables(
     conditions: Sequence[Condition],
     tables: Mapping[str, Mapping[FinishedRun, pd.DataFrame]],
+    emotions: Sequence[str],
     cluster: Cluster,
-) -> list[dict[str, Any]]:
-    """Return what is known of each condition, in the order of their WER.
+) -> dict[str, Table]:
+    """Return the table of each condition, by its name and in the order of the WER; `join_tables` makes one of them.
 
     Args:
         conditions: tested on.
         tables: what `retest_conditions` gave.
+        emotions: names of the classes.
         cluster: maps an id and a speaker to what is drawn together in a bootstrap.
-
-    Returns:
-        Of each condition `condition`, `kind`, `wer`, `with_error`; `rows` (row -> its interval, with the `runs` and
-        their `values`); and `differences` ("first − second" -> what `compare` gives, with `p_holm`, corrected for the
-        number of differences in the table). Shares in [0, 1].
     """
-    records = []
+    made = {}
     for condition in sorted(conditions, key=lambda each: each.wer):
-        rows = {row.name: row for row in table_rows(tables[condition.name], cluster)}
-        differences = {}
-        for first, second in DIFFERENCES:
-            compared = compare(rows[first], rows[second], METRIC) if {first, second} <= set(rows) else None
-            if compared is not None:
-                differences[f"{first} − {second}"] = compared
-        records.append(
-            {
-                "condition": condition.name,
-                "kind": condition.kind,
-                "wer": condition.wer,
-                "with_error": condition.with_error,
-                "rows": {name: _measure(row.predictions) for name, row in rows.items()},
-                "differences": differences,
-            }
-        )
-    everything = [compared for record in records for compared in record["differences"].values()]
-    for compared, p_value in zip(everything, holm([each["p_value"] for each in everything]), strict=True):
-        compared["p_holm"] = p_value
-    return records
+        rates = {"WER": round(100 * condition.wer, 1), "utterances with errors": round(100 * condition.with_error, 1)}
+        rows = [
+            replace(row, facts=rates, compared=row.name == COMPARED)
+            for row in table_rows(tables[condition.name], cluster)
+        ]
+        made[condition.name] = make_table(rows, emotions, METRICS, METRICS[0], REFERENCES, {}, condition.name)
+    return made
 
 
-def write(
-    records: Sequence[Mapping[str, Any]], noise: NoiseModel, heading: str, notes: Sequence[str], folder: Path
-) -> None:
-    """Write `robustness.md`, `.csv`, `.json` and `.png`.
+def draw(conditions: Sequence[Condition], tables: Mapping[str, Table], path: Path) -> None:
+    """Draw the curves of human text and noise, the first difference below them, and the recognisers as marks.
 
     Args:
-        records: what `measure` returns.
-        noise: the noise model.
-        heading: what was tested on what.
-        notes: further sentences below the table.
-        folder: where to.
+        conditions: tested on.
+        tables: of `condition_tables`.
+        path: of the figure.
     """
-    path = folder / "robustness"
-    counts = {"words": noise.words, "wer": noise.wer, "errors": dict(noise.errors), "gathering": noise.gathering}
-    content = {"heading": heading, "metric": METRIC, "conditions": list(records), "noise_model": counts}
-    notes = [*_notes(records, noise), *notes]
-    text = json.dumps({**content, "notes": notes}, indent=2, ensure_ascii=False)
-    write_atomically(path.with_suffix(".json"), text + "\n")
-    write_atomically(path.with_suffix(".csv"), pd.DataFrame(_flat(records)).to_csv(index=False))
-    write_atomically(
-        path.with_suffix(".md"), "\n".join([heading, "", *_lines(records), "", *(f"* {note}" for note in notes)]) + "\n"
+    curves: dict[str, list[tuple[float, Interval]]] = {}
+    difference: list[tuple[float, Interval]] = []
+    markers: dict[str, tuple[float, dict[str, float]]] = {}
+    by_name = {condition.name: condition for condition in conditions}
+    for name, table in tables.items():
+        wer, kind = by_name[name].wer, by_name[name].kind
+        intervals = {record["row"]: _interval(record["interval"]) for record in table.records}
+        if kind == "recogniser":
+            markers[name] = wer, {row: interval.estimate for row, interval in intervals.items()}
+            continue
+        for record in table.records:
+            curves.setdefault(record["row"], []).append((wer, intervals[record["row"]]))
+            if REFERENCES[0] in record["differences"]:
+                difference.append((wer, _interval(record["differences"][REFERENCES[0]])))
+    subtracted = (f"{COMPARED} − {REFERENCES[0]}", difference) if difference else None
+    plot_robustness(curves, subtracted, markers, TITLES[METRICS[0]], path)
+
+
+def describe_noise(noise: NoiseModel, seed: int) -> list[str]:
+    """Return what is said of the transcripts below a table."""
+    kinds = ", ".join(
+        f"{100 * noise.errors[kind] / sum(noise.errors.values()):.0f} % {title}"
+        for kind, title in (("replace", "substitutions"), ("delete", "deletions"), ("insert", "insertions"))
     )
-    draw(records, path.with_suffix(".png"))
-
-
-def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw what `measure` returns: rows and differences over human text and noise, recognisers as marks."""
-    spoken = [record for record in records if record["kind"] != "recogniser"]
-
-    def curve(part: str, name: str) -> list[tuple[float, Interval]]:
-        return [(record["wer"], _interval(record[part][name])) for record in spoken]
-
-    difference = next(((name, curve("differences", name)) for name in records[0]["differences"]), None)
-    markers = {
-        record["condition"]: (record["wer"], {name: row["estimate"] for name, row in record["rows"].items()})
-        for record in records
-        if record["kind"] == "recogniser"
-    }
-    plot_robustness(
-        {name: curve("rows", name) for name in records[0]["rows"]}, difference, markers, TITLES[METRIC], path
-    )
+    return [
+        "WER is measured on these transcripts, after Whisper's English normaliser.",
+        f"The noise model was fitted on {noise.words} words of human text with a WER of {100 * noise.wer:.1f} %: "
+        f"{kinds}; correlation of errors within an utterance {noise.correlation:.2f}. Its seed is {seed}.",
+    ]
 
 
 def _condition(data: Dataset, name: str, kind: str, texts: Hypotheses) -> Condition:
@@ -221,69 +232,5 @@ def _condition(data: Dataset, name: str, kind: str, texts: Hypotheses) -> Condit
     return Condition(name, kind, filled["test"], rates["wer"], rates["with_error"])
 
 
-def _measure(predictions: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    tables = list(predictions.values())
-    labels, clusters = tables[0]["emotion"].to_numpy(), list(tables[0]["cluster"])
-    predicted = np.stack([table["predicted"].to_numpy() for table in tables])
-    undefined: Any = 0  # sklearn's annotations know only the default
-    values = [float(f1_score(labels, part, average="weighted", zero_division=undefined)) for part in predicted]
-    interval = bootstrap_interval(labels, predicted, METRIC, clusters)
-    return {**interval.to_json(), "runs": list(predictions), "values": values}
-
-
-def _interval(row: Mapping[str, Any]) -> Interval:
-    return Interval(**{name: row[name] for name in Interval.__dataclass_fields__})
-
-
-def _flat(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line for each row or difference of each condition."""
-    columns = ("estimate", "low", "high", "standard_error", "p_value", "p_holm")
-    return [
-        {
-            **{name: record[name] for name in ("condition", "kind", "wer", "with_error")},
-            "row": name,
-            **{column: numbers.get(column) for column in columns},
-            "runs": len(numbers.get("runs", ())) or None,
-        }
-        for record in records
-        for name, numbers in {**record["rows"], **record["differences"]}.items()
-    ]
-
-
-def _lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The table in Markdown, in percent."""
-    rows, differences = list(records[0]["rows"]), list(records[0]["differences"])
-    cells = [["transcripts", "WER", "utterances with errors", *rows, *(f"{name} (p)" for name in differences)]]
-    cells.append(["---"] * len(cells[0]))
-    for record in records:
-        line = [record["condition"], f"{100 * record['wer']:.1f}", f"{100 * record['with_error']:.1f}"]
-        line += [_with_ends(record["rows"][name], "") for name in rows]
-        for name in differences:
-            compared = record["differences"][name]
-            p = compared["p_holm"]
-            line.append(f"{_with_ends(compared, '+')}, p {'–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'}")
-        cells.append(line)
-    return [f"| {' | '.join(line)} |" for line in cells]
-
-
-def _with_ends(numbers: Mapping[str, Any], sign: str) -> str:
-    estimate = f"{100 * numbers['estimate']:{sign}.1f}"
-    if numbers["low"] is None:
-        return estimate
-    return f"{estimate} ({100 * numbers['low']:{sign}.1f} to {100 * numbers['high']:{sign}.1f})"
-
-
-def _notes(records: Sequence[Mapping[str, Any]], noise: NoiseModel) -> list[str]:
-    comparisons = sum(len(record["differences"]) for record in records)
-    seeds = ", ".join(f"{name}: {len(row['runs'])}" for name, row in records[0]["rows"].items())
-    kinds = ", ".join(
-        f"{100 * noise.errors[kind] / sum(noise.errors.values()):.0f} % {title}"
-        for kind, title in (("replace", "substitutions"), ("delete", "deletions"), ("insert", "insertions"))
-    )
-    return [
-        f"{TITLES[METRIC]} in percent, its mean over runs ({seeds}) with the 95 % interval; differences are paired, in "
-        f"points, their p values corrected by Holm's method for {comparisons} comparisons.",
-        "WER is measured on these transcripts, after Whisper's English normaliser.",
-        f"The noise model was fitted on {noise.words} words of human text with a WER of {100 * noise.wer:.1f} %: "
-        f"{kinds}; correlation of errors within an utterance {noise.gathering:.2f}.",
-    ]
+def _interval(numbers: Mapping[str, Any]) -> Interval:
+    return Interval(**{name: numbers[name] for name in Interval.__dataclass_fields__})

@@ -4,9 +4,8 @@ It is made of predictions alone, and of as many of them as there are, so that it
 """
 
 import copy
-import csv
-import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,13 @@ import pandas as pd
 
 from data_scripts.files import write_atomically
 from trainer.evaluation.metrics import emotion_metrics
-from trainer.evaluation.significance import (
-    bootstrap_interval,
-    holm,
-    minimum_detectable_difference,
-    paired_bootstrap,
-)
-from trainer.evaluation.summary import summarize
+from trainer.evaluation.significance import bootstrap_interval, holm, paired_bootstrap
+from trainer.evaluation.summary import markdown_table, summarize
 
 #: What the metrics are called in a table.
 TITLES = {"wa": "WA", "accuracy": "ACC", "ua": "UA", "weighted_f1": "W-F1", "macro_f1": "macro-F1"}
+#: Rows that every other one is compared with, unless a table has others.
+REFERENCES = ("speech & text + concat", "M4SER")
 _LEVEL = 0.05
 
 
@@ -41,6 +37,7 @@ class TableRow:
         finished: how many runs there are.
         planned: how many there will be.
         facts: further columns of the table, by title; None leaves a place empty.
+        compared: whether it is compared with the references.
     """
 
     name: str
@@ -48,6 +45,7 @@ class TableRow:
     finished: int
     planned: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,9 @@ class Table:
         references: the rows that every other one is compared with.
         records: of each row `row`, `finished` and `planned` runs, `seeds`, `utterances`, `metrics` ({name: mean, std,
             values}, over seeds), `interval`, `differences` ({reference: estimate, low, high, p_value, p_holm …, and
-            `disagreement`, the share of utterances that one of the two alone gets right}), `paper` and `facts`. Shares
-            in [0, 1], the paper's too.
+            `disagreement`, the share of utterances that one of the two alone gets right, and whether a run of either
+            predicts `one_class`}), `one_class_runs` (class -> how many runs predict no other), `paper` and `facts`.
+            Shares in [0, 1], the paper's too.
         heading: what was measured, on what.
         notes: below the table.
     """
@@ -73,33 +72,24 @@ class Table:
     heading: str
     notes: Sequence[str]
 
-    def write(self, path: str | Path) -> None:
-        """Write `path` with the endings .md, .csv and .json."""
+    def write(self, path: str | Path, figures: Sequence[str] = ()) -> None:
+        """Write `path` with the endings .md, .csv (a line for each row) and .json, which names the table's figures."""
         path = Path(path)
         content = {"heading": self.heading, "metric": self.metric, "rows": list(self.records), "notes": self.notes}
+        text = json.dumps({**content, "figures": list(figures)}, indent=2, ensure_ascii=False)
+        write_atomically(path.with_suffix(".json"), text + "\n")
+        write_atomically(path.with_suffix(".csv"), pd.json_normalize(list(self.records)).to_csv(index=False))
         write_atomically(path.with_suffix(".md"), self.to_markdown())
-        write_atomically(path.with_suffix(".csv"), self.to_csv())
-        write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, in percent, with its heading and notes."""
         rows = [dict(self._cells(record)) for record in self.records]
-        titles = list(rows[0]) if rows else []
-        lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *(r.values() for r in rows))]
-        return "\n".join([self.heading, "", *(lines if rows else []), "", *(f"* {note}" for note in self.notes)]) + "\n"
+        table = [markdown_table(list(rows[0]), [list(row.values()) for row in rows]), ""] if rows else []
+        return "\n".join([self.heading, "", *table, *(f"* {note}" for note in self.notes)]) + "\n"
 
-    def to_csv(self) -> str:
-        """Return the numbers behind the table as CSV, one line for each row, shares in [0, 1]."""
-        rows = [dict(_flatten(record)) for record in self.records]
-        file = io.StringIO()
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return file.getvalue()
-
-    def _cells(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield title and text of each place in a row."""
-        yield "model", record["row"]
+    def _cells(self, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield title and content of each place in a row."""
+        yield "model", f"{record['row']} †" if record["one_class_runs"] else record["row"]
         yield "runs", f"{record['finished']}/{record['planned']}"
         for name in self.metrics:
             value = record["metrics"][name]
@@ -110,11 +100,10 @@ class Table:
             yield f"− {reference} (p)", _difference(record["differences"].get(reference))
         for name in dict.fromkeys(name for other in self.records for name in other["paper"]):
             value = record["paper"].get(name)
-            yield f"paper's {TITLES[name]}", "" if value is None else _percent(value)
+            yield f"paper's {TITLES[name]}", None if value is None else _percent(value)
         known = [title for other in self.records for title, value in other["facts"].items() if value is not None]
         for title in dict.fromkeys(known):
-            value = record["facts"].get(title)
-            yield title, "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            yield title, record["facts"].get(title)
 
 
 def make_table(
@@ -136,7 +125,7 @@ def make_table(
         rows: of the table, in its order.
         emotions: names of the classes.
         metrics: to show; names of `emotion_metrics`.
-        metric: of the intervals and differences; a key of `resampling.METRICS`.
+        metric: of the intervals and differences; a key of `METRICS` in `trainer.evaluation`'s significance.
         references: names of rows that the others are compared with; one that is not there yet is left out.
         paper: row -> {metric: percent}, as the paper prints them.
         heading: what was measured, on what.
@@ -145,15 +134,16 @@ def make_table(
     by_name = {row.name: row for row in rows}
     records = []
     for row in rows:
-        differences = {}
-        for reference in references:
-            if reference in by_name and reference != row.name:
-                compared = compare(row, by_name[reference], metric)
-                if compared is not None:
-                    differences[reference] = compared
-        printed = {name: value / 100 for name, value in paper.get(row.name, {}).items()}
-        measured = _measure(row, emotions, metrics, metric)
-        records.append({**measured, "differences": differences, "paper": printed, "facts": dict(row.facts)})
+        others = [by_name[name] for name in references if name in by_name and name != row.name and row.compared]
+        differences = {other.name: compare(row, other, metric) for other in others}
+        records.append(
+            {
+                **_measure(row, emotions, metrics, metric),
+                "differences": {name: compared for name, compared in differences.items() if compared is not None},
+                "paper": {name: value / 100 for name, value in paper.get(row.name, {}).items()},
+                "facts": dict(row.facts),
+            }
+        )
     comparisons = _correct(records)
     return Table(metrics, metric, references, records, heading, [*_notes(records, metric, comparisons), *notes])
 
@@ -181,11 +171,6 @@ def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | 
 
     Rows without a seed in common, such as a probe and a model, are compared by the first one's only seed or the second
     one's; two of them with other seeds, or no utterance in common, are not: None.
-
-    Args:
-        first: a row.
-        second: another one.
-        metric: a key of `resampling.METRICS`.
     """
     tables = [list(row.predictions.values()) for row in (first, second)]
     shared = [seed for seed in first.predictions if seed in second.predictions]
@@ -201,17 +186,8 @@ def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | 
     predicted = [np.stack([table["predicted"].to_numpy() for table in part]) for part in aligned]
     compared = paired_bootstrap(labels, predicted[0], predicted[1], metric, clusters)
     right, other = np.broadcast_arrays(*(part == labels for part in predicted))
-    return {**compared.to_json(), "disagreement": float(np.mean(right != other))}
-
-
-def smallest_difference(utterances: int, disagreement: float) -> float:
-    """Return the smallest difference in accuracy that a paired test of one seed each finds with a power of 80 %.
-
-    Args:
-        utterances: that both models are tested on, taken as independent.
-        disagreement: the share of utterances that one of the two alone gets right.
-    """
-    return minimum_detectable_difference((disagreement / utterances) ** 0.5)
+    constant = any(_one_class(run) for model in predicted for run in model)
+    return {**compared.to_json(), "disagreement": float(np.mean(right != other)), "one_class": constant}
 
 
 def _correct(*tables: Sequence[Mapping[str, Any]]) -> int:
@@ -247,7 +223,12 @@ def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], met
         "utterances": len(labels),
         "metrics": summarize(runs, metrics),
         "interval": interval.to_json(),
+        "one_class_runs": dict(Counter(emotions[part[0]] for part in predicted if _one_class(part))),
     }
+
+
+def _one_class(predicted: np.ndarray) -> bool:
+    return bool((predicted == predicted[0]).all())
 
 
 def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) -> list[str]:
@@ -257,6 +238,13 @@ def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) 
         f"points of {TITLES[metric]} with the paired p value, corrected by Holm's method for {comparisons} "
         "comparisons; bold: below 0.05."
     ]
+    if flagged := [record for record in records if record["one_class_runs"]]:
+        rows = (
+            f"{record['row']} ({', '.join(record['one_class_runs'])}; {sum(record['one_class_runs'].values())} of "
+            f"{len(record['seeds'])} runs)"
+            for record in flagged
+        )
+        notes.append(f"† predicts one class only: {'; '.join(rows)}. No difference to it is in bold.")
     compared = [c for record in records for c in record["differences"].values()]
     if sizes := [
         c["minimum_detectable_difference"] for c in compared if c["minimum_detectable_difference"] is not None
@@ -272,12 +260,12 @@ def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) 
 
 
 def _difference(compared: Mapping[str, Any] | None) -> str:
-    """A difference in points with its p value, in bold where it stands after correction."""
+    """A difference in points with its p value, in bold where it stands after correction and both tell classes apart."""
     if compared is None:
         return ""
     p = compared["p_holm"]
     text = f"{100 * compared['estimate']:+.1f} ({'–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'})"
-    return f"**{text}**" if p is not None and p < _LEVEL else text
+    return f"**{text}**" if p is not None and p < _LEVEL and not compared["one_class"] else text
 
 
 def _range(interval: Mapping[str, Any]) -> str:
@@ -287,12 +275,3 @@ def _range(interval: Mapping[str, Any]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
-
-
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value) of what a record holds."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flatten(item, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, " ".join(map(str, value)) if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from data_scripts.errors import CorpusError
 from data_scripts.tables import read_table
 from modeling_m4ser.processing_m4ser import normalize_text
 from tests.helpers import SHARED
-from trainer.studies.asr_noise import NEAREST, correlation, fit
+from trainer.studies.asr_noise import NEAREST, fit, intraclass_correlation
 
 PAIRS = [
     ("I love cats", "I love dogs."),  # a substitution
@@ -149,8 +149,8 @@ def test_errors_gather_as_in_the_pairs(corpus):
     # Every second sentence of the pairs is all wrong, the others are right; then each has one error in four words.
     gathered = fit([("a b c d", "e f g h"), ("a b c d", "a b c d")] * 50)
     even = fit([("a b c x", "a b c d")] * 50)
-    assert gathered.gathering == 0.99
-    assert even.gathering == 0
+    assert gathered.correlation == 0.99
+    assert even.correlation == 0
     texts = [text for text in corpus if len(text.split()) == 10]
     shares = {}
     for name, model in {"gathered": gathered, "even": even}.items():
@@ -168,20 +168,20 @@ def test_errors_gather_as_in_the_pairs(corpus):
 @pytest.mark.parametrize("wer", [0.1, 0.5])
 @pytest.mark.parametrize("true", [0.0, 0.1, 0.5])
 def test_the_correlation_is_found_again(true, wer):
-    dice = np.random.default_rng(0)
-    lengths = dice.integers(1, 20, 4000)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 20, 4000)
     size = 1 / true - 1 if true else None
-    rates = dice.beta(wer * size, (1 - wer) * size, 4000) if size else wer
-    assert correlation(lengths, dice.binomial(lengths, rates)) == pytest.approx(true, abs=0.04)
+    rates = rng.beta(wer * size, (1 - wer) * size, 4000) if size else wer
+    assert intraclass_correlation(lengths, rng.binomial(lengths, rates)) == pytest.approx(true, abs=0.04)
 
 
 def test_more_errors_than_words_are_as_many_as_there_are_words():
-    assert correlation([2, 2, 2, 2], [9, 0, 1, 0]) == correlation([2, 2, 2, 2], [2, 0, 1, 0])
+    assert intraclass_correlation([2, 2, 2, 2], [9, 0, 1, 0]) == intraclass_correlation([2, 2, 2, 2], [2, 0, 1, 0])
 
 
 @pytest.mark.parametrize(("lengths", "counts"), [([3], [1]), ([3, 4], [3, 4]), ([1, 1, 1], [1, 0, 1])])
 def test_where_no_correlation_can_be_measured_it_is_0(lengths, counts):
-    assert correlation(lengths, counts) == 0
+    assert intraclass_correlation(lengths, counts) == 0
 
 
 @pytest.mark.skipif(not SHARED_PAIRS.is_file(), reason="needs ../shared/data/asr_pairs")

@@ -1,6 +1,5 @@
 """Robustness: each condition's texts and measured WER, what is compared, and what is written."""
 
-import json
 from pathlib import Path
 
 import jiwer
@@ -14,7 +13,16 @@ from trainer.errors import ExperimentError
 from trainer.studies import robustness
 from trainer.studies.asr_noise import fit
 from trainer.studies.retest import FinishedRun
-from trainer.studies.robustness import make_conditions, measure, retest_conditions, write
+from trainer.studies.robustness import (
+    choose_runs,
+    condition_tables,
+    describe_noise,
+    draw,
+    make_conditions,
+    read_pairs,
+    retest_conditions,
+)
+from trainer.studies.tables import join_tables
 
 NOISE = fit((hypothesis, reference) for reference, hypothesis in PAIRS)
 
@@ -108,68 +116,96 @@ def tables(corpus, conditions):
     }
 
 
-def test_metrics_and_differences_are_those_of_the_predictions(conditions, tables):
-    records = measure(conditions, tables, lambda name, _: name)
-    assert [record["wer"] for record in records] == sorted(condition.wer for condition in conditions)
-    for record in records:
+def make(corpus, conditions, tables, cluster=lambda name, _: name):
+    return condition_tables(conditions, tables, corpus.features["emotion"].names, cluster)
+
+
+def test_metrics_and_differences_are_those_of_the_predictions(corpus, conditions, tables):
+    made = make(corpus, conditions, tables)
+    by_name = {condition.name: condition for condition in conditions}
+    assert [by_name[name].wer for name in made] == sorted(condition.wer for condition in conditions)
+    for name, table in made.items():
         expected = {}
-        for each, predictions in tables[record["condition"]].items():
+        for each, predictions in tables[name].items():
             expected[each.row] = f1_score(predictions["emotion"], predictions["predicted"], average="weighted")
-        for name, row in record["rows"].items():
-            assert row["estimate"] == pytest.approx(expected[name])
-            assert row["values"] == pytest.approx([expected[name]] * len(row["runs"]))
-            assert row["low"] < row["estimate"] < row["high"]
-        assert set(record["rows"]) == set(expected)
-        ((name, compared),) = record["differences"].items()
-        assert name == "M4SER − speech & text + concat"
-        assert compared["estimate"] == pytest.approx(expected["M4SER"] - expected["speech & text + concat"])
-        assert compared["low"] < compared["estimate"] < compared["high"]
-        assert compared["p_holm"] >= compared["p_value"]
-    smallest = min((r["differences"]["M4SER − speech & text + concat"] for r in records), key=lambda c: c["p_value"])
-    assert smallest["p_holm"] == pytest.approx(len(conditions) * smallest["p_value"])
+        assert [record["row"] for record in table.records] == list(expected)
+        for record in table.records:
+            f1 = expected[record["row"]]
+            assert record["interval"]["estimate"] == pytest.approx(f1)
+            assert record["metrics"]["weighted_f1"]["values"] == pytest.approx([f1] * len(record["seeds"]))
+            assert record["facts"]["WER"] == pytest.approx(100 * by_name[name].wer, abs=0.05)
+            assert record["facts"]["utterances with errors"] == pytest.approx(100 * by_name[name].with_error, abs=0.05)
+            compared = record["differences"]
+            assert list(compared) == (["speech & text + concat"] if record["row"] == "M4SER" else [])
+            for reference, difference in compared.items():
+                assert difference["estimate"] == pytest.approx(f1 - expected[reference])
+    joined = join_tables(made, "# Title")
+    assert len(joined.records) == 3 * len(conditions)
+    assert f"for {len(conditions)} comparisons" in joined.notes[0]
+    assert any(line.startswith("| M4SER, noise 50 % |") for line in joined.to_markdown().splitlines())
 
 
-def test_utterances_of_one_cluster_are_drawn_together(conditions, tables):
-    (first, *_) = measure(conditions, tables, lambda name, _: name[:-1])  # clip00 to clip17: two clusters
-    (alone, *_) = measure(conditions, tables, lambda name, _: str(int(name[4:]) // 3))
-    for record, clusters in ((first, 2), (alone, 6)):
-        assert {row["clusters"] for row in record["rows"].values()} == {clusters}
-        assert {compared["clusters"] for compared in record["differences"].values()} == {clusters}
+def test_utterances_of_one_cluster_are_drawn_together(corpus, conditions, tables):
+    for cluster, number in ((lambda name, _: name[:-1], 2), (lambda name, _: str(int(name[4:]) // 3), 6)):
+        (first, *_) = make(corpus, conditions, tables, cluster).values()
+        assert {record["interval"]["clusters"] for record in first.records} == {number}
+        assert first.records[0]["differences"]["speech & text + concat"]["clusters"] == number
 
 
-def test_the_curve_is_of_human_text_and_noise_and_recognisers_are_markers(conditions, tables, tmp_path, monkeypatch):
+def test_the_curve_is_of_human_text_and_noise_and_recognisers_are_markers(
+    corpus, conditions, tables, tmp_path, monkeypatch
+):
     drawn = []
     monkeypatch.setattr(robustness, "plot_robustness", lambda *arguments: drawn.append(arguments))
-    records = measure(conditions, tables, lambda name, _: name)
-    write(records, NOISE, "# Title", [], tmp_path)
-    ((curves, (subtracted, difference), markers, metric, _),) = drawn
-    by_kind = {kind: [r for r in records if (r["kind"] == "recogniser") == kind] for kind in (False, True)}
+    made = make(corpus, conditions, tables)
+    draw(conditions, made, tmp_path / "figure.png")
+    ((curves, (subtracted, difference), markers, metric, path),) = drawn
+    noisy = sorted((c for c in conditions if c.kind != "recogniser"), key=lambda c: c.wer)
+    assert set(curves) == {"M4SER", "speech & text + concat", "only speech"}
     for name, points in curves.items():
-        expected = [(record["wer"], record["rows"][name]["estimate"]) for record in by_kind[False]]
+        records = [next(r for r in made[c.name].records if r["row"] == name) for c in noisy]
+        expected = [(c.wer, r["interval"]["estimate"]) for c, r in zip(noisy, records, strict=True)]
         assert [(wer, interval.estimate) for wer, interval in points] == expected
-    measured = [record["differences"][subtracted]["estimate"] for record in by_kind[False]]
-    assert [interval.estimate for _, interval in difference] == measured
-    assert {name: wer for name, (wer, _) in markers.items()} == {r["condition"]: r["wer"] for r in by_kind[True]}
-    assert metric == "W-F1"
+    assert {name: wer for name, (wer, _) in markers.items()} == {
+        c.name: c.wer for c in conditions if c.kind == "recogniser"
+    }
+    assert subtracted == "M4SER − speech & text + concat"
+    compared = [made[c.name].records[0]["differences"]["speech & text + concat"] for c in noisy]
+    assert [(wer, i.estimate, i.low) for wer, i in difference] == [
+        (c.wer, each["estimate"], each["low"]) for c, each in zip(noisy, compared, strict=True)
+    ]
+    assert (metric, path.name) == ("W-F1", "figure.png")
 
 
-def test_table_and_figure_are_written(conditions, tables, tmp_path):
-    records = measure(conditions, tables, lambda name, _: name)
-    write(records, NOISE, "# Title", ["A note."], tmp_path / "new")
-    lines = (tmp_path / "new" / "robustness.md").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "# Title"
-    assert lines[-1] == "* A note."
-    row = next(line for line in lines if line.startswith("| noise 50 %"))
-    record = next(record for record in records if record["condition"] == "noise 50 %")
-    assert f"| {100 * record['wer']:.1f} | " in row
-    assert f"| {100 * record['rows']['only speech']['estimate']:.1f} (" in row
-    content = json.loads((tmp_path / "new" / "robustness.json").read_text(encoding="utf-8"))
-    assert content["conditions"] == json.loads(json.dumps(records))
-    assert content["noise_model"]["errors"] == dict(NOISE.errors)
-    flat = pd.read_csv(tmp_path / "new" / "robustness.csv")
-    assert len(flat) == len(conditions) * 4
-    assert set(flat["row"]) == {"M4SER", "speech & text + concat", "only speech", "M4SER − speech & text + concat"}
-    assert (tmp_path / "new" / "robustness.png").stat().st_size > 0
+def test_the_noise_is_described():
+    text = " ".join(describe_noise(NOISE, 3))
+    assert f"fitted on {NOISE.words} words of human text with a WER of {100 * NOISE.wer:.1f} %" in text
+    assert f"{100 * NOISE.errors['delete'] / sum(NOISE.errors.values()):.0f} % deletions" in text
+    assert "Its seed is 3." in text
+
+
+def test_rows_keep_their_order_and_those_without_a_run_are_printed(capsys):
+    runs = [run("only text", 1), run("M4SER", 1), run("M4SER", 2)]
+    assert choose_runs(runs, ["M4SER", "w/o AED", "only text"]) == [*runs[1:], runs[0]]
+    assert "no finished run of: w/o AED" in capsys.readouterr().out
+    with pytest.raises(ExperimentError, match="no finished run is of w/o GAN; there are M4SER, only text"):
+        choose_runs(runs, ["w/o GAN"])
+
+
+def test_pairs_are_those_of_the_table_or_of_the_train_split(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("hypothesis,reference\nwe go,we go home\n,nothing heard\n", encoding="utf-8")
+    assert read_pairs(path, {}, "x") == [("we go", "we go home"), ("", "nothing heard")]
+    (tmp_path / "gap.jsonl").write_text('{"hypothesis": "a", "reference": "b"}\n{"reference": "c"}\n', encoding="utf-8")
+    assert read_pairs(tmp_path / "gap.jsonl", {}, "x") == [("a", "b")]
+    train = {"hypothesis": ["a", None, "c"], "transcript": ["A", "B", None]}
+    test = {"hypothesis": ["heard"], "transcript": ["said"]}
+    assert read_pairs(None, {"train": train, "test": test}, "x") == [("a", "A")]
+    with pytest.raises(CorpusError, match="x has no train split to fit the noise model on: give --pairs"):
+        read_pairs(None, {"test": train}, "x")
+    path.write_text("hypothesis,text\na,b\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match="needs the columns hypothesis and reference; it has hypothesis, text"):
+        read_pairs(path, {}, "x")
 
 
 def test_two_runs_of_one_name_are_refused(conditions, tmp_path):

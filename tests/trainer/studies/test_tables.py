@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from trainer.evaluation.significance import holm, paired_bootstrap
-from trainer.studies.tables import TableRow, compare, join_tables, make_table, smallest_difference
+from trainer.studies.tables import TableRow, compare, join_tables, make_table
 
 EMOTIONS = ["angry", "happy", "sad"]
 LABELS = np.array(["happy", "sad", "angry", "happy"] * 30)
@@ -21,8 +22,8 @@ def row(name, accuracies, ids=range(120), planned=None, **facts):
     """A row whose seeds are right with these probabilities."""
     ids, predictions = np.asarray(list(ids)), {}
     for seed, accuracy in accuracies.items():
-        dice = np.random.default_rng([seed, len(name)])
-        right = dice.random(120)[ids] < accuracy
+        rng = np.random.default_rng([seed, len(name)])
+        right = rng.random(120)[ids] < accuracy
         frame = {"emotion": LABELS[ids], "predicted": np.where(right, LABELS[ids], "angry")}
         index = pd.Index([f"clip{number:03d}" for number in ids], name="id")
         predictions[seed] = pd.DataFrame(frame | {"cluster": [f"d{number // 4}" for number in ids]}, index=index)
@@ -111,9 +112,11 @@ def test_markdown_is_for_people(table):
 
 
 def test_csv_and_json_hold_the_numbers(table, tmp_path):
-    table.write(tmp_path / "table")
+    table.write(tmp_path / "table", ["table.png"])
     first, *_ = csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8")))
-    record = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["rows"][0]
+    content = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    record = content["rows"][0]
+    assert content["figures"] == ["table.png"]
     assert record == json.loads(json.dumps(table.records[0]))
     assert float(first["metrics.ua.mean"]) == record["metrics"]["ua"]["mean"]
     assert float(first["differences.concat.p_holm"]) == record["differences"]["concat"]["p_holm"]
@@ -155,10 +158,22 @@ def test_joined_tables_keep_their_differences_and_correct_them_for_the_whole():
     assert [json.dumps(part.records) for part in parts.values()] == before
 
 
-def test_power_is_that_of_a_paired_test():
-    """By simulation: half of the disagreement and a difference more or less, at the 5 % level."""
-    smallest, dice = smallest_difference(2699, 0.2), np.random.default_rng(0)
-    assert smallest == pytest.approx(2.8016 * np.sqrt(0.2 / 2699), rel=1e-3)
-    drawn = dice.choice([1, -1, 0], size=(2000, 2699), p=[0.1 + smallest / 2, 0.1 - smallest / 2, 0.8])
-    found = np.abs(drawn.mean(1)) / (drawn.std(1) / np.sqrt(2699)) > 1.96
-    assert found.mean() == pytest.approx(0.8, abs=0.03)
+def test_a_row_of_one_class_is_flagged_and_no_difference_to_it_is_bold():
+    silent = row("silent", {1: 0.0, 2: 0.0, 3: 0.0, 4: 0.0})
+    table = make_table([*ROWS[:2], silent], EMOTIONS, METRICS, "weighted_f1", ("concat",), {}, "# Noise")
+    assert [record["one_class_runs"] for record in table.records] == [{}, {}, {"angry": 4}]
+    assert table.records[2]["differences"]["concat"]["p_holm"] < 0.05
+    joined = join_tables({"x": table}, "# Joined")
+    for text, end in ((table.to_markdown(), ""), (joined.to_markdown(), ", x")):
+        lines = {line.split(" | ")[0]: line for line in text.splitlines()}
+        assert lines[f"| silent{end} †"].count("**") == 0
+        assert lines[f"| M4SER{end}"].count("**") == 2
+        assert f"† predicts one class only: silent{end} (angry; 4 of 4 runs)" in text
+    assert "†" not in make_table(ROWS, EMOTIONS, METRICS, "wa", (), {}, "# Noise").to_markdown()
+
+
+def test_a_row_that_is_not_to_be_compared_is_none_of_the_comparisons():
+    rows = [ROWS[0], *(replace(other, compared=False) for other in ROWS[1:])]
+    table = make_table(rows, EMOTIONS, METRICS, "weighted_f1", ("concat", "probe"), {}, "# Noise")
+    assert [list(record["differences"]) for record in table.records] == [["concat", "probe"], [], []]
+    assert "for 2 comparisons" in table.notes[0]

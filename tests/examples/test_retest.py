@@ -1,0 +1,70 @@
+"""Finished runs on a prepared folder, from the command to the table: what each option changes."""
+
+import json
+import runpy
+import shutil
+
+import pytest
+
+from tests.helpers import ROOT
+from trainer.errors import ExperimentError
+
+SCRIPT = runpy.run_path(str(ROOT / "examples" / "retest.py"))
+
+
+def retest(runs, corpus, out, *options):
+    """Run the script, and return its table, and what each run was tested with."""
+    arguments = ["--runs", *runs, "--prepared_dir", corpus, "--split", "train", "--output_dir", out, *options]
+    SCRIPT["main"](SCRIPT["parse_arguments"](list(map(str, arguments))))
+    table = json.loads((out / "retest.json").read_text(encoding="utf-8"))
+    return table, [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("tested.json"))]
+
+
+@pytest.fixture(scope="module")
+def runs(finished_grid):
+    return finished_grid.folder / "M4SER", finished_grid.folder / "speech_text_concat"
+
+
+def test_the_table_is_of_all_runs_and_utterances(runs, finished_grid, tmp_path, capsys):
+    table, tested = retest(runs, finished_grid.corpus, tmp_path)
+    assert (tmp_path / "retest.md").read_text(encoding="utf-8") in capsys.readouterr().out
+    assert table["heading"] == "# M4SER, speech_text_concat tested on 18 utterances, split train of corpus"
+    assert [(row["row"], row["finished"]) for row in table["rows"]] == [("M4SER", 2), ("speech & text + concat", 2)]
+    assert (table["metric"], len(tested)) == ("weighted_f1", 4)
+    assert {(each["text_column"], each["bf16"]) for each in tested} == {("hypothesis", False)}
+    assert table["rows"][0]["interval"]["clusters"] == 3  # speakers
+    assert [path.parent.name for path in sorted(tmp_path.rglob("predictions.parquet"))] == ["seed1", "seed2"] * 2
+
+
+def test_options_arrive(runs, finished_grid, tmp_path):
+    cache, options = tmp_path / "cache", ["--metric", "ua", "--text_column", "transcript", "--bf16"]
+    table, tested = retest(
+        runs[:1], finished_grid.corpus, tmp_path / "out", *options, "--batch_size", 4, "--feature_cache_dir", cache
+    )
+    assert {(each["text_column"], each["bf16"]) for each in tested} == {("transcript", True)}
+    assert table["metric"] == "ua"
+    assert table["rows"][0]["interval"]["estimate"] == pytest.approx(table["rows"][0]["metrics"]["ua"]["mean"])
+    assert any("column transcript" in note for note in table["notes"])
+    assert any(cache.iterdir())
+
+
+def test_a_corpus_of_the_papers_name_has_its_clusters_and_its_numbers_where_asked(runs, finished_grid, tmp_path):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(finished_grid.corpus, corpus)
+    report = json.loads((corpus / "report.json").read_text(encoding="utf-8"))
+    (corpus / "report.json").write_text(json.dumps({**report, "corpus": "meld"}), encoding="utf-8")
+    for asked, numbers in (([], [False, False]), (["--paper"], [True, True])):
+        table, _ = retest(runs, corpus, tmp_path / "out", *asked)
+        assert table["heading"].endswith("(a stand-in corpus)")
+        assert [bool(row["paper"]) for row in table["rows"]] == numbers
+        assert table["rows"][0]["interval"]["clusters"] == 18  # dialogues, of which these ids tell none
+
+
+def test_what_cannot_be_tested_stops_before_a_test(runs, finished_grid, tmp_path):
+    for folder in ("runs", "runs/M4SER"):
+        shutil.copytree(runs[0] / "fold2" / "seed1", tmp_path / folder / "fold2" / "seed1")
+    with pytest.raises(ExperimentError, match="are both M4SER, fold2/seed1: test them apart"):
+        retest([tmp_path / "runs"], finished_grid.corpus, tmp_path / "out")
+    with pytest.raises(ExperimentError, match="metric must be one of"):
+        retest(runs, finished_grid.corpus, tmp_path / "out", "--metric", "loss")
+    assert not list(tmp_path.rglob("tested.json"))

@@ -1,0 +1,81 @@
+"""Linear probes as rows: what is encoded, of which split, and what chooses the regularisation."""
+
+import pandas as pd
+import pytest
+from datasets import DatasetDict
+
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import experiment_arguments
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import GridArguments, ModelArguments
+from trainer.experiments.protocols import divide
+from trainer.experiments.run import load_results
+from trainer.studies import probe_rows
+from trainer.studies.probe_rows import ProbeRunner
+
+
+@pytest.fixture
+def make_runner(encoders, tmp_path):
+    model = ModelArguments(
+        speech_encoder=str(encoders[1]), text_encoder=str(encoders[3]), model_options={"num_attention_heads": 4}
+    )
+
+    def make(dataset=None, metric="ua", **runs):
+        dataset = dataset or DatasetDict(train=tiny_corpus(24))
+        folds = divide(dataset, "manifest", GridArguments(**runs))
+        return ProbeRunner(folds, model, metric, experiment_arguments(tmp_path))
+
+    return make
+
+
+def test_probes_read_frozen_features_that_are_encoded_once(make_runner, tmp_path, monkeypatch):
+    runner = make_runner(num_folds=3, folds=[1, 2])
+    encoded, encode = [], ProbeRunner._encode
+
+    def spy(self, kind, model, processor, part):
+        encoded.extend((kind, clip) for clip in part["id"])
+        return encode(self, kind, model, processor, part)
+
+    monkeypatch.setattr(ProbeRunner, "_encode", spy)
+    both, speech, text = ("speech", "text"), ("speech",), ("text",)
+    for fold in runner.folds.folds:
+        for kinds in (speech, text, both):
+            results = runner.run(kinds, fold, tmp_path / "_".join(kinds) / fold)
+            predictions = pd.read_parquet(tmp_path / "_".join(kinds) / fold / "predictions.parquet")
+            assert predictions["id"].tolist() == runner.folds.folds[fold][0]["test"]["id"][:]
+            right = (predictions["emotion"] == predictions["predicted"]).mean()
+            assert results["metrics"]["test"]["wa"] == pytest.approx(right)
+    assert sorted(encoded) == sorted((kind, f"clip{n:02d}") for kind in both for n in range(24))
+    data, _ = runner.folds.folds["fold1"]
+    features = {kinds: runner.features(data, kinds)["test"] for kinds in (both, speech, text)}
+    assert features[both].shape == (len(data["test"]), 3 * 24)
+    assert (features[both][:, : 2 * 24] == features[speech]).all()
+    assert (features[both][:, 2 * 24 :] == features[text]).all()
+    # Finished ones are read; a folder of another division is refused.
+    assert runner.run(both, "fold1", tmp_path / "speech_text" / "fold1") == load_results(
+        tmp_path / "speech_text" / "fold1"
+    )
+    (tmp_path / "speech_text" / "fold1" / "results.json").unlink()
+    with pytest.raises(ExperimentError, match="split"):
+        make_runner(num_folds=3, split_seed=5).run(both, "fold1", tmp_path / "speech_text" / "fold1")
+
+
+def test_an_id_that_two_splits_have_is_another_utterance_in_each(make_runner):
+    """A corpus' own splits may count from 0 each."""
+    splits = DatasetDict({name: tiny_corpus(8, seed) for seed, name in enumerate(("train", "validation", "test"))})
+    runner = make_runner(splits)
+    (data, _) = runner.folds.folds["own_split"]
+    features = runner.features(data, ("speech",))
+    assert (features["train"] != features["test"]).any(axis=1).all()
+
+
+def test_the_metric_of_the_table_chooses_the_regularisation(make_runner, tmp_path, monkeypatch):
+    asked, fit = [], probe_rows.fit_probe
+
+    def spy(features, labels, emotions, metric="ua"):
+        asked.append(metric)
+        return fit(features, labels, emotions, metric)
+
+    monkeypatch.setattr(probe_rows, "fit_probe", spy)
+    make_runner(metric="weighted_f1", num_folds=3).run(("text",), "fold1", tmp_path / "probe")
+    assert asked == ["weighted_f1"]

@@ -1,0 +1,281 @@
+"""What a table is measured on: a divided corpus, a part of its training data, two corpora, or a tested split."""
+
+import dataclasses
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
+
+from data_scripts.schema import load_prepared
+from data_scripts.splits import k_shot, random_split, rows_by_emotion
+from trainer.errors import ExperimentError
+from trainer.experiments.arguments import CorpusArguments, GridArguments
+from trainer.experiments.data import corpus_name, pick_split, prepare_corpus
+from trainer.experiments.protocols import Division, divide, usual_cluster
+from trainer.studies import paper
+
+#: Of the target corpus: for choosing the epoch (and to draw shots from), and for the test.
+VALIDATION_SHARE, TEST_SHARE = 0.3, 0.7
+
+
+@dataclass(frozen=True)
+class TableInputs:
+    """A divided corpus and what a table says of it.
+
+    Attributes:
+        name: of the tested corpus in the registry; says which metrics are shown and which published numbers.
+        title: of the corpus or corpora, for the heading.
+        utterances: how many there are in all.
+        emotions: names of the classes.
+        folds: the corpus divided.
+        stand_in: what is said where the corpora are not the paper's; empty where they are.
+    """
+
+    name: str
+    title: str
+    utterances: int
+    emotions: Sequence[str]
+    folds: Division
+    stand_in: str
+
+    def heading(self, words: str) -> str:
+        """Return the heading of a table of what `words` say; it says so where the corpora are not the paper's."""
+        return f"# {words} (a stand-in corpus)" if self.stand_in else f"# {words}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What is said below a table."""
+        return [self.stand_in] if self.stand_in else []
+
+
+def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -> TableInputs:
+    """Prepare and divide a corpus.
+
+    Args:
+        corpus: which one; where it is not prepared yet, it is kept in `folder`/corpus.
+        runs: folds and protocol.
+        folder: of the table or tables.
+
+    Raises:
+        ExperimentError: see `divide`.
+        CorpusError: the corpus cannot be read.
+    """
+    dataset = prepare_corpus(corpus, folder / "corpus")
+    name, utterances = corpus_name(corpus), sum(map(len, dataset.values()))
+    emotions = next(iter(dataset.values())).features["emotion"].names
+    folds, stand_in = divide(dataset, name, runs), stand_in_note(name, utterances)
+    return TableInputs(name, paper.TITLES.get(name, name), utterances, emotions, folds, stand_in)
+
+
+def stand_in_note(name: str, utterances: int) -> str:
+    """Return what a table says of a corpus that has the paper's name and is another one; empty where it is the same.
+
+    Args:
+        name: of the corpus in the registry.
+        utterances: that it has here.
+    """
+    if not paper.is_stand_in(name, utterances):
+        return ""
+    return (
+        f"**Stand-in corpus**: {utterances} utterances in the layout of {paper.TITLES[name]}, which has "
+        f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
+    )
+
+
+# Finished models on a split
+
+
+@dataclass(frozen=True)
+class CorpusSplit:
+    """A split of a prepared folder that finished models are tested on.
+
+    Attributes:
+        corpus: its name in the registry.
+        dataset: all splits.
+        data: the tested one.
+        title: what it is, for a heading.
+        notes: what is said below a table.
+        stand_in: whether the corpus is another one in the layout of the paper's.
+    """
+
+    corpus: str
+    dataset: DatasetDict
+    data: Dataset
+    title: str
+    notes: list[str]
+    stand_in: bool
+
+    @classmethod
+    def load(cls, folder: str | Path, split: str) -> "CorpusSplit":
+        """Read it.
+
+        Args:
+            folder: of `data_scripts.prepare`; its name, not its path, is told.
+            split: to test on.
+
+        Raises:
+            CorpusError: the folder is none, or has no such split.
+        """
+        dataset = load_prepared(folder)
+        data = pick_split(dataset, split, folder)
+        name = corpus_name(CorpusArguments(corpus="prepared", data_dir=str(folder)))
+        note = stand_in_note(name, sum(map(len, dataset.values())))
+        title = f"{len(data)} utterances, split {split} of {Path(folder).resolve().name}"
+        notes = [f"Corpus: {paper.TITLES.get(name, name)}.", *filter(None, [note])]
+        return cls(name, dataset, data, f"{title} (a stand-in corpus)" if note else title, notes, bool(note))
+
+    def cluster(self, identity: str, speaker: str | None) -> str:
+        """Return what an utterance is drawn with in a bootstrap, see `Division.cluster`."""
+        return usual_cluster(self.corpus)(identity, speaker)
+
+
+# A part of the training data
+
+
+def with_training_share(folds: Division, share: float, seed: int) -> Division:
+    """Return folds that train on a share of their utterances, and validate and test on the same as before.
+
+    The utterances are drawn emotion by emotion, at least one of each that is there. A smaller share is a part of a
+    larger one of the same seed.
+
+    Args:
+        folds: of the whole corpus.
+        share: of the training utterances, above 0 and at most 1, which returns the folds as they are.
+        seed: of the draw.
+
+    Raises:
+        ExperimentError: a share outside.
+    """
+    if not 0 < share <= 1:
+        raise ExperimentError(f"A share of the training data lies above 0 and at most at 1, not at {share:g}.")
+    if share == 1:
+        return folds
+    smaller = {}
+    for name, (data, description) in folds.folds.items():
+        rng, drawn = random.Random(f"{seed} {name}"), []
+        for rows in rows_by_emotion(data["train"], range(len(data["train"]))).values():
+            rng.shuffle(rows)
+            drawn += rows[: max(1, math.floor(share * len(rows) + 0.5))]
+        train = data["train"].select(sorted(drawn))
+        described = {**description, "train": {"utterances": len(train), "share": share, "seed": seed}}
+        smaller[name] = DatasetDict({**data, "train": train}), described
+    words = f"{folds.description}, {100 * share:g} % of the training data"
+    return dataclasses.replace(folds, folds=smaller, description=words)
+
+
+def training_utterances(folds: Division) -> float:
+    """Return how many utterances train, the mean over folds."""
+    counts = [len(data["train"]) for data, _ in folds.folds.values()]
+    return sum(counts) / len(counts)
+
+
+# From one corpus to another
+
+
+@dataclass(frozen=True)
+class WholeCorpus:
+    """A prepared corpus to train or test on.
+
+    Attributes:
+        name: as it is written in tables and folders.
+        registered: its name in the registry.
+        data: all its utterances, whatever split they are in.
+    """
+
+    name: str
+    registered: str
+    data: Dataset
+
+    @classmethod
+    def load(cls, folder: str | Path, label_map: Mapping[str, str]) -> "WholeCorpus":
+        """Read a prepared folder; `label_map` gives an emotion another name, several may get the same one."""
+        registered = corpus_name(CorpusArguments(corpus="prepared", data_dir=str(folder)))
+        unnamed = registered in ("prepared", "manifest", "dataset")
+        return cls.join(
+            Path(folder).resolve().name if unnamed else registered, registered, load_prepared(folder), label_map
+        )
+
+    @classmethod
+    def join(cls, name: str, registered: str, splits: DatasetDict, label_map: Mapping[str, str]) -> "WholeCorpus":
+        """Make one of a corpus' splits; the arguments are the attributes', and `load`'s."""
+        data = concatenate_datasets(list(splits.values()))
+        names = [label_map.get(name, name) for name in data.features["emotion"].names]
+        return cls(name, registered, _numbered(data, [names[label] for label in data["emotion"]], dict.fromkeys(names)))
+
+    @property
+    def emotions(self) -> list[str]:
+        """The classes that have utterances."""
+        names = self.data.features["emotion"].names
+        present = set(self.data["emotion"])
+        return [name for index, name in enumerate(names) if index in present]
+
+
+def shared_emotions(source: WholeCorpus, target: WholeCorpus) -> list[str]:
+    """Return the classes of both corpora, in the order of the source's.
+
+    Raises:
+        ExperimentError: there are fewer than two.
+    """
+    shared = [name for name in source.emotions if name in target.emotions]
+    if len(shared) < 2:
+        raise ExperimentError(
+            f"{source.name} ({', '.join(source.emotions)}) and {target.name} ({', '.join(target.emotions)}) share "
+            f"{len(shared)} emotions: --label_map can give the same emotion the same name."
+        )
+    return shared
+
+
+def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: int) -> TableInputs:
+    """Return the inputs of a transfer, whose only fold trains on the whole source and is tested on the target.
+
+    30 % of the target, drawn by emotion, are its validation, 70 % its test. With shots, so many of each emotion move
+    from validation to training; the test is the same whatever their number. Utterances of other emotions than the
+    shared ones are left out.
+
+    Args:
+        source: to train on.
+        target: to test on.
+        shots: utterances of each emotion of the target that training gets.
+        seed: of both draws.
+
+    Raises:
+        ExperimentError: the corpora share fewer than two emotions.
+        SplitError: the validation has fewer utterances of an emotion than shots.
+    """
+    emotions = shared_emotions(source, target)
+    train, rest = (_restrict(corpus.data, emotions) for corpus in (source, target))
+    left_out = {source.name: len(source.data) - len(train), target.name: len(target.data) - len(rest)}
+    parts = random_split(rest, 0.0, VALIDATION_SHARE, TEST_SHARE, by="utterance", seed=seed).select(rest)
+    validation = parts["validation"]
+    if shots:
+        drawn = k_shot(validation, shots, seed)
+        train = concatenate_datasets([train, validation.select(drawn)])
+        validation = validation.select(sorted(set(range(len(validation))) - set(drawn)))
+    data = DatasetDict({"train": train, "validation": validation, "test": parts["test"]})
+    with_shots = f", {shots} shots" if shots else ""
+    name = f"{source.name} to {target.name}{with_shots}"
+    counts = {str(split): {"utterances": len(part)} for split, part in data.items()}
+    described = {"name": name, "shots": shots, "seed": seed, "left_out": left_out, **counts}
+    words = f"trained on {source.name}, tested on 70 % of {target.name}{with_shots}"
+    folds = Division({name: (data, described)}, {name: None}, words, usual_cluster(target.registered))
+    notes = [stand_in_note(corpus.registered, len(corpus.data)) for corpus in (source, target)]
+    title, utterances = f"{target.name} after {source.name}", sum(map(len, data.values()))
+    return TableInputs(target.registered, title, utterances, emotions, folds, " ".join(filter(None, notes)))
+
+
+def _restrict(data: Dataset, emotions: Sequence[str]) -> Dataset:
+    """The utterances of these classes, numbered in their order."""
+    names = data.features["emotion"].names
+    chosen = data.select([index for index, label in enumerate(data["emotion"]) if names[label] in emotions])
+    return _numbered(chosen, [names[label] for label in chosen["emotion"]], emotions)
+
+
+def _numbered(data: Dataset, labels: Sequence[str], emotions: Iterable[str]) -> Dataset:
+    """The data with these labels, numbered in the order of `emotions`."""
+    emotions = list(emotions)
+    numbers = [emotions.index(label) for label in labels]
+    table = data.remove_columns("emotion").add_column("emotion", numbers)  # pyright: ignore[reportCallIssue]
+    return table.cast_column("emotion", ClassLabel(names=emotions))
