@@ -1,4 +1,4 @@
-"""What the site does with the pages: links to files outside `docs/` lead to copies of them."""
+"""What the site does with the pages: links out of `docs/` lead to copies; references in docstrings lose brackets."""
 
 import posixpath
 import re
@@ -24,3 +24,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return f"]({posixpath.relpath(uri, folder or '.')})"
 
     return _OUTSIDE.sub(link, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Print a docstring's reference, [`Name`] in the notation of transformers, as code without brackets."""
+    return re.sub(r"\[(<code>[^<]*</code>)\]", r"\1", html)
