@@ -60,7 +60,7 @@ def draw_logs(rows: "Mapping[str, Sequence[FinishedRun]]", output: Path) -> None
     """Fig. 8: the losses of each row's first run, and Fig. 12: the mean confusion matrix of all."""
     from data_scripts.files import folder_name
     from trainer.evaluation.figures import plot_confusion_shares, plot_loss_curves
-    from trainer.experiments.run import load_log
+    from trainer.experiments.run_folder import load_log
     from trainer.studies.analysis import mean_confusion
 
     for row, runs in rows.items():

@@ -14,6 +14,7 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
 from modeling_m4ser.losses_m4ser import AdversarialLoss
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import active_copy
+from trainer.errors import TrainingError
 
 DISCRIMINATOR_OPTIMIZER_FILE = "discriminator_optimizer.pt"
 
@@ -113,11 +114,11 @@ class Adversary:
         """Restore the state of D's optimizer from a checkpoint.
 
         Raises:
-            ValueError: the checkpoint holds none.
+            TrainingError: the checkpoint holds none.
         """
         path = os.path.join(checkpoint, DISCRIMINATOR_OPTIMIZER_FILE)
         if not os.path.isfile(path):
-            raise ValueError(
+            raise TrainingError(
                 f"{checkpoint} holds no {DISCRIMINATOR_OPTIMIZER_FILE}: it is no checkpoint of an adversarial M4SER "
                 "run, or an incomplete one. Resume from another checkpoint or set use_adversarial=False."
             )

@@ -21,6 +21,7 @@ from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
 from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
+from trainer.errors import TrainingError
 from trainer.inputs.rows import RowReader
 from trainer.inputs.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
 from trainer.optimization import set_learning_rate
@@ -127,7 +128,7 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             (self.args.n_gpu > 1, "nn.DataParallel (several GPUs in one process)"),
         ):
             if used:
-                raise ValueError(
+                raise TrainingError(
                     f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
                     "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
                 )
@@ -160,7 +161,7 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             )
         loss = self.model.combine_losses(**losses)
         if loss is None:
-            raise ValueError("No labels in the batch: the training data needs an `emotion` for every row.")
+            raise TrainingError("No labels in the batch: the training data needs an `emotion` for every row.")
         self.accelerator.backward(loss)
         if self.accelerator.sync_gradients:
             self._loss_log.end_update()
@@ -230,7 +231,7 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         """Labels are the model's numbers: metrics that name them in another order would be wrong."""
         names, own = getattr(compute_metrics, "label_names", []), list((model.config.id2label or {}).values())
         if list(names) != own and sorted(names) == sorted(own):
-            raise ValueError(
+            raise TrainingError(
                 f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
                 f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
             )

@@ -11,7 +11,7 @@ from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 from trainer.studies import comparison
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.process import run_example_here
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 from trainer.inputs.feature_cache import FEATURES_FOLDER
 from trainer.studies import comparison
 from trainer.studies.divisions import with_training_share

@@ -10,7 +10,7 @@ from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import ModelArguments
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "run_sensitivity.py"))
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from modeling_m4ser import M4SERForEmotionClassification
+from trainer.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +44,14 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
         own_optimizer: whether its optimizer was made before.
 
     Raises:
-        ValueError: the adapters reach into the new modules; the optimizer does not know what is trained; or the model
-            has standardizers that were never measured, and would not be saved.
+        TrainingError: the adapters reach into the new modules; the optimizer does not know what is trained; or the
+            model has standardizers that were never measured, and would not be saved.
     """
     if not has_adapters(model):
         return
     base: M4SERForEmotionClassification = model.get_base_model() if is_peft_model(model) else model
     if not all(standardizer.measured for standardizer in base.m4ser.standardizers().values()):
-        raise ValueError(
+        raise TrainingError(
             "standardize_features measures the encoders, which PEFT does not save. Before the adapters are added, call "
             "trainer.callbacks.feature_statistics.measure_features(model, batches) and save the model."
         )
@@ -66,7 +67,7 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
     ]
     if reached or own_optimizer:
         problem = f"The adapters reach into {', '.join(reached)}" if reached else "The optimizer was made before this"
-        raise ValueError(
+        raise TrainingError(
             f"{problem}: {', '.join(names)} are new parts of the model, which PEFT has frozen and which must be "
             f"trained as a whole. Say so when the adapters are made: LoraConfig(…, modules_to_save={names})."
         )
@@ -88,10 +89,10 @@ def check_checkpoints_load(model: Any) -> None:
     """Check that the trainer can load a checkpoint of this model.
 
     Raises:
-        ValueError: it has adapters of `model.add_adapter`, which [`transformers.Trainer`] saves and does not load.
+        TrainingError: it has adapters of `model.add_adapter`, which [`transformers.Trainer`] saves and does not load.
     """
     if has_adapters(model) and not is_peft_model(model):
-        raise ValueError(
+        raise TrainingError(
             "A trainer does not load checkpoints of model.add_adapter(…), as resuming and load_best_model_at_end need: "
             "add the adapters by peft.get_peft_model(model, config) instead."
         )

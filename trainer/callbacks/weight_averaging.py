@@ -10,6 +10,8 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 
+from trainer.errors import TrainingError
+
 MOVING_WEIGHTS_FILE = "moving_weights.safetensors"
 
 
@@ -127,7 +129,7 @@ class WeightAveragingMixin(Trainer):
         if checkpoint is None:
             return
         if os.path.isfile(os.path.join(checkpoint, MOVING_WEIGHTS_FILE)) != (self._average is not None):
-            raise ValueError(
+            raise TrainingError(
                 f"{checkpoint} was written with another ema_decay: one of the two runs averages its weights and the "
                 "other does not. Resume with the setting it was started with."
             )

@@ -1,20 +1,25 @@
-"""The bar to clear: logistic regression on frozen features of the encoders, under the same split."""
+"""The linear-probe baseline: logistic regression on frozen features of the encoders, under the same split."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from datasets import Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transformers import set_seed
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor, load_audio
+from trainer.errors import TrainingError
 from trainer.evaluation.metrics import emotion_metrics
 
 INVERSE_REGULARIZATIONS = (0.001, 0.01, 0.1, 1.0, 10.0)
+
+BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
 
 
 @torch.no_grad()
@@ -25,7 +30,7 @@ def speech_features(
     model.eval()
     encoder = model.m4ser.speech_encoder
     if encoder is None:
-        raise ValueError("The linear probe reads speech features, and this model has no speech encoder.")
+        raise TrainingError("The linear probe reads speech features, and this model has no speech encoder.")
     features = []
     for rows in _batches(data, batch_size):
         audio = [load_audio(row["audio"], processor.sampling_rate, name=row["id"]) for row in rows]
@@ -48,17 +53,17 @@ def text_features(
     """Mean of the text encoder's vectors of the pieces that the model reads, the special ones included, (N, d_T).
 
     Raises:
-        ValueError: the model has no text encoder, or a row no text.
+        TrainingError: the model has no text encoder, or a row no text.
     """
     model.eval()
     encoder = model.m4ser.text_encoder
     if encoder is None:
-        raise ValueError("The linear probe reads text features, and this model has no text encoder.")
+        raise TrainingError("The linear probe reads text features, and this model has no text encoder.")
     features = []
     for rows in _batches(data.select_columns(["id", text_column]), batch_size):
         for row in rows:
             if row[text_column] is None:
-                raise ValueError(f"Utterance {row['id']!r} has no {text_column!r}, which the linear probe reads.")
+                raise TrainingError(f"Utterance {row['id']!r} has no {text_column!r}, which the linear probe reads.")
         batch = processor(text=[row[text_column] for row in rows]).to(model.device)
         hidden, mask = encoder(batch["input_ids"], batch["text_attention_mask"])
         features += [pieces[valid].mean(0).cpu().numpy() for pieces, valid in zip(hidden, mask, strict=True)]
@@ -70,6 +75,51 @@ def _batches(data: Dataset, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         yield [data[index] for index in range(start, min(start + batch_size, len(data)))]
 
 
+class FrozenFeatures:
+    """The features of a pretrained model's encoders; no utterance is encoded twice.
+
+    Args:
+        build: emotions -> model and processor; called when something is to be encoded.
+        text_column: of the transcripts.
+        device: to encode on; where the model is by default.
+    """
+
+    def __init__(self, build: BuildModel, text_column: str = "hypothesis", device: torch.device | None = None):
+        self._build, self._text_column, self._device = build, text_column, device
+        self._model: tuple[M4SERForEmotionClassification, M4SERProcessor] | None = None
+        self._kept: dict[tuple[str, ...], np.ndarray] = {}
+
+    def of(self, data: DatasetDict, kinds: Sequence[str] = ("speech",), shared: bool = True) -> dict[str, np.ndarray]:
+        """Return the features of these encoders side by side, split -> (N, d).
+
+        Args:
+            data: the splits.
+            kinds: `speech`, `text` or both.
+            shared: whether an id is the same utterance in every split, and in the data of other calls, as in folds; the
+                ids of a corpus's own splits may repeat.
+        """
+        features = {}
+        for split, part in data.items():
+            columns = []
+            for kind in kinds:
+                keys = [(kind, "" if shared else str(split), identity) for identity in part["id"]]
+                if missing := [index for index, key in enumerate(keys) if key not in self._kept]:
+                    vectors = self._encode(kind, part.select(missing))
+                    self._kept |= {keys[index]: each for index, each in zip(missing, vectors, strict=True)}
+                columns.append(np.stack([self._kept[key] for key in keys]))
+            features[str(split)] = np.hstack(columns)
+        return features
+
+    def _encode(self, kind: str, part: Dataset) -> np.ndarray:
+        if self._model is None:
+            set_seed(0)
+            model, processor = self._build(part.features["emotion"].names)
+            self._model = (model if self._device is None else cast(Any, model).to(self._device)), processor
+        if kind == "speech":
+            return speech_features(*self._model, part)
+        return text_features(*self._model, part, self._text_column)
+
+
 @dataclass(frozen=True)
 class FittedProbe:
     """A linear probe of one division of the data.
@@ -77,28 +127,24 @@ class FittedProbe:
     Attributes:
         regularisation: the one of `INVERSE_REGULARIZATIONS` that was best on validation.
         metrics: of `validation` and `test`, see `emotion_metrics`.
-        predictions: (N,) predicted class indices of `test`.
+        predictions: the columns `id`, `speaker`, `emotion` and `predicted` of `test`.
     """
 
     regularisation: float
     metrics: dict[str, dict[str, Any]]
-    predictions: np.ndarray
+    predictions: pd.DataFrame
 
 
-def fit_probe(
-    features: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    emotions: Sequence[str],
-    metric: str = "ua",
-) -> FittedProbe:
+def fit_probe(features: Mapping[str, np.ndarray], data: DatasetDict, metric: str = "ua") -> FittedProbe:
     """Fit logistic regression on standardised features of `train`, choose its strength on `validation`, and `test` it.
 
     Args:
-        features: split -> (N, d).
-        labels: split -> (N,) class indices.
-        emotions: names of the classes, by index.
+        features: split -> (N, d), e.g. of [`FrozenFeatures`].
+        data: the splits that they are of.
         metric: of validation, by which the strength is chosen.
     """
+    emotions = data["train"].features["emotion"].names
+    labels = {split: np.asarray(data[split]["emotion"][:]) for split in ("train", "validation", "test")}
     predict: dict[float, Callable[[np.ndarray], np.ndarray]] = {}
     for strength in INVERSE_REGULARIZATIONS:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
@@ -108,18 +154,7 @@ def fit_probe(
         return emotion_metrics(predict[strength](features[split]), labels[split], emotions)
 
     best = max(INVERSE_REGULARIZATIONS, key=lambda strength: score(strength, "validation")[metric])
-    metrics = {split: score(best, split) for split in ("validation", "test")}
-    return FittedProbe(best, metrics, predict[best](features["test"]))
-
-
-def linear_probe(
-    model: M4SERForEmotionClassification, processor: M4SERProcessor, data: DatasetDict, emotions: Sequence[str]
-) -> dict[str, Any]:
-    """Metrics on `test` of logistic regression on standardised `speech_features`, fitted on `train`.
-
-    The regularisation is the one with the best UA on `validation`.
-    """
-    features = {str(name): speech_features(model, processor, part) for name, part in data.items()}
-    labels = {str(name): np.asarray(part["emotion"][:]) for name, part in data.items()}
-    fitted = fit_probe(features, labels, emotions)
-    return {**fitted.metrics["test"], "regularisation": fitted.regularisation}
+    answers = {"emotion": labels["test"], "predicted": predict[best](features["test"])}
+    table = data["test"].select_columns(["id", "speaker"]).to_pandas()
+    table = cast(pd.DataFrame, table).assign(**{name: np.take(emotions, found) for name, found in answers.items()})
+    return FittedProbe(best, {split: score(best, split) for split in ("validation", "test")}, table)

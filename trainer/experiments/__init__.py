@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from trainer.experiments.data import prepare_corpus
     from trainer.experiments.model import build_model
     from trainer.experiments.protocols import own_split
-    from trainer.experiments.run import load_results, run_experiment
+    from trainer.experiments.run import run_experiment
+    from trainer.experiments.run_folder import load_results
 
 __all__ = [
     "build_model",
@@ -31,6 +32,7 @@ __getattr__, __dir__ = lazy_exports(
         "trainer.experiments.data": ["prepare_corpus"],
         "trainer.experiments.model": ["build_model"],
         "trainer.experiments.protocols": ["own_split"],
-        "trainer.experiments.run": ["load_results", "run_experiment"],
+        "trainer.experiments.run": ["run_experiment"],
+        "trainer.experiments.run_folder": ["load_results"],
     },
 )

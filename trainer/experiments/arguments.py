@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROTOCOLS = ("own_split", "leave_one_session_out", "leave_one_speaker_out", "speaker_folds", "dialogue_folds")
 TEXT_COLUMNS = ("hypothesis", "transcript")
 #: The fields of `ModelArguments` that are mappings, given as JSON on a command line.
-OPTIONS = ("model_options", "speech_options", "text_options", "processor_options")
+MAPPING_FIELDS = ("model_options", "speech_options", "text_options", "processor_options")
 
 
 @dataclass
@@ -156,15 +156,20 @@ class ModelArguments:
             raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
         if self.text_column not in TEXT_COLUMNS:
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
-        for name in OPTIONS:
+        for name in MAPPING_FIELDS:
             setattr(self, name, _as_mapping(name, getattr(self, name)))
         if self.freeze_speech_layers and not self.freeze_feature_encoder:
             raise ExperimentError(
                 "freeze_speech_layers freezes what lies under those layers too: leave freeze_feature_encoder at true."
             )
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model reads transcripts."""
+        return {**ABLATIONS[self.ablation], **self.options("model_options")}.get("modalities") != "speech"
+
     def options(self, name: str) -> dict[str, Any]:
-        """Return one of `OPTIONS`, parsed."""
+        """Return one of `MAPPING_FIELDS`, parsed."""
         return getattr(self, name)
 
 

@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import DatasetDict
-from transformers import set_seed
 
 from data_scripts.audit import PROTOCOL_SPLIT, Audit
 from data_scripts.corpora import CORPORA
 from data_scripts.files import write_atomically
+from modeling_m4ser import PIPELINE_TASK
 from trainer.arguments import ExperimentArguments
-from trainer.evaluation.linear_probe import linear_probe
+from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, format_row, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.data import accepted_in_own_split, audit_dataset, corpus_name, prepared_folder, print_warnings
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import OWN_SPLIT
-from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
-from trainer.experiments.run_folder import changed_arguments, check_settings, corpus_fingerprint, run_settings
+from trainer.experiments.run import check_run, run_experiment
+from trainer.experiments.run_folder import (
+    PREDICTIONS_FILE,
+    changed_arguments,
+    corpus_fingerprint,
+)
 from trainer.inputs.feature_cache import FEATURES_FOLDER
 
 SUMMARY_FILE = "summary.json"
@@ -66,13 +70,12 @@ def run_folds(
     root = Path(str(args.output_dir))
     arguments = {"corpus": corpus, "model": model, "runs": runs}
     planned = [
-        (name, seed, with_output(args, root / name / f"seed{seed}", seed))
+        (name, seed, args_for_run(args, root / name / f"seed{seed}", seed))
         for name in folds
-        for seed in runs.seeds or [args.seed]
+        for seed in dict.fromkeys(runs.seeds or [args.seed])
     ]
     for name, _, settings in planned:
-        sections = {**arguments, "training": settings}
-        check_settings(str(settings.output_dir), run_settings(sections, *folds[name], model.text_column))
+        check_run({**arguments, "training": settings}, *folds[name], model.text_column)
     audits = audit_folds(folds, corpus, root, tell=args.should_log)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
@@ -100,6 +103,8 @@ def run_folds(
         summary |= _uncertainty(root, folds, list(finished), sex_of)
     if args.should_log:
         print(format_summary(summary), flush=True)
+        results = [run for runs in finished.values() for run in runs]
+        print("\n".join(closing_lines(summary, results, root, str(planned[-1][2].output_dir))), flush=True)
         write_atomically(root / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -128,7 +133,7 @@ def audit_folds(
     return audits
 
 
-def with_output(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
+def args_for_run(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
     """Return the training arguments of one run: a copy with its folder and seed."""
     settings = copy.copy(args)
     settings.output_dir, settings.seed = str(folder), seed
@@ -186,14 +191,56 @@ def _format_intervals(intervals: Mapping[str, Any]) -> str:
     return f"95 % interval over {who}: {'  '.join(cells)}"
 
 
+def closing_lines(
+    summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], root: Path, last_run: str | Path
+) -> list[str]:
+    """Return what a finished training ends with: what is wrong with its numbers, where they are, and what comes next.
+
+    Args:
+        summary: of `run_folds`.
+        runs: the results of each.
+        root: their folder.
+        last_run: the folder of one of them.
+    """
+    ua, lines = summary["test"]["ua"]["mean"], []
+    classes = sum(1 for row in np.sum([run["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0) if any(row))
+    low = summary.get("intervals", {}).get("ua", {}).get("low")
+    if ua <= 1 / classes + 0.02 or (low is not None and low <= 1 / classes):
+        lines.append(f"Warning: UA {100 * ua:.1f} of {classes} classes is chance ({100 / classes:.1f}).")
+    answers = [np.sum(run["metrics"]["test"]["confusion_matrix"], axis=0) for run in runs]
+    single = [run["emotions"][int(counts.argmax())] for run, counts in zip(runs, answers, strict=True) if _one(counts)]
+    if single:
+        which = "" if len(single) == len(runs) else f" in {len(single)} of {len(runs)} runs"
+        lines.append(f"Warning: predicts one class only{which}: {', '.join(dict.fromkeys(single))}.")
+    probe = summary.get("linear_probe", {}).get("ua", {}).get("mean")
+    if probe is not None and ua < probe:
+        lines.append(f"Warning: UA {100 * ua:.1f} is below the linear probe ({100 * probe:.1f}).")
+    return [
+        *lines,
+        f"Results: {root / SUMMARY_FILE}",
+        f'Use the model: pipeline("{PIPELINE_TASK}", model="{last_run}", trust_remote_code=True)',
+        f"See all runs: python examples/report.py --runs {root}",
+    ]
+
+
+def _one(counts: np.ndarray) -> bool:
+    return np.count_nonzero(counts) == 1
+
+
 def _measure_probes(
     folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], model: ModelArguments, root: Path
 ) -> dict[str, list[dict[str, Any]]]:
     """The test metrics of each probe on each fold."""
-    return {
-        key: [_probe_fold(encoder, data, root / name / f"{key}.json") for name, (data, _) in folds.items()]
-        for key, encoder in _probed_models(model).items()
-    }
+    measured = {}
+    for key, probed in _probed_models(model).items():
+        features = FrozenFeatures(partial(build_model, probed))
+        settings = {"model": changed_arguments(probed)}
+        shared = len(folds) > 1
+        measured[key] = [
+            _probe_fold(features, shared, settings, data, root / name / f"{key}.json")
+            for name, (data, _) in folds.items()
+        ]
+    return measured
 
 
 def _probed_models(model: ModelArguments) -> dict[str, ModelArguments]:
@@ -203,15 +250,16 @@ def _probed_models(model: ModelArguments) -> dict[str, ModelArguments]:
     return both if model.speech_options else {"linear_probe": published}
 
 
-def _probe_fold(model: ModelArguments, data: DatasetDict, path: Path) -> dict[str, Any]:
-    """The probe's test metrics of one fold, kept in a file and measured again where the settings differ."""
-    settings = {"model": changed_arguments(model), "fingerprint": corpus_fingerprint(data)}
+def _probe_fold(
+    features: FrozenFeatures, shared: bool, settings: Mapping[str, Any], data: DatasetDict, path: Path
+) -> dict[str, Any]:
+    """The probe's test metrics of one fold, kept in a file and measured again where settings or data differ."""
+    settings = {**settings, "fingerprint": corpus_fingerprint(data)}
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings:
             return kept["metrics"]
-    emotions = data["train"].features["emotion"].names
-    set_seed(0)
-    metrics = linear_probe(*build_model(model, emotions), data, emotions)
+    fitted = fit_probe(features.of(data, shared=shared), data)
+    metrics = {**fitted.metrics["test"], "regularisation": fitted.regularisation}
     write_atomically(path, json.dumps({"settings": settings, "metrics": metrics}, indent=2) + "\n")
     return metrics

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.arguments import OPTIONS, ModelArguments
+from trainer.experiments.arguments import MAPPING_FIELDS, ModelArguments
 
 
 def build_model(
@@ -25,7 +25,7 @@ def build_model(
 def _build_model(
     arguments: ModelArguments, emotions: Sequence[str]
 ) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
-    options, speech_options, text_options, processor_options = map(arguments.options, OPTIONS)
+    options, speech_options, text_options, processor_options = map(arguments.options, MAPPING_FIELDS)
     options = {**ABLATIONS[arguments.ablation], **options}
     if arguments.text_column == "transcript":
         # Human text has no ASR errors to learn from (Table VI).

@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
-from transformers import TrainerState, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -45,15 +44,23 @@ from trainer.evaluation.prediction import logits_of, predict_with, with_probabil
 from trainer.evaluation.significance import describe_test
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
-from trainer.experiments.run_folder import SETTINGS_FILE, changed_arguments, claim_folder, command_line, run_settings
+from trainer.experiments.run_folder import (
+    LOG_FILE,
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    SETTINGS_FILE,
+    changed_arguments,
+    check_settings,
+    claim_folder,
+    command_line,
+    load_results,
+    run_settings,
+)
 from trainer.inputs.augmentation import with_speeds
 from trainer.inputs.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
 
-RESULTS_FILE = "results.json"
-PREDICTIONS_FILE = "predictions.parquet"
-LOG_FILE = "log_history.json"
 _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "processor_options")
 
 BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
@@ -99,13 +106,10 @@ def run_experiment(
         What `results.json` holds.
 
     Raises:
-        ExperimentError: a split is missing, or all training rows have one emotion; or the directory belongs to other
-            settings.
+        ExperimentError: see `check_run`.
     """
-    folder = Path(str(args.output_dir))
-    _check_splits(data)
-    arguments = {**(arguments or {}), "training": args}
-    settings = run_settings(arguments, data, split, text_column)
+    folder, arguments = Path(str(args.output_dir)), {**(arguments or {}), "training": args}
+    settings = check_run(arguments, data, split, text_column)
     if _claim(folder, settings, args):
         return load_results(folder)
 
@@ -140,7 +144,6 @@ def run_experiment(
         "model_config": json.loads(model.config.to_json_string(use_diff=False)),
         "processor": processor_options(processor),
         "frozen_parameters": sorted({_module(name) for name, p in model.named_parameters() if not p.requires_grad}),
-        "training_arguments": args.to_sanitized_dict(),
         "versions": collect_versions(),
         "description": description,
     }
@@ -149,6 +152,58 @@ def run_experiment(
         _write_run(folder, results, test, data, trainer)
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def check_run(
+    arguments: Mapping[str, Any], data: DatasetDict, split: Mapping[str, Any], text_column: str
+) -> dict[str, Any]:
+    """Check, before anything is loaded, that a run can be made in its directory; return the settings that decide it.
+
+    Args:
+        arguments: section -> argument object; `training` says which directory.
+        data: as in `run_experiment`, as are the others.
+        split: see there.
+        text_column: see there.
+
+    Raises:
+        ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
+            text that the model reads; or the directory belongs to other settings.
+    """
+    if missing := [name for name in SPLITS if name not in data]:
+        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
+    labels = data["train"].unique("emotion")
+    if len(labels) == 1:
+        name = data["train"].features["emotion"].int2str(labels[0])
+        raise ExperimentError(
+            f"All training rows have one emotion, {name}; at least two classes are needed. Use one sub-folder per "
+            "class, or pass a label table with --data_dir."
+        )
+    model = arguments.get("model")
+    if model is None or model.reads_text:
+        _check_texts(data, text_column)
+    settings = run_settings(arguments, data, split, text_column)
+    check_settings(str(arguments["training"].output_dir), settings)
+    return settings
+
+
+def _check_texts(data: DatasetDict, text_column: str) -> None:
+    """Raise where an utterance of a split lacks the text that the model reads."""
+    lacking = [
+        identity
+        for name in SPLITS
+        for identity, text in zip(data[name]["id"], data[name][text_column], strict=True)
+        if text is None
+    ]
+    if not lacking:
+        return
+    remedy = (
+        "write them with --asr_model MODEL, import them with --hypotheses FILE, train on human text with --text_column "
+        'transcript, or on speech alone with --ablation "only speech"'
+    )
+    if text_column == "transcript":
+        remedy = "complete them, or train on ASR text with --text_column hypothesis"
+    total = sum(len(data[name]) for name in SPLITS)
+    raise ExperimentError(f"{len(lacking)} of {total} utterances have no {text_column}, first {lacking[0]}: {remedy}.")
 
 
 def make_trainer(
@@ -175,7 +230,7 @@ def make_trainer(
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
     if args.should_log:
-        _tell_of_frozen_encoders(model)
+        _warn_if_text_encoder_frozen(model)
     if args.balance_classes:
         loss = BalancedCrossEntropy(train["emotion"][:], len(emotions))
     if args.speed_perturbation and model.config.uses_speech:
@@ -264,46 +319,6 @@ def processor_options(processor: M4SERProcessor) -> dict[str, Any]:
     }
 
 
-def load_results(folder: str | Path) -> dict[str, Any]:
-    """`results.json` of a finished run directory."""
-    path = Path(folder) / RESULTS_FILE
-    if not path.is_file():
-        raise ExperimentError(f"{folder} is no finished run: it has no {RESULTS_FILE}.")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def load_log(folder: str | Path) -> list[dict[str, Any]]:
-    """What a run logged, by step: its `log_history.json`, or of an older run as much as its last checkpoint knows.
-
-    Args:
-        folder: of a finished run.
-
-    Raises:
-        ExperimentError: there is neither.
-    """
-    path = Path(folder) / LOG_FILE
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    checkpoint = get_last_checkpoint(str(folder))
-    if checkpoint is None:
-        raise ExperimentError(f"{folder} has no log: neither {LOG_FILE} nor a checkpoint.")
-    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)).log_history
-
-
-def _check_splits(data: DatasetDict) -> None:
-    """Raise where one of the three splits is missing, or the training data have nothing to tell apart."""
-    missing = [name for name in SPLITS if name not in data]
-    if missing:
-        raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
-    labels = data["train"].unique("emotion")
-    if len(labels) == 1:
-        name = data["train"].features["emotion"].int2str(labels[0])
-        raise ExperimentError(
-            f"All training rows have one emotion, {name}: there is nothing to tell apart. A folder for each class "
-            "names the classes; a table of labels beside the recordings goes in by --data_dir."
-        )
-
-
 def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:
     """Make the directory this run's, and say whether it is finished already."""
     finished = (folder / RESULTS_FILE).is_file()
@@ -322,7 +337,7 @@ def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
     return audit
 
 
-def _tell_of_frozen_encoders(model: M4SERForEmotionClassification) -> None:
+def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:
     """Print where error detection and correction can teach nothing to what recognises emotions."""
     encoder, projection = model.m4ser.text_encoder, model.m4ser.text_projection
     trains_errors = model.config.use_error_detection or model.config.use_error_correction

@@ -1,7 +1,7 @@
-"""What decides a run: every setting that is not a default, and the data.
+"""One run directory: the settings it belongs to, and what it holds.
 
-A run directory belongs to its settings. They are written when the run starts; a later start with others is refused, so
-that no old result passes for a new one.
+A directory belongs to its settings: every one that decides a result and is no default, and the data by their content.
+They are written when the run starts; a later start with others is refused, so that no old result passes for a new one.
 """
 
 import hashlib
@@ -15,31 +15,43 @@ from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, DatasetDict
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import get_last_checkpoint
 
 from data_scripts.files import write_atomically
 from modeling_m4ser import M4SERConfig
 from trainer.errors import ExperimentError
 
 SETTINGS_FILE = "settings.json"
-#: Arguments that say where and how a run shows itself, not what it computes.
-PRESENTATION_ARGUMENTS = frozenset(
+RESULTS_FILE = "results.json"
+PREDICTIONS_FILE = "predictions.parquet"
+LOG_FILE = "log_history.json"
+#: What decides a result among the arguments of transformers; of our own, everything but `PRESENTATION_ARGUMENTS`.
+DECIDING_ARGUMENTS = frozenset(
     {
-        *("output_dir", "config", "num_workers", "strict", "folds", "seeds", "linear_probe"),
-        *("rows", "learning_rates", "paper"),
-        *("do_train", "do_eval", "do_predict", "cache_features", "feature_cache_dir"),
-        *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
-        *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "logging_dir"),
-        *("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push"),
-        *("hub_revision", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
-        *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
-        *("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "dataloader_in_order"),
-        *("use_cpu", "local_rank", "ddp_backend", "ddp_timeout", "ddp_bucket_cap_mb", "ddp_find_unused_parameters"),
-        *("save_total_limit", "save_on_each_node", "enable_jit_checkpoint", "resume_from_checkpoint", "debug"),
-        *("skip_memory_metrics", "eval_accumulation_steps", "eval_use_gather_object", "torch_empty_cache_steps"),
+        *("num_train_epochs", "max_steps", "seed", "data_seed", "train_sampling_strategy", "length_column_name"),
+        *("per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size", "dataloader_drop_last"),
+        *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args"),
+        *("optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
+        *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "neftune_noise_alpha"),
+        *("eval_strategy", "eval_steps", "eval_delay", "save_strategy", "save_steps"),
+        *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
     }
 )
+#: Our own arguments that say where and how runs are made, not what they compute.
+PRESENTATION_ARGUMENTS = frozenset(
+    {"strict", "folds", "seeds", "linear_probe", "rows", "learning_rates", "paper"}
+    | {"cache_features", "feature_cache_dir"}
+)
+_LIBRARY_ARGUMENTS = frozenset(field.name for field in fields(TrainingArguments))
+_ENCODERS = ("speech_encoder", "text_encoder")
 _FINGERPRINT_COLUMNS = ("id", "duration", "speaker", "session", "emotion", "transcript", "hypothesis", "asr_model")
+
+
+def decides(name: str) -> bool:
+    """Whether an argument of this name decides what a run computes."""
+    return name in DECIDING_ARGUMENTS if name in _LIBRARY_ARGUMENTS else name not in PRESENTATION_ARGUMENTS
 
 
 def changed_arguments(arguments: Any, skip: Iterable[str] = ()) -> dict[str, Any]:
@@ -100,7 +112,10 @@ def run_settings(
         split: what `Fold.describe()` says.
         text_column: the text that the model reads.
     """
-    sections = {name: changed_arguments(part, PRESENTATION_ARGUMENTS) for name, part in arguments.items()}
+    sections = {
+        section: {name: value for name, value in changed_arguments(part).items() if decides(name)}
+        for section, part in arguments.items()
+    }
     described = {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}
     return _as_json({**sections, "data": described, "defaults": model_defaults()})
 
@@ -113,7 +128,15 @@ def model_defaults() -> dict[str, Any]:
 
 
 def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
-    """Check that a run directory is new, or was started with these settings.
+    """Check that a directory is new, or was started with these settings.
+
+    The data count by their fingerprint and not by the section `corpus`, which says where they came from; encoders in
+    folders count by where those lie, however that is spelled.
+
+    Args:
+        folder: the directory.
+        settings: of `run_settings`, or any others.
+        file: where the directory keeps them.
 
     Raises:
         ExperimentError: it was started with others; the message names those that differ. Or by a version that did not
@@ -122,37 +145,73 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
     path = Path(folder) / file
     if not path.is_file():
         return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
-    if "defaults" in settings and "defaults" not in earlier:
+    earlier, now = json.loads(path.read_text(encoding="utf-8")), _as_json(settings)
+    if "defaults" in now and "defaults" not in earlier:
         raise ExperimentError(
             f"{folder} belongs to a run of a version that did not record its defaults, and others may hold now. Choose "
-            "another --output_dir, or delete that folder to run anew."
+            "another --output_dir, or delete that folder to start over."
         )
-    differences = list(_differences(_with_defaults(earlier), _with_defaults(_as_json(settings))))
-    if differences:
+    found = list(_differences(_comparable(earlier), _comparable(now)))
+    if any(difference.startswith("data.") for difference in found):
+        found += _differences(earlier.get("corpus"), now.get("corpus"), "corpus")
+    if found:
         raise ExperimentError(
-            f"{folder} belongs to a run with other settings: {'; '.join(differences)}. Choose another --output_dir, "
-            "repeat the earlier settings, or delete that folder to run anew."
+            f"{folder} belongs to a run with other settings: {'; '.join(found)}. Choose another --output_dir, "
+            "repeat the earlier settings, or delete that folder to start over."
         )
 
 
 def claim_folder(folder: str | Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
-    """Make a run directory belong to these settings.
+    """Make a directory belong to these settings, see `check_settings`.
 
     Raises:
-        ExperimentError: it belongs to others, see `check_settings`.
+        ExperimentError: it belongs to others.
     """
     check_settings(folder, settings, file)
-    write_atomically(Path(folder) / file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(Path(folder) / file, json.dumps(_as_json(settings), indent=2, ensure_ascii=False) + "\n")
 
 
-def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose model options name every field, so that another version's default is another setting."""
+def load_results(folder: str | Path) -> dict[str, Any]:
+    """`results.json` of a finished run directory.
+
+    Raises:
+        ExperimentError: there is none.
+    """
+    path = Path(folder) / RESULTS_FILE
+    if not path.is_file():
+        raise ExperimentError(f"{folder} is no finished run: it has no {RESULTS_FILE}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_log(folder: str | Path) -> list[dict[str, Any]]:
+    """What a run logged, by step: its `log_history.json`, or of an older run as much as its last checkpoint knows.
+
+    Raises:
+        ExperimentError: there is neither.
+    """
+    path = Path(folder) / LOG_FILE
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    checkpoint = get_last_checkpoint(str(folder))
+    if checkpoint is None:
+        raise ExperimentError(f"{folder} has no log: neither {LOG_FILE} nor a checkpoint.")
+    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)).log_history
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is compared of settings: every model option by its value, so that another version's default is another."""
+    compared: dict[str, Any] = {name: part for name, part in settings.items() if name not in ("corpus", "defaults")}
+    for name, part in compared.items():
+        if isinstance(part, dict) and name in ("model", "training", "runs"):
+            compared[name] = {key: value for key, value in part.items() if decides(key)}
     if "defaults" not in settings:
-        return dict(settings)
-    model = settings.get("model") or {}
-    options = {**settings["defaults"], **(model.get("model_options") or {})}
-    return {**settings, "defaults": None, "model": {**model, "model_options": options}}
+        return compared
+    model = dict(compared.get("model") or {})
+    for name in _ENCODERS:
+        if name in model and Path(model[name]).is_dir():
+            model[name] = str(Path(model[name]).resolve())
+    model["model_options"] = {**settings["defaults"], **(model.get("model_options") or {})}
+    return {**compared, "model": model}
 
 
 def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ from datasets import Dataset, concatenate_datasets
 
 from modeling_m4ser import load_audio
 from modeling_m4ser.rows_m4ser import read_channel
+from trainer.errors import TrainingError
 
 SPEED_COLUMN = "speed"
 
@@ -24,10 +25,10 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
         factors: the speeds, e.g. 0.9, 1.0, 1.1. Without 1.0 the recordings themselves are not trained on.
 
     Raises:
-        ValueError: `data` is no `datasets.Dataset`, whose rows can be counted and copied.
+        TrainingError: `data` is no `datasets.Dataset`, whose rows can be counted and copied.
     """
     if not isinstance(data, Dataset):
-        raise ValueError(
+        raise TrainingError(
             f"speed_perturbation needs a datasets.Dataset to train on, not {type(data).__name__}: load the corpus with "
             "data_scripts.load_prepared or leave speed_perturbation out."
         )

@@ -14,6 +14,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from trainer.arguments import M4SERTrainingArguments
+from trainer.errors import TrainingError
 from trainer.inputs.rows import DURATION_COLUMN
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochS
     Where the durations of the utterances are not known, their order is random, which is told.
 
     Raises:
-        ValueError: the data set has no column `args.length_column_name`, and that is not the default.
+        TrainingError: the data set has no column `args.length_column_name`, and that is not the default.
     """
     column, columns = args.length_column_name, getattr(dataset, "column_names", [])
     if column in columns:
@@ -72,7 +73,7 @@ def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochS
         )
         lengths = [0.0] * len(dataset)
     else:
-        raise ValueError(
+        raise TrainingError(
             f"The training data has no column {column!r} to group batches by (columns: {', '.join(columns)}). Name "
             "one with length_column_name or set train_sampling_strategy='random'."
         )

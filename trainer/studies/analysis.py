@@ -16,7 +16,7 @@ from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
 from trainer.experiments.data import corpus_name
-from trainer.experiments.run import PREDICTIONS_FILE
+from trainer.experiments.run_folder import PREDICTIONS_FILE
 from trainer.studies import paper
 from trainer.studies.consistency import SPACES, consistency_table
 from trainer.studies.retest import FinishedRun, finished_runs

@@ -25,12 +25,12 @@ from trainer.evaluation.resampling import METRICS
 from trainer.evaluation.summary import format_row, summarize
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
-from trainer.experiments.cross_validation import audit_folds, with_output
+from trainer.experiments.cross_validation import args_for_run, audit_folds
 from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import Division, with_clusters
-from trainer.experiments.run import PREDICTIONS_FILE, run_experiment
-from trainer.experiments.run_folder import check_settings, run_settings
+from trainer.experiments.run import run_experiment
+from trainer.experiments.run_folder import PREDICTIONS_FILE, check_settings, run_settings
 from trainer.inputs.feature_cache import FEATURES_FOLDER
 from trainer.studies import paper
 from trainer.studies.divisions import TableInputs
@@ -228,7 +228,7 @@ class TableRunner:
             "model": dataclasses.replace(self.model, **self.rows[cell.row].model),
             "runs": dataclasses.replace(self.runs, **alone),
         }
-        settings = with_output(self.args, self.root / cell.folder, cell.seed)
+        settings = args_for_run(self.args, self.root / cell.folder, cell.seed)
         if cell.rate is not None:
             if settings.discriminator_follows and settings.discriminator_learning_rate == settings.learning_rate:
                 settings.discriminator_learning_rate = cell.rate

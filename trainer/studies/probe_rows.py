@@ -3,27 +3,28 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from accelerate import PartialState
-from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from datasets import DatasetDict
 
 from data_scripts.files import write_atomically
-from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import ExperimentArguments
-from trainer.evaluation.linear_probe import fit_probe, speech_features, text_features
+from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 from trainer.experiments.arguments import ModelArguments
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import Division
-from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
-from trainer.experiments.run_folder import PRESENTATION_ARGUMENTS, changed_arguments, claim_folder, run_settings
-
-Published = tuple[M4SERForEmotionClassification, M4SERProcessor]
+from trainer.experiments.run_folder import (
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    changed_arguments,
+    claim_folder,
+    load_results,
+    run_settings,
+)
 
 
 class ProbeRunner:
@@ -37,10 +38,10 @@ class ProbeRunner:
     """
 
     def __init__(self, folds: Division, model: ModelArguments, metric: str, args: ExperimentArguments):
-        self.folds, self.metric, self.args = folds, metric, args
+        self.folds, self.metric = folds, metric
         plain = {"ablation": "M4SER", "model_options": {}, "speech_options": {}, "text_options": {}}
         self.model = dataclasses.replace(model, **cast(Any, plain), freeze_speech_layers=0)
-        self._features: dict[tuple[str, str, str], np.ndarray] = {}
+        self._features = FrozenFeatures(functools.partial(build_model, self.model), model.text_column, args.device)
 
     def settings(self, encoders: Sequence[str], fold: str) -> dict[str, Any]:
         """Return what decides a probe.
@@ -50,7 +51,7 @@ class ProbeRunner:
             fold: of the corpus.
         """
         data, split = self.folds.folds[fold]
-        model = changed_arguments(self.model, PRESENTATION_ARGUMENTS)
+        model = changed_arguments(self.model)
         settings = run_settings({}, data, split, self.model.text_column)
         return {"model": model, "probe": list(encoders), "metric": self.metric, **settings}
 
@@ -67,18 +68,9 @@ class ProbeRunner:
                 return load_results(folder)
             claim_folder(folder, self.settings(encoders, fold))
             data, split = self.folds.folds[fold]
+            fitted = fit_probe(self.features(data, encoders), data, self.metric)
+            fitted.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)
             emotions = data["train"].features["emotion"].names
-            labels = {str(name): np.asarray(part["emotion"][:]) for name, part in data.items()}
-            fitted = fit_probe(self.features(data, encoders), labels, emotions, self.metric)
-            table = pd.DataFrame(
-                {
-                    "id": data["test"]["id"][:],
-                    "speaker": data["test"]["speaker"][:],
-                    "emotion": [emotions[label] for label in labels["test"]],
-                    "predicted": [emotions[label] for label in fitted.predictions],
-                }
-            )
-            table.to_parquet(folder / PREDICTIONS_FILE, index=False)
             results = {"metrics": fitted.metrics, "emotions": emotions, "split": dict(split)}
             results["regularisation"] = fitted.regularisation
             write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
@@ -86,30 +78,4 @@ class ProbeRunner:
 
     def features(self, data: DatasetDict, encoders: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the features of these encoders side by side, split -> (N, d); no utterance is encoded twice."""
-        build = functools.cache(lambda: self._published(data["train"].features["emotion"].names))
-        return {
-            str(split): np.hstack([self._vectors(kind, str(split), part, build) for kind in encoders])
-            for split, part in data.items()
-        }
-
-    def _vectors(self, kind: str, split: str, part: Dataset, build: Callable[[], Published]) -> np.ndarray:
-        # Folds are made of one list of utterances; the ids of a corpus' own splits may repeat from split to split.
-        prefix = split if len(self.folds.folds) == 1 else ""
-        keys = [(kind, prefix, identity) for identity in part["id"]]
-        if missing := [index for index, key in enumerate(keys) if key not in self._features]:
-            vectors = self._encode(kind, *build(), part.select(missing))
-            self._features |= {keys[index]: each for index, each in zip(missing, vectors, strict=True)}
-        return np.stack([self._features[key] for key in keys])
-
-    def _encode(
-        self, kind: str, model: M4SERForEmotionClassification, processor: M4SERProcessor, part: Dataset
-    ) -> np.ndarray:
-        if kind == "speech":
-            return speech_features(model, processor, part)
-        return text_features(model, processor, part, self.model.text_column)
-
-    def _published(self, emotions: Sequence[str]) -> Published:
-        """A model with the encoders as published, where training would have it."""
-        set_seed(0)
-        model, processor = build_model(self.model, emotions)
-        return cast(Any, model).to(self.args.device), processor
+        return self._features.of(data, encoders, shared=len(self.folds.folds) > 1)

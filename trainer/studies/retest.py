@@ -14,8 +14,13 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.errors import ExperimentError
 from trainer.evaluation.prediction import predict
 from trainer.experiments.protocols import with_clusters
-from trainer.experiments.run import PREDICTIONS_FILE, RESULTS_FILE, load_results
-from trainer.experiments.run_folder import claim_folder, corpus_fingerprint
+from trainer.experiments.run_folder import (
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    claim_folder,
+    corpus_fingerprint,
+    load_results,
+)
 from trainer.studies.tables import TableRow
 
 #: How the row of a model that was trained on human text ends.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 
 from data_scripts.splits import speaker_folds
@@ -12,8 +12,8 @@ from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer.evaluation import linear_probe as module
 from trainer.evaluation.linear_probe import (
     INVERSE_REGULARIZATIONS,
+    FrozenFeatures,
     fit_probe,
-    linear_probe,
     speech_features,
     text_features,
 )
@@ -32,12 +32,42 @@ def test_probe_features_ignore_the_batch(data, tmp_path):
     alone = speech_features(model, processor, data["test"], batch_size=1)
     assert together.shape == (len(data["test"]), 2 * 24)
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    metrics = linear_probe(model, processor, data, EMOTIONS)
-    assert 0 <= metrics["ua"] <= 1
-    assert metrics["regularisation"] in INVERSE_REGULARIZATIONS
 
 
-def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test(monkeypatch):
+def test_no_utterance_is_encoded_twice(data, tmp_path, monkeypatch):
+    encoded = []
+    monkeypatch.setattr(
+        module, "speech_features", lambda m, p, part: encoded.extend(part["id"]) or np.ones((len(part), 2))
+    )
+    monkeypatch.setattr(module, "text_features", lambda m, p, part, column: np.full((len(part), 3), 2.0))
+    built = []
+    features = FrozenFeatures(lambda emotions: built.append(emotions) or (None, None))
+    for _ in range(2):
+        found = features.of(data, ("speech", "text"))
+        assert {split: part.tolist() for split, part in found.items()} == {
+            split: [[1, 1, 2, 2, 2]] * len(part) for split, part in data.items()
+        }
+    assert sorted(encoded) == sorted(identity for part in data.values() for identity in part["id"])
+    assert built == [list(EMOTIONS)]
+    encoded.clear()
+    same_ids = DatasetDict(train=data["test"], test=data["test"])
+    FrozenFeatures(lambda emotions: (None, None)).of(same_ids, shared=False)
+    assert len(encoded) == 2 * len(data["test"])
+
+
+def corpus_of(labels, names):
+    emotion = ClassLabel(names=list(names))
+    return DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {"id": [f"u{i}" for i in range(len(each))], "speaker": ["s"] * len(each), "emotion": list(each)}
+            ).cast_column("emotion", emotion)
+            for split, each in labels.items()
+        }
+    )
+
+
+def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test():
     """Against the same written out, on features whose best regularisation differs between the splits."""
     generator = np.random.default_rng(3)
     sizes, labels, features = {"train": 40, "validation": 30, "test": 30}, {}, {}
@@ -46,9 +76,6 @@ def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test(m
         signal = 0.7 * np.eye(4)[labels[split]]
         noise = generator.normal(size=(size, 4))
         features[split] = np.hstack([50 * (signal + noise) + 7, 0.01 * generator.normal(size=(size, 8))])
-    monkeypatch.setattr(module, "speech_features", lambda model, processor, part: features[part["name"]])
-    data = {split: {"name": split, "emotion": labels[split]} for split in sizes}
-
     mean, deviation = features["train"].mean(0), features["train"].std(0)
 
     def recalls(strength, split):
@@ -66,8 +93,9 @@ def test_it_is_fitted_on_train_chosen_on_validation_by_ua_and_measured_on_test(m
         min(INVERSE_REGULARIZATIONS, key=lambda c: scores["validation"][c][0]),
     )
     assert chosen not in others, "another seed: the splits agree on what is best"
-    metrics = linear_probe(None, None, data, EMOTIONS)
-    assert metrics["regularisation"] == chosen
+    probe = fit_probe(features, corpus_of(labels, EMOTIONS))
+    assert probe.regularisation == chosen
+    metrics = probe.metrics["test"]
     assert (metrics["ua"], metrics["wa"]) == pytest.approx(scores["test"][chosen])
     assert scores["test"][chosen] != scores["validation"][chosen]
 
@@ -102,9 +130,12 @@ def test_a_fitted_probe_is_chosen_by_the_metric_asked_for():
     generator = np.random.default_rng(0)
     labels = {split: (generator.random(400) < 0.08).astype(int) for split in ("train", "validation", "test")}
     features = {split: generator.normal(size=(400, 6)) + 0.6 * each[:, None] for split, each in labels.items()}
-    by_ua, by_wa = (fit_probe(features, labels, ["a", "b"], metric) for metric in ("ua", "wa"))
+    by_ua, by_wa = (fit_probe(features, corpus_of(labels, ["a", "b"]), metric) for metric in ("ua", "wa"))
     assert by_ua.metrics["validation"]["ua"] > by_wa.metrics["validation"]["ua"]
     assert by_wa.metrics["validation"]["wa"] > by_ua.metrics["validation"]["wa"]
     assert by_ua.regularisation != by_wa.regularisation
     for probe in (by_ua, by_wa):
-        assert probe.metrics["test"]["wa"] == np.mean(probe.predictions == labels["test"])
+        assert list(probe.predictions) == ["id", "speaker", "emotion", "predicted"]
+        assert probe.predictions["emotion"].tolist() == ["ab"[label] for label in labels["test"]]
+        right = probe.predictions["predicted"] == probe.predictions["emotion"]
+        assert probe.metrics["test"]["wa"] == right.mean()

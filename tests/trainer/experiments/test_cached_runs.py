@@ -13,7 +13,7 @@ from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.run import _tell_of_frozen_encoders, make_trainer, run_experiment
+from trainer.experiments.run import _warn_if_text_encoder_frozen, make_trainer, run_experiment
 
 
 def test_a_run_with_cached_features_is_the_run_without_them(data, tmp_path, capsys):
@@ -90,6 +90,6 @@ def test_frozen_encoders_make_error_correction_useless_which_is_told(caplog, mon
     model = tiny_model("whisper", **options)
     getattr(model, freeze)()
     for _ in range(2):
-        _tell_of_frozen_encoders(model)
+        _warn_if_text_encoder_frozen(model)
     text = "detection and correction give nothing back to the emotion path"
     assert sum(text in record.message for record in caplog.records) == told

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import itertools
 import json
@@ -19,18 +20,20 @@ from tests.helpers.experiments import encoder_folders, experiment_arguments, wri
 from tests.helpers.process import run_example, run_example_here
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
+from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.significance import bootstrap_interval, describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cross_validation import (
     _probed_models,
     _uncertainty,
+    closing_lines,
     format_summary,
     run_folds,
 )
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import own_split
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_the_same_command_again_keeps_what_is_finished(finished, capsys):
     out, arguments, printed = finished
     written = (out / "fold2" / "seed1" / "results.json").stat().st_mtime_ns
     run_example_here("run_custom.py", *arguments)
-    assert capsys.readouterr().out.splitlines()[-3:] == printed.splitlines()[-3:]
+    assert capsys.readouterr().out.splitlines()[-8:] == printed.splitlines()[-8:]
     assert (out / "fold2" / "seed1" / "results.json").stat().st_mtime_ns == written
 
 
@@ -222,14 +225,59 @@ def test_the_probe_is_measured_on_every_fold_once_and_again_with_other_settings(
     kept = {name: json.loads((out / name / "linear_probe.json").read_text()) for name in chosen}
     assert summary["linear_probe"]["ua"]["values"] == [kept[name]["metrics"]["ua"] for name in chosen]
     for name in chosen:
-        kept[name]["metrics"]["ua"] = 0.125  # what is kept is not measured again
+        kept[name]["metrics"]["ua"] = 0.3125  # what is kept is not measured again
         (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
-    assert run_folds(chosen, CorpusArguments(), model, runs, args, "Noise.")["linear_probe"]["ua"]["mean"] == 0.125
+    assert run_folds(chosen, CorpusArguments(), model, runs, args, "Noise.")["linear_probe"]["ua"]["mean"] == 0.3125
     for name in chosen:
         kept[name]["settings"]["fingerprint"] = "of other data"
         (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
     again = run_folds(chosen, CorpusArguments(), model, runs, args, "Noise.")
     assert again["linear_probe"]["ua"]["values"] == summary["linear_probe"]["ua"]["values"]
+    # Other labels in the same folder, with a seed that was not run on the earlier ones.
+    for name in chosen:
+        kept[name] = json.loads((out / name / "linear_probe.json").read_text())
+        kept[name]["metrics"]["ua"] = 7
+        (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
+    turned = {name: (relabelled(data), split) for name, (data, split) in chosen.items()}
+    other = dataclasses.replace(runs, seeds=[99, 99])
+    found = run_folds(turned, CorpusArguments(), model, other, args, "Noise.")
+    assert 7 not in found["linear_probe"]["ua"]["values"]
+    assert (found["seeds"], found["runs"]) == ([99], 2), "a seed that is named twice is run and counted once"
+
+
+def relabelled(data):
+    """The same recordings with other emotions."""
+    return DatasetDict(
+        {name: part.map(lambda row: {"emotion": (row["emotion"] + 1) % 4}) for name, part in data.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrices", "probe", "warnings"),
+    [
+        ([[[9, 1], [1, 9]]] * 2, 0.8, []),
+        ([[[9, 1], [1, 9]]] * 2, 0.95, ["UA 90.0 is below the linear probe (95.0)"]),
+        ([[[5, 5], [5, 5]]] * 2, None, ["UA 50.0 of 2 classes is chance (50.0)"]),
+        ([[[10, 0], [10, 0]]] * 2, None, ["UA 50.0 of 2 classes is chance", "predicts one class only: sad"]),
+        ([[[10, 0], [10, 0]], [[9, 1], [0, 10]]], None, ["predicts one class only in 1 of 2 runs: sad"]),
+    ],
+)
+def test_a_training_ends_with_what_is_wrong_and_what_comes_next(tmp_path, matrices, probe, warnings):
+    runs = []
+    for matrix in matrices:
+        labels, predicted = zip(*[(t, p) for t in (0, 1) for p in (0, 1) for _ in range(matrix[t][p])], strict=True)
+        runs.append(
+            {"emotions": ["sad", "glad"], "metrics": {"test": emotion_metrics(predicted, labels, ["sad", "glad"])}}
+        )
+    summary = {"test": summarize(runs)}
+    if probe is not None:
+        summary["linear_probe"] = summarize([{"metrics": {"test": dict.fromkeys(SUMMARY_METRICS, probe)}}])
+    *found, results, use, report = closing_lines(summary, runs, tmp_path, tmp_path / "fold1" / "seed1")
+    assert len(found) == len(warnings)
+    assert all(f"Warning: {warning}" in line for warning, line in zip(warnings, found, strict=True))
+    assert results == f"Results: {tmp_path / 'summary.json'}"
+    assert f'model="{tmp_path / "fold1" / "seed1"}"' in use
+    assert report.endswith(f"--runs {tmp_path}")
 
 
 def test_without_seeds_the_training_seed_is_run(folds_run, tmp_path):

@@ -15,7 +15,7 @@ from tests.helpers import ROOT
 from tests.helpers.hub import serve_datasets
 from tests.helpers.layouts import write_wav
 from tests.helpers.process import run_example_here
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 
 EMOTIONS = ("angry", "happy", "sad")
 SHORT = ("--max_steps", 2, "--per_device_train_batch_size", 2, "--model_options", '{"num_attention_heads": 4}')

@@ -17,8 +17,7 @@ from tests.helpers import ROOT
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
-from trainer.experiments.run import load_results
-from trainer.experiments.run_folder import corpus_fingerprint
+from trainer.experiments.run_folder import corpus_fingerprint, load_results
 
 #: IEMOCAP's and MELD's transcripts, so that no recogniser is needed; one step of training.
 SHORT = ("--text_column", "transcript", "--max_steps", 1, "--model_options", '{"num_attention_heads": 4}')

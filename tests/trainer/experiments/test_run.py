@@ -20,6 +20,8 @@ from modeling_m4ser import (
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
+from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
+from trainer.callbacks.error_correction import ErrorCorrectionCallback
 from trainer.errors import ExperimentError
 from trainer.evaluation import figures
 from trainer.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
@@ -27,7 +29,8 @@ from trainer.evaluation.correction import choose_threshold, correct_rows
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
-from trainer.experiments.run import LOG_FILE, load_log, load_results, make_trainer, run_experiment
+from trainer.experiments.run import check_run, make_trainer, run_experiment
+from trainer.experiments.run_folder import LOG_FILE, load_log, load_results
 
 FILES = {
     "results.json",
@@ -264,22 +267,12 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
     assert resumed["metrics"] == results["metrics"]
 
 
-def test_training_rows_of_one_emotion_are_refused(data, tmp_path):
+def test_data_that_cannot_be_trained_on_are_named(data, tmp_path):
     one = DatasetDict({**data, "train": data["train"].filter(lambda row: row["emotion"] == 1)})
-    name = data["train"].features["emotion"].int2str(1)
-    with pytest.raises(ExperimentError, match=f"one emotion, {name}"):
-        run_experiment(lambda emotions: None, one, experiment_arguments(tmp_path), description="", split={})
-
-
-def test_missing_split_is_named(data, tmp_path):
-    with pytest.raises(ExperimentError, match="no test split"):
-        run_experiment(
-            lambda emotions: None,
-            DatasetDict(train=data["train"], validation=data["validation"]),
-            experiment_arguments(tmp_path),
-            description="",
-            split={},
-        )
+    two = DatasetDict({name: data[name] for name in ("train", "validation")})
+    for wrong, message in ((one, f"one emotion, {EMOTIONS[1]}"), (two, "no test split")):
+        with pytest.raises(ExperimentError, match=message):
+            run_experiment(None, wrong, experiment_arguments(tmp_path), description="", split={})
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -301,6 +294,28 @@ def test_other_settings_in_the_same_directory_stop_and_are_named(run, data, tmp_
     assert "training.num_train_epochs 2 before, 1 now" in message
     assert "--output_dir" in message
     assert str(folder) in message
+
+
+@pytest.mark.parametrize(
+    ("model", "text_column", "message"),
+    [
+        ({}, "hypothesis", "2 of [0-9]+ utterances have no hypothesis, first clip.*--asr_model MODEL"),
+        ({"ablation": "only speech"}, "hypothesis", None),
+        ({"model_options": {"modalities": "speech"}}, "hypothesis", None),
+        ({"text_column": "transcript"}, "transcript", None),
+    ],
+)
+def test_missing_text_is_named_before_an_encoder_is_loaded(data, tmp_path, model, text_column, message):
+    train = data["train"].map(
+        lambda row, index: {"hypothesis": None if index < 2 else row["hypothesis"]}, with_indices=True
+    )
+    data = DatasetDict({**data, "train": train})
+    arguments = {"model": ModelArguments(**model), "training": experiment_arguments(tmp_path)}
+    if message is None:
+        check_run(arguments, data, {}, text_column)
+        return
+    with pytest.raises(ExperimentError, match=message):
+        check_run(arguments, data, {}, text_column)
 
 
 def test_results_without_their_settings_are_not_handed_on(data, tmp_path):
@@ -326,7 +341,7 @@ def test_how_a_run_shows_itself_may_change(run, data):
 
 
 def test_what_decides_a_run_is_recorded(data, tmp_path):
-    model = tiny_model("whisper")
+    model = tiny_model("whisper", correction_threshold=0.25)
     model.freeze_encoders()
     processor = tiny_processor(tmp_path, "whisper", trim_silence_db=40, keep_punctuation=True)
     results = run_experiment(
@@ -346,6 +361,7 @@ def test_what_decides_a_run_is_recorded(data, tmp_path):
     assert {"m4ser.speech_encoder", "m4ser.text_encoder"} <= set(results["frozen_parameters"])
     assert not any(name.startswith("classifier") for name in results["frozen_parameters"])
     assert len(results["corpus_fingerprint"]) == 16
+    assert results["model_config"]["correction_threshold"] == 0.25, "one that the user configures is not chosen again"
     assert "--learning_rate 0.001" in results["command"]
     assert "--freeze_encoders true" in results["command"]
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -361,6 +377,12 @@ def test_each_split_does_its_own_work(data, tmp_path):
     assert trainer.eval_dataset["id"][:] == data["validation"]["id"][:]
     assert not set(trainer.train_dataset["id"]) & set(data["test"]["id"])
     assert not set(trainer.eval_dataset["id"]) & set(data["test"]["id"])
+    watched = {
+        type(callback): callback.rows for callback in trainer.callback_handler.callbacks if hasattr(callback, "rows")
+    }
+    assert [row["id"] for row in watched[DiscriminatorAccuracyCallback]] == data["validation"]["id"][:]
+    texts = [row["hypothesis"] for row in watched[ErrorCorrectionCallback]]
+    assert texts == data["validation"]["hypothesis"][:] != data["test"]["hypothesis"][:]
 
 
 def test_the_best_epoch_of_validation_is_tested(run, data):

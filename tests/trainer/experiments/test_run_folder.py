@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 
 import pytest
 from datasets import DatasetDict
+from transformers import TrainingArguments
 
 from modeling_m4ser import M4SERConfig
 from tests.helpers.corpus import tiny_corpus
 from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.run_folder import (
-    PRESENTATION_ARGUMENTS,
+    DECIDING_ARGUMENTS,
     SETTINGS_FILE,
     changed_arguments,
     check_settings,
     claim_folder,
     command_line,
     corpus_fingerprint,
+    decides,
     run_settings,
 )
 
@@ -48,30 +50,19 @@ def test_changed_arguments_are_those_that_are_no_defaults():
 
 def test_training_arguments_are_compared_as_they_resolve(tmp_path):
     args = ExperimentArguments(output_dir=str(tmp_path), use_cpu=True, learning_rate=3e-4, seed=5)
-    changed = changed_arguments(args, PRESENTATION_ARGUMENTS)
+    changed = {name: value for name, value in changed_arguments(args).items() if decides(name)}
     assert changed == {"learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "seed": 5}
 
 
-def test_every_presentation_argument_of_training_exists():
-    ours = {
-        "config",
-        "num_workers",
-        "folds",
-        "seeds",
-        "linear_probe",
-        "strict",
-        "logging_dir",
-        "rows",
-        "learning_rates",
-    }
-    assert set(ExperimentArguments.__dataclass_fields__) >= PRESENTATION_ARGUMENTS - ours
-
-
-def test_what_a_result_depends_on_is_no_presentation():
-    deciding = {"learning_rate", "seed", "num_train_epochs", "max_steps", "per_device_train_batch_size", "bf16"}
-    deciding |= {"speed_perturbation", "balance_classes", "train_sampling_strategy", "split_seed", "num_folds"}
-    deciding |= {"gradient_accumulation_steps", "metric_for_best_model", "ema_decay", "data_seed", "optim"}
-    assert not deciding & PRESENTATION_ARGUMENTS
+def test_what_decides_a_result():
+    """An argument of our own decides until it is said not to; of the library's, those that are named exist."""
+    known = set(ExperimentArguments.__dataclass_fields__)
+    assert known >= DECIDING_ARGUMENTS
+    library = set(TrainingArguments.__dataclass_fields__)
+    assert {name for name in known - library if not decides(name)} == {"cache_features", "feature_cache_dir"}
+    assert decides("learning_rate")
+    assert decides("some_new_option_of_a_script")
+    assert not any(map(decides, ("output_dir", "logging_steps", "per_device_eval_batch_size", "seeds", "folds")))
 
 
 def test_the_command_names_every_changed_argument(monkeypatch):
@@ -142,3 +133,78 @@ def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
     with pytest.raises(ExperimentError, match="did not record its defaults"):
         check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
+
+
+#: What an earlier version wrote for a run of the tests' corpus: its deny-list kept what the library has long had.
+EARLIER_SETTINGS = {
+    "corpus": {"corpus": "prepared", "data_dir": "runs/old/../corpus"},
+    "model": {"speech_encoder": "facebook/hubert-large-ll60k", "model_options": {"fusion_dropout": 0.3}},
+    "runs": {"num_folds": 3},
+    "training": {"learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "seed": 5, "gradient_checkpointing": True},
+}
+
+
+@dataclass
+class SomeRuns(RunArguments):
+    num_folds: int = 6
+
+
+def test_the_same_run_is_recognized_however_it_is_spelled(data, tmp_path, monkeypatch):
+    """Paths do not decide: the data count by their content, encoders in folders by where those lie."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encoder").mkdir()
+
+    def settings(encoder="encoder", rows=data, **corpus):
+        sections = {
+            "corpus": CorpusArguments(**{"corpus": "manifest", "data_dir": "my_corpus", **corpus}),
+            "model": ModelArguments(speech_encoder=encoder),
+        }
+        return run_settings(sections, rows, {"name": "fold1"}, "hypothesis")
+
+    claim_folder("run", settings())
+    for same in (
+        settings(data_dir="./my_corpus/"),
+        settings(data_dir="copy/of/my_corpus"),
+        settings(corpus="ravdess", num_workers=4),
+        settings(encoder="./encoder/"),
+        settings(encoder=str(tmp_path / "encoder")),
+    ):
+        check_settings("run", same)
+    with pytest.raises(ExperimentError, match=r"model\.speech_encoder"):
+        check_settings("run", settings(encoder="other"))
+    other = DatasetDict({**data, "train": data["train"].select(range(7))})
+    with pytest.raises(ExperimentError, match=r'data\.fingerprint.*corpus\.data_dir "my_corpus" before, "new" now'):
+        check_settings("run", settings(rows=other, data_dir="new"))
+
+
+def test_folders_of_an_earlier_version_still_belong_to_their_runs(data, tmp_path):
+    def settings(**training):
+        sections = {
+            "corpus": CorpusArguments(data_dir="corpus"),
+            "model": ModelArguments(
+                speech_encoder="facebook/hubert-large-ll60k", model_options={"fusion_dropout": 0.3}
+            ),
+            "runs": SomeRuns(num_folds=3, seeds=[5], folds=[1]),
+            "training": ExperimentArguments(
+                output_dir=str(tmp_path), use_cpu=True, **{"learning_rate": 3e-4, "seed": 5, **training}
+            ),
+        }
+        return run_settings(sections, data, {"name": "fold1"}, "hypothesis")
+
+    described = {"fingerprint": corpus_fingerprint(data), "split": {"name": "fold1"}, "text_column": "hypothesis"}
+    earlier = {**EARLIER_SETTINGS, "data": described, "defaults": settings()["defaults"]}
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
+    check_settings(tmp_path, settings(logging_steps=3))
+    with pytest.raises(ExperimentError, match=r"training\.seed 5 before, 6 now"):
+        check_settings(tmp_path, settings(seed=6))
+
+
+def test_the_fingerprint_is_that_of_earlier_versions(data):
+    assert corpus_fingerprint(data) == "0dc4607c35b2733e"
+
+
+def test_any_folder_is_claimed_by_its_settings(tmp_path):
+    claim_folder(tmp_path, {"model": "a1", "bf16": False}, "tested.json")
+    claim_folder(tmp_path, {"model": "a1", "bf16": False}, "tested.json")
+    with pytest.raises(ExperimentError, match="bf16 false before, true now"):
+        claim_folder(tmp_path, {"model": "a1", "bf16": True}, "tested.json")

@@ -24,7 +24,7 @@ from tests.helpers.process import run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 from trainer.studies.comparison import LOCK_FILE, PROBE_ROWS, Cell, RowSpec, TableRunner
 
 FOLDERS = dict(

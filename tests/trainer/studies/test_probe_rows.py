@@ -7,9 +7,10 @@ from datasets import DatasetDict
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from trainer.errors import ExperimentError
+from trainer.evaluation.linear_probe import FrozenFeatures
 from trainer.experiments.arguments import GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
-from trainer.experiments.run import load_results
+from trainer.experiments.run_folder import load_results
 from trainer.studies import probe_rows
 from trainer.studies.probe_rows import ProbeRunner
 
@@ -30,13 +31,13 @@ def make_runner(encoders, tmp_path):
 
 def test_probes_read_frozen_features_that_are_encoded_once(make_runner, tmp_path, monkeypatch):
     runner = make_runner(num_folds=3, folds=[1, 2])
-    encoded, encode = [], ProbeRunner._encode
+    encoded, encode = [], FrozenFeatures._encode
 
-    def spy(self, kind, model, processor, part):
+    def spy(self, kind, part):
         encoded.extend((kind, clip) for clip in part["id"])
-        return encode(self, kind, model, processor, part)
+        return encode(self, kind, part)
 
-    monkeypatch.setattr(ProbeRunner, "_encode", spy)
+    monkeypatch.setattr(FrozenFeatures, "_encode", spy)
     both, speech, text = ("speech", "text"), ("speech",), ("text",)
     for fold in runner.folds.folds:
         for kinds in (speech, text, both):
@@ -72,9 +73,9 @@ def test_an_id_that_two_splits_have_is_another_utterance_in_each(make_runner):
 def test_the_metric_of_the_table_chooses_the_regularisation(make_runner, tmp_path, monkeypatch):
     asked, fit = [], probe_rows.fit_probe
 
-    def spy(features, labels, emotions, metric="ua"):
+    def spy(features, data, metric="ua"):
         asked.append(metric)
-        return fit(features, labels, emotions, metric)
+        return fit(features, data, metric)
 
     monkeypatch.setattr(probe_rows, "fit_probe", spy)
     make_runner(metric="weighted_f1", num_folds=3).run(("text",), "fold1", tmp_path / "probe")

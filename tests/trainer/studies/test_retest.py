@@ -16,7 +16,7 @@ from data_scripts.schema import load_prepared, save_prepared
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.grid import GRID_ROWS
 from trainer.errors import ExperimentError
-from trainer.experiments.run import PREDICTIONS_FILE
+from trainer.experiments.run_folder import PREDICTIONS_FILE
 from trainer.studies.retest import finished_runs, retest_run, table_rows
 
 
