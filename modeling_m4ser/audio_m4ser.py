@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers.utils import logging
 
 from .decoding_m4ser import AudioError, decode_file, open_audio, stated_duration
 from .levels_m4ser import channels_last, check_samples, mix_channels, pick_channel, silence_reason
-from .notices_m4ser import fingerprint, warn_once
 
 if TYPE_CHECKING:
     soxr: Any
@@ -27,6 +27,8 @@ try:
     import soxr
 except ImportError:
     soxr = None
+
+logger: Any = logging.get_logger(__name__)
 
 
 def load_audio(
@@ -58,32 +60,21 @@ def load_audio(
             positive, a channel that is not there, an unknown kind of input.
         ImportError: the package that would read this input is not installed.
     """
+    label = _label(audio, name)
     wanted = _positive_rate(sampling_rate, "sampling_rate", name or "the audio")
     samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel)
-    resampled = samples if rate == wanted else _resample(samples, rate, wanted, _label(audio, name))
-    # Of what was recorded: resampling adds ripples to a constant.
-    warn_of_silence(samples, audio_name(audio) or name, _label(audio, name), resampled)
-    return resampled
+    # Looked for in what was recorded: resampling adds ripples to a constant.
+    if reason := silence_reason(samples):
+        logger.warning_once(
+            f"{label} holds no sound ({reason}): what is recognised in it means nothing; check the recording."
+        )
+    return samples if rate == wanted else _resample(samples, rate, wanted, label)
 
 
 def decode_audio(
     audio: Any, source_rate: float | None = None, name: str | None = None, channel: int | None = None
 ) -> tuple[np.ndarray, float]:
-    """Load audio as a mono waveform at its own rate, which `load_audio` then resamples.
-
-    Args:
-        audio: as in `load_audio`.
-        source_rate (`float`, *optional*): as in `load_audio`.
-        name (`str`, *optional*): as in `load_audio`.
-        channel (`int`, *optional*): as in `load_audio`.
-
-    Returns:
-        `tuple[np.ndarray, float]`: the waveform `(samples,)`, float32, and its rate in hertz.
-
-    Raises:
-        AudioError: as in `load_audio`.
-        ImportError: as in `load_audio`.
-    """
+    """Load audio as `load_audio` does, but return it at its own rate: the waveform `(samples,)` and its hertz."""
     label = _label(audio, name)
     waveform = _as_waveform(audio, source_rate, label)
     if waveform is not None:
@@ -96,44 +87,15 @@ def decode_audio(
     check_samples(channels, label)
     samples, taken = mix_channels(channels)
     if taken is not None:
-        given = audio_name(audio) or name
-        warn_once(
-            "cancelled",
-            given or fingerprint(samples),
-            f"{given or label}: its {channels.shape[1]} channels cancel each other, as where a microphone's poles are "
-            f"swapped; channel {taken}, the strongest, is read alone. Choose one with channel=….",
+        logger.warning_once(
+            f"{label}: its {channels.shape[1]} channels cancel each other, as where a microphone's poles are swapped; "
+            f"channel {taken}, the strongest, is read alone. Choose one with channel=…."
         )
     return samples, rate
 
 
-def warn_of_silence(
-    samples: np.ndarray, name: str | None, label: str = "An audio clip", resampled: np.ndarray | None = None
-) -> None:
-    """Warn once of a recording without any sound.
-
-    Args:
-        samples (`np.ndarray` of shape `(samples,)`): mono audio.
-        name (`str`, *optional*): its name; without one, the warning comes once for the same samples.
-        label (`str`, *optional*): what the warning calls audio without a name.
-        resampled (`np.ndarray`, *optional*): the same audio at another rate, of which it is not warned again.
-    """
-    reason = silence_reason(samples)
-    if reason is None:
-        return
-    warn_once(
-        "no sound",
-        name or fingerprint(samples),
-        f"{name or label} holds no sound ({reason}): what is recognised in it means nothing; check the recording.",
-        same=None if resampled is None else fingerprint(resampled),
-    )
-
-
 def audio_name(audio: Any) -> str | None:
-    """Return the path or address of audio; None where it has none.
-
-    Args:
-        audio: as in `load_audio`.
-    """
+    """Return the path or address of audio as `load_audio` takes it; None where it has none."""
     if isinstance(audio, Mapping):
         audio = audio.get("path")
     elif hasattr(audio, "read"):
@@ -186,18 +148,9 @@ def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
 
 
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
-    """Return the length of audio in seconds, from the file's header where it states one, else by decoding.
+    """Return the length of audio in seconds: of a WAV, AIFF or FLAC from its header, of others by decoding.
 
-    Damage that only decoding reveals is not looked for.
-
-    Args:
-        audio: as in `load_audio`.
-        source_rate (`float`, *optional*): as in `load_audio`.
-        name (`str`, *optional*): as in `load_audio`.
-
-    Raises:
-        AudioError: as in `load_audio`.
-        ImportError: as in `load_audio`.
+    The arguments and errors are those of `load_audio`. Damage that only decoding reveals is not looked for.
     """
     label = _label(audio, name)
     if _as_waveform(audio, source_rate, label) is None:
@@ -290,5 +243,4 @@ __all__ = [
     "normalize_rms",
     "silence_reason",
     "trim_silence",
-    "warn_of_silence",
 ]

@@ -1,9 +1,11 @@
 """Audio files: opening a path, an address or bytes, and decoding what is in them; `audio_m4ser.py` is the way in.
 
-soundfile decodes WAV, FLAC, OGG, MP3 and AIFF, and PyAV what soundfile cannot (mp4, m4a …). Both carry their own
-codecs: no FFmpeg installation is needed.
+soundfile decodes WAV, FLAC, OGG and AIFF, and PyAV the rest (MP3, mp4, m4a …). Both carry their own codecs: no FFmpeg
+installation is needed. What is decoded tells the length of a recording; what a header says of it is believed where its
+format states exact sizes, and then a recording that ends before is truncated.
 """
 
+import codecs
 import contextlib
 import http.client
 import io
@@ -38,14 +40,12 @@ URL_TIMEOUT = 30.0  # seconds
 _BLOCK_FRAMES = 1 << 20  # decoded at a time
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
+_EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
 _START_BYTES = 1024
-_GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_WEB_PAGES = {
-    "HTML": re.compile(rb"<(!doctype html|!--|html|head|body|title|script)\b|<!--"),
-    "XML": re.compile(rb"<\?xml\b"),
-    "JSON": re.compile(rb'\{\s*("|\})|\[\s*\{\s*"'),
-}
+_OGG_PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
+# The tag in an MP3's first frame: which numbers it has, the frames and the bytes of the file.
+_XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f]....(....)", re.DOTALL)
 
 
 class AudioError(ValueError):
@@ -62,10 +62,10 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
         label (`str`): what error messages call it.
 
     Yields:
-        The file from its start. The header of a WAV whose recorder died before it could state the length is completed.
+        The file from its start.
 
     Raises:
-        AudioError: nothing to open, an empty or cut file, a Git LFS pointer, a saved web page.
+        AudioError: nothing to open, an empty file, or text.
     """
     source: Any
     if isinstance(audio, Mapping):
@@ -94,24 +94,21 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
         if handle.seek(0, io.SEEK_END) == 0:
             raise AudioError(f"{label} is empty (0 bytes): record, copy or download it again")
         handle.seek(0)
-        _check_start(handle.read(_START_BYTES), label)
+        _refuse_text(handle.read(_START_BYTES), label)
         handle.seek(0)
-        length = _check_not_cut(handle, label)
-        yield handle if length is None else _with_length(handle, *length)
+        yield handle
 
 
-def _check_start(start: bytes, label: str) -> None:
-    """Raise where a file is one of those that are often saved in an audio file's place."""
-    if start.startswith(_GIT_LFS_POINTER):
+def _refuse_text(start: bytes, label: str) -> None:
+    """Raise where a file begins as text: what is saved in an audio file's place often does."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # its last character may be cut
+    except UnicodeDecodeError:
+        return
+    if all(character.isprintable() or character.isspace() for character in text):
         raise AudioError(
-            f"{label} is a Git LFS pointer, not the recording itself: run `git lfs pull` in its repository"
-        )
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    kind = next((kind for kind, pattern in _WEB_PAGES.items() if pattern.match(text)), None)
-    if kind is not None:
-        raise AudioError(
-            f"{label} is a web page ({kind}), not audio: the server answered with an error or a login form; check the "
-            "address and download it again"
+            f"{label} is text, not audio; it begins with {text.strip()[:40]!r}. A web page, a playlist or the pointer "
+            "of Git LFS, git-annex or DVC lies in its place: download or pull the recording itself"
         )
 
 
@@ -151,7 +148,7 @@ def _download(url: str) -> bytes:
 
 
 def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
-    """Decode what `open_audio` opened.
+    """Decode what `open_audio` opened, all of it: files that were joined give one recording.
 
     Args:
         handle: the file.
@@ -161,73 +158,107 @@ def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
         `tuple[np.ndarray, float]`: samples (frames, channels), float32, and their rate in hertz.
 
     Raises:
-        AudioError: not audio, truncated, or without an audio stream.
+        AudioError: not audio, truncated, without an audio stream, or joined of unlike files.
         ImportError: the package that would read it is not installed.
     """
+    decoded = [_decode_one(part, label) for part in _parts(handle)]
+    if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
+        raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
+    return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
+
+
+def _parts(handle: BinaryIO) -> list[BinaryIO]:
+    """The files that a WAV or OGG file is joined of; mostly that file alone."""
+    start = handle.read(12)
+    places = [0]
+    if start.startswith(b"OggS"):
+        handle.seek(0)
+        content, went_on = handle.read(), False
+        for page in _OGG_PAGE.finditer(content):
+            begins = bool(page[1][0] & 2)
+            if begins and went_on:
+                places.append(page.start())
+            went_on = not begins
+    elif start.startswith(b"RIFF"):
+        places += [place - 8 for name, place, _ in _chunks(handle) if name == b"RIFF" and place > 8]
+    handle.seek(0)
+    if len(places) == 1:
+        return [handle]
+    content = handle.read()
+    return [io.BytesIO(content[a:b]) for a, b in zip(places, [*places[1:], len(content)], strict=True)]
+
+
+def _decode_one(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
+    """Return samples (frames, channels) and rate of one file."""
+    if place := _check_sizes(handle, label):
+        content = bytearray(handle.read())
+        # As of a WAV that is streamed: decoders read such a one to its end.
+        content[:8], content[place - 4 : place] = b"RIFF\xff\xff\xff\xff", b"\xff" * 4
+        handle = io.BytesIO(content)
+        logger.warning_once(
+            f"{label}: its header says that it holds no samples, but {len(content) - place} bytes follow, as where a "
+            "recorder was switched off before it could finish the file; they are read as its samples."
+        )
     decoded = _decode_soundfile(handle, label)
     return decoded if decoded is not None else _decode_av(handle, label)
 
 
-def _check_not_cut(handle: BinaryIO, label: str) -> tuple[int, int] | None:
-    """Raise where a WAV or AIFF file ends before its samples do.
-
-    libsndfile and FFmpeg silently take the end of the file for the end of the recording. Most other formats show a cut
-    when they are decoded.
+def _check_sizes(handle: BinaryIO, label: str) -> int:
+    """Raise where a WAV, AIFF or MP3 file is shorter than the bytes it says it has: decoders take its end for the end.
 
     Returns:
-        `tuple[int, int] | None`: of a WAV that says it holds no samples while samples follow, the place of the size of
-        its "data" chunk, and what it should be.
+        `int`: where the samples of a WAV begin that says it holds none; 0 of others.
     """
-    kind, _, form = struct.unpack("4s4s4s", handle.read(12).ljust(12, b"\0"))
-    is_wav = kind in (b"RIFF", b"RF64") and form == b"WAVE"
-    place, long_size, unstated = 12, None, None
-    end = handle.seek(0, io.SEEK_END) if is_wav or kind == b"FORM" else 0
-    while place + 8 <= end:
-        chunk, size = _chunk_header(handle, place, ">I" if kind == b"FORM" else "<I")
-        if chunk == b"ds64":  # RF64 states sizes over 4 GB apart from the chunk itself
-            long_size = struct.unpack("<8xQ", handle.read(16).ljust(16, b"\0"))[0]
-        elif chunk in (b"data", b"SSND"):
-            size = long_size if long_size is not None and size == 0xFFFFFFFF else size
-            there = end - place - 8
-            if there < size and (size < _UNKNOWN_BYTES or long_size is not None):
-                raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
-            if is_wav and size == 0 and not _only_chunks(handle, place + 8, end):
-                unstated = place + 4, there
-            break
-        place += 8 + size + size % 2
+    start = handle.read(12)
+    end = handle.seek(0, io.SEEK_END)
+    stated = there = left_open = 0
+    if start[:4] in (b"RIFF", b"RF64", b"FORM"):
+        long_size = None
+        for name, place, size in _chunks(handle):
+            if name == b"ds64":  # RF64 states sizes over 4 GB apart from the chunk itself
+                long_size = struct.unpack("<8xQ", handle.read(16).ljust(16, b"\0"))[0]
+            elif name in (b"data", b"SSND"):
+                is_open = size >= _UNKNOWN_BYTES and long_size is None
+                size = long_size if size == 0xFFFFFFFF and long_size is not None else size
+                # Some programs count the header among the samples.
+                stated, there = 0 if is_open or size in (end, end - 8) else size, end - place
+                left_open = place if name == b"data" and not size and not _only_chunks(handle, place) else 0
+                break
+    else:
+        # An ID3 tag states its size in four times seven bits.
+        tag = 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(start[6:10])) if start[:3] == b"ID3" else 0
+        handle.seek(tag)
+        if found := _XING_TAG.search(handle.read(64)):
+            stated, there = struct.unpack(">I", found[1])[0], end - tag
     handle.seek(0)
-    if unstated is not None:
-        logger.warning_once(
-            f"{label}: its header says that it holds no samples, but {unstated[1]} bytes follow, as where a recorder "
-            "was switched off before it could finish the file; they are read as its samples."
-        )
-    return unstated
+    if there < stated:
+        raise AudioError(f"{label} is truncated: {there} of {stated} bytes of samples are there; copy it again")
+    return left_open
 
 
-def _chunk_header(handle: BinaryIO, place: int, size_format: str = "<I") -> tuple[bytes, int]:
-    """Return the name and size of the chunk that starts at a place."""
-    handle.seek(place)
-    name, size = struct.unpack("4s4s", handle.read(8))
-    return name, struct.unpack(size_format, size)[0]
-
-
-def _only_chunks(handle: BinaryIO, place: int, end: int) -> bool:
-    """Return whether all from a place on is whole chunks with readable names, or nothing: no samples look like that."""
+def _chunks(handle: BinaryIO, place: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, place and size of the chunks of a RIFF or AIFF file; its own header is the first, of size 4."""
+    end = handle.seek(0, io.SEEK_END)
+    big = False
     while place + 8 <= end:
-        name, size = _chunk_header(handle, place)
+        handle.seek(place)
+        name, size = struct.unpack("4s4s", handle.read(8))
+        big = big or name == b"FORM"
+        (size,) = struct.unpack(">I" if big else "<I", size)
+        if name in (b"RIFF", b"RF64", b"FORM"):
+            size = 4  # the kind of file; chunks follow
+        yield name, place + 8, size
+        place += 8 + size + size % 2
+
+
+def _only_chunks(handle: BinaryIO, place: int) -> bool:
+    """Return whether all from a place on is whole chunks with readable names, or nothing: no samples look like that."""
+    end = handle.seek(0, io.SEEK_END)
+    for name, start, size in _chunks(handle, place):
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False
-        place += 8 + size + size % 2
+        place = start + size
     return place <= end + 1  # the last one may lack its padding
-
-
-def _with_length(handle: BinaryIO, place: int, size: int) -> BinaryIO:
-    """Return a copy of a WAV file with the size of its "data" chunk put in."""
-    data = bytearray(handle.read())
-    struct.pack_into("<I", data, place, min(size, 0xFFFFFFFF))
-    # As plain RIFF: RF64 would state the length in a second place.
-    struct.pack_into("<4sI", data, 0, b"RIFF", min(len(data) - 8, 0xFFFFFFFF))
-    return io.BytesIO(data)
 
 
 def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] | None:
@@ -235,6 +266,10 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
     file = _open_soundfile(handle)
     if file is None:
         return None
+    if file.format == "MP3" and av is not None:
+        file.close()
+        handle.seek(0)
+        return _decode_av(handle, label, "mp3")  # libsndfile reads only as many frames of it as it guesses
     blocks = []
     # In blocks, since a damaged header may promise more frames than memory holds.
     with file:
@@ -243,11 +278,12 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
                 blocks.append(block)
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
-        frames, rate, channels = file.frames, file.samplerate, file.channels
-    decoded = np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32)
+        # Only a FLAC states how many frames it was made of; those of the others are counted by the file's size.
+        frames = file.frames if file.format == "FLAC" else 0
+    decoded = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
     if len(decoded) < frames:
         raise AudioError(f"{label} is truncated: {len(decoded)} of {frames} frames could be decoded; copy it again")
-    return decoded, rate
+    return decoded, file.samplerate
 
 
 def _open_soundfile(handle: BinaryIO) -> Any:
@@ -266,22 +302,43 @@ def _open_soundfile(handle: BinaryIO) -> Any:
     return file
 
 
-@contextlib.contextmanager
-def _open_av(handle: BinaryIO, label: str) -> Iterator[tuple[Any, float | None]]:
-    """Open PyAV's first audio stream, with its length in seconds if stated; FFmpeg's errors become AudioError."""
+def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[np.ndarray, float]:
+    """Return samples (frames, channels) and rate of the first audio stream, through PyAV; `form` is known, or found."""
     if av is None:
         missing = "av" if soundfile is not None else "soundfile and av"
         raise ImportError(f"reading {label} needs {missing}: pip install {missing.replace(' and', '')}")
     try:
         # A playlist (HLS, concat) may name other files and addresses, which FFmpeg would open: allow no protocol.
-        with av.open(handle, options={"protocol_whitelist": "none"}) as container:
+        with av.open(handle, format=form, options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
                 raise AudioError(f"{label} has no audio stream (its format: {container.format.long_name})")
             stream = container.streams.audio[0]
-            yield stream, _stated_by_container(container, stream)
-    except (av.FFmpegError, EOFError) as error:
+            rate, stated = stream.rate, _stated_by_container(container, stream)
+            as_float = av.AudioResampler(format="fltp")
+            decoded = _frames(container, stream, lenient=form == "mp3")
+            samples = [part.to_ndarray().T for frame in decoded for part in as_float.resample(frame)]
+    except AudioError:
+        raise
+    except (av.FFmpegError, EOFError, ValueError) as error:  # ValueError: the stream changes on its way
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
+    frames = sum(map(len, samples))
+    # Containers round lengths to packets: only a real gap is a cut.
+    if frames and stated and stated - frames / rate > max(0.25, 0.02 * stated):
+        raise AudioError(
+            f"{label} is truncated: {frames / rate:.2f} of {stated:.2f} seconds could be decoded; copy it again"
+        )
+    return np.concatenate(samples) if samples else np.zeros((0, 1), np.float32), rate
+
+
+def _frames(container: Any, stream: Any, lenient: bool) -> Iterator[Any]:
+    """Yield the frames of a stream; lenient: leave out those that are damaged."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            if not lenient:
+                raise
 
 
 def _stated_by_container(container: Any, stream: Any) -> float | None:
@@ -294,39 +351,21 @@ def _stated_by_container(container: Any, stream: Any) -> float | None:
     return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
 
-def _decode_av(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
-    """Return samples (frames, channels) and rate, through PyAV."""
-    with _open_av(handle, label) as (stream, stated):
-        as_float = av.AudioResampler(format="fltp")
-        rate = stream.rate
-        decoded = [part for frame in stream.container.decode(stream) for part in as_float.resample(frame)]
-        samples = [part.to_ndarray().T for part in decoded]
-    frames = sum(map(len, samples))
-    # Containers round lengths to packets: only a real gap is a cut.
-    if frames and stated and stated - frames / rate > max(0.25, 0.02 * stated):
-        raise AudioError(
-            f"{label} is truncated: {frames / rate:.2f} of {stated:.2f} seconds could be decoded; copy it again"
-        )
-    return np.concatenate(samples) if samples else np.zeros((0, 1), np.float32), rate
-
-
 def stated_duration(handle: BinaryIO, label: str) -> float | None:
-    """Return the length in seconds that the header states; None where it states none.
+    """Return the length in seconds of a file whose header states it exactly; None of others.
 
     Args:
         handle: the file, as `open_audio` opened it.
         label (`str`): what error messages call it.
 
     Raises:
-        AudioError: as in `decode_file`.
-        ImportError: as in `decode_file`.
+        AudioError: the file is truncated.
     """
-    file = _open_soundfile(handle)
-    if file is not None:
-        with file:
-            return file.frames / file.samplerate
-    with _open_av(handle, label) as (_, stated):
-        return stated
+    file = None if _check_sizes(handle, label) else _open_soundfile(handle)
+    if file is None:
+        return None
+    with file:
+        return file.frames / file.samplerate if file.format in _EXACT_FORMATS else None
 
 
 __all__ = ["AudioError", "decode_file", "open_audio", "stated_duration"]

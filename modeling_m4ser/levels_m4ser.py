@@ -21,10 +21,6 @@ _CANCELLED_SHARE = 0.1
 def channels_last(samples: np.ndarray, label: str) -> np.ndarray:
     """Return a waveform of any shape and type that `load_audio` documents as (samples, channels), float32.
 
-    Args:
-        samples (`np.ndarray`): of shape (samples,), (channels, samples) or (samples, channels).
-        label (`str`): what error messages call it.
-
     Raises:
         AudioError: another shape or type, or integers whose full scale is not that of their type.
     """
@@ -37,12 +33,7 @@ def channels_last(samples: np.ndarray, label: str) -> np.ndarray:
 
 
 def pick_channel(channels: np.ndarray, channel: Any, label: str) -> np.ndarray:
-    """Return one channel of a waveform (samples, channels), as (samples, 1).
-
-    Args:
-        channels (`np.ndarray` of shape `(samples, channels)`): the waveform.
-        channel (`int`): which one, counted from 0.
-        label (`str`): what error messages call it.
+    """Return channel number `channel`, counted from 0, of a waveform (samples, channels), as (samples, 1).
 
     Raises:
         AudioError: `channel` is no whole number from 0 on, or is not there.
@@ -59,10 +50,6 @@ def pick_channel(channels: np.ndarray, channel: Any, label: str) -> np.ndarray:
 
 def check_samples(samples: np.ndarray, label: str) -> None:
     """Raise where float samples are none, no numbers, or not those of a waveform within about [-1, 1].
-
-    Args:
-        samples (`np.ndarray`): of any shape, float32.
-        label (`str`): what error messages call them.
 
     Raises:
         AudioError: no samples, NaN or infinite ones, a peak over 10, or only whole numbers with a peak of 2 or more.
@@ -104,15 +91,10 @@ def mix_channels(channels: np.ndarray) -> tuple[np.ndarray, int | None]:
 
 
 def silence_reason(samples: np.ndarray) -> str | None:
-    """Say why a recording holds no sound at all, as where a microphone was off; None where it holds any.
+    """Say why samples (samples,), at the rate they were recorded with, hold no sound at all; None where they do.
 
-    Args:
-        samples (`np.ndarray` of shape `(samples,)`): mono audio at the rate it was recorded with: resampling a constant
-            changes its ends.
-
-    Returns:
-        `str`, *optional*: "silent: …", of samples that all lie within one step of 16 bits around zero, which is all
-        that dither leaves of digital silence; or "constant: …", of a direct current.
+    All within one step of 16 bits around zero is "silent: …": that is what dither leaves of digital silence. A direct
+    current is "constant: …".
     """
     if not samples.any():
         return "silent: every sample is zero"

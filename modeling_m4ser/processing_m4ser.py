@@ -8,9 +8,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
+from transformers.utils import logging
 
-from .audio_m4ser import normalize_rms, trim_silence, warn_of_silence
-from .notices_m4ser import fingerprint, warn_once
+from .audio_m4ser import normalize_rms, trim_silence
+
+logger: Any = logging.get_logger(__name__)
 
 TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 #: Characters that stand for an apostrophe -> the plain one, for `str.translate`.
@@ -168,7 +170,7 @@ class M4SERProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Turn utterances into the model's tensors.
 
-        Audio without any sound, audio or text that is cut to its limit: each is warned of once.
+        Audio or text that is cut to its limit is warned of once.
 
         Args:
             audio: one mono waveform (samples,) or a list of them; None for a text-only model.
@@ -244,7 +246,6 @@ class M4SERProcessor(ProcessorMixin):
         waveform = np.asarray(waveform, dtype=np.float32)
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
-        warn_of_silence(waveform, None)  # load_audio, which knows the name, has warned of the same samples
         if self.trim_silence_db is not None:
             waveform = trim_silence(waveform, self.sampling_rate, self.trim_silence_db)
         if self.target_dbfs is not None:
@@ -270,9 +271,7 @@ class M4SERProcessor(ProcessorMixin):
         if len(waveform) <= longest:
             return waveform
         seconds, lost = len(waveform) / self.sampling_rate, (len(waveform) - longest) / self.sampling_rate
-        warn_once(
-            f"audio cut to {self.max_audio_seconds}",
-            audio_name or fingerprint(waveform),
+        logger.warning_once(
             f"{audio_name or 'An audio clip'} lasts {seconds:.1f} s, longer than max_audio_seconds="
             f"{self.max_audio_seconds}: its last {lost:.1f} s are not read.",
         )
@@ -286,11 +285,10 @@ class M4SERProcessor(ProcessorMixin):
         if encoded["input_ids"].shape[-1] >= limit:
             lost = len(self.tokenizer(normal, truncation=False, verbose=False)["input_ids"]) - limit
             if lost > 0:
-                message = (
+                logger.warning_once(
                     f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
                     f"{lost} are not read."
                 )
-                warn_once(f"text cut to {limit}", fingerprint(text), message)
         return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
 
 

@@ -410,7 +410,7 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
     (tmp_path / "a.m3u8").write_text(playlist)
     (tmp_path / "a.ffconcat").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     for name in ("a.m3u8", "a.ffconcat"):
-        with pytest.raises(AudioError, match=f"{name} is not audio"):
+        with pytest.raises(AudioError, match=f"{name} is text, not audio"):
             load_audio(tmp_path / name)
 
 

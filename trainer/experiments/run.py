@@ -13,13 +13,13 @@ from datasets import Dataset, DatasetDict
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
 
 from data_scripts.audit import Audit
 from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
-from modeling_m4ser.notices_m4ser import warn_once
 from trainer.arguments import ExperimentArguments
 from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
 from trainer.callbacks.error_correction import ErrorCorrectionCallback
@@ -60,6 +60,8 @@ from trainer.inputs.augmentation import with_speeds
 from trainer.inputs.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
+
+logger: Any = logging.get_logger(__name__)
 
 _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "processor_options")
 
@@ -343,9 +345,7 @@ def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:
     trains_errors = model.config.use_error_detection or model.config.use_error_correction
     learns = any(p.requires_grad for part in (encoder, projection) if part is not None for p in part.parameters())
     if encoder is not None and trains_errors and not learns:
-        warn_once(
-            "frozen",
-            "encoders",
+        logger.warning_once(
             "The text encoder is frozen: error detection and correction give nothing back to the emotion path.",
         )
 
