@@ -12,7 +12,7 @@ questions are asked afterwards, both of a network that was never trained too:
   both modalities is nearer to both, a copy of one to that one, with 50 % (chance) for the other; noise has 50 % twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,27 @@ from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.fusion_m4ser import masked_mean
 from trainer.errors import ExperimentError
 from trainer.evaluation.significance import Comparison, Interval, bootstrap_interval, paired_bootstrap
-
-Collator = Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+from trainer.evaluation.summary import markdown_table
+from trainer.studies.analysis import LoadedRun
+from trainer.studies.representations import Collator, run_model, untrained_fusion
+from trainer.studies.retest import FinishedRun
 
 FRAMES_PER_UTTERANCE = 10
 #: Of a modality's own frames, the share that is less sure than what is taken for this modality.
 UNSURE_SHARE = 0.25
 _FOLDS = 5
 _HIDDEN_SIZE = 256  # as the discriminator's
+#: What is found -> its column.
+TITLES = {
+    "specific": "specific frames told right",
+    "speech": "invariant frames taken for speech",
+    "text": "for text",
+    "one": "for one of them",
+    "midpoint": "midpoints of both specific frames, for one of them",
+    "swap speech": "swapped: nearer to its speech",
+    "swap text": "to its text",
+}
+COMPARED = "one"
 
 
 @dataclass
@@ -59,36 +72,28 @@ class Representations:
 def collect_representations(
     model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator, seed: int = 0
 ) -> Representations:
-    """Run a model over utterances, in an order drawn from the seed, and keep some frames of each.
-
-    Args:
-        model: with modality-specific and -invariant representations.
-        rows: utterances, as the collator takes them.
-        collator: of the model.
-        seed: of the order and of the choice of frames.
+    """Run a model over utterances, in an order drawn from the seed, and keep some frames of each, drawn from it too.
 
     Raises:
         ExperimentError: the model lacks one of the representations.
     """
     if not (model.config.use_modality_specific and model.config.use_modality_invariant):
         raise ExperimentError("a modality probe needs a model with modality-specific and -invariant representations")
-    model.eval()
     fusion: Any = model.m4ser.fusion
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def fuse(speech: torch.Tensor, text: torch.Tensor) -> Any:
         masks = (torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) for hidden in (speech, text))
         return fusion(speech, next(masks), text, next(masks))
 
     hidden = []
-    for index in dice.permutation(len(rows)):
-        batch = collator([dict(rows[index])])
-        output = model(**{name: tensor.to(model.device) for name, tensor in batch.items() if "label" not in name})
+    for index in rng.permutation(len(rows)):
+        output = run_model(model, rows[index], collator)
         hidden.append((output["speech_hidden"], output["text_hidden"]))
     found: dict[str, list[np.ndarray]] = {name: [] for name in Representations.__dataclass_fields__}
     for (speech, text), (_, next_text) in zip(hidden, hidden[1:] + hidden[:1], strict=True):
         fused, swapped = fuse(speech, text), fuse(speech, next_text)
-        chosen = dice.integers(0, speech.shape[1], FRAMES_PER_UTTERANCE)
+        chosen = rng.integers(0, speech.shape[1], FRAMES_PER_UTTERANCE)
         parts = {
             "speech": fused.speech_specific[0, chosen],
             "text": fused.text_specific[0, chosen],
@@ -148,7 +153,7 @@ class ModalityProbe:
 
 
 def swap_test(own: np.ndarray, swapped: np.ndarray) -> dict[str, np.ndarray]:
-    """Ask whose H_ST^(inv) of one utterance's speech with the next one's text is.
+    """Ask whose H_ST^(inv) of one utterance's speech with the next one's text is; each dimension counts by its spread.
 
     Args:
         own: (N, d) of each utterance.
@@ -156,7 +161,7 @@ def swap_test(own: np.ndarray, swapped: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         (N,) booleans: whether it is nearer to the utterance of its speech (`speech`), and of its text (`text`), than to
-        the one after both. Each dimension counts by its standard deviation.
+        the one after both.
 
     Raises:
         ExperimentError: fewer than three utterances.
@@ -173,23 +178,57 @@ def swap_test(own: np.ndarray, swapped: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def share_of(found: np.ndarray) -> Interval:
-    """Return the share of True with its 95 % interval for other utterances, and for other seeds where there are some.
-
-    Args:
-        found: (S, N) or (S, N, k) booleans of S seeds.
-    """
+    """Return the share of True, (S, N) or (S, N, k) of S seeds, with its 95 % interval for others and other seeds."""
     return bootstrap_interval(*_as_predictions(found))
 
 
 def difference_of(first: np.ndarray, second: np.ndarray) -> Comparison:
-    """Return the difference of two shares of True, first − second, on the same utterances and seeds.
-
-    Args:
-        first: (S, N, k) booleans of S seeds.
-        second: of the same shape.
-    """
+    """Return the difference of two shares of True, first − second, (S, N, k) of the same utterances and seeds."""
     labels, predictions, metric, clusters = _as_predictions(first)
     return paired_bootstrap(labels, predictions, _as_predictions(second)[1], metric, clusters)
+
+
+def probe_runs(
+    runs: Sequence[FinishedRun], rows: Sequence[Mapping[str, Any]], seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Probe the seeds of one model, and the same encoders under a fusion that was never trained.
+
+    Args:
+        runs: S seeds of it.
+        rows: utterances.
+        seed: of the frames, the probes and the untrained fusion.
+
+    Returns:
+        What is found of both, by the keys of `TITLES`: booleans (S, N) or (S, N, k).
+    """
+    found: tuple[list, list] = [], []
+    for number, run in enumerate(runs):
+        loaded = LoadedRun.load(run)
+        for model, answers in zip((loaded.model, untrained_fusion(loaded.model, seed + number)), found, strict=True):
+            parts = collect_representations(model, rows, loaded.collator(), seed)
+            judge = ModalityProbe(parts.speech, parts.text, seed + number)
+            midpoint = judge.judge((parts.speech + parts.text) / 2)["one"]
+            swap = {f"swap {name}": nearer for name, nearer in swap_test(parts.own, parts.swapped).items()}
+            answers.append({"specific": judge.right, **judge.judge(parts.invariant), "midpoint": midpoint, **swap})
+    trained, control = ({name: np.stack([answer[name] for answer in each]) for name in TITLES} for each in found)
+    return trained, control
+
+
+def probe_table(findings: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Return a Markdown table of what `probe_runs` found of each model, with differences to the first one."""
+    first = next(iter(findings.values()))
+    lines = []
+    for name, found in findings.items():
+        compared = None if found is first else _percent(difference_of(found[COMPARED], first[COMPARED]), "+")
+        lines.append([name, len(found[COMPARED]), *(_percent(share_of(found[key])) for key in TITLES), compared])
+    header = ["model", "runs", *TITLES.values(), f"“{TITLES[COMPARED]}”, minus the first line"]
+    return markdown_table(header, lines)
+
+
+def _percent(share: Interval, sign: str = "") -> str:
+    """A share, or with `sign` "+" a difference, in percent with its interval where it has one."""
+    ends = [100 * end for end in (share.low, share.high) if end is not None]
+    return f"{100 * share.estimate:{sign}.1f}" + (f" [{ends[0]:{sign}.1f}, {ends[1]:{sign}.1f}]" if ends else "")
 
 
 def _score(probe: Any, frames: np.ndarray) -> np.ndarray:

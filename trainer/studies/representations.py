@@ -1,6 +1,7 @@
-"""What trained models make of utterances, for the paper's Fig. 9, 10 and 11: means, and weights over time."""
+"""What trained models make of utterances (the paper's Fig. 9 to 11 and Table VII): means, and weights over time."""
 
 import copy
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from sklearn.manifold import TSNE
 from transformers import set_seed
 
@@ -22,6 +24,11 @@ REPRESENTATIONS = {
     "speech-specific": "speech_specific",
     "text-specific": "text_specific",
     "modality-invariant": "invariant",
+}
+#: Where Table VII compares speech and text -> their fields in `UtteranceWeights`.
+SPACES = {
+    "cross-modal, H^(spe)": ("speech_specific", "text_specific"),
+    "encoders, H": ("speech", "text"),
 }
 
 
@@ -44,13 +51,16 @@ class UtteranceWeights:
     predicted: int
 
 
-def untrained_fusion(model: M4SERForEmotionClassification, seed: int) -> M4SERForEmotionClassification:
-    """Return a model with the same encoders, and random weights in everything else: what training started from.
+@torch.no_grad()
+def run_model(model: M4SERForEmotionClassification, row: Mapping[str, Any], collator: Collator) -> Any:
+    """Run a model on one utterance; its emotion, which another corpus may number otherwise, is not read."""
+    model.eval()
+    batch = collator([{**row, "emotion": None}])
+    return model(**{name: tensor.to(model.device) for name, tensor in batch.items() if "label" not in name})
 
-    Args:
-        model: a trained one.
-        seed: of the random weights.
-    """
+
+def untrained_fusion(model: M4SERForEmotionClassification, seed: int) -> M4SERForEmotionClassification:
+    """Return a model with the same encoders, and random weights in everything else: what training started from."""
     set_seed(seed)
     control: Any = M4SERForEmotionClassification(copy.deepcopy(model.config))
     # What is new in an M4SER starts from random weights; its encoders do not.
@@ -64,12 +74,7 @@ def untrained_fusion(model: M4SERForEmotionClassification, seed: int) -> M4SERFo
 def mean_representations(
     model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator
 ) -> dict[str, np.ndarray]:
-    """Run a model over utterances, one at a time, and keep one vector of each representation.
-
-    Args:
-        model: of any row of the ablations.
-        rows: N utterances, as the collator takes them.
-        collator: of the model.
+    """Run a model over N utterances, one at a time, and keep one vector of each representation.
 
     Returns:
         `pooled`, H_ST^(ap) (N, d), and of a model that has them the keys of `REPRESENTATIONS`, means over the valid
@@ -79,9 +84,10 @@ def mean_representations(
     if config.use_modality_specific and config.use_modality_invariant:
         found |= {name: [] for name in REPRESENTATIONS}
     for row in rows:
-        output = _run(model, row, collator)
+        output = run_model(model, row, collator)
         for name, parts in found.items():
-            part = output["pooled"] if name == "pooled" else _mean(output, REPRESENTATIONS[name])
+            field = REPRESENTATIONS.get(name)
+            part = masked_mean(output[field], output["frame_mask"]) if field else output["pooled"]
             parts.append(part[0].float().cpu().numpy())
     return {name: np.stack(parts) for name, parts in found.items()}
 
@@ -89,58 +95,37 @@ def mean_representations(
 def representation_weights(
     model: M4SERForEmotionClassification, row: Mapping[str, Any], collator: Collator
 ) -> UtteranceWeights:
-    """Return the weights of one utterance over time.
-
-    Args:
-        model: with modality-specific representations.
-        row: the utterance, as the collator takes it.
-        collator: of the model; its `text_column` decides which text is read.
+    """Return the weights of one utterance over time; the collator's `text_column` decides which text is read.
 
     Raises:
         ExperimentError: the model has no modality-specific representations.
     """
     if not model.config.use_modality_specific:
         raise ExperimentError("weights over time need a model with modality-specific representations")
-    output = _run(model, row, collator)
-    names = {"speech": "speech_hidden", "text": "text_hidden"} | {
-        name: name for name in ("speech_specific", "text_specific")
-    }
-    weights = {name: weights_of(output[field][0].float().cpu().numpy()) for name, field in names.items()}
-    return UtteranceWeights(**weights, predicted=int(output["logits"][0].argmax()))
+    output = run_model(model, row, collator)
+    fields = "speech_hidden", "text_hidden", "speech_specific", "text_specific"
+    weights = (weights_of(output[field][0].float().cpu().numpy()) for field in fields)
+    return UtteranceWeights(*weights, predicted=int(output["logits"][0].argmax()))
 
 
 def weights_of(hidden: np.ndarray) -> np.ndarray:
-    """Accumulate hidden features into one dimension: w_t = Σ_k |h_tk|.
+    """Accumulate hidden features (m, d) into one dimension (m,): w_t = Σ_k |h_tk|.
 
     The paper does not say how it accumulates. H_i^(spe), and H_i where there is no projection to d, come out of a layer
     norm, whose features sum up to 0 before its own scale and shift: their plain sum would tell next to nothing, the sum
     of their sizes tells how far a frame or a token stands out.
-
-    Args:
-        hidden: (m, d) frames, or (n, d) tokens.
-
-    Returns:
-        (m,) or (n,).
     """
     return np.abs(hidden).sum(-1)
 
 
 def scaled(weights: np.ndarray) -> np.ndarray:
-    """Return weights from 0 (the least) to 1 (the largest of the sequence); all 0 where they are equal.
-
-    Args:
-        weights: (m,), at least one.
-    """
+    """Return weights (m,) from 0 (the least) to 1 (the largest of the sequence); all 0 where they are equal."""
     low, high = weights.min(), weights.max()
     return (weights - low) / (high - low) if high > low else np.zeros_like(weights)
 
 
 def word_tokens(text: str, processor: M4SERProcessor) -> list[tuple[str, int, int]]:
     """Return the words of a transcript with the tokens that write them.
-
-    Args:
-        text: the transcript.
-        processor: of the model.
 
     Returns:
         (word, first token, token after the last) of each word that is read, normalized; tokens count from the special
@@ -164,14 +149,7 @@ def word_tokens(text: str, processor: M4SERProcessor) -> list[tuple[str, int, in
 
 
 def embed(points: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Lay vectors out in a plane by t-SNE, the same for the same vectors and seed.
-
-    Args:
-        points: (N, d), N at least 4.
-        seed: of the layout.
-
-    Returns:
-        (N, 2).
+    """Lay vectors (N, d) out in a plane (N, 2) by t-SNE, the same for the same vectors and seed.
 
     Raises:
         ExperimentError: fewer than 4 vectors.
@@ -182,13 +160,44 @@ def embed(points: np.ndarray, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.astype(np.float64))
 
 
-@torch.no_grad()
-def _run(model: M4SERForEmotionClassification, row: Mapping[str, Any], collator: Collator) -> Any:
-    """What a model returns of one utterance; its emotion, which another corpus may number otherwise, is not read."""
-    model.eval()
-    batch = collator([{**row, "emotion": None}])
-    return model(**{name: tensor.to(model.device) for name, tensor in batch.items() if "label" not in name})
+def dtw_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the normalised dynamic time warping (DTW) distance of two sequences of weights (m,) and (n,).
+
+    Both are scaled to 0 … 1 first. The distance is the root of the mean, over the steps of the best path, of the
+    squared differences: 0 where one is the other at another tempo, at most 1, and comparable between utterances of
+    different length. (The best path is the one with the least sum of squares, not the least mean.)
+
+    Raises:
+        ExperimentError: the package that warps is not installed.
+    """
+    try:
+        from dtaidistance import dtw
+    except ImportError as error:
+        raise ExperimentError(
+            'Table VII needs the package dtaidistance: pip install -c constraints.txt -e ".[analysis]"'
+        ) from error
+    sequences = [np.ascontiguousarray(scaled(part), dtype=np.double) for part in (first, second)]
+    path, distance = dtw.warping_path_fast(*sequences, include_distance=True)
+    return float(distance) / math.sqrt(len(path))
 
 
-def _mean(output: Any, field: str) -> torch.Tensor:
-    return masked_mean(output[field], output["frame_mask"])
+def speech_text_distances(weights: UtteranceWeights) -> dict[str, float]:
+    """Return the distance between the speech's and the text's weights of one utterance, by the keys of `SPACES`.
+
+    The special tokens at both ends of the text, which nobody says, do not count: it needs a word piece between them.
+    """
+    pairs = {space: [getattr(weights, field) for field in fields] for space, fields in SPACES.items()}
+    pairs["encoders, H"][1] = weights.text[1:-1]
+    return {space: dtw_distance(*pair) for space, pair in pairs.items()}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the mean over utterances with its 95 % interval for others like these, by Student's t.
+
+    The ends are None where there are fewer than two values, or all are equal.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2 or np.ptp(values) == 0:
+        return mean, None, None
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return mean, float(interval.low), float(interval.high)

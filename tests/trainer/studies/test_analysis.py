@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import ClassLabel, DatasetDict
 
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -15,14 +16,13 @@ from trainer.errors import ExperimentError
 from trainer.studies import analysis
 from trainer.studies.analysis import (
     LoadedRun,
-    consistency_page,
     count_labels,
     find_rows,
     mean_confusion,
-    named_emotions,
+    page,
     runs_by_row,
 )
-from trainer.studies.consistency import SPACES
+from trainer.studies.representations import SPACES
 from trainer.studies.retest import FinishedRun
 
 
@@ -37,7 +37,7 @@ def test_runs_are_grouped_by_row(monkeypatch):
     found = runs_by_row(["grid", "x/../a"])
     assert found == {"M4SER": runs[:2], "M4SER, human text": [runs[2]], "only speech": [runs[3]]}
     runs.append(make_run("e", emotions=("sad", "angry")))
-    with pytest.raises(ExperimentError, match="e knows other emotions than a"):
+    with pytest.raises(ExperimentError, match="e has different classes from a"):
         runs_by_row(["grid"])
 
 
@@ -60,7 +60,7 @@ def test_confusions_are_means_over_the_runs_that_test_a_class(tmp_path):
 
 def test_utterances_are_found_and_named():
     data = tiny_corpus(6)
-    (row,) = named_emotions(find_rows(data, ["clip03"]), data)
+    (row,) = analysis._named(find_rows(data, ["clip03"]), data)
     assert (row["id"], row["emotion"]) == ("clip03", EMOTIONS[data["emotion"][3]])
     assert find_rows(data, []) == []
     with pytest.raises(CorpusError, match="no utterance 'other' in this split; its first is 'clip00'"):
@@ -68,8 +68,6 @@ def test_utterances_are_found_and_named():
 
 
 def test_labels_are_counted_over_all_splits(tmp_path):
-    from datasets import DatasetDict
-
     for name in ("one", "two"):
         save_prepared(DatasetDict(train=tiny_corpus(9), test=tiny_corpus(2)), tmp_path / name)
     folders = [str(tmp_path / name) for name in ("one", "two")]
@@ -84,9 +82,16 @@ def test_labels_are_counted_over_all_splits(tmp_path):
     assert list(count_labels(folders)) == ["MELD stand-in", "prepared"]
 
 
+def test_two_names_of_one_emotion_are_one_bar(tmp_path):
+    data = tiny_corpus(4).cast_column("emotion", ClassLabel(names=["joy", "happy", "sadness", "calm"]))
+    save_prepared(DatasetDict(train=data), tmp_path)
+    (counts,) = count_labels([str(tmp_path)]).values()
+    assert (set(counts), sum(counts.values())) == ({"happy", "sad", "calm"}, 4)
+
+
 def test_a_run_reads_the_text_it_was_trained_on(tmp_path):
     tiny_pretrained(tmp_path / "model", "whisper")
-    loaded = LoadedRun.load("M4SER", make_run(tmp_path / "model", text_column="transcript"))
+    loaded = LoadedRun.load(make_run(tmp_path / "model", text_column="transcript"))
     assert not loaded.model.training
     assert loaded.collator().text_column == "transcript"
     assert loaded.collator("hypothesis").text_column == "hypothesis"
@@ -99,9 +104,17 @@ def test_a_run_reads_the_text_it_was_trained_on(tmp_path):
 
 
 def test_the_page_has_means_single_utterances_and_the_paper():
+    """The texts differ by as much in every utterance, however much the utterances differ."""
     single = {"hypothesis": dict.fromkeys(SPACES, 0.25), "transcript": dict.fromkeys(SPACES, 0.5)}
-    means = {name: [each, each] for name, each in single.items()}
-    page = consistency_page({"M4SER": {"mean": means, "single": {"clip1": single}}}, "Corpus: here.")
-    assert "| M4SER | clip1 | cross-modal, H^(spe) | 0.250 | 0.500 |" in page
-    assert "| M4SER | cross-modal, H^(spe) | 2 | 0.250 | 0.500 | -0.250 |" in page
-    assert "(a) 0.52 and 1.89, (b) 1.46 and 1.57" in page
+    means = {
+        name: [dict.fromkeys(SPACES, value + extra) for value in (0.25, 0.5)]
+        for name, extra in (("hypothesis", 0.125), ("transcript", 0.0))
+    }
+    found = {"utterances": 2, "silhouette": -0.054, "distances": {"mean": means, "single": {"clip1": single}}}
+    text = "\n".join(page({"M4SER": found, "only text": {"utterances": 3, "silhouette": None}}, ["Corpus: here."]))
+    assert "| M4SER | 2 | -0.05 |\n| only text | 3 |  |\n\n* Corpus: here.\n" in text
+    assert "| M4SER | clip1 | cross-modal, H^(spe) | 0.250 | 0.500 |" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| M4SER | cross-modal, H^(spe) | 2 "))
+    assert row.startswith("| M4SER | cross-modal, H^(spe) | 2 | 0.500 [")
+    assert row.endswith("| +0.125 |")
+    assert "(a) 0.52 and 1.89, (b) 1.46 and 1.57" in text

@@ -1,26 +1,25 @@
 """The probe and the swap test tell a mixture of both modalities from copies of one, and from noise."""
 
-import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from data_scripts.corpora import CorpusSelection
-from data_scripts.errors import CorpusError
-from data_scripts.prepare.folder import prepare_folder
-from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.experiments import write_manifest
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.errors import ExperimentError
+from trainer.studies import modality_probe
 from trainer.studies.modality_probe import (
     FRAMES_PER_UTTERANCE,
+    TITLES,
     UNSURE_SHARE,
     ModalityProbe,
     collect_representations,
     difference_of,
+    probe_runs,
+    probe_table,
     share_of,
     swap_test,
 )
@@ -30,8 +29,8 @@ COUNT, SIZE = 80, 12
 
 def draw(seed=0):
     """(N, k, d) frames around a mean of each utterance."""
-    dice = np.random.default_rng(seed)
-    return dice.normal(size=(COUNT, 1, SIZE)) + 0.5 * dice.normal(size=(COUNT, FRAMES_PER_UTTERANCE, SIZE))
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(COUNT, 1, SIZE)) + 0.5 * rng.normal(size=(COUNT, FRAMES_PER_UTTERANCE, SIZE))
 
 
 def constructed(speech, text):
@@ -170,15 +169,15 @@ def setting(tmp_path_factory):
 def test_representations_are_those_of_the_model(setting):
     model, rows, collator = setting
     found = collect_representations(model, rows, collator, seed=3)
-    dice = np.random.default_rng(3)
-    first, second = (rows[index] for index in dice.permutation(12)[:2])
+    rng = np.random.default_rng(3)
+    first, second = (rows[index] for index in rng.permutation(12)[:2])
 
     def run(row):
         with torch.no_grad():
             return model(**{name: part for name, part in collator([row]).items() if "label" not in name})
 
     output = run(first)
-    chosen = dice.integers(0, output["invariant"].shape[1], FRAMES_PER_UTTERANCE)
+    chosen = rng.integers(0, output["invariant"].shape[1], FRAMES_PER_UTTERANCE)
     names = {"speech": "speech_specific", "text": "text_specific", "invariant": "invariant"}
     for name, original in names.items():
         frames = getattr(found, name)
@@ -200,48 +199,37 @@ def test_what_cannot_be_probed_is_said(setting):
         swap_test(np.ones((2, 3)), np.ones((2, 3)))
 
 
-def test_the_script_compares_models_and_untrained_fusions(setting, tmp_path, capsys):
-    """A model without discriminator is probed as one with it; seeds of one model share a line."""
-    _, _, collator = setting
-    for folder, adversarial in (("m4ser", True), ("without", False)):
-        for seed in (1, 2):
-            model = tiny_model("whisper", seed=seed, spread=True, use_adversarial=adversarial)
-            model.save_pretrained(tmp_path / folder / f"seed{seed}")
-            collator.processor.save_pretrained(tmp_path / folder / f"seed{seed}")
-    (tmp_path / "corpus").mkdir()
-    write_manifest(tmp_path / "corpus")
-    prepare_folder(CorpusSelection("manifest", tmp_path / "corpus"), tmp_path / "prepared")
-    script = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))
-    options = ["--dataset", str(tmp_path / "prepared"), "--split", "train", "--utterances", "12"]
-    for folder in ("m4ser", "without"):
-        options += ["--model", *(str(tmp_path / folder / f"seed{seed}") for seed in (1, 2))]
-    script["main"](script["parse_arguments"](options))
-    printed = capsys.readouterr().out
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if "|" in line]
-    assert [line[0].removeprefix(f"{tmp_path}/") for line in lines[2:]] == [
-        "m4ser",
-        "m4ser, untrained fusion",
-        "without",
-        "without, untrained fusion",
-    ]
-    assert all(len(line) == len(lines[0]) for line in lines)
-    assert {line[1] for line in lines[2:]} == {"2"}
-    assert lines[2] != lines[3]
-    # Only the first line is not compared with the first.
-    assert [bool(line[-1]) for line in lines[2:]] == [False, True, True, True]
-    assert "12 utterances of" in printed
-    with pytest.raises(CorpusError, match="has no split test; it has train"):
-        script["main"](script["parse_arguments"](["--dataset", str(tmp_path / "prepared"), "--model", "none"]))
+# ---------------------------------------------------------------------- the table
 
 
-def test_seeds_come_in_pairs(capsys):
-    script = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))
-    with pytest.raises(SystemExit):
-        script["parse_arguments"](["--dataset", "d", "--model", "a", "b", "--model", "c"])
-    assert "equally many runs" in capsys.readouterr().err
+def test_differences_are_to_the_first_line():
+    """A model of which more frames are taken for one modality has a difference above zero."""
+    few, many = (np.random.default_rng(0).random((2, COUNT, 5)) < share for share in (0.2, 0.8))
+    findings = {name: dict.fromkeys(TITLES, found) for name, found in (("first", few), ("other", many))}
+    _, _, first, other = probe_table(findings).splitlines()
+    assert first.startswith("| first | 2 | 19.8 [")
+    assert first.endswith(" |  |")
+    assert other.startswith("| other | 2 | ")
+    assert float(other.split("|")[-2].split("[")[0]) == pytest.approx(100 * (many.mean() - few.mean()), abs=0.06)
 
 
-def test_models_in_one_folder_keep_their_names():
-    names_of = runpy.run_path(str(ROOT / "examples" / "probe_modalities.py"))["names_of"]
-    assert names_of([["a/x/seed1", "a/x/seed2"], ["a/y/seed1", "a/y/seed2"], ["a/z"]]) == ["a/x", "a/y", "a/z"]
-    assert names_of([["a/x1", "a/x2"], ["a/y1", "a/y2"]]) == ["a/x1, a/x2", "a/y1, a/y2"]
+def test_every_seed_has_its_probe_and_its_untrained_fusion(setting, monkeypatch):
+    """The run's seeds come after the one asked for, which also draws the frames."""
+    model, rows, collator = setting
+    monkeypatch.setattr(
+        modality_probe.LoadedRun, "load", lambda run: SimpleNamespace(model=run, collator=lambda: collator)
+    )
+    used = {"untrained_fusion": [], "collect_representations": [], "ModalityProbe": []}
+    for name, seeds in used.items():
+        original = getattr(modality_probe, name)
+
+        def spy(*arguments, original=original, seeds=seeds):
+            seeds.append(arguments[-1])
+            return original(*arguments)
+
+        monkeypatch.setattr(modality_probe, name, spy)
+    found = probe_runs([model, tiny_model("whisper", seed=1, spread=True)], rows, 5)
+    assert used == {"untrained_fusion": [5, 6], "collect_representations": [5] * 4, "ModalityProbe": [5, 5, 6, 6]}
+    for part in found:
+        assert {name: values.shape[:2] for name, values in part.items()} == dict.fromkeys(TITLES, (2, 12))
+    assert not np.array_equal(found[0]["one"], found[1]["one"])

@@ -1,8 +1,12 @@
-"""Means and weights are those of the model's own output; words stand where their tokens do."""
+"""Means and weights are those of the model's own output, words stand where their tokens do, DTW is a plain loop's."""
+
+import math
+import sys
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
@@ -11,14 +15,21 @@ from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.representations import (
     REPRESENTATIONS,
+    SPACES,
+    UtteranceWeights,
+    dtw_distance,
     embed,
+    mean_interval,
     mean_representations,
     representation_weights,
     scaled,
+    speech_text_distances,
     untrained_fusion,
     weights_of,
     word_tokens,
 )
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +119,60 @@ def test_the_layout_shows_groups_and_is_the_same_again():
     assert nearest.tolist() == [0] * 10 + [1] * 10
     with pytest.raises(ExperimentError, match="at least 4 utterances, not 3"):
         embed(points[:3])
+
+
+# Table VII
+
+
+def warped(first, second):
+    """The least sum of squares over all paths, and the lengths that a path with this sum may have."""
+    costs = {(-1, -1): (0.0, {0})}
+    for i, a in enumerate(first):
+        for j, b in enumerate(second):
+            before = [costs[place] for place in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if place in costs]
+            least = min(cost for cost, _ in before)
+            steps = {step + 1 for cost, lengths in before if math.isclose(cost, least) for step in lengths}
+            costs[i, j] = least + (a - b) ** 2, steps
+        costs.pop((-1, -1), None)
+    return costs[len(first) - 1, len(second) - 1]
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (1, 7), (9, 4), (12, 30)])
+def test_the_distance_is_that_of_a_plain_loop(lengths):
+    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+    first, second = (RNG.normal(size=length) for length in lengths)
+    squares, steps = warped(scaled(first), scaled(second))
+    assert any(dtw_distance(first, second) == pytest.approx(math.sqrt(squares / step)) for step in steps)
+
+
+def test_tempo_and_scale_do_not_count_and_shape_does():
+    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+    first = RNG.normal(size=20)
+    assert dtw_distance(first, np.repeat(7 * first + 3, 3)) == pytest.approx(0, abs=1e-7)
+    assert dtw_distance(first, -first) > 0.05
+    assert dtw_distance(first, RNG.normal(size=33)) <= 1
+
+
+def test_the_special_tokens_do_not_count():
+    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+    words, frames = RNG.normal(size=6), RNG.normal(size=30)
+    weights = UtteranceWeights(np.repeat(words, 4), np.array([99.0, *words, -99.0]), frames, -frames, 0)
+    found = speech_text_distances(weights)
+    assert set(found) == set(SPACES)
+    assert found["encoders, H"] == pytest.approx(0, abs=1e-7)
+    assert found["cross-modal, H^(spe)"] == dtw_distance(frames, -frames) > 0
+
+
+def test_a_missing_package_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dtaidistance", None)
+    with pytest.raises(ExperimentError, match=r"dtaidistance: pip install .*analysis"):
+        dtw_distance(np.ones(3), np.ones(3))
+
+
+def test_intervals_are_students():
+    values = RNG.normal(size=12)
+    mean, low, high = mean_interval(values)
+    reach = stats.t.ppf(0.975, 11) * values.std(ddof=1) / math.sqrt(12)
+    assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - reach, values.mean() + reach))
+    assert mean_interval([0.5]) == (0.5, None, None)
+    assert mean_interval([0.5, 0.5]) == (0.5, None, None)
