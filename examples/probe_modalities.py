@@ -32,11 +32,11 @@ def main(options: argparse.Namespace) -> None:
     from trainer.experiments.data import evenly_spaced, load_split
     from trainer.studies.analysis import runs_by_row
     from trainer.studies.modality_probe import probe_runs, probe_table
-    from trainer.studies.retest import refuse_doubles
+    from trainer.studies.retest import check_runs_unique
 
     rows = evenly_spaced(load_split(options.prepared_dir, options.split), options.utterances)
     models = runs_by_row(options.runs)
-    refuse_doubles(run for runs in models.values() for run in runs)
+    check_runs_unique(run for runs in models.values() for run in runs)
     if len({len(runs) for runs in models.values()}) > 1:
         counts = ", ".join(f"{len(runs)} of {row}" for row, runs in models.items())
         raise ExperimentError(f"Every model needs equally many runs, so that seeds can be paired; there are {counts}.")

@@ -105,6 +105,6 @@ def test_the_probe_compares_rows_and_their_untrained_fusions(grid, capsys, monke
 def test_a_probe_needs_as_many_runs_of_each_model(grid, monkeypatch):
     runs = {"a": [1], "b": [1, 2]}
     monkeypatch.setattr(analysis, "runs_by_row", lambda _: runs)
-    monkeypatch.setattr("trainer.studies.retest.refuse_doubles", list)
+    monkeypatch.setattr("trainer.studies.retest.check_runs_unique", list)
     with pytest.raises(ExperimentError, match=r"equally many runs.*1 of a, 2 of b"):
         run(PROBE, "--prepared_dir", grid / "corpus", "--split", "train", "--runs", grid)

@@ -33,7 +33,9 @@ def make_run(folder, row="M4SER", text_column="hypothesis", emotions=("angry", "
 def test_runs_are_grouped_by_row(monkeypatch):
     runs = [make_run("a"), make_run("b"), make_run("c", "M4SER, human text"), make_run("d", "only speech")]
     # The folder of one may be named in two ways.
-    monkeypatch.setattr(analysis, "finished_runs", lambda root: runs if root == "grid" else [make_run("x/../a")])
+    monkeypatch.setattr(
+        analysis, "finished_runs", lambda *roots: [*runs, make_run("x/../a")][: len(runs) + len(roots) - 1]
+    )
     found = runs_by_row(["grid", "x/../a"])
     assert found == {"M4SER": runs[:2], "M4SER, human text": [runs[2]], "only speech": [runs[3]]}
     runs.append(make_run("e", emotions=("sad", "angry")))
