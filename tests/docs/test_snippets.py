@@ -9,7 +9,6 @@ import configparser
 import functools
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -25,21 +24,19 @@ from tests.docs.workspace import HUB_NAMES, Encoders, link, make_clips_of, make_
 from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
 from trainer.experiments import cli
-from trainer.studies import correction
 
-#: Packages that not every environment has: the blocks that import them are then left out.
-OPTIONAL = ("peft",)
 LANGUAGES = {"python", "bash", "csv", "bibtex"}
 PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 BASH_PAGES = [page for page in PAGES if any(block.language == "bash" for block in blocks(page))]
-#: What the scripts of tables write; the others write a summary.
-TABLES = {
+#: What a script writes that ends well; the others write a summary.
+WRITTEN = {
     "run_ablation.py": "ablation.json",
     "run_learning_curve.py": "learning_curve.json",
     "run_sensitivity.py": "sensitivity.json",
+    "run_correction.py": "correction.md",
 }
 #: Arguments that make a run short; they follow those of the page, and win over them.
-SHORT_RUN = "--use_cpu --disable_tqdm true --max_steps 1 --per_device_train_batch_size 2 --seeds 1"
+SHORT_RUN = ["--use_cpu", "--disable_tqdm", "true", "--max_steps", "1", "--per_device_train_batch_size", "2"]
 
 
 class Parsed(BaseException):
@@ -72,18 +69,20 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-# ---------------------------------------------------------------------- every block
+def readme(language: str) -> Block:
+    """The one block of the README in a language."""
+    (block,) = (block for block in blocks(ROOT / "README.md") if block.language == language)
+    return block
 
 
-def test_every_block_has_a_test():
-    unknown = [f"{name(page)}:{b.line}" for page in PAGES for b in blocks(page) if b.language not in LANGUAGES]
-    assert not unknown
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_has_a_test(page):
+    assert {block.language for block in blocks(page)} <= LANGUAGES
     # Fences come in pairs, and none is indented or of another kind, so that no block escapes.
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        fences = re.findall(r"^[ >]*(?:```|~~~)", text, re.MULTILINE)
-        assert len(fences) == 2 * len(blocks(page)), name(page)
-        assert not re.search(r"\n\n(?: {4}|\t)\S", text), f"{name(page)} has an indented block"
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r"^[ >]*(?:```|~~~)", text, re.MULTILINE)) == 2 * len(blocks(page))
+    indented = re.search(r"\n\n(?: {4}|\t)\S", text)
+    assert not indented, "an indented block"
 
 
 # ---------------------------------------------------------------------- python
@@ -92,33 +91,25 @@ def test_every_block_has_a_test():
 def shorten(source: str) -> str:
     """One update in place of epochs, and `print(…)  # …` checks what it prints."""
     source = source.replace("num_train_epochs=3", "max_steps=1, use_cpu=True, disable_tqdm=True")
-    lines = []
-    for line in source.splitlines():
-        found = re.fullmatch(r"print\((.*)\)  # (.*)", line)
-        lines.append(f"check_printed({found[2]!r}, {found[1]})" if found else line)
-    return "\n".join(lines)
+    return re.sub(r"^print\((.*)\)  # (.*)$", lambda m: f"check_printed({m[2]!r}, {m[1]})", source, flags=re.MULTILINE)
 
 
 def check_printed(expected: str, *values: object) -> None:
     assert " ".join(map(str, values)) == expected
 
 
-def needs_what_is_absent(block: Block) -> bool:
-    return any(f"from {package} import" in block.text and find_spec(package) is None for package in OPTIONAL)
-
-
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=name)
 def test_python_blocks_run_in_order(page, workspace, encoders):
     namespace = {"__name__": "__docs__", "check_printed": check_printed}
+    peft = find_spec("peft") is not None  # an extra
     for block in blocks(page):
-        if block.language == "python" and not needs_what_is_absent(block):
+        if block.language == "python" and (peft or not re.search(r"from peft|PeftModel", block.text)):
             source = "\n" * (block.line - 1) + shorten(encoders.substitute(block.text))
             exec(compile(source, name(page), "exec"), namespace)
 
 
 def test_the_readme_shows_what_the_pipeline_gives():
-    (block,) = (block for block in blocks(ROOT / "README.md") if block.language == "python")
-    shown = ast.literal_eval(re.search(r"^# (\[\{.*)$", block.text, re.MULTILINE)[1])
+    shown = ast.literal_eval(re.search(r"^# (\[\{.*)$", readme("python").text, re.MULTILINE)[1])
     assert [set(answer) for answer in shown] == [{"label", "score"}] * 2
     assert {answer["label"] for answer in shown} <= set(EMOTIONS)
     assert 1 >= shown[0]["score"] > shown[1]["score"] > 0
@@ -128,19 +119,17 @@ def test_the_readme_shows_what_the_pipeline_gives():
 
 
 def test_the_manifest_of_the_readme_is_read(tmp_path):
-    (block,) = (block for block in blocks(ROOT / "README.md") if block.language == "csv")
-    (tmp_path / "manifest.csv").write_text(block.text, encoding="utf-8")
+    (tmp_path / "manifest.csv").write_text(readme("csv").text, encoding="utf-8")
     make_clips_of(tmp_path / "manifest.csv")
     corpus = load_corpus("manifest", tmp_path)
-    assert len(corpus.dataset["train"]) == block.text.count("\n") - 1
+    assert len(corpus.dataset["train"]) == readme("csv").text.count("\n") - 1
     assert not corpus.report.dropped
     assert None not in (*corpus.dataset["train"]["transcript"], *corpus.dataset["train"]["speaker"])
 
 
 def test_the_citation_is_that_of_the_citation_file():
-    (block,) = (block for block in blocks(ROOT / "README.md") if block.language == "bibtex")
     cited = " ".join((ROOT / "CITATION.cff").read_text(encoding="utf-8").split())
-    fields = dict(re.findall(r"(\w+)\s+= \{(.*)\}", block.text))
+    fields = dict(re.findall(r"(\w+)\s+= \{(.*)\}", readme("bibtex").text))
     plain = {key: value.replace("{", "").replace("}", "") for key, value in fields.items()}
     assert all(text in cited for text in (plain["title"], plain["journal"], f"year: {plain['year']}"))
     for author in plain["author"].split(" and "):
@@ -183,61 +172,35 @@ def parse_only(script: list[str], monkeypatch) -> None:
             run(script, patch)
 
 
-def check_make(words: list[str]) -> None:
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(words[1:]) <= set(targets)
-
-
-def check_pip(words: list[str]) -> None:
-    """`pip install [-c FILE] [-e .[EXTRA]]`."""
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    assert words[:2] == ["pip", "install"]
-    rest = iter(words[2:])
-    for word in rest:
-        if word == "-c":
-            assert (ROOT / next(rest)).is_file()
-        elif word == "-e":
-            extras = re.fullmatch(r"\.(?:\[([\w,-]+)\])?", next(rest))[1]
-            assert not extras or set(extras.split(",")) <= set(setup["options.extras_require"])
-        else:
-            pytest.fail(f"nothing here knows pip's {word!r}")
-
-
-def check_hf(words: list[str]) -> None:
-    assert words[1] in ("download", "upload")
-    assert words[2] in HUB_NAMES or words[1] == "upload"
-    assert shutil.which("hf", path=Path(sys.executable).parent)
-
-
-def check_source(words: list[str]) -> None:
-    assert words == ["source", ".venv/bin/activate"]
-    assert "VENV := .venv" in (ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-def check_pre_commit(words: list[str]) -> None:
-    assert words == ["pre-commit", "install"]
-    assert (ROOT / ".pre-commit-config.yaml").is_file()
-
-
-def check_pytest(words: list[str]) -> None:
-    """`-m pytest FILE… [-k WORD]`: the files and a test of that name are there."""
-    files, word = words[2:], None
-    if "-k" in files:
-        files, word = files[: files.index("-k")], files[files.index("-k") + 1]
-    assert files
-    assert all((ROOT / file).is_file() for file in files)
-    assert word is None or any(re.search(rf"def test_\w*{word}", (ROOT / f).read_text("utf-8")) for f in files)
-
-
-CHECKED = {"make": check_make, "pip": check_pip, "hf": check_hf, "pre-commit": check_pre_commit, "source": check_source}
+def check_only(words: list[str]) -> None:
+    """Check a command that is not run: what it names is there."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    match words:
+        case ["make", *targets]:
+            assert set(targets) <= set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+        case ["pip", "install", *_]:
+            setup = configparser.ConfigParser()
+            setup.read(ROOT / "setup.cfg", encoding="utf-8")
+            found = re.fullmatch(r"pip install (?:-c (\S+) )?-e \.(?:\[([\w,-]+)\])?", " ".join(words))
+            assert found[1] is None or (ROOT / found[1]).is_file()
+            assert found[2] is None or set(found[2].split(",")) <= set(setup["options.extras_require"])
+        case ["hf", "download", model]:
+            assert model in HUB_NAMES
+        case ["python", "-m", "pytest", file, "-k", word]:
+            assert re.search(rf"def test_\w*{word}", (ROOT / file).read_text("utf-8"))
+        case ["source", ".venv/bin/activate"]:
+            assert "VENV := .venv\n" in makefile
+        case ["hf", "upload", *_] | ["pre-commit", "install"]:
+            pass
+        case _:
+            pytest.fail(f"nothing here knows {words}")
 
 
 def python_command(words: list[str]) -> list[str] | None:
     """What follows `python`, or `accelerate launch` and its options, in a command; None for another program."""
     if words[:2] == ["accelerate", "launch"]:
         return words[words.index(next(word for word in words if word.endswith(".py"))) :]
-    return words[1:] if Path(words[0]).name == "python" else None
+    return words[1:] if words[0] == "python" else None
 
 
 def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None:
@@ -245,73 +208,62 @@ def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None
     for words in commands(block):
         while re.fullmatch(r"\w+=.*", words[0]):
             monkeypatch.setenv(*words.pop(0).split("=", 1))
+        words[0] = Path(words[0]).name  # .venv/bin/python
         script = python_command(words)
-        if script is None:
-            assert words[0] in CHECKED, f"nothing here knows {words[0]!r}"
-            CHECKED[words[0]](words)
+        if script is None or script[:2] == ["-m", "pytest"]:
+            check_only(words)
             continue
         script = list(map(encoders.substitute, script))
-        if script[:2] == ["-m", "pytest"]:
-            check_pytest(script)
-        elif script[0] == "-m" or "--help" in script:
+        if script[0] == "-m" or "--help" in script:
             run(script, monkeypatch)
         elif own_parser := runpy.run_path(script[0]).get("parse_arguments"):
             own_parser(script[1:])  # the scripts that train nothing: their own tests run them
-        elif in_full and script[0].endswith("run_correction.py"):
-            run([*script, *SHORT_RUN.split()[:-2], "--text_encoder", str(encoders.text)], monkeypatch)
-            assert (Path(_option(script, "--output_dir")) / correction.TABLE_FILE).is_file()
         elif in_full and not script[0].endswith("run_cross_corpus.py"):  # the tiny corpora have no 60 shots
-            run([*script, *SHORT_RUN.split(), *small_models(script, encoders)], monkeypatch)
-            written = TABLES.get(Path(script[0]).name, "summary.json")
-            assert (Path(_option(script, "--output_dir")) / written).is_file()
+            run([*script, *SHORT_RUN, *small_models(script, encoders)], monkeypatch)
+            assert (Path(option(script, "--output_dir")) / WRITTEN.get(Path(script[0]).name, "summary.json")).is_file()
         else:
             parse_only(script, monkeypatch)
 
 
 def small_models(script: list[str], encoders: Encoders) -> list[str]:
     """Tiny models also where a page leaves them to the script's defaults or to a configuration file; one fold."""
-    config = _option(script, "--config")
+    if script[0].endswith("run_correction.py"):
+        return ["--text_encoder", str(encoders.text)]
+    config = option(script, "--config")
     settings = yaml.safe_load(Path(config).read_text(encoding="utf-8")) if config else {}
-    speech = _option(script, "--speech_encoder") or settings.get("speech_encoder", "")
+    speech = option(script, "--speech_encoder") or settings.get("speech_encoder", "")
     arguments = {
         "--speech_encoder": encoders.whisper if "whisper" in speech or "recogniser" in speech else encoders.hubert,
         "--text_encoder": encoders.text,
-        "--asr_model": encoders.recogniser,
         "--folds": 1,
+        "--seeds": 1,
     }
-    if _option(script, "--protocol") == "dialogue_folds":
+    if "--prepared_dir" not in script:
+        arguments["--asr_model"] = encoders.recogniser
+    if option(script, "--protocol") == "dialogue_folds":
         arguments["--num_folds"] = 3  # the tiny MELD has no more dialogues
-    if "--dataset_name" in script:
-        arguments["--split_by"] = "utterance"  # folders say nothing of speakers
     return [str(word) for pair in arguments.items() for word in pair]
 
 
-def _option(script: list[str], option: str) -> str | None:
-    return script[script.index(option) + 1] if option in script else None
+def option(script: list[str], name: str) -> str | None:
+    return script[script.index(name) + 1] if name in script else None
 
 
+@pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["parsed", "run"])
 @pytest.mark.parametrize("page", BASH_PAGES, ids=name)
-def test_commands_are_taken(page, workspace, encoders, monkeypatch):
+def test_commands(page, in_full, workspace, encoders, monkeypatch):
     for block in blocks(page):
         if block.language == "bash":
-            follow(block, encoders, monkeypatch, in_full=False)
+            follow(block, encoders, monkeypatch, in_full)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", BASH_PAGES, ids=name)
-def test_commands_run(page, workspace, encoders, monkeypatch):
-    for block in blocks(page):
-        if block.language == "bash":
-            follow(block, encoders, monkeypatch, in_full=True)
-
-
-@pytest.mark.slow
-def test_the_demo_gives_what_the_readme_shows(workspace, monkeypatch):
+def test_the_demo_gives_what_the_readme_shows(workspace):
     (workspace / "runs" / "demo" / "model").unlink()
     (workspace / "runs" / "demo").rmdir()
     subprocess.run([sys.executable, ROOT / "examples" / "demo" / "train.py"], check=True, timeout=1200)
-    (block,) = (block for block in blocks(ROOT / "README.md") if block.language == "python")
-    done = subprocess.run([sys.executable, "-c", block.text], check=True, capture_output=True, text=True, timeout=300)
-    given, shown = ast.literal_eval(done.stdout), re.search(r"^# (\[\{.*)$", block.text, re.MULTILINE)[1]
+    source = readme("python").text
+    done = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True, timeout=300)
+    given, shown = ast.literal_eval(done.stdout), re.search(r"^# (\[\{.*)$", source, re.MULTILINE)[1]
     # Another processor rounds otherwise, and training carries that on: the emotion is the same, the score is near.
     assert [answer["label"] for answer in given] == [answer["label"] for answer in ast.literal_eval(shown)]

@@ -15,16 +15,18 @@ from tests.helpers.experiments import encoder_folders
 from tests.helpers.layouts import make_iemocap, make_meld, noise, write_wav
 from tests.helpers.tiny import speech_config, tiny_pretrained
 
-SPEECH_ENCODERS = ("facebook/hubert-base-ls960", "facebook/wav2vec2-xls-r-300m")
-TEXT_ENCODERS = (
-    "google-bert/bert-base-uncased",
-    "sentence-transformers/all-MiniLM-L6-v2",
-    "FacebookAI/xlm-roberta-base",
-)
-RECOGNISERS = ("openai/whisper-tiny.en", "openai/whisper-small.en", "openai/whisper-medium.en", "openai/whisper-small")
-#: Every name on the Hub that the pages use.
-HUB_NAMES = (*SPEECH_ENCODERS, *TEXT_ENCODERS, *RECOGNISERS)
-SPEAKERS = ("anna", "ben", "cleo", "dan", "eve", "fred")
+#: Every name on the Hub that the pages use -> the kind of tiny model that stands for it.
+HUB_NAMES = {
+    "facebook/hubert-base-ls960": "hubert",
+    "facebook/wav2vec2-xls-r-300m": "hubert",
+    "google-bert/bert-base-uncased": "text",
+    "sentence-transformers/all-MiniLM-L6-v2": "text",
+    "FacebookAI/xlm-roberta-base": "text",
+    "openai/whisper-tiny.en": "recogniser",
+    "openai/whisper-small.en": "recogniser",
+    "openai/whisper-medium.en": "recogniser",
+    "openai/whisper-small": "recogniser",
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class Encoders:
 
     def substitute(self, text: str) -> str:
         """The folders in place of names on the Hub."""
-        for names, folder in (
-            (SPEECH_ENCODERS, self.hubert),
-            (TEXT_ENCODERS, self.text),
-            (RECOGNISERS, self.recogniser),
-        ):
-            for name in names:
-                text = text.replace(name, str(folder))
+        for name, kind in HUB_NAMES.items():
+            text = text.replace(name, str(getattr(self, kind)))
         return text
+
+
+def write_csv(path: Path, *rows: tuple[str, ...]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def make_materials(folder: Path) -> Path:
@@ -65,43 +67,36 @@ def make_materials(folder: Path) -> Path:
     tiny_pretrained(folder / "runs" / "demo" / "model", "whisper")
     make_iemocap(folder / "IEMOCAP_full_release")
     make_meld(folder / "MELD.Raw")
-    make_ravdess(folder / "RAVDESS")
+    for actor in range(1, 13):  # RAVDESS: twelve actors, each with one clip of each emotion
+        for emotion in range(1, len(RAVDESS_EMOTIONS) + 1):
+            clip = f"Actor_{actor:02d}/03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
+            write_wav(folder / "RAVDESS" / clip, seed=emotion)
     make_own_corpus(folder / "my_corpus")
-    with open(folder / "hypotheses.csv", "w", encoding="utf-8", newline="") as file:
-        heard = [("Ses01F_impro01_F000", "words of it"), ("excited/anna_excited.wav", "i am")]
-        csv.writer(file).writerows([("id", "hypothesis"), *heard])
+    heard = [("Ses01F_impro01_F000", "words of it"), ("excited/anna_excited.wav", "i am")]
+    write_csv(folder / "hypotheses.csv", ("id", "hypothesis"), *heard)
     make_pairs(folder / "pairs.csv")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
 
-def make_ravdess(folder: Path) -> None:
-    """Twelve actors, each with one clip of each emotion."""
-    for actor in range(1, 13):
-        for emotion in range(1, len(RAVDESS_EMOTIONS) + 1):
-            write_wav(folder / f"Actor_{actor:02d}" / f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav", seed=emotion)
-
-
 def make_own_corpus(folder: Path) -> None:
     """A manifest as the README shows it, without hypotheses, over a folder for each class; `--label_map` maps them."""
-    rows = [("audio", "emotion", "speaker", "transcript")]
-    for number, speaker in enumerate(SPEAKERS):
+    rows = []
+    for number, speaker in enumerate(("anna", "ben", "cleo", "dan", "eve", "fred")):
         for emotion in ("excited", "fru"):
             clip = write_wav(folder / emotion / f"{speaker}_{emotion}.wav", seed=number)
             rows.append((clip.relative_to(folder).as_posix(), emotion, speaker, f"i am {emotion}"))
-    with open(folder / "manifest.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
+    write_csv(folder / "manifest.csv", ("audio", "emotion", "speaker", "transcript"), *rows)
 
 
 def make_pairs(path: Path) -> None:
     """Pairs of three sources; every second hypothesis has an error."""
-    rows = [("hypothesis", "reference", "source")]
+    rows = []
     for number in range(60):
         text = f"we go home {'now ' * (number % 7)}{'so ' * (number % 11)}i am"
         heard = text if number % 2 else text.replace("home", "now")
         rows.append((heard, text, ("books", "calls", "podcasts")[number % 3]))
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
+    write_csv(path, ("hypothesis", "reference", "source"), *rows)
 
 
 def make_clips_of(manifest: Path) -> None:
