@@ -1,9 +1,9 @@
-"""Transcribe a prepared folder: `python -m data_scripts.transcribe --dataset PREPARED_FOLDER --model …`.
+"""Transcribe a prepared folder: `python -m data_scripts.transcribe --prepared_dir FOLDER --model …`.
 
     --model openai/whisper-medium.en                      recognise with transformers
     --model medium.en --backend faster-whisper            recognise with faster-whisper
     --hypotheses FILE --asr_model NAME                    import ready hypotheses
-    --dataset_name NAME --output_dir FOLDER               prepare a dataset first, in place of --dataset
+    --dataset_name NAME --output_dir FOLDER               prepare a dataset first, in place of --prepared_dir
 
 The same command takes up an interrupted run where it stopped.
 """
@@ -31,33 +31,38 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         prog="python -m data_scripts.transcribe",
         description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
     )
-    parser.add_argument("--dataset", type=Path, help="folder written by data_scripts.prepare")
+    parser.add_argument("--prepared_dir", metavar="FOLDER", type=Path, help="written by data_scripts.prepare")
     add_selection_options(parser)
-    parser.add_argument("--model", help="Whisper repository id or folder")
+    parser.add_argument("--model", metavar="NAME", help="Whisper repository id or folder")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
         default="transformers",
-        help="what runs the model; faster-whisper takes CTranslate2 checkpoints and is an extra",
+        help="runs the model; faster-whisper needs a CTranslate2 checkpoint and pip install 'm4ser[faster-whisper]'",
     )
-    parser.add_argument(
-        "--batch_size", type=int, default=16, help="clips decoded at once (default 16; faster-whisper takes one)"
-    )
+    parser.add_argument("--batch_size", metavar="N", type=int, default=16, help="clips decoded at once (default 16)")
     parser.add_argument("--device", help="torch device (default: a CUDA GPU where there is one)")
     parser.add_argument(
         "--language",
         help="language of a multilingual model, e.g. en (default: the corpus's, or where it has none, as detected)",
     )
-    parser.add_argument("--max_new_tokens", type=int, default=224, help="cap on the tokens of 30 s (default 224)")
-    parser.add_argument("--seed", type=int, default=0, help="of the temperature fallback (default 0; transformers)")
     parser.add_argument(
-        "--hypotheses", type=Path, help="import this CSV, JSONL or Parquet file (id, hypothesis[, split]) instead"
+        "--max_new_tokens", metavar="N", type=int, default=224, help="cap on the tokens of 30 s (default 224)"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the temperature fallback (default 0; transformers)"
+    )
+    parser.add_argument(
+        "--hypotheses",
+        metavar="FILE",
+        type=Path,
+        help="import this CSV, JSONL or Parquet file (id, hypothesis[, split]) instead",
     )
     parser.add_argument("--missing_only", action="store_true", help="leave the utterances alone that have a hypothesis")
-    parser.add_argument("--asr_model", help="name for the asr_model column (default: --model)")
+    parser.add_argument("--asr_model", metavar="NAME", help="name for the asr_model column (default: --model)")
     options = parser.parse_args(arguments)
-    if (options.dataset is None) == (options.dataset_name is None or options.output_dir is None):
-        parser.error("give either --dataset, a prepared folder, or --dataset_name and --output_dir, to prepare one")
+    if (options.prepared_dir is None) == (options.dataset_name is None or options.output_dir is None):
+        parser.error("give either --prepared_dir or, to prepare a dataset first, --dataset_name and --output_dir")
     if (options.model is None) == (options.hypotheses is None):
         parser.error("give either --model, to recognise the audio, or --hypotheses, to import a file")
     if options.hypotheses is not None and not options.asr_model:
@@ -77,18 +82,20 @@ def _transcribe(options: argparse.Namespace) -> None:
     from data_scripts.schema import load_prepared
     from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 
-    if options.dataset is None:
+    if options.prepared_dir is None:
         from data_scripts.prepare.folder import prepare_folder
 
         selection = selection_of(options, "dataset", options.dataset_name)
         prepared = prepare_folder(selection, options.output_dir, num_workers=options.num_workers, strict=options.strict)
         print(prepared.table())
-        options.dataset = options.output_dir
+        options.prepared_dir = options.output_dir
     if options.hypotheses is not None:
-        report = import_into_folder(options.dataset, options.hypotheses, options.asr_model)
+        report = import_into_folder(options.prepared_dir, options.hypotheses, options.asr_model)
     else:
-        load_prepared(options.dataset)  # so that a wrong folder is refused before the recogniser is loaded
-        report = transcribe_folder(options.dataset, _load_recognizer(options), options.batch_size, options.missing_only)
+        load_prepared(options.prepared_dir)  # so that a wrong folder is refused before the recogniser is loaded
+        report = transcribe_folder(
+            options.prepared_dir, _load_recognizer(options), options.batch_size, options.missing_only
+        )
     _print_report(report)
 
 
@@ -96,7 +103,7 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     """The recogniser that the options ask for."""
     shared = {
         "device": options.device,
-        "language": options.language or _language_of(options.dataset),
+        "language": options.language or _language_of(options.prepared_dir),
         "max_new_tokens": options.max_new_tokens,
         "name": options.asr_model,
     }

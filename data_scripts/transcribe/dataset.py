@@ -6,7 +6,6 @@ recorded in a journal in the same folder: a run killed at any moment loses at mo
 command takes up where it stopped.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from data_scripts.errors import CorpusError
-from data_scripts.files import write_atomically
+from data_scripts.files import fingerprint, write_atomically
 from data_scripts.journal import Journal
 from data_scripts.schema import load_prepared, save_prepared, split_parts, stamp_card
 from data_scripts.tables import read_table
@@ -38,7 +37,7 @@ class TranscriptionError(CorpusError):
 
 
 class Recognizer(Protocol):
-    """What `transcribe_dataset` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one.
+    """What `transcribe_folder` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one.
 
     Attributes:
         name: what goes into the `asr_model` column.
@@ -61,6 +60,9 @@ def transcribe_folder(
 ) -> dict[str, Any]:
     """Recognise a prepared folder's utterances in place; an interrupted run goes on where it stopped.
 
+    Batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
+    undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch.
+
     Args:
         folder: written by `data_scripts.prepare`.
         recognizer: see `Recognizer`.
@@ -68,28 +70,39 @@ def transcribe_folder(
         missing_only: whether to leave the utterances alone that have a hypothesis.
 
     Returns:
-        The report that went into `transcription.json`.
+        The report that went into `transcription.json`. An utterance whose audio cannot be decoded is listed in it, and
+        has neither `hypothesis` nor `asr_model`.
 
     Raises:
-        CorpusError: the folder is not a prepared one, or `transcribe_dataset` refuses it.
+        CorpusError: the folder is not a prepared one, `batch_size` is below 1, or an id is twice in a split.
         JournalError: another process is transcribing the folder with this recogniser.
         OSError: the folder cannot be written.
     """
+    if batch_size < 1:
+        raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
     folder = Path(folder)
-    dataset = load_prepared(folder)
-    fingerprint = hashlib.sha256(json.dumps(recognizer.settings, sort_keys=True).encode()).hexdigest()[:12]
+    parts = split_parts(load_prepared(folder))
+    keys = {split: _keys(part, split) for split, part in parts.items()}
+    given = {split: [missing_only and text is not None for text in part["hypothesis"]] for split, part in parts.items()}
+    wanted = [(key, row) for split in keys for row, key in enumerate(keys[split]) if not given[split][row]]
+    wanted.sort(key=lambda place: (-(place[0][2] or 0.0), place[0][:2]))
     # Hidden, so that load_dataset(folder) passes it over.
-    path = folder / f".transcribe-{fingerprint}.jsonl"
+    path = folder / f".transcribe-{fingerprint(recognizer.settings)}.jsonl"
     with Journal(path, recognizer.settings, activity="transcribed") as journal:
-        dataset = transcribe_dataset(dataset, recognizer, journal, batch_size, missing_only)
-        report = {
-            "asr_model": recognizer.name,
-            "settings": recognizer.settings,
-            "undecodable": undecodable_utterances(dataset, journal),
-            **summarize(dataset, getattr(recognizer, "spelling_mapping", None)),
-        }
-        _save(dataset, report, folder)
-    return report
+        _recognize_all(wanted, parts, recognizer, journal, batch_size)
+        entries = _entries(journal)
+        filled, undecodable = {}, {}
+        for split, part in parts.items():
+            texts, models = part["hypothesis"][:], part["asr_model"][:]
+            for row, key in enumerate(keys[split]):
+                if not given[split][row]:
+                    texts[row] = entries[key]["hypothesis"]
+                    models[row] = None if texts[row] is None else recognizer.name
+                    if error := entries[key]["error"]:
+                        undecodable[f"{split}/{key[1]}"] = error
+            filled[split] = _with_hypotheses(part, texts, models)
+        report = {"asr_model": recognizer.name, "settings": recognizer.settings, "undecodable": undecodable}
+        return _save(DatasetDict(filled), report, folder, getattr(recognizer, "spelling_mapping", None))
 
 
 def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: str) -> dict[str, Any]:
@@ -109,73 +122,27 @@ def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: st
     """
     folder = Path(folder)
     dataset, imported = import_hypotheses(load_prepared(folder), read_hypotheses(hypotheses), asr_model)
-    report = {"asr_model": asr_model, "source": Path(hypotheses).name, **imported, **summarize(dataset)}
-    _save(dataset, report, folder)
-    return report
+    return _save(dataset, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, folder)
 
 
-def transcribe_dataset(
-    dataset: DatasetDict,
+def _recognize_all(
+    wanted: list[tuple[Key, int]],
+    parts: Mapping[str, Dataset],
     recognizer: Recognizer,
     journal: Journal,
-    batch_size: int = 16,
-    missing_only: bool = False,
-) -> DatasetDict:
-    """Recognise every utterance that the journal does not hold yet and fill `hypothesis` and `asr_model`.
-
-    Batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
-    undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch.
-
-    Args:
-        dataset: a canonical dataset, see `data_scripts.schema`.
-        recognizer: see `Recognizer`.
-        journal: open, with the recogniser's settings; takes one record for each batch.
-        batch_size: clips recognised at once.
-        missing_only: whether to leave the utterances alone that have a hypothesis.
-
-    Returns:
-        The dataset with both columns filled; both are null for an utterance whose audio cannot be decoded.
-
-    Raises:
-        TranscriptionError: `batch_size` below 1, or an id twice in a split.
-    """
-    if batch_size < 1:
-        raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
-    parts = split_parts(dataset)
-    keys = {split: _keys(part, split) for split, part in parts.items()}
-    given = {split: [missing_only and text is not None for text in part["hypothesis"]] for split, part in parts.items()}
-    rows = [(key, index) for split in keys for index, key in enumerate(keys[split]) if not given[split][index]]
-    rows.sort(key=lambda row: (-(row[0][2] or 0.0), row[0][:2]))
+    batch_size: int,
+) -> None:
+    """Recognise every utterance (key, row) that the journal does not hold yet; one record of it for each batch."""
     entries = _entries(journal)
-    new = [row for row in rows if row[0] not in entries]
+    new = [place for place in wanted if place[0] not in entries]
     # What could not be decoded last time may have been repaired since; tried apart, it leaves the other batches alone.
-    failed = [row for row in rows if row[0] in entries and entries[row[0]]["error"]]
-    batches = [part[start : start + batch_size] for part in (new, failed) for start in range(0, len(part), batch_size)]
-    done = len(rows) - len(new) - len(failed)
-    with tqdm(total=len(rows), initial=done, desc=f"transcribing with {recognizer.name}", unit="clip") as progress:
+    failed = [place for place in wanted if place[0] in entries and entries[place[0]]["error"]]
+    batches = [some[start : start + batch_size] for some in (new, failed) for start in range(0, len(some), batch_size)]
+    done = len(wanted) - len(new) - len(failed)
+    with tqdm(total=len(wanted), initial=done, desc=f"transcribing with {recognizer.name}", unit="clip") as progress:
         for batch in batches:
-            recognized = _recognize(batch, dataset, recognizer)
-            journal.append({"utterances": recognized})
+            journal.append({"utterances": _recognize(batch, parts, recognizer)})
             progress.update(len(batch))
-
-    entries = _entries(journal)
-    filled = {}
-    for split, part in parts.items():
-        texts, models = part["hypothesis"][:], part["asr_model"][:]
-        for index, key in enumerate(keys[split]):
-            if not given[split][index]:
-                texts[index] = entries[key]["hypothesis"]
-                models[index] = None if texts[index] is None else recognizer.name
-        filled[split] = _with_hypotheses(part, texts, models)
-    return DatasetDict(filled)
-
-
-def undecodable_utterances(dataset: DatasetDict, journal: Journal) -> dict[str, str]:
-    """Return {"split/id": error} of the dataset's utterances whose audio could not be decoded."""
-    entries = _entries(journal)
-    keys = (key for split, part in split_parts(dataset).items() for key in _keys(part, split))
-    errors = ((key, entries[key]["error"]) for key in keys if key in entries)
-    return {f"{split}/{name}": error for (split, name, _), error in errors if error}
 
 
 def _entries(journal: Journal) -> dict[Key, dict[str, Any]]:
@@ -193,13 +160,15 @@ def _keys(part: Dataset, split: str) -> list[Key]:
     return [(split, name, None if d is None else round(d, 4)) for name, d in zip(ids, durations, strict=True)]
 
 
-def _recognize(batch: list[tuple[Key, int]], dataset: DatasetDict, recognizer: Recognizer) -> list[dict[str, Any]]:
-    """One batch of (key, row index), recognised: an entry for the journal for each."""
+def _recognize(
+    batch: Sequence[tuple[Key, int]], parts: Mapping[str, Dataset], recognizer: Recognizer
+) -> list[dict[str, Any]]:
+    """One batch of (key, row), recognised: an entry for the journal for each."""
     entries, clips, decoded = [], [], []
-    for (split, name, duration), index in batch:
+    for (split, name, duration), row in batch:
         entry = {"split": split, "id": name, "duration": duration, "hypothesis": None, "error": None}
         try:
-            clips.append(load_audio(dataset[split][index]["audio"], name=name))
+            clips.append(load_audio(parts[split][row]["audio"], name=name))
             decoded.append(entry)
         except AudioError as error:
             entry["error"] = str(error)
@@ -327,22 +296,21 @@ def _word_error_rate(part: Dataset, normalize: Callable[[str], str]) -> dict[str
     }
 
 
-def summarize(dataset: DatasetDict, spelling_mapping: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return what `transcription.json` says of any dataset: counts and word error rate by split, and versions."""
+def _save(
+    dataset: DatasetDict, report: dict[str, Any], folder: Path, spelling_mapping: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Write the filled dataset and its report; the report, with what can be said of any dataset."""
     counts = {
         split: {
             "utterances": len(part),
             "with_hypothesis": sum(text is not None for text in part["hypothesis"]),
             "empty_hypothesis": sum(text == "" for text in part["hypothesis"]),
         }
-        for split, part in dataset.items()
+        for split, part in split_parts(dataset).items()
     }
     rates = word_error_rates(dataset, spelling_mapping)
-    return {"counts": counts, "word_error_rate": rates, "versions": collect_versions()}
-
-
-def _save(dataset: DatasetDict, report: dict[str, Any], folder: Path) -> None:
-    """Write the filled dataset and its report."""
+    report = {**report, "counts": counts, "word_error_rate": rates, "versions": collect_versions()}
     save_prepared(dataset, folder)
     stamp_card(folder)
     write_atomically(folder / REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return report

@@ -1,21 +1,15 @@
 """Speech recognition with Whisper through transformers: arrays in, transcripts out.
 
-`WhisperRecognizer` decodes greedily in batches and re-decodes alone, at rising temperatures, each clip whose greedy
-transcript loops or is improbable: the rule of the Whisper paper (section 4.5). Two things differ from Whisper's
-`generate` called with a tuple of temperatures, and both are why the loop is written here:
-
-* the random generator of a re-decoded clip is seeded from the clip itself, so its transcript does not depend on its
-  neighbours in the batch;
-* repetition is measured on the *text* (threshold 2.4, OpenAI's). `generate` measures it on token bytes, where 2.4
-  means something else.
+`WhisperRecognizer` decodes greedily in batches. Each clip whose greedy transcript loops or is improbable, and each of
+more than 30 s, is decoded alone by Whisper's `generate`, at rising temperatures (section 4.5 of the Whisper paper) and
+with a random generator that is seeded from the clip: its transcript does not depend on its neighbors in the batch.
 
 What is left of batch dependence is floating-point rounding (a greedy tie broken the other way): none was seen in
 float32 on CPU; half precision on a GPU makes it a little likelier.
 """
 
-import contextlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +26,7 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 COMPRESSION_RATIO_THRESHOLD = 2.4  # above: the text repeats itself
 LOGPROB_THRESHOLD = -1.0  # mean over a text's tokens; below: the text is improbable to the model itself
 NO_SPEECH_THRESHOLD = 0.6  # above, and improbable: there is no speech
-TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as long-form generate measures it
+TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as `generate` measures it
 SILENCE_PEAK = 1e-4  # about -80 dBFS: Whisper answers digital silence with an invented "you" or "Thank you."
 PROMPT_TOKENS = 4  # <|startoftranscript|> <|language|> <|task|> <|notimestamps|>
 
@@ -91,7 +85,6 @@ class WhisperRecognizer:
     Args:
         model: repository id or folder of a Whisper checkpoint (model and processor).
         device: torch device; by default a CUDA GPU where there is one, else the CPU.
-        dtype: weights and features; by default float32 on the CPU and float16 elsewhere.
         language: e.g. "en" or "english"; None lets a multilingual checkpoint detect each clip's. English-only ones take
             no other, and transcribe the same with it as without.
         max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
@@ -106,7 +99,6 @@ class WhisperRecognizer:
         self,
         model: str,
         device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
         language: str | None = None,
         max_new_tokens: int = 224,
         seed: int = 0,
@@ -115,7 +107,7 @@ class WhisperRecognizer:
         path = check_source(model, max_new_tokens)
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.dtype = dtype or (torch.float32 if self.device.type == "cpu" else torch.float16)
+            self.dtype = torch.float32 if self.device.type == "cpu" else torch.float16
             self.processor = AutoProcessor.from_pretrained(str(model))
             self.model = AutoModelForSpeechSeq2Seq.from_pretrained(str(model), dtype=self.dtype)
             self.model = self.model.to(self.device).eval()
@@ -172,47 +164,23 @@ class WhisperRecognizer:
             One stripped transcript per clip, in order; "" where there is no speech (an empty or silent clip).
         """
         clips = check_clips(batch)
+        texts: list[str | None] = [None if is_audible(clip) else "" for clip in clips]
+        short = [i for i, clip in enumerate(clips) if texts[i] is None and clip.size <= self.window_samples]
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()  # generate warns of its own internal settings at every batch
         try:
-            return self._transcribe(clips)
+            if short:
+                for i, text in zip(short, self._decode_greedily([clips[i] for i in short]), strict=True):
+                    texts[i] = text
+            return [self._decode_alone(clip) if text is None else text for clip, text in zip(clips, texts, strict=True)]
         finally:
             transformers_logging.set_verbosity(verbosity)
 
-    def _transcribe(self, clips: list[np.ndarray]) -> list[str]:
-        """`transcribe` on checked arrays."""
-        texts = [""] * len(clips)
-        audible = [i for i, clip in enumerate(clips) if is_audible(clip)]
-        short = [i for i in audible if clips[i].size <= self.window_samples]
-        if short:
-            features = self._features([clips[i] for i in short])
-            for row, (i, (text, logprob)) in enumerate(zip(short, self._decode(features, 0.0), strict=True)):
-                if self._acceptable(text, logprob):
-                    texts[i] = text
-                else:
-                    texts[i] = self._decode_with_fallback(features[row : row + 1], clips[i], logprob)
-        for i in audible:
-            if clips[i].size > self.window_samples:
-                texts[i] = self._decode_long(clips[i])
-        return texts
-
-    def _features(self, clips: list[np.ndarray], **options) -> torch.Tensor:
-        """Log-mel features (B, mel, frames) on the model's device, every clip padded to 30 s."""
-        inputs = self.processor.feature_extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", **options)
-        return inputs.input_features.to(self.device, self.dtype)
-
-    @staticmethod
-    def _acceptable(text: str, logprob: float) -> bool:
-        """Whether a transcript neither loops nor is improbable."""
-        return compression_ratio(text) <= COMPRESSION_RATIO_THRESHOLD and logprob >= LOGPROB_THRESHOLD
-
-    def _decode(self, features: torch.Tensor, temperature: float) -> list[tuple[str, float]]:
-        """Decode windows (B, mel, frames) at one temperature: (text, mean token log-probability) of each."""
+    def _decode_greedily(self, clips: list[np.ndarray]) -> list[str | None]:
+        """The transcripts of clips of at most 30 s; None for one that loops or is improbable."""
         output = self.model.generate(
-            features,
-            temperature=temperature,
-            do_sample=temperature > 0,
-            top_k=0,  # transformers' default of 50 would sample from less than Whisper's own decoder does
+            **self._features(clips),
+            do_sample=False,
             num_beams=1,
             max_new_tokens=self.max_new_tokens,
             return_timestamps=False,
@@ -220,68 +188,44 @@ class WhisperRecognizer:
             output_logits=True,
             **self._options,
         )
-        logits = torch.stack(output.logits, dim=1).float()  # (B, steps, vocabulary), before temperature and suppression
-        tokens = output.sequences[:, -logits.shape[1] :]
-        logprobs = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        tokens = output.sequences[:, -len(output.logits) :]
+        # Of the logits, which are as they were before suppression.
+        logprobs = self.model.compute_transition_scores(output.sequences, output.logits, normalize_logits=True)
         ended = tokens == self.model.generation_config.eos_token_id
         counted = ended.cumsum(-1) - ended.long() == 0  # the first end token counts, the padding after it does not
-        means = (logprobs * counted).sum(-1) / counted.sum(-1)
-        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
-        return [(text.strip(), mean) for text, mean in zip(texts, means.tolist(), strict=True)]
+        means = torch.where(counted, logprobs, 0).sum(-1) / counted.sum(-1)
+        texts = [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+        return [
+            text if compression_ratio(text) <= COMPRESSION_RATIO_THRESHOLD and mean >= LOGPROB_THRESHOLD else None
+            for text, mean in zip(texts, means.tolist(), strict=True)
+        ]
 
-    def _decode_with_fallback(self, features: torch.Tensor, clip: np.ndarray, greedy_logprob: float) -> str:
-        """Decode one refused window (1, mel, frames) at rising temperatures; the last one's text stands."""
-        if greedy_logprob < LOGPROB_THRESHOLD and self._no_speech_probability(features) > NO_SPEECH_THRESHOLD:
-            return ""
-        text = ""
-        with self._seeded(clip):
-            for temperature in TEMPERATURES[1:]:
-                text, logprob = self._decode(features, temperature)[0]
-                if self._acceptable(text, logprob):
-                    break
-        return text
-
-    def _no_speech_probability(self, features: torch.Tensor) -> float:
-        """Probability of <|nospeech|> after <|startoftranscript|>; 0.0 where there is no such token."""
-        no_timestamps = getattr(self.model.generation_config, "no_timestamps_token_id", None)
-        if no_timestamps is None:
-            return 0.0
-        start = torch.tensor([[self.model.generation_config.decoder_start_token_id]], device=self.device)
-        logits = self.model(input_features=features, decoder_input_ids=start).logits[0, 0].float()
-        return logits.softmax(-1)[no_timestamps - 1].item()  # every Whisper vocabulary has the two tokens side by side
-
-    def _decode_long(self, clip: np.ndarray) -> str:
-        """Decode a clip of more than 30 s: transformers' sequential algorithm, with its own temperature fallback."""
-        inputs = self.processor.feature_extractor(
-            [clip],
-            sampling_rate=SAMPLING_RATE,
-            return_tensors="pt",
-            truncation=False,
-            padding="longest",
-            return_attention_mask=True,
-        )
-        with self._seeded(clip):
+    def _decode_alone(self, clip: np.ndarray) -> str:
+        """The transcript of one clip of any length, at rising temperatures; the last one's text stands."""
+        is_long = clip.size > self.window_samples
+        whole = {"truncation": False, "padding": "longest", "return_attention_mask": True} if is_long else {}
+        # `generate` takes no generator of its own: the global ones are seeded here, and restored afterwards.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed((zlib.crc32(clip.tobytes()) + self.seed) % 2**63)
             tokens = self.model.generate(
-                inputs.input_features.to(self.device, self.dtype),
-                attention_mask=inputs.attention_mask.to(self.device),
-                temperature=TEMPERATURES,
+                **self._features([clip], **whole),
+                temperature=TEMPERATURES if is_long else TEMPERATURES[1:],
+                top_k=0,  # transformers' default of 50 would sample from less than Whisper's own decoder does
                 compression_ratio_threshold=TOKEN_COMPRESSION_RATIO_THRESHOLD,
                 logprob_threshold=LOGPROB_THRESHOLD,
                 no_speech_threshold=NO_SPEECH_THRESHOLD,
                 condition_on_prev_tokens=False,  # an error in one window must not steer the next
                 num_beams=1,
                 max_new_tokens=self.max_new_tokens,
-                return_timestamps=True,
+                return_timestamps=is_long,
                 **self._options,
             )
         return self.processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
 
-    @contextlib.contextmanager
-    def _seeded(self, clip: np.ndarray) -> Iterator[None]:
-        """Seed torch's generators from `seed` and the clip inside the `with` block, and restore them after it.
-
-        They are the global ones: `generate` takes no generator of its own.
-        """
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed((zlib.crc32(clip.tobytes()) + self.seed) % 2**63)
-            yield
+    def _features(self, clips: list[np.ndarray], **options) -> dict[str, torch.Tensor]:
+        """What `generate` takes of clips: log-mel features (B, mel, frames), by default padded to 30 s."""
+        inputs = self.processor.feature_extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", **options)
+        return {
+            name: value.to(self.device, self.dtype if name == "input_features" else None)
+            for name, value in inputs.items()
+        }

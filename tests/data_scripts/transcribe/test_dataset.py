@@ -5,28 +5,26 @@ import pyarrow.parquet
 import pytest
 from datasets import DatasetDict
 
-from data_scripts.journal import Journal, JournalError
-from data_scripts.schema import build_dataset
+from data_scripts.schema import build_dataset, load_prepared, save_prepared
 from data_scripts.transcribe.dataset import (
     TranscriptionError,
     import_hypotheses,
     read_hypotheses,
-    transcribe_dataset,
-    undecodable_utterances,
+    transcribe_folder,
     word_error_rates,
 )
 from tests.data_scripts.transcribe.helpers import EMOTIONS, EchoRecognizer, make_dataset
 
 
-def transcribed(dataset, recognizer, path, **options):
-    """The dataset with its journal opened and closed again, as one run of the command does."""
-    with Journal(path, recognizer.settings) as journal:
-        return transcribe_dataset(dataset, recognizer, journal, **options)
+def transcribed(folder, recognizer, **options):
+    """The dataset after one run of the command."""
+    transcribe_folder(folder, recognizer, **options)
+    return load_prepared(folder)
 
 
-def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, tmp_path):
-    recognizer = EchoRecognizer()
-    filled = transcribed(dataset, recognizer, tmp_path / "journal.jsonl", batch_size=3)
+def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, prepared):
+    report = transcribe_folder(prepared, EchoRecognizer(), batch_size=3)
+    filled = load_prepared(prepared)
     assert filled["train"].features == dataset["train"].features
     assert filled["train"].column_names == dataset["train"].column_names
     assert filled["train"]["id"][:] == dataset["train"]["id"][:]
@@ -34,64 +32,45 @@ def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, tmp_path):
     assert set(filled["train"]["asr_model"]) == {"echo"}
     assert [text is None for text in filled["test"]["hypothesis"]] == [False, False, True, False]
     assert filled["test"]["asr_model"][2] is None
-    with Journal(tmp_path / "journal.jsonl", recognizer.settings) as journal:
-        assert list(undecodable_utterances(dataset, journal)) == ["test/utt2"]
-        assert undecodable_utterances(DatasetDict({"train": dataset["train"]}), journal) == {}
+    assert list(report["undecodable"]) == ["test/utt2"]
 
 
-def test_interrupted_run_resumes_to_the_same_output(dataset, tmp_path):
-    undisturbed = transcribed(dataset, EchoRecognizer(), tmp_path / "a.jsonl", batch_size=2)
+def test_interrupted_run_resumes_to_the_same_output(dataset, prepared, tmp_path):
+    save_prepared(dataset, tmp_path / "other")
+    undisturbed = transcribed(tmp_path / "other", EchoRecognizer(), batch_size=2)
     for fail_at in (2, 1):
         with pytest.raises(RuntimeError):
-            transcribed(dataset, EchoRecognizer(fail_at=fail_at), tmp_path / "b.jsonl", batch_size=2)
-    with open(tmp_path / "b.jsonl", "ab") as journal:
+            transcribe_folder(prepared, EchoRecognizer(fail_at=fail_at), batch_size=2)
+    (path,) = prepared.glob(".transcribe-*.jsonl")
+    with open(path, "ab") as journal:
         journal.write(b'{"utterances": [{"split": "train", "id": "ut')  # torn by the crash
     last = EchoRecognizer()
-    resumed = transcribed(dataset, last, tmp_path / "b.jsonl", batch_size=2)
+    resumed = transcribed(prepared, last, batch_size=2)
     assert sum(last.batches) == 10 - 3 * 2  # ten decodable clips, three batches of two done before
     for split in undisturbed:
         assert resumed[split].to_dict() == undisturbed[split].to_dict()
     again = EchoRecognizer()
-    assert transcribed(dataset, again, tmp_path / "b.jsonl", batch_size=2)["train"][:] == undisturbed["train"][:]
+    assert transcribed(prepared, again, batch_size=2)["train"][:] == undisturbed["train"][:]
     assert again.batches == []
+    other = EchoRecognizer(seed=1)
+    transcribe_folder(prepared, other)
+    assert sum(other.batches) == 10, "what was done with other settings is not used"
 
 
-def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(dataset, tmp_path):
-    given = dataset["train"].map(
-        lambda row, index: {"hypothesis": "as given", "asr_model": "mine"} if index % 2 else {}, with_indices=True
-    )
-    dataset = DatasetDict({**dataset, "train": given})
-    recognizer = EchoRecognizer()
-    filled = transcribed(dataset, recognizer, tmp_path / "journal.jsonl", missing_only=True)["train"]
-    odd = [index % 2 == 1 for index in range(len(given))]
-    assert [text == "as given" for text in filled["hypothesis"]] == odd
-    assert [name == "mine" for name in filled["asr_model"]] == odd
-    assert {name for name in filled["asr_model"] if name != "mine"} == {"echo"}
-    assert sum(recognizer.batches) == 10 - sum(odd)
-    everything = transcribed(dataset, EchoRecognizer(), tmp_path / "all.jsonl")["train"]
-    assert "as given" not in everything["hypothesis"]
-
-
-def test_repaired_audio_is_recognised_on_the_next_run(dataset, tmp_path):
-    transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl")
+def test_repaired_audio_is_recognised_on_the_next_run(prepared):
+    transcribe_folder(prepared, EchoRecognizer())
+    save_prepared(make_dataset(broken=None), prepared)
     again = EchoRecognizer()
-    filled = transcribed(make_dataset(broken=None), again, tmp_path / "journal.jsonl")
+    filled = transcribed(prepared, again)
     assert again.batches == [1]
     assert None not in filled["test"]["hypothesis"][:]
 
 
-def test_journal_of_another_recogniser_is_refused(dataset, tmp_path):
-    transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl")
-    with pytest.raises(JournalError, match="other settings"):
-        transcribed(dataset, EchoRecognizer(seed=1), tmp_path / "journal.jsonl")
-
-
 def test_bad_arguments(dataset, tmp_path):
-    with pytest.raises(TranscriptionError, match="batch_size"):
-        transcribed(dataset, EchoRecognizer(), tmp_path / "journal.jsonl", batch_size=0)
-    twice = DatasetDict({"train": dataset["train"].select([0, 1, 1])})
-    with pytest.raises(TranscriptionError, match="'utt1'"):
-        transcribed(twice, EchoRecognizer(), tmp_path / "journal.jsonl")
+    save_prepared(DatasetDict({"train": dataset["train"].select([0, 1, 1])}), tmp_path)
+    for options, message in (({"batch_size": 0}, "batch_size"), ({}, "'utt1'")):
+        with pytest.raises(TranscriptionError, match=message):
+            transcribe_folder(tmp_path, EchoRecognizer(), **options)
 
 
 def texts(*pairs):

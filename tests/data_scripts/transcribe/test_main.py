@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe import whisper
 from data_scripts.transcribe.__main__ import main
-from data_scripts.transcribe.dataset import transcribe_dataset
+from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 from tests.data_scripts.transcribe.helpers import EchoRecognizer
 from tests.helpers import ROOT
 from tests.helpers.layouts import make_ravdess, write_wav
@@ -24,17 +25,32 @@ from tests.helpers.layouts import make_ravdess, write_wav
 
 def test_it_recognises(prepared, monkeypatch, capsys):
     monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
-    assert main(["--dataset", str(prepared), "--model", "ignored", "--asr_model", "echo-1"]) == 0
+    assert main(["--prepared_dir", str(prepared), "--model", "m", "--asr_model", "echo-1", "--seed", "3"]) == 0
     assert "undecodable: test/utt2" in capsys.readouterr().out
     report = json.loads((prepared / "transcription.json").read_text())
     assert report["asr_model"] == "echo-1"
     assert list(report["undecodable"]) == ["test/utt2"]
     assert report["counts"]["test"] == {"utterances": 4, "with_hypothesis": 3, "empty_hypothesis": 0}
     assert report["word_error_rate"]["train"]["utterances"] == 7
-    assert report["settings"]["seed"] == 0
+    assert report["settings"]["seed"] == 3
     assert set(load_prepared(prepared)["train"]["asr_model"]) == {"echo-1"}
     assert not list(prepared.glob("*.tmp"))
     assert not list(prepared.glob(".*.tmp"))
+
+
+def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(prepared, tmp_path, monkeypatch):
+    (tmp_path / "h.csv").write_text("id,split,hypothesis\nutt1,train,as given\nutt5,train,\n")
+    import_into_folder(prepared, tmp_path / "h.csv", "mine")
+    made = []
+    monkeypatch.setattr(whisper, "WhisperRecognizer", lambda *a, **k: made.append(EchoRecognizer(*a, **k)) or made[-1])
+    command = ["--prepared_dir", str(prepared), "--model", "m", "--asr_model", "echo"]
+    assert main([*command, "--missing_only"]) == 0
+    train = load_prepared(prepared)["train"]
+    assert [name == "mine" for name in train["asr_model"]] == [number in (1, 5) for number in range(7)]
+    assert (train["hypothesis"][1], train["hypothesis"][5]) == ("as given", "")
+    assert sum(made[0].batches) == 10 - 2
+    assert main(command) == 0
+    assert set(load_prepared(prepared)["train"]["asr_model"]) == {"echo"}
 
 
 def test_a_dataset_is_prepared_first(tmp_path, monkeypatch, capsys):
@@ -54,7 +70,10 @@ def test_a_dataset_is_prepared_first(tmp_path, monkeypatch, capsys):
     assert asked == [None]
     with pytest.raises(SystemExit):
         main(["--dataset_name", str(tmp_path / "data"), "--model", "ignored"])
-    assert "give either --dataset, a prepared folder, or --dataset_name and --output_dir" in capsys.readouterr().err
+    assert (
+        "give either --prepared_dir or, to prepare a dataset first, --dataset_name and --output_dir"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("options", "language"), [([], "en"), (["--language", "de"], "de")])
@@ -64,12 +83,12 @@ def test_the_language_of_a_prepared_corpus(tmp_path, monkeypatch, options, langu
     monkeypatch.setattr(
         whisper, "WhisperRecognizer", lambda *a, **k: asked.append(k["language"]) or EchoRecognizer(*a, **k)
     )
-    assert main(["--dataset", str(tmp_path / "out"), "--model", "ignored", "--asr_model", "e", *options]) == 0
+    assert main(["--prepared_dir", str(tmp_path / "out"), "--model", "ignored", "--asr_model", "e", *options]) == 0
     assert asked == [language]
 
 
 def test_it_takes_the_backend(prepared, tiny_ctranslate2):
-    arguments = ["--dataset", str(prepared), "--model", str(tiny_ctranslate2), "--backend", "faster-whisper"]
+    arguments = ["--prepared_dir", str(prepared), "--model", str(tiny_ctranslate2), "--backend", "faster-whisper"]
     assert main([*arguments, "--device", "cpu", "--max_new_tokens", "4"]) == 0
     report = json.loads((prepared / "transcription.json").read_text())
     assert report["settings"]["backend"] == "faster-whisper"
@@ -79,7 +98,7 @@ def test_it_takes_the_backend(prepared, tiny_ctranslate2):
 
 def test_it_imports(prepared, tmp_path):
     (tmp_path / "h.csv").write_text("id,hypothesis\nutt6,sentence number 6 color\n")
-    arguments = ["--dataset", str(prepared), "--hypotheses", str(tmp_path / "h.csv"), "--asr_model", "someone/asr"]
+    arguments = ["--prepared_dir", str(prepared), "--hypotheses", str(tmp_path / "h.csv"), "--asr_model", "someone/asr"]
     assert main(arguments) == 0
     report = json.loads((prepared / "transcription.json").read_text())
     assert report["imported"] == 1
@@ -89,9 +108,9 @@ def test_it_imports(prepared, tmp_path):
 
 def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
     mistakes = [
-        ["--dataset", str(tmp_path / "absent"), "--model", "x"],
-        ["--dataset", str(prepared), "--model", str(tmp_path / "absent")],
-        ["--dataset", str(prepared), "--hypotheses", str(tmp_path / "absent.csv"), "--asr_model", "x"],
+        ["--prepared_dir", str(tmp_path / "absent"), "--model", "x"],
+        ["--prepared_dir", str(prepared), "--model", str(tmp_path / "absent")],
+        ["--prepared_dir", str(prepared), "--hypotheses", str(tmp_path / "absent.csv"), "--asr_model", "x"],
     ]
     for arguments in mistakes:
         assert main(arguments) == 2
@@ -99,7 +118,7 @@ def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
         assert lines[-1].startswith("error: ")
         assert "absent" in lines[-1]
         assert not any("Traceback" in line for line in lines)
-    for arguments in (["--dataset", str(prepared)], ["--dataset", str(prepared), "--hypotheses", "h.csv"]):
+    for arguments in (["--prepared_dir", str(prepared)], ["--prepared_dir", str(prepared), "--hypotheses", "h.csv"]):
         with pytest.raises(SystemExit) as exit_status:
             main(arguments)
         assert exit_status.value.code == 2
@@ -119,7 +138,7 @@ def test_help_needs_nothing_heavy():
 
 def test_the_same_folder_twice_at_once_is_refused(prepared, monkeypatch, capsys):
     monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
-    arguments = ["--dataset", str(prepared), "--model", "echo"]
+    arguments = ["--prepared_dir", str(prepared), "--model", "echo"]
     assert main(arguments) == 0
     (path,) = prepared.glob(".transcribe-*.jsonl")
     before = path.read_bytes()
@@ -137,7 +156,7 @@ def test_a_full_disk_is_one_line(prepared, monkeypatch, capsys):
     monkeypatch.setattr(whisper, "WhisperRecognizer", EchoRecognizer)
     monkeypatch.setattr(Dataset, "to_parquet", full)
     before = {path.name: path.read_bytes() for path in prepared.glob("*.parquet")}
-    assert main(["--dataset", str(prepared), "--model", "echo"]) == 2
+    assert main(["--prepared_dir", str(prepared), "--model", "echo"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the disk is full (")
     assert {path.name: path.read_bytes() for path in prepared.glob("*.parquet")} == before
     assert not (prepared / "transcription.json").exists()
@@ -151,10 +170,11 @@ def test_killed_process_resumes_to_the_same_output(prepared, tmp_path):
         "from data_scripts.transcribe.__main__ import main;"
         "from tests.data_scripts.transcribe.helpers import EchoRecognizer;"
         "whisper.WhisperRecognizer = lambda *a, **k: EchoRecognizer(pause=0.2);"
-        f"sys.exit(main(['--dataset', {str(prepared)!r}, '--model', 'echo', '--batch_size', '2']))"
+        f"sys.exit(main(['--prepared_dir', {str(prepared)!r}, '--model', 'echo', '--batch_size', '2']))"
     )
-    with Journal(tmp_path / "a.jsonl", {}) as journal:
-        undisturbed = transcribe_dataset(load_prepared(prepared), EchoRecognizer(), journal, batch_size=2)
+    shutil.copytree(prepared, tmp_path / "undisturbed")
+    transcribe_folder(tmp_path / "undisturbed", EchoRecognizer(), batch_size=2)
+    undisturbed = load_prepared(tmp_path / "undisturbed")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def start():

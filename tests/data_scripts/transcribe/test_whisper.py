@@ -5,7 +5,9 @@ import pytest
 import soundfile
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers.generation import GenerateEncoderDecoderOutput
 
+from data_scripts.transcribe import whisper
 from data_scripts.transcribe.whisper import RecognizerError, WhisperRecognizer, compression_ratio
 from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, SPECIAL_TOKENS, needs_real_model, noises
 
@@ -42,6 +44,25 @@ def test_token_cap_is_lowered_to_what_the_decoder_holds(tiny_whisper):
     assert recognizer.max_new_tokens == 36
     assert len(recognizer.transcribe(noises(8000))[0].encode()) <= 36
     assert recognizer.settings["model"] == tiny_whisper.name
+
+
+def test_a_text_is_as_probable_as_its_own_tokens(tiny_whisper, monkeypatch):
+    """Two texts in one batch: what pads the shorter one is not counted, its end is."""
+    recognizer = WhisperRecognizer(tiny_whisper, device="cpu")
+    end = recognizer.model.generation_config.eos_token_id
+    letters = [recognizer.processor.tokenizer.convert_tokens_to_ids(letter) for letter in "abcd"]
+    tokens = torch.tensor([[letters[0], end, end, end], letters])
+    logits = torch.full((2, 4, recognizer.model.config.vocab_size), -1.0)
+    for row, column, value in ((0, 0, 6), (0, 1, 6), (0, 2, -30), (0, 3, -30), (1, 0, 12), (1, 1, 12), (1, 2, -1)):
+        logits[row, column, tokens[row, column]] = value
+    output = GenerateEncoderDecoderOutput(sequences=tokens, logits=tuple(logits.unbind(1)))
+    monkeypatch.setattr(recognizer.model, "generate", lambda **_: output)
+    logprobs = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+    for threshold, accepted in ((-10.0, ["a", "abcd"]), (logprobs[0, :2].mean() - 0.01, ["a", None])):
+        monkeypatch.setattr(whisper, "LOGPROB_THRESHOLD", float(threshold))
+        assert recognizer._decode_greedily(noises(800, 800)) == accepted
+    monkeypatch.setattr(whisper, "LOGPROB_THRESHOLD", float(logprobs[0, :2].mean() + 0.01))
+    assert recognizer._decode_greedily(noises(800, 800)) == [None, None]
 
 
 def test_loop_is_refused():
