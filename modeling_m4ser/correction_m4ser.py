@@ -90,7 +90,7 @@ class CorrectionDecoder(nn.Module):
         memory_mask: torch.Tensor,
         text_encoder: TextEncoder,
     ) -> torch.Tensor:
-        """Score the next token at each position, Eq. 4-6.
+        """Score the next token at each position, Eq. 4-6: logits (R, t, vocabulary).
 
         Args:
             tokens (`torch.Tensor` of shape `(R, t)`): z_{1:t,k}, ids with ⟨BOS⟩ first.
@@ -98,9 +98,6 @@ class CorrectionDecoder(nn.Module):
             memory (`torch.Tensor` of shape `(R, n, d)`): H_T of each row's utterance.
             memory_mask (`torch.Tensor` of shape `(R, n)`): True on valid tokens.
             text_encoder (`TextEncoder`): its embedding block gives TE + PE.
-
-        Returns:
-            `torch.Tensor` of shape `(R, t, vocabulary)`: logits.
         """
         return self._score(self._decode(tokens, anchors, memory, memory_mask, text_encoder), text_encoder)
 
@@ -136,17 +133,9 @@ class CorrectionDecoder(nn.Module):
     ) -> torch.Tensor:
         """Compute L_AEC, Eq. 7, as the mean over target tokens.
 
-        Args:
-            correction_labels (`torch.Tensor` of shape `(B, n, c)`): at each place to rewrite the target ids, which end
-                with ⟨EOS⟩; -100 elsewhere.
-            input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
-            text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T.
-            text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-            text_encoder (`TextEncoder`): its embedding block gives TE + PE.
-
-        Returns:
-            `torch.Tensor` of shape `()`. Where there is nothing to rewrite it is 0, with a graph that reaches every
-            parameter of the decoder: data-parallel training waits for the gradient of each of them.
+        `correction_labels` (B, n, c) has the target ids at each place to rewrite, which end with ⟨EOS⟩, and -100
+        elsewhere. Where there is nothing to rewrite the loss is 0, with a graph that reaches every parameter of the
+        decoder: data-parallel training waits for the gradient of each of them.
         """
         rows = (correction_labels != IGNORE_INDEX).any(-1).nonzero()
         if len(rows) == 0:
@@ -169,19 +158,11 @@ class CorrectionDecoder(nn.Module):
         text_encoder: TextEncoder,
         max_new_tokens: int,
     ) -> tuple[list[list[int]], list[float]]:
-        """Decode all rows at once, greedily. A row that has ended takes no further part.
-
-        Args:
-            rows (`torch.Tensor` of shape `(R, 2)`): utterance and place of each.
-            input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
-            text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T.
-            text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-            text_encoder (`TextEncoder`): its embedding block gives TE + PE.
-            max_new_tokens (`int`): the most tokens of a target, ⟨EOS⟩ not counted.
+        """Decode all rows (R, 2) of utterance and place at once, greedily. A row that has ended takes no further part.
 
         Returns:
-            `tuple[list[list[int]], list[float]]`: R lists of ids without ⟨BOS⟩ and ⟨EOS⟩, and the mean probability of
-            each row's tokens, ⟨EOS⟩ among them where it was written.
+            `tuple[list[list[int]], list[float]]`: R lists of at most `max_new_tokens` ids without ⟨BOS⟩ and ⟨EOS⟩, and
+            the mean probability of each row's tokens, ⟨EOS⟩ among them where it was written.
         """
         generated: list[list[int]] = [[] for _ in rows]
         probabilities: list[list[float]] = [[] for _ in rows]
@@ -221,14 +202,7 @@ def correct(
 ) -> list[TranscriptCorrection]:
     """Detect errors, and decode what replaces them, see [`M4SERForEmotionClassification.correct_transcripts`].
 
-    Args:
-        detector (`nn.Module`, *optional*): scores of KEEP, DELETE and CHANGE of vectors of H_T.
-        corrector (`CorrectionDecoder`, *optional*): without it a CHANGE leaves its piece.
-        text_encoder (`TextEncoder`): the model's.
-        input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
-        text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T.
-        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-        max_new_tokens (`int`): the most tokens of a target.
+    Without `detector` the whole transcript is rewritten; without `corrector` a CHANGE leaves its piece.
 
     Returns:
         `list[TranscriptCorrection]`: one for each transcript, with all edits.
@@ -253,14 +227,10 @@ def correct(
 def places_to_rewrite(
     detection_logits: torch.Tensor | None, text_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Find the places that the decoder has to rewrite.
+    """Find the places that the decoder has to rewrite, from the scores (B, n, 3) of KEEP, DELETE and CHANGE.
 
     Special tokens at both ends of a transcript are always KEEP. Without detection (ablation "w/o AED") each transcript
     that is not empty has one row, at its first token.
-
-    Args:
-        detection_logits (`torch.Tensor` of shape `(B, n, 3)`, *optional*): scores of KEEP, DELETE and CHANGE.
-        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor | None]`: rows `(R, 2)` of utterance and place, and the detected labels
@@ -285,19 +255,7 @@ def collect_corrections(
     text_mask: torch.Tensor,
     confidence: torch.Tensor,
 ) -> list[TranscriptCorrection]:
-    """Put what the decoder wrote into the transcripts.
-
-    Args:
-        rows (`torch.Tensor` of shape `(R, 2)`): utterance and place of each row, as `places_to_rewrite` returns them.
-        generated (`list[list[int]]`): what the decoder wrote for each row.
-        labels (`torch.Tensor` of shape `(B, n)`, *optional*): detected labels, as `places_to_rewrite` returns them.
-        input_ids (`torch.Tensor` of shape `(B, n)`): the transcripts.
-        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-        confidence (`torch.Tensor` of shape `(B, n)`): how sure the model is of each place.
-
-    Returns:
-        `list[TranscriptCorrection]`: one for each transcript.
-    """
+    """Put what the decoder wrote for each row into the transcripts; `confidence` (B, n) is that of each place."""
     targets: list[dict[int, list[int]]] = [{} for _ in input_ids]
     for (utterance, place), ids in zip(rows.tolist(), generated, strict=True):
         targets[utterance][place - 1] = ids
@@ -320,11 +278,7 @@ def collect_corrections(
 
 
 def edits_of(labels: list[int]) -> list[list[int]]:
-    """Return the places of each edit: a CHANGE with the DELETEs that follow it, or DELETEs alone.
-
-    Args:
-        labels (`list[int]`): KEEP, DELETE or CHANGE of each piece.
-    """
+    """Return the places of each edit: a CHANGE with the DELETEs that follow it, or DELETEs alone."""
     edits: list[list[int]] = []
     for place, label in enumerate(labels):
         if label == DELETE and edits and edits[-1][-1] == place - 1:

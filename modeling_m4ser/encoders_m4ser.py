@@ -47,15 +47,7 @@ class PretrainedEncoder(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode a batch.
-
-        Args:
-            inputs (`torch.Tensor` of shape `(B, …)`): what this encoder reads.
-            attention_mask (`torch.Tensor` of shape `(B, …)`): 1 on valid places of `inputs`, 0 on padding.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: vectors `(B, length, size)` and their boolean mask `(B, length)`.
-        """
+        """Encode a batch, whose mask is 1 on valid places: vectors (B, length, size) and their boolean mask."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states, mask = self.encode(inputs, attention_mask)
         return self.combine(states), mask
@@ -100,14 +92,10 @@ class FeatureStandardizer(nn.Module):
         return bool((self.deviation != 1).any())
 
     def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Set the statistics.
+        """Set mean and standard deviation (size,) of each dimension.
 
         A dimension that hardly varies is scaled as if its deviation were a hundredth of the average one: its noise
         would grow too large otherwise.
-
-        Args:
-            mean (`torch.Tensor` of shape `(size,)`): mean of each dimension.
-            deviation (`torch.Tensor` of shape `(size,)`): standard deviation of each dimension.
         """
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.clamp(min=0.01 * deviation.mean()))
@@ -160,12 +148,9 @@ class SpeechEncoder(PretrainedEncoder):
     def combine_states(
         self, states: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what `forward` returned when `encode` gave these states: they need not be computed again.
+        """Return what `forward` returned when `encode` gave these states (B, layers, m, d_S): they are computed once.
 
-        Args:
-            states (`torch.Tensor` of shape `(B, layers, m, d_S)`): the hidden states, stacked. There is one layer
-                without `use_weighted_layer_sum`.
-            attention_mask (`torch.Tensor` of shape `(B, m)`, *optional*): 1 on valid frames; without it all are valid.
+        There is one layer without `use_weighted_layer_sum`. Without a mask (B, m) all frames are valid.
 
         Raises:
             ValueError: the states have another shape.
@@ -197,9 +182,6 @@ class SpeechEncoder(PretrainedEncoder):
         """Stop training everything but the transformer layers above the first `count`.
 
         The lower layers keep what they know, which a corpus of few speakers would spoil, and need no backward pass.
-
-        Args:
-            count (`int`): how many layers to freeze, from the lowest.
 
         Raises:
             ValueError: the encoder has fewer layers.
@@ -403,7 +385,7 @@ class TextEncoder(PretrainedEncoder):
 
     @property
     def embeddings(self) -> nn.Module:
-        """`nn.Module`: the encoder's own TE + PE block, which Eq. 4 reuses.
+        """The encoder's own TE + PE block, which Eq. 4 reuses.
 
         Raises:
             ValueError: the encoder has no such block.
@@ -417,10 +399,7 @@ class TextEncoder(PretrainedEncoder):
 
 
 def speech_encoder_class(config: PreTrainedConfig) -> type[SpeechEncoder]:
-    """Return the wrapper class for a speech encoder.
-
-    Args:
-        config (`PreTrainedConfig`): the encoder's own configuration.
+    """Return the wrapper class for a speech encoder of this configuration.
 
     Raises:
         ValueError: it is the configuration of another kind of model.

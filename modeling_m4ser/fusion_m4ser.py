@@ -45,16 +45,7 @@ class CrossAttention(nn.Module):
         )
 
     def forward(self, query: torch.Tensor, keys: torch.Tensor, key_mask: torch.Tensor) -> torch.Tensor:
-        """Attend from each query place to the valid keys.
-
-        Args:
-            query (`torch.Tensor` of shape `(B, q, d)`): what asks.
-            keys (`torch.Tensor` of shape `(B, k, d)`): what is attended to, as keys and as values.
-            key_mask (`torch.Tensor` of shape `(B, k)`): True on valid keys.
-
-        Returns:
-            `torch.Tensor` of shape `(B, q, d)`.
-        """
+        """Attend from a query (B, q, d) to the valid ones of the keys (B, k, d), by their mask (B, k): (B, q, d)."""
         return self.attention(query, keys, keys, key_padding_mask=~key_mask, need_weights=False)[0]
 
 
@@ -75,16 +66,7 @@ class CrossModalEncoder(nn.Module):
         self.dropout = nn.Dropout(config.fusion_dropout)
 
     def forward(self, query: torch.Tensor, keys: torch.Tensor, key_mask: torch.Tensor) -> torch.Tensor:
-        """Bring into each query place what the keys add to it.
-
-        Args:
-            query (`torch.Tensor` of shape `(B, q, d)`): what asks; the residual connection starts from it.
-            keys (`torch.Tensor` of shape `(B, k, d)`): the other modality.
-            key_mask (`torch.Tensor` of shape `(B, k)`): True on valid keys.
-
-        Returns:
-            `torch.Tensor` of shape `(B, q, d)`.
-        """
+        """Bring into each query place (B, q, d) what the valid keys (B, k, d) of the other modality add to it."""
         hidden = self.attention_norm(query + self.dropout(self.attention(query, keys, key_mask)))
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
 
@@ -100,16 +82,7 @@ class HybridModalAttention(nn.Module):
         self.gate_activation = nn.PReLU() if config.gate_prelu else nn.Identity()
 
     def forward(self, specific: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-        """Compute Eq. 14-15.
-
-        Args:
-            specific (`torch.Tensor` of shape `(B, m, d)`): H_i^(spe) of one modality i.
-            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST.
-            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-
-        Returns:
-            `torch.Tensor` of shape `(B, m, d)`: H_i^(b).
-        """
+        """Compute Eq. 14-15: from H_i^(spe) of one modality and H_ST, both (B, m, d), to H_i^(b) (B, m, d)."""
         shared = self.attention(joint, specific, frame_mask)
         gate = self.gate_activation(self.gate(torch.cat([specific, joint], dim=-1)))
         return shared * torch.sigmoid(gate)
@@ -130,17 +103,7 @@ class GeneratorLayer(nn.Module):
     def forward(
         self, speech: torch.Tensor, text: torch.Tensor, joint: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compute Eq. 12-13.
-
-        Args:
-            speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe).
-            text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe).
-            joint (`torch.Tensor` of shape `(B, m, d)`): H_ST, or what the layer before returned.
-            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-
-        Returns:
-            `torch.Tensor` of shape `(B, m, d)`: H_ST^(inv).
-        """
+        """Compute Eq. 12-13: H_ST^(inv) from H_S^(spe), H_T^(spe), and H_ST or what the layer before returned."""
         speech_shared = self.speech_convolution(self.speech_attention(speech, joint, frame_mask))
         text_shared = self.text_convolution(self.text_attention(text, joint, frame_mask))
         return self.norm(joint + speech_shared + text_shared)
@@ -172,17 +135,7 @@ class TextAligner(nn.Module):
     def forward(
         self, text: torch.Tensor, text_mask: torch.Tensor, speech: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Give each frame a token vector.
-
-        Args:
-            text (`torch.Tensor` of shape `(B, n, d)`): H_T.
-            text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens.
-            speech (`torch.Tensor` of shape `(B, m, d)`): H_S; only attention reads it.
-            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-
-        Returns:
-            `torch.Tensor` of shape `(B, m, d)`.
-        """
+        """Give each frame a token vector: (B, m, d) from H_T (B, n, d); only attention reads H_S (B, m, d)."""
         if self.attention is not None:
             return self.attention(speech, text, text_mask)
         return interpolate_tokens(text, text_mask, frame_mask)
@@ -261,18 +214,11 @@ class MultimodalFusion(nn.Module):
 
 
 def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-    """Interpolate each utterance's valid tokens linearly onto its valid frames.
+    """Interpolate each utterance's valid tokens (B, n, d) linearly onto its valid frames: (B, m, d).
 
     Tokens and frames are taken as equal shares of the same stretch of time: frame t of m reads token position
-    (t + 1/2)·n/m - 1/2, clamped to 0 … n-1.
-
-    Args:
-        text (`torch.Tensor` of shape `(B, n, d)`): token vectors.
-        text_mask (`torch.Tensor` of shape `(B, n)`): True on valid tokens, which come first.
-        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames, which come first.
-
-    Returns:
-        `torch.Tensor` of shape `(B, m, d)`. Frames after an utterance's last one repeat its last token.
+    (t + 1/2)·n/m - 1/2, clamped to 0 … n-1. Both masks are True on the first places; frames after an utterance's last
+    one repeat its last token.
     """
     tokens = text_mask.sum(-1, keepdim=True)
     frames = frame_mask.sum(-1, keepdim=True)
@@ -292,29 +238,16 @@ def interpolate_tokens(text: torch.Tensor, text_mask: torch.Tensor, frame_mask: 
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average over the valid places of the second axis.
-
-    Args:
-        hidden (`torch.Tensor` of shape `(B, m, d)`): vectors.
-        mask (`torch.Tensor` of shape `(B, m)`): True on valid places.
-
-    Returns:
-        `torch.Tensor` of shape `(B, d)`.
-    """
+    """Average vectors (B, m, d) over the valid places of a mask (B, m): (B, d)."""
     mask = mask[..., None].to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
 
 
 def average_frames(hidden: torch.Tensor, mask: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average every `size` consecutive frames; the last frames of a row may be fewer.
-
-    Args:
-        hidden (`torch.Tensor` of shape `(B, m, d)`): frames.
-        mask (`torch.Tensor` of shape `(B, m)`): boolean, True on valid frames, which come first.
-        size (`int`): how many frames make one.
+    """Average every `size` consecutive frames of (B, m, d), the valid ones alone; the last of a row may be fewer.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: means `(B, ⌈m / size⌉, d)`, which read valid frames alone, and their mask.
+        `tuple[torch.Tensor, torch.Tensor]`: means `(B, ⌈m / size⌉, d)` and their mask.
     """
     if size == 1:
         return hidden, mask
@@ -338,14 +271,7 @@ class ModalityDiscriminator(nn.Module):
         self.output = nn.Linear(config.discriminator_hidden_size, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Score each frame.
-
-        Args:
-            features (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), H_T^(spe) or H_ST^(inv).
-
-        Returns:
-            `torch.Tensor` of shape `(B, m)`: logits, above 0 for speech and below 0 for text.
-        """
+        """Score each frame of H_S^(spe), H_T^(spe) or H_ST^(inv) (B, m, d): logits (B, m), above 0 for speech."""
         with torch.autocast(features.device.type, enabled=False):
             hidden = torch.relu(self.hidden(features.to(self.hidden.weight.dtype)))
             return self.output(hidden).squeeze(-1)

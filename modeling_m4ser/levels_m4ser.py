@@ -67,17 +67,11 @@ def check_samples(samples: np.ndarray, label: str) -> None:
 
 
 def mix_channels(channels: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """Return the mean of the channels, or the strongest channel where they cancel each other.
+    """Return the mean (samples,) of channels (samples, channels), or the strongest and its number where they cancel.
 
     A microphone or cable with its poles swapped gives the other channel with its sign changed: their mean is silence.
     Power is measured about the mean. Unrelated channels keep 1 / channels of it, as does one that sounds beside silent
     ones; the mean is taken for cancelled at a tenth of that, i.e. 5 % in stereo.
-
-    Args:
-        channels (`np.ndarray` of shape `(samples, channels)`): the waveform.
-
-    Returns:
-        `tuple[np.ndarray, int | None]`: one channel (samples,), and its number where one was taken for all.
     """
     mean = channels.mean(axis=1, dtype=np.float32)
     count = channels.shape[1]

@@ -46,12 +46,8 @@ LOSSES = {
 def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Average the cross-entropy over labelled tokens, L_AED of Eq. 3 and L_AEC of Eq. 7.
 
-    Args:
-        logits (`torch.Tensor` of shape `(B, n, classes)`): scores.
-        labels (`torch.Tensor` of shape `(B, n)`): classes, and -100 on tokens that do not count.
-
-    Returns:
-        `torch.Tensor` of shape `()`: in float32 at least; 0, with a graph, where no token counts.
+    Logits are (B, n, classes), labels (B, n) with -100 where a token does not count. The mean is in float32 at least;
+    where no token counts it is 0, with a graph.
     """
     total = cross_entropy(
         at_least_float32(logits.flatten(0, 1)), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
@@ -85,14 +81,7 @@ class AdversarialLoss:
         invariant: torch.Tensor,
         frame_mask: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Compute the discriminator's side.
-
-        Args:
-            discriminator ([`ModalityDiscriminator`]): D.
-            speech (`torch.Tensor` of shape `(B, m, d)`): H_S^(spe), detached here.
-            text (`torch.Tensor` of shape `(B, m, d)`): H_T^(spe), detached here.
-            invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv), detached here.
-            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
+        """Compute the discriminator's side on H_S^(spe), H_T^(spe) and H_ST^(inv) (B, m, d), which are detached here.
 
         Returns:
             `dict[str, torch.Tensor]`: `loss` to minimise, and the terms of Eq. 20: `discriminator` (L_D, at most 0) and
@@ -108,30 +97,13 @@ class AdversarialLoss:
     def generator_loss(
         self, discriminator: nn.Module, invariant: torch.Tensor, frame_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compute L_G of Eq. 20. It is least, 2 ln 2, where D cannot tell the modality.
-
-        Args:
-            discriminator ([`ModalityDiscriminator`]): D.
-            invariant (`torch.Tensor` of shape `(B, m, d)`): H_ST^(inv).
-            frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-
-        Returns:
-            `torch.Tensor` of shape `()`.
-        """
+        """Compute L_G of Eq. 20 on H_ST^(inv) (B, m, d). It is least, 2 ln 2, where D cannot tell the modality."""
         logits = discriminator(invariant)
         return frame_mean(-logsigmoid(logits) - logsigmoid(-logits), frame_mask)
 
 
 def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-    """Average over all valid frames of the batch.
-
-    Args:
-        values (`torch.Tensor` of shape `(B, m)`): one value for each frame.
-        frame_mask (`torch.Tensor` of shape `(B, m)`): True on valid frames.
-
-    Returns:
-        `torch.Tensor` of shape `()`.
-    """
+    """Average values (B, m) over all valid frames of the batch."""
     mask = frame_mask.to(values.dtype)
     return (values * mask).sum() / mask.sum()
 
@@ -178,17 +150,10 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 
 
 def gather_across_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Collect the rows of all processes, in the order of their ranks.
+    """Collect the rows (B, …) of all processes, as many of each, in the order of their ranks.
 
     Every process then computes the same loss of all rows, but only its own rows carry a gradient. That gradient is
     multiplied by the number of processes, which cancels the mean that data-parallel training takes over them.
-
-    Args:
-        tensor (`torch.Tensor` of shape `(B, ...)`): this process's rows, as many as every other process has, as with
-            accelerate's even batches.
-
-    Returns:
-        `torch.Tensor` of shape `(processes * B, ...)`; `tensor` itself where there is one process.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return tensor

@@ -76,14 +76,7 @@ class RowReader:
 
 
 class RowAdapter:
-    """One row of a data set -> the same with the collator's columns. It can go to other processes.
-
-    Args:
-        config: of the model.
-        text_column: of the collator.
-        name: what messages call the data set.
-        training: whether every row must have a label.
-    """
+    """One row of a data set -> the same with the collator's columns. It can go to other processes."""
 
     def __init__(self, config: M4SERConfig, text_column: str, name: str, training: bool):
         self.config = config
@@ -94,12 +87,7 @@ class RowAdapter:
         self.labels: LabelIndexer | None = None
 
     def learn(self, found: Sequence[str], features: Mapping[str, Any] | None = None) -> None:
-        """Find out what each column is, and how labels are read.
-
-        Raises:
-            TrainingError: a column that is needed is missing, or two may be the same; or the number of classes is
-                wrong.
-        """
+        """Find out what each column is, and how labels are read; columns that are missing or ambiguous are refused."""
         self.columns = self._find_columns(found)
         labels = (features or {}).get(self.columns.get("emotion", ""))
         class_names = labels.names if isinstance(labels, datasets.ClassLabel) else None
@@ -137,11 +125,7 @@ class RowAdapter:
         return "sampling_rate" not in as_read and all(role == column for role, column in as_read.items())
 
     def label(self, row: Mapping[str, Any], index: int) -> int | None:
-        """Return the model's index of a row's label, or None where there is none.
-
-        Raises:
-            TrainingError: the model does not have it; or there is none, in training.
-        """
+        """Return the model's index of a row's label, or None where there is none, as training does not allow."""
         if self.labels is None:
             self.learn(list(row))
             return self.label(row, index)
@@ -160,12 +144,7 @@ class RowAdapter:
         return audio, f"{place} ({path})" if path else place
 
     def __call__(self, row: Mapping[str, Any], index: int) -> dict[str, Any]:
-        """Return row `index` with the collator's columns.
-
-        Raises:
-            TrainingError: as `learn`, at the first row of a data set whose columns were not known; or the row has a
-                label that the model does not have.
-        """
+        """Return row `index` with the collator's columns; a label that the model does not have is refused."""
         label = self.label(row, index)
         adapted = {**row, **{role: row.get(column) for role, column in self.columns.items()}, "emotion": label}
         audio, place = self.audio(row, index)
@@ -180,13 +159,7 @@ class RowAdapter:
 
 
 class AdaptedRows(Dataset):
-    """A map-style data set in the collator's columns.
-
-    Args:
-        rows: the data set.
-        adapter: of its rows.
-        measurable: whether its rows are data, not the result of a user's code: it then has a column `duration`.
-    """
+    """A map-style data set in the collator's columns; `measurable` data, no user's code, has a column `duration`."""
 
     def __init__(self, rows: Any, adapter: RowAdapter, measurable: bool = False):
         self.rows = rows
@@ -228,12 +201,7 @@ class AdaptedRows(Dataset):
 
 
 class AdaptedStream(IterableDataset):
-    """A stream that is not of `datasets`, in the collator's columns.
-
-    Args:
-        rows: the stream.
-        adapter: of its rows.
-    """
+    """A stream that is not of `datasets`, in the collator's columns."""
 
     def __init__(self, rows: Any, adapter: RowAdapter):
         self.rows = rows
@@ -257,14 +225,7 @@ def _read_table(table: datasets.Dataset, adapter: RowAdapter) -> Any:
 
 
 def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence[Mapping[str, Any]]) -> Any:
-    """`original` where its rows, `rows`, are what the collator reads; else what adapts them.
-
-    Args:
-        original: the data set as it was given.
-        adapter: that has learnt its columns.
-        rows: its rows as plain values.
-        labelled: the same, or their ids and labels alone.
-    """
+    """`original` where its rows, as plain values `rows`, are what the collator reads; else what adapts them."""
     column = adapter.columns.get("emotion")
     same_labels = True
     for index, row in enumerate(labelled):
@@ -298,13 +259,8 @@ class LabelIndexer:
     """Turns the labels of a data set into class indices of a model.
 
     A string is the name of a class. An integer is the model's own index, unless the data set names its integers
-    (`datasets.ClassLabel`): then it counts by its name. A model without names (LABEL_0, LABEL_1 …) takes the integers
-    of a data set that has as many classes.
-
-    Args:
-        id2label: of the model's configuration.
-        class_names: what the data set's integers stand for; None where it does not say.
-        owner: what the data set is called in messages.
+    (`datasets.ClassLabel`, `class_names`): then it counts by its name. A model without names (LABEL_0, LABEL_1 …) takes
+    the integers of a data set that has as many classes.
 
     Raises:
         TrainingError: the model's labels have no names, and the data set has another number of classes.
@@ -340,11 +296,7 @@ class LabelIndexer:
             )
 
     def index(self, label: Any, row: str) -> int | None:
-        """Return the model's index of a label, or None for None.
-
-        Args:
-            label: a name or an integer.
-            row: what the row is called in messages.
+        """Return the model's index of a label, or None for None; messages call it by its `row`.
 
         Raises:
             TrainingError: the model has no such class; or the label is neither a name nor an integer.
