@@ -1,8 +1,8 @@
 r"""Train and test M4SER on your own corpus, or on RAVDESS, with speakers held out.
 
-    accelerate launch examples/run_custom.py --data_dir my_corpus --output_dir runs/mine \
-        --asr_model openai/whisper-small.en
-    accelerate launch examples/run_custom.py --dataset_name user/name --output_dir runs/mine
+    python examples/run_custom.py --data_dir my_corpus --output_dir runs/mine --preset small
+    python examples/run_custom.py --data_dir my_corpus --output_dir runs/mine --asr_model openai/whisper-small.en
+    python examples/run_custom.py --dataset_name user/name --output_dir runs/mine --split_by utterance
 
 `--data_dir` is a table (CSV, TSV, JSONL, Parquet) or its folder; `--dataset_name` a dataset of the Hub, an AudioFolder,
 or what `save_to_disk` wrote. Needed are a recording and a label in each row; optional are `transcript`, `hypothesis`,
@@ -46,8 +46,12 @@ class CustomRunArguments(RunArguments):
 def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
     """Run every fold with every seed, then print the summary."""
     from trainer.experiments.data import corpus_name  # late: --help needs no torch
+    from trainer.experiments.first_look import first_look
 
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
+    if args.should_log:
+        small = model.speech_encoder != ModelArguments().speech_encoder
+        print(*first_look(dataset, runs.split_by == "speaker", preset_helps=not small), sep="\n", flush=True)
     if set(dataset) == {"train"}:
         if runs.split_by == "speaker":
             # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.

@@ -1,6 +1,6 @@
 r"""IEMOCAP as the paper uses it: 4 emotions, leave one session out, ASR text (Tables II and IV).
 
-    accelerate launch examples/run_iemocap.py --config examples/configs/iemocap_hubert_base.yaml \
+    python examples/run_iemocap.py --config examples/configs/iemocap_hubert_base.yaml \
         --data_dir IEMOCAP_full_release --output_dir runs/iemocap [--folds 1]
 
 `--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.

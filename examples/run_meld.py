@@ -1,6 +1,6 @@
 r"""MELD as the paper uses it: 7 emotions, its own split, ASR text (Tables III and IV).
 
-    accelerate launch examples/run_meld.py --config examples/configs/meld_hubert_base.yaml \
+    python examples/run_meld.py --config examples/configs/meld_hubert_base.yaml \
         --data_dir MELD.Raw --output_dir runs/meld [--seeds 1 2 3]
 
 `--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.

@@ -42,6 +42,12 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(capsys, error, line):
     assert printed.err.count("\n") == 1
 
 
+def test_under_a_launcher_the_line_says_whose_traceback_follows(capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert run_command(raising(UserError("no corpus"))) == 2
+    assert capsys.readouterr().err.startswith("error: no corpus (The traceback below is of accelerate launch")
+
+
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a bug"), RuntimeError("a bug"), KeyboardInterrupt()])
 def test_a_bug_is_not_hidden(capsys, error):
     with pytest.raises(type(error)):

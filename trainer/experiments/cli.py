@@ -1,17 +1,14 @@
-"""Command lines of the example scripts: dataclasses as arguments, a YAML file under them, errors in one line.
+"""Command lines of the example scripts: dataclasses as arguments, YAML files under them, errors in one line."""
 
-A script's `--help` answers without importing torch: its own arguments are light dataclasses, and those of training are
-read from the source files that define them.
-"""
-
-import ast
+import difflib
+import json
+import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -19,34 +16,47 @@ from data_scripts.errors import run_command
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
 
-_TRAINING_ARGUMENTS = Path(__file__).parents[1] / "arguments.py"
-#: Classes of training arguments, from the special to the general: (title, class, its file).
-_TRAINING_SECTIONS = (
-    ("experiment", "ExperimentArguments", _TRAINING_ARGUMENTS),
-    ("training", "M4SERTrainingArguments", _TRAINING_ARGUMENTS),
-    ("further training arguments, of transformers.TrainingArguments", "TrainingArguments", None),
-)
-_CONFIG_HELP = "YAML file with any of these arguments; the command line wins over it."
+if TYPE_CHECKING:
+    from transformers import HfArgumentParser
+
+PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
+#: What every script takes beside its dataclasses: name -> (metavar, help).
+FILES = {
+    "config": ("FILE", "YAML file with any of these arguments; the command line wins over it."),
+    "preset": ("NAME", f"Settings that go together: {', '.join(PRESETS)}. Every other argument, and --config, win."),
+}
+#: How other programs call what has another name here.
+_OTHER_NAMES = {"batch_size": "per_device_train_batch_size", "lr": "learning_rate", "epochs": "num_train_epochs"}
+_METAVARS = {"int": "N", "float": "X", "bool": "true|false"}
+_USUAL_TRAINING_ARGUMENTS = """\
+training, the most usual (--help all lists every one, also those of transformers.TrainingArguments):
+  --output_dir FOLDER   Where the results go. Needed.
+  --num_train_epochs N  --learning_rate X  --per_device_train_batch_size N  --seed N  --bf16 true|false"""
 
 
 def run_script(main: Callable[..., None], *dataclasses: type, config: str | Path | None = None) -> NoReturn:
     """Run an example script with the arguments of its command line, and exit.
 
-    `--help` prints the script's own arguments first. What a user can mend ends the script with one line on stderr and
-    status 2, see `data_scripts.errors`.
+    `--help` shows the script's own arguments, `--help all` those of training too. What a user can correct ends the
+    script with one line on stderr and status 2, see `data_scripts.errors`.
 
     Args:
         main: takes one object of each of `dataclasses`, and the `ExperimentArguments`. Its module's docstring is the
-            script's description.
+            script's description, with examples of its use.
         dataclasses: the script's own arguments.
-        config: a YAML file under the one that `--config` names.
+        config: a YAML file under those that the command line names.
     """
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(format_help(dataclasses, sys.modules[main.__module__].__doc__ or ""))
-        sys.exit(0)
 
     def parse_and_run() -> None:
-        from trainer.arguments import ExperimentArguments  # imports torch
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            every = dataclasses
+            if "all" in sys.argv[1:]:
+                from trainer.arguments import ExperimentArguments  # imports torch
+
+                every = (*dataclasses, ExperimentArguments)
+            print(format_help(every, sys.modules[main.__module__].__doc__ or ""), flush=True)
+            return
+        from trainer.arguments import ExperimentArguments
 
         main(*parse_arguments((*dataclasses, ExperimentArguments), config=config))
 
@@ -58,39 +68,93 @@ def parse_arguments(
 ) -> tuple[Any, ...]:
     """Return one object of each dataclass: its defaults, under the YAML files, under the command line.
 
-    A file's settings of a corpus (those of `CorpusArguments`) are passed over by a script that takes none, which says
-    so: one file serves all scripts.
+    Values of a YAML file are read as on the command line. A file's settings of a corpus (those of `CorpusArguments`)
+    are passed over by a script that takes none, which says so: one file serves all scripts.
 
     Args:
         dataclasses: the arguments.
-        arguments: of the command line; by default the process's own. `--config FILE.yaml` among them names a file.
-        config: a YAML file under that one.
+        arguments: of the command line; by default the process's own. `--preset NAME` and `--config FILE.yaml` among
+            them name files, of which the latter wins.
+        config: a YAML file under those.
 
     Raises:
-        ExperimentError: a file is missing, no mapping, or has a key that is no argument; or an argument has a value
-            that it cannot have. The message names it.
+        ExperimentError: an argument or a file's key that does not exist, a value that cannot be, or no `--output_dir`.
     """
-    from transformers import HfArgumentParser
-
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = HfArgumentParser(list(dataclasses))
-    parser.add_argument("--config", help=_CONFIG_HELP)
-    known, _ = parser.parse_known_args(arguments)
-    names = {field.name for dataclass in dataclasses for field in fields(dataclass)}
-    for path in filter(None, (config, known.config)):
-        settings = _read_yaml(Path(path))
-        passed_over = sorted({field.name for field in fields(CorpusArguments)}.intersection(settings) - names)
-        if passed_over:
-            print(f"{path}: not used by this script: {', '.join(passed_over)}", flush=True)
-        settings = {name: value for name, value in settings.items() if name not in passed_over}
-        if unknown := sorted(set(settings) - names):
-            raise ExperimentError(f"{path}: unknown setting {', '.join(unknown)} (see --help for all of them).")
-        parser.set_defaults(**settings)
+    parser = _make_parser(dataclasses)
+    _refuse_unknown(parser, [word.partition("=")[0][2:] for word in arguments if re.match(r"--\w", word)], "")
+    named = parser.parse_known_args(arguments)[0]
+    if named.preset is not None and named.preset not in PRESETS:
+        raise ExperimentError(f"--preset {named.preset!r} is none of: {', '.join(PRESETS)}.")
+    words: list[str] = []
+    for path in filter(None, (config, PRESETS.get(named.preset), named.config)):
+        words += _yaml_words(parser, Path(path))
+    if "output_dir" in _names(parser) and parser.parse_known_args([*words, *arguments])[0].output_dir is None:
+        raise ExperimentError("Say where the results go: --output_dir FOLDER.")
     try:
-        parsed = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=False)
+        parsed = parser.parse_args_into_dataclasses([*words, *arguments], return_remaining_strings=True)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
-    return tuple(parsed[: len(dataclasses)])  # the last one is the namespace of --config
+    if parsed[-1]:
+        raise ExperimentError(f"Not understood: {' '.join(parsed[-1])} (an option begins with --).")
+    return tuple(parsed[: len(dataclasses)])  # after them come the namespace of FILES and the remaining words
+
+
+def _make_parser(dataclasses: Sequence[Any]) -> "HfArgumentParser":
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            # The library gives each option a second name, with hyphens.
+            message = re.sub(r"(--\w+)/--[\w-]+", r"\1", message).rstrip(".")
+            raise ExperimentError(f"{message[0].upper()}{message[1:]}.")
+
+    parser = Parser(list(dataclasses), allow_abbrev=False)
+    for name, (metavar, text) in FILES.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=text)
+    parser.set_defaults(**({"output_dir": None} if "output_dir" in _names(parser) else {}))
+    return parser
+
+
+def _names(parser: "HfArgumentParser") -> set[str]:
+    return {option[2:] for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+
+def _refuse_unknown(parser: "HfArgumentParser", names: Iterable[str], place: str) -> None:
+    """Raise for a name that is no argument, with the nearest one."""
+    every = _names(parser)
+    known = sorted(name for name in every if "-" not in name)
+    for name in names:
+        if name in every:
+            continue
+        begun = sorted((each for each in known if each.startswith(name)), key=len)
+        alike = [*filter(None, [_OTHER_NAMES.get(name)]), *begun, *difflib.get_close_matches(name, known, 1)]
+        hint = f": did you mean --{alike[0]}?" if alike else " (--help all lists all of them)."
+        raise ExperimentError(f"{place}There is no argument --{name}{hint}")
+
+
+def _yaml_words(parser: "HfArgumentParser", path: Path) -> list[str]:
+    """The settings of a YAML file as words of a command line, which types them."""
+    settings = _read_yaml(path)
+    unused = sorted({field.name for field in fields(CorpusArguments)}.intersection(settings) - _names(parser))
+    if unused and path not in PRESETS.values():
+        print(f"{path}: not used by this script: {', '.join(unused)}", flush=True)
+    _refuse_unknown(parser, (name for name in settings if name not in unused), f"{path}: ")
+    words = []
+    for name, value in settings.items():
+        if name in unused:
+            continue
+        if value is None or value == []:
+            parser.set_defaults(**{name: value})  # no command line can say so
+        elif isinstance(value, list):
+            words += [f"--{name}", *map(str, value)]
+        else:
+            words.append(f"--{name}={json.dumps(value) if isinstance(value, (dict, bool)) else value}")
+    try:
+        parser.parse_known_args(words)
+    except ExperimentError as error:
+        raise ExperimentError(f"{path}: {error}") from error
+    return words
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -106,26 +170,44 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def format_help(dataclasses: Sequence[type], description: str) -> str:
-    """Return the text of `--help`: the script's own arguments, then those of training, then the library's.
+    """Return the text of `--help`.
 
     Args:
-        dataclasses: the script's own arguments.
-        description: of the script.
+        dataclasses: whose arguments it lists.
+        description: of the script, with examples.
     """
     script = Path(sys.argv[0]).name
-    lines = [f"usage: {script} [--config FILE.yaml] [--ARGUMENT VALUE ...]", "", description.strip(), ""]
-    lines += ["  --config FILE", *_wrapped(_CONFIG_HELP)]
+    lines = [f"usage: {script} [--config FILE] [--preset NAME] [--ARGUMENT VALUE ...]", "", description.strip(), ""]
+    for name, (metavar, text) in FILES.items():
+        lines += [f"  --{name} {metavar}", *_wrapped(text)]
     listed: set[str] = set()
     for dataclass in dataclasses:
         title = (dataclass.__doc__ or dataclass.__name__).strip().splitlines()[0]
-        own = [(field.name, _default_text(field), field.metadata.get("help", "")) for field in fields(dataclass)]
-        lines += _section(title, own)
-        listed.update(name for name, *_ in own)
-    for title, name, path in _TRAINING_SECTIONS:
-        options = [option for option in _source_options(name, path) if option[0] not in listed]
-        lines += _section(title, options)
-        listed.update(name for name, *_ in options)
+        lines += ["", f"{title.rstrip('.')}:"]
+        for field in fields(dataclass):
+            if field.init and field.name not in listed:
+                default = _default_text(field)
+                text = " ".join(field.metadata.get("help", "").replace("%%", "%").split())
+                lines += [
+                    f"  --{field.name} {_metavar(field)}",
+                    *_wrapped(f"{text} (default: {default})" if default else text),
+                ]
+                listed.add(field.name)
+    if "output_dir" not in listed:
+        lines += ["", _USUAL_TRAINING_ARGUMENTS]
     return "\n".join(lines)
+
+
+def _metavar(field: Field) -> str:
+    """What stands for a value of an argument: its own `metavar`, or by its type and name."""
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    one = field.metadata.get("metavar") or next((_METAVARS[each] for each in _METAVARS if each in kind), None)
+    if one is None:
+        ending = field.name.rpartition("_")[2]
+        one = {"dir": "FOLDER", "options": "JSON", "name": "NAME", "encoder": "MODEL", "model": "MODEL"}.get(
+            ending, "TEXT"
+        )
+    return f"{one} [{one} ...]" if "list" in kind else one
 
 
 def _default_text(field: Field) -> str:
@@ -133,47 +215,8 @@ def _default_text(field: Field) -> str:
     value = field.default_factory() if field.default_factory is not MISSING else field.default
     if isinstance(value, list):
         return " ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def _section(title: str, options: Sequence[tuple[str, str, str]]) -> list[str]:
-    """The lines of one group of arguments: (name, default, help) each."""
-    lines = ["", f"{title.rstrip('.')}:"]
-    for name, default, text in options:
-        lines += [f"  --{name}", *_wrapped(f"{text} (default: {default})" if default not in ("", "None") else text)]
-    return lines
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
-
-
-def _source_options(name: str, path: Path | None) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, default, help) of a dataclass's fields as its source file states them."""
-    if path is None:
-        spec = find_spec("transformers")
-        if spec is None or not spec.submodule_search_locations:
-            return
-        path = Path(spec.submodule_search_locations[0]) / "training_args.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            for statement in node.body:
-                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                    yield statement.target.id, *_default_and_help(statement.value)
-
-
-def _default_and_help(value: ast.expr | None) -> tuple[str, str]:
-    """The default and the help text of one field, as text; empty where the source computes them."""
-    if not isinstance(value, ast.Call):
-        return ("" if value is None else ast.unparse(value)), ""
-    parts = {keyword.arg: keyword.value for keyword in value.keywords}
-    default = ast.unparse(parts["default"]).strip("'") if "default" in parts else ""
-    metadata = parts.get("metadata")
-    if isinstance(metadata, ast.Dict):
-        for key, text in zip(metadata.keys, metadata.values, strict=True):
-            if isinstance(key, ast.Constant) and key.value == "help":
-                try:
-                    return default, " ".join(str(ast.literal_eval(text)).split())
-                except ValueError:
-                    return default, ""
-    return default, ""

@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from transformers import TrainingArguments
 
 from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS
 from modeling_m4ser import M4SERConfig
@@ -18,7 +17,7 @@ from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
-from trainer.experiments.cli import parse_arguments
+from trainer.experiments.cli import format_help, parse_arguments
 
 SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
 
@@ -31,13 +30,58 @@ def test_yaml_under_the_command_line(tmp_path):
     assert args.learning_rate == 1e-4
     assert args.num_train_epochs == 5
     assert model.model_options == {"fusion_dropout": 0.3}
-    config.write_text("learning_rat: 1\n")
-    with pytest.raises(ExperimentError, match="learning_rat"):
-        parse_arguments((ModelArguments, ExperimentArguments), arguments)
-    with pytest.raises(ExperimentError, match="no configuration file"):
-        parse_arguments((ModelArguments,), ["--config", str(tmp_path / "absent.yaml")])
-    with pytest.raises(ExperimentError, match="ema_decay"):
-        parse_arguments((ExperimentArguments,), ["--output_dir", str(tmp_path), "--ema_decay", "2"])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("seeds: 42", {"seeds": [42]}),
+        ("seeds: [1, 2]", {"seeds": [1, 2]}),
+        ("emotions: happy", {"emotions": ["happy"]}),
+        ("sessions: [1, '2']", {"sessions": ["1", "2"]}),
+        ("learning_rate: 1e-4", {"learning_rate": 1e-4}),
+        ("learning_rate: -1", {"learning_rate": -1.0}),
+        ("balance_classes: yes", {"balance_classes": True}),
+        ("freeze_feature_encoder: false", {"freeze_feature_encoder": False}),
+        ("model_options: {fusion_dropout: 0.3}", {"model_options": {"fusion_dropout": 0.3}}),
+        ("feature_cache_dir: null", {"feature_cache_dir": None}),
+        ("speed_perturbation: [0.9, 1]", {"speed_perturbation": [0.9, 1.0]}),
+    ],
+)
+def test_values_of_a_file_are_read_as_on_the_command_line(tmp_path, written, read):
+    (tmp_path / "config.yaml").write_text(f"{written}\n")
+    words = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu"]
+    parsed = parse_arguments((CorpusArguments, ModelArguments, RunArguments, ExperimentArguments), words)
+    values = {name: value for part in parsed for name, value in vars(part).items()}
+    assert {name: values[name] for name in read} == read
+    assert all(type(values[name]) is type(value) for name, value in read.items())
+
+
+@pytest.mark.parametrize(
+    ("written", "words", "message"),
+    [
+        ("freeze_speech_layers: 1.5", [], "config.yaml: Argument --freeze_speech_layers: invalid int value: '1.5'"),
+        ("learning_rat: 1", [], "config.yaml: There is no argument --learning_rat: did you mean --learning_rate"),
+        ("- a list", [], "config.yaml must be a mapping"),
+        ("a: [", [], "config.yaml is no YAML"),
+        ("", ["--num_epochs", "3"], "no argument --num_epochs: did you mean --num_train_epochs"),
+        ("", ["--batch_size=3"], "no argument --batch_size: did you mean --per_device_train_batch_size"),
+        ("", ["--learn", "3"], "no argument --learn: did you mean --learning_rate"),
+        ("", ["--qqq", "3"], "no argument --qqq .--help all lists"),
+        ("", ["--seeds", "one"], "--seeds: invalid int value: 'one'"),
+        ("", ["--ema_decay", "2"], "ema_decay"),
+        ("", ["--seed", "1", "runs/mine"], "Not understood: runs/mine"),
+        ("", ["--config", "absent.yaml"], "no configuration file absent.yaml"),
+    ],
+)
+def test_what_cannot_be_is_named_with_a_way_out(tmp_path, written, words, message):
+    (tmp_path / "config.yaml").write_text(f"{written}\n")
+    words = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", *words]
+    sections = (CorpusArguments, ModelArguments, RunArguments, ExperimentArguments)
+    with pytest.raises(ExperimentError, match=message):
+        parse_arguments(sections, words)
+    with pytest.raises(ExperimentError, match="Say where the results go: --output_dir FOLDER"):
+        parse_arguments(sections, ["--seed", "3"])
 
 
 def test_a_named_file_wins_over_the_script_s_own(tmp_path):
@@ -93,7 +137,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_needs_no_torch_and_lists_our_own_arguments_first(script):
+def test_help_needs_no_torch_and_shows_the_script_s_own_arguments(script):
     watched = f"""
 import runpy, sys
 sys.argv = [{script!r}, "--help"]
@@ -106,17 +150,52 @@ print("LOADED", sorted({{"torch", "transformers", "datasets"}} & set(sys.modules
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "LOADED []"
-    listed = re.findall(r"^  --(\w+)", done.stdout, re.MULTILINE)
-    assert len(listed) == len(set(listed))
-    assert "MISSING" not in done.stdout
-    fields = {name for cls in (ExperimentArguments, TrainingArguments) for name in cls.__dataclass_fields__}
-    computed = {field.name for field in ExperimentArguments.__dataclass_fields__.values() if not field.init}
-    assert fields - computed <= set(listed)
-    ours = max(listed.index(name) for name in ("ema_decay", "balance_classes", "discriminator_learning_rate"))
-    assert ours < listed.index("gradient_accumulation_steps")
+    assert "examples/" in done.stdout, "an example of its use"
+    assert "--output_dir FOLDER" in done.stdout
     if script != "demo/train.py":
-        assert listed.index("data_dir") < listed.index("speech_encoder") < listed.index("balance_classes")
+        assert "  --data_dir FOLDER\n" in done.stdout
+        assert done.stdout.index("--data_dir FOLDER") < done.stdout.index("--speech_encoder MODEL")
+        assert "  --seeds N [N ...]\n" in done.stdout
         assert "w/o AED & AEC" in done.stdout
+
+
+def test_help_all_lists_every_argument_once_as_people_write_it(capsys):
+    text = format_help((CorpusArguments, ModelArguments, RunArguments, ExperimentArguments), "Some script.")
+    listed = re.findall(r"^  --(\w+)", text, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    fields = {name for name, field in ExperimentArguments.__dataclass_fields__.items() if field.init}
+    assert fields <= set(listed)
+    assert "%%" not in text
+    assert "  --balance_classes true|false\n" in text
+    assert "  --learning_rate X\n        Learning rate, Table I. (default: 1e-05)" in text
+
+
+def test_a_reader_that_has_seen_enough_ends_the_help_quietly():
+    command = f"{sys.executable} examples/run_custom.py --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("usage: run_custom.py")
+    assert done.stderr == ""
+
+
+def test_a_preset_lies_under_every_other_setting(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("learning_rate: 3e-5\nnum_train_epochs: 9\n")
+    words = [
+        "--preset",
+        "small",
+        "--config",
+        str(config),
+        "--num_train_epochs",
+        "2",
+        "--output_dir",
+        "out",
+        "--use_cpu",
+    ]
+    corpus, model, args = parse_arguments((CorpusArguments, ModelArguments, ExperimentArguments), words)
+    assert (args.num_train_epochs, args.learning_rate, args.encoder_learning_rate) == (2, 3e-5, 1e-4)
+    assert model.speech_encoder == corpus.asr_model == "openai/whisper-tiny.en"
+    with pytest.raises(ExperimentError, match="'tiny' is none of: small"):
+        parse_arguments((ModelArguments,), ["--preset", "tiny"])
 
 
 #: What the paper's Table I (and the text on recipe A and B) says of the two corpora: everything that a YAML may break.
@@ -202,15 +281,17 @@ def test_the_configurations_of_ravdess_share_a_protocol(tmp_path):
     assert eight is None
 
 
-def test_the_page_on_little_data_gives_the_settings_of_the_configuration_it_names(tmp_path):
+def test_the_page_on_little_data_and_the_preset_give_the_settings_of_that_configuration(tmp_path):
     page = (ROOT / "docs" / "how-to" / "little-data.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"run_custom\.py (.*?)\n```", page, re.DOTALL)
     words = [*shlex.split(command.replace("\\\n", " ")), "--use_cpu"]
     sections = (CorpusArguments, ModelArguments, AnyRun, ExperimentArguments)
-    told, ours = parse_arguments(sections, words), shipped(tmp_path, "ravdess4_whisper_tiny")
+    page, ours = parse_arguments(sections, words), shipped(tmp_path, "ravdess4_whisper_tiny")
+    preset = parse_arguments(sections, ["--preset", "small", "--output_dir", str(tmp_path), "--use_cpu"])
     known = ("asr_model", "speech_encoder", "text_encoder", "processor_options", "model_options")
     known += ("speed_perturbation", "balance_classes", "ema_decay", "train_sampling_strategy", "lr_scheduler_type")
     known += ("learning_rate", "encoder_learning_rate", "classifier_learning_rate", "warmup_steps", "num_train_epochs")
     known += ("per_device_train_batch_size",)
-    values = [{key: value for part in parts for key, value in vars(part).items()} for parts in (told, ours)]
-    assert {name: values[0][name] for name in known} == {name: values[1][name] for name in known}
+    values = [{key: value for part in parts for key, value in vars(part).items()} for parts in (page, preset, ours)]
+    first, second, third = ({name: each[name] for name in known} for each in values)
+    assert first == second == third
