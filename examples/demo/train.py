@@ -2,8 +2,8 @@
 
     python examples/demo/train.py [--output_dir runs/demo] [--num_train_epochs 50]
 
-Some minutes on two CPU cores, no network. One voice is held out for validation and two for the test. The training
-settings are in `demo.yaml` beside this file.
+Takes some minutes on two CPU cores, and no network. One voice is held out for validation and two for the test. The
+training settings are in `demo.yaml` beside this file.
 """
 
 import shutil
@@ -31,7 +31,7 @@ def build_model(emotions: Sequence[str]) -> tuple["M4SERForEmotionClassification
 
     from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification, M4SERProcessor
 
-    # Nothing is downloaded: the vocabulary was learnt from the training texts and comes with the corpus.
+    # Nothing is downloaded: the vocabulary comes with the corpus; it was learned from the training texts.
     tokenizer = BertTokenizerFast.from_pretrained(SAMPLE_CORPUS, model_max_length=64)
     size, layers, heads = 96, 2, 4
     speech = WhisperConfig(
@@ -51,7 +51,7 @@ def build_model(emotions: Sequence[str]) -> tuple["M4SERForEmotionClassification
         num_attention_heads=heads,
         intermediate_size=2 * size,
         correction_intermediate_size=2 * size,
-        # Detection and correction start from nothing here, where the paper starts from BERT: let them count.
+        # Detection and correction start from random weights here, not from BERT as in the paper: let them count.
         auxiliary_weight=0.5,
         classifier_dropout=0.2,
         id2label=dict(enumerate(emotions)),
@@ -64,7 +64,9 @@ def main(args: "ExperimentArguments") -> None:
     """Prepare, train, test, and hand over to a fresh process."""
     import torch
 
-    # So small a model gains nothing from a second thread, and loses a lot to it on a busy machine.
+    from modeling_m4ser.configuration_m4ser import PIPELINE_TASK
+
+    # A second thread does not speed up so small a model, and slows it down on a busy machine.
     torch.set_num_threads(1)
     root = Path(args.output_dir).resolve()
     shutil.rmtree(root, ignore_errors=True)
@@ -89,7 +91,11 @@ def main(args: "ExperimentArguments") -> None:
     data["test"].to_parquet(root / "test.parquet")
     viewer = [sys.executable, "-I", FOLDER / "use.py", root / "model", root / "test.parquet"]
     subprocess.run(list(map(str, viewer)), check=True, cwd=root)
-    print(f"\n4. Look at {root / 'model' / 'loss_curves.png'} and {root / 'model' / 'confusion_matrix.png'}")
+    pictures = [str(root / "model" / name) for name in ("loss_curves.png", "confusion_matrix.png")]
+    print(f"\n4. See {' and '.join(pictures)}, and use the model:")
+    print("   from transformers import pipeline")
+    print(f'   pipe = pipeline("{PIPELINE_TASK}", model="{root / "model"}", trust_remote_code=True)')
+    print('   pipe({"audio": "a.wav", "text": "I saw you at the station."})')
 
 
 if __name__ == "__main__":

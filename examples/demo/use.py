@@ -28,8 +28,7 @@ for row, answer in zip(rows, answers, strict=True):
     cells = "".join(f"{100 * scores[name]:>8.0f}%" for name in labels)
     print(f"   {cells}   {labels[row['emotion']]:<9} {answer['text']}")
 
-print("\n   What error detection and correction say of the same transcripts:")
-for row, answer in zip(rows, answers, strict=True):
-    edits = ", ".join(f"{word['text']!r} -> {word['replacement']!r}" for word in answer["corrections"])
-    print(f"   ASR       {answer['text']}\n   words     {edits or 'none'}")
-    print(f"   corrected {answer['corrected_text']}\n   human     {row['transcript']}\n")
+changed = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer["corrections"]]
+print(f"\n   Error correction changes {len(changed)} of these {len(rows)} transcripts.")
+for row, answer in changed:
+    print(f"   ASR       {answer['text']}\n   corrected {answer['corrected_text']}\n   human     {row['transcript']}")

@@ -240,6 +240,8 @@ def small_models(script: list[str], encoders: Encoders) -> list[str]:
     }
     if "--prepared_dir" not in script:
         arguments["--asr_model"] = encoders.recogniser
+    if "--asr_language" in script:
+        arguments["--asr_language"] = "en"  # all that the tiny recogniser knows
     if option(script, "--protocol") == "dialogue_folds":
         arguments["--num_folds"] = 3  # the tiny MELD has no more dialogues
     return [str(word) for pair in arguments.items() for word in pair]
