@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.experiments.cli import run_script
-from trainer.studies import correction
-from trainer.studies.correction import CorrectionArguments
+from trainer.studies.text_pairs import CorrectionArguments
 
 if TYPE_CHECKING:
     from trainer import ExperimentArguments
@@ -23,7 +22,9 @@ CONFIG = Path(__file__).parent / "configs" / "correction.yaml"
 
 def main(arguments: CorrectionArguments, args: "ExperimentArguments") -> None:
     """Run, then print the table by source."""
-    print(correction.format_table(correction.run_correction(arguments, args)))
+    from trainer.studies.corrector import format_table, run_correction  # late: --help needs no torch
+
+    print(format_table(run_correction(arguments, args)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class ErrorCorrectionCallback(TrainerCallback):
     Args:
         dataset: the validation data, a `datasets.Dataset` with `hypothesis` and `transcript`. At most
             `MAX_UTTERANCES` of the rows that have both are used, evenly spaced.
-        measure: (model, rows) -> what [`trainer.evaluation.correction.measure_correction`] returns.
+        measure: (model, rows) -> what [`trainer.evaluation.transcript_correction.measure_correction`] returns.
 
     Attributes:
         rows: the rows that are measured; without any, nothing is logged.

@@ -1,4 +1,4 @@
-"""What decoding only the places with errors saves against writing every sentence anew (the paper's Section III-D)."""
+"""What decoding only the places with errors saves against rewriting every sentence (the paper's Section III-D)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,17 +24,10 @@ def compare_decoding(
 ) -> dict[str, Any]:
     """Decode the same transcripts in both ways with the same decoder, batch by batch, one way right after the other.
 
-    In parallel: all places of a batch that error detection marks, each until its end. Rewriting: one row for each
-    utterance, for as many tokens as its batch's longest corrected transcript has, the end included, but no more than a
-    text may have. (Where the decoder
-    would end by itself is not asked: it did not learn to write sentences.) Encoding is common to both and not counted.
-
-    Args:
-        model: with error detection and correction.
-        processor: of the model.
-        texts: transcripts; they are sorted by length, so that few rows of a batch wait for others.
-        batch_size: transcripts at once, for both.
-        max_new_tokens: the most tokens of one place.
+    In parallel: all places of a batch that error detection marks, each until its end, at most `max_new_tokens`.
+    Rewriting: one row for each utterance, for as many tokens as its batch's longest corrected transcript has, the end
+    included, but no more than a text may have. (Where the decoder would end by itself is not asked: it did not learn to
+    write sentences.) Encoding is common to both and not counted.
 
     Returns:
         `utterances`, `places` (decoded in parallel), `batch_size`; `parallel` and `rewriting`, each with `steps` (calls
@@ -48,8 +41,9 @@ def compare_decoding(
     if model.detector is None or corrector is None or encoder is None:
         raise ValueError("Comparing ways to decode needs error detection and error correction.")
     model.eval()
+    # Sorted, so that few rows of a batch wait for others.
     texts = sorted(texts, key=lambda text: len(processor.encode_transcript(text)))
-    costs = {"parallel": _Cost(corrector.layer), "rewriting": _Cost(corrector.layer)}
+    parallel, rewriting = _Cost(corrector.layer), _Cost(corrector.layer)
     places = 0
     for start in range(0, len(texts), batch_size):
         inputs = processor(text=list(texts[start : start + batch_size])).to(model.device)
@@ -58,18 +52,18 @@ def compare_decoding(
         corrections = model.correct_transcripts(ids, mask, max_new_tokens, threshold=0.0)
         rows, _ = places_to_rewrite(model.detector(hidden), mask)
         places += len(rows)
-        costs["parallel"].add(lambda: corrector.generate(rows, ids, hidden, mask, encoder, max_new_tokens))  # noqa: B023
+        parallel.add(lambda: corrector.generate(rows, ids, hidden, mask, encoder, max_new_tokens))  # noqa: B023
         whole, _ = places_to_rewrite(None, mask)
         endless = ids.scatter(1, mask.sum(-1, keepdim=True) - 1, _NEVER)
         longest = 1 + max(len(correction.corrected_ids) for correction in corrections)
         longest = min(longest, processor.max_text_length)  # the encoder's embedding has no further positions
-        costs["rewriting"].add(lambda: corrector.generate(whole, endless, hidden, mask, encoder, longest))  # noqa: B023
-    parallel, rewriting = costs["parallel"], costs["rewriting"]
+        rewriting.add(lambda: corrector.generate(whole, endless, hidden, mask, encoder, longest))  # noqa: B023
     return {
         "utterances": len(texts),
         "places": places,
         "batch_size": batch_size,
-        **{name: {"steps": cost.steps, "seconds": round(cost.seconds, 3)} for name, cost in costs.items()},
+        "parallel": {"steps": parallel.steps, "seconds": round(parallel.seconds, 3)},
+        "rewriting": {"steps": rewriting.steps, "seconds": round(rewriting.seconds, 3)},
         "fewer_steps": rewriting.steps / parallel.steps if parallel.steps else None,
         "faster": rewriting.seconds / parallel.seconds if parallel.steps else None,
     }

@@ -32,7 +32,6 @@ from trainer.evaluation.calibration import (
     fit_temperature,
     reliability_curve,
 )
-from trainer.evaluation.correction import choose_threshold, correct_rows, measure_correction
 from trainer.evaluation.figures import (
     plot_confusion_matrix,
     plot_label_distribution,
@@ -42,6 +41,7 @@ from trainer.evaluation.figures import (
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.prediction import logits_of, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
+from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, measure_correction
 from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
 from trainer.experiments.run_folder import (

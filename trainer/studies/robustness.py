@@ -10,7 +10,6 @@ from datasets import Dataset, DatasetDict
 
 from data_scripts.errors import CorpusError
 from data_scripts.files import folder_name
-from data_scripts.tables import read_table
 from data_scripts.transcribe.dataset import Hypotheses, import_hypotheses, word_error_rates
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
@@ -18,6 +17,7 @@ from trainer.evaluation.significance import Interval
 from trainer.studies.asr_noise import NoiseModel
 from trainer.studies.retest import Cluster, FinishedRun, check_runs_unique, retest_run, table_rows
 from trainer.studies.tables import TITLES, Table, make_table
+from trainer.studies.text_pairs import read_columns
 
 #: The first one is that of intervals, differences and figure.
 METRICS = ("weighted_f1", "ua")
@@ -54,17 +54,15 @@ def read_pairs(path: str | Path | None, dataset: Mapping[Any, Any], folder: str 
         folder: where they are from, for the message.
 
     Raises:
-        CorpusError: the table or the split is absent or lacks a column.
+        CorpusError: the table or the split is absent.
+        ExperimentError: the table lacks a column.
     """
     if path is None:
         if "train" not in dataset:
             raise CorpusError(f"{folder} has no train split to fit the noise model on: give --pairs FILE")
         pairs = zip(dataset["train"]["hypothesis"], dataset["train"]["transcript"], strict=True)
     else:
-        rows = read_table(Path(path), empty_cell="")
-        if rows and not {"hypothesis", "reference"} <= set(rows[0]):
-            raise CorpusError(f"{path} needs the columns hypothesis and reference; it has {', '.join(rows[0])}")
-        pairs = ((row.get("hypothesis"), row.get("reference")) for row in rows)
+        pairs = read_columns(Path(path), ["hypothesis", "reference"])
     return [(hypothesis, reference) for hypothesis, reference in pairs if None not in (hypothesis, reference)]
 
 

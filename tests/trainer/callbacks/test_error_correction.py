@@ -8,7 +8,7 @@ from datasets import Dataset
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import tiny_model
 from trainer.callbacks.error_correction import MAX_UTTERANCES, ErrorCorrectionCallback
-from trainer.evaluation.correction import measure_correction
+from trainer.evaluation.transcript_correction import measure_correction
 
 
 def texts(size, missing=lambda index: False):

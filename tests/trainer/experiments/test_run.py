@@ -25,8 +25,8 @@ from trainer.callbacks.error_correction import ErrorCorrectionCallback
 from trainer.errors import ExperimentError
 from trainer.evaluation import figures
 from trainer.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
-from trainer.evaluation.correction import choose_threshold, correct_rows
 from trainer.evaluation.metrics import emotion_metrics
+from trainer.evaluation.transcript_correction import choose_threshold, correct_rows
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import ModelArguments
 from trainer.experiments.run import check_run, make_trainer, run_experiment

@@ -204,7 +204,7 @@ def test_pairs_are_those_of_the_table_or_of_the_train_split(tmp_path):
     with pytest.raises(CorpusError, match="x has no train split to fit the noise model on: give --pairs"):
         read_pairs(None, {"test": train}, "x")
     path.write_text("hypothesis,text\na,b\n", encoding="utf-8")
-    with pytest.raises(CorpusError, match="needs the columns hypothesis and reference; it has hypothesis, text"):
+    with pytest.raises(ExperimentError, match="has no column 'reference'; its columns: hypothesis, text"):
         read_pairs(path, {}, "x")
 
 

@@ -1,4 +1,4 @@
-"""How well ASR errors are found and mended (Eq. 2-7): detection by class, word error rate before and after correction.
+"""How well ASR errors are found and corrected (Eq. 2-7): detection by class, word error rate before and after.
 
 Only the text encoder and the two heads run; no speech is read. Hypotheses and references are compared in the form that
 the model reads, normalised by the processor: other habits of punctuation are no errors. (The word error rate in
@@ -51,13 +51,12 @@ def correct_rows(
     group_column: str | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[CorrectedUtterance]:
-    """Find all edits of the hypotheses of those rows that have both texts.
+    """Find all edits of the hypotheses of those rows that have both texts, and a word of human text.
 
     Args:
         model: with error detection, correction or both.
         processor: of the model.
-        rows: with `hypothesis` and `transcript`, either may be None. A row whose normalised transcript has no word is
-            left out, as it has no word error rate.
+        rows: with `hypothesis` and `transcript`, either may be None.
         group_column: the column that says which group a row belongs to.
         batch_size: of the model.
 
@@ -72,18 +71,12 @@ def correct_rows(
         inputs = processor(text=[row["hypothesis"] for row in part]).to(model.device)
         corrections = model.correct_transcripts(inputs["input_ids"], inputs["text_attention_mask"], threshold=0.0)
         for row, correction in zip(part, corrections, strict=True):
+            hypothesis, reference = (processor.normalize_text(row[name]) for name in ("hypothesis", "transcript"))
             pieces, labels = correction.input_ids, []
             if pieces:
                 labels = align_hypothesis(pieces, processor.encode_transcript(row["transcript"])).labels
-            utterances.append(
-                CorrectedUtterance(
-                    hypothesis=processor.normalize_text(row["hypothesis"]),
-                    reference=processor.normalize_text(row["transcript"]),
-                    correction=correction,
-                    labels=labels,
-                    group=None if group_column is None else str(row[group_column]),
-                )
-            )
+            group = None if group_column is None else str(row[group_column])
+            utterances.append(CorrectedUtterance(hypothesis, reference, correction, labels, group))
     return utterances
 
 
@@ -98,20 +91,10 @@ def measure_correction(
     rows: Iterable[Mapping[str, Any]],
     *,
     threshold: float | None = None,
-    group_column: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Correct rows and describe what came of it: `correct_rows`, then `describe_correction`.
-
-    Args:
-        model: as in `correct_rows`.
-        processor: as in `correct_rows`.
-        rows: as in `correct_rows`.
-        threshold: as in `describe_correction`; by default the model's own `correction_threshold`.
-        group_column: as in `correct_rows`.
-        batch_size: as in `correct_rows`.
-    """
-    utterances = correct_rows(model, processor, rows, group_column=group_column, batch_size=batch_size)
+    """`describe_correction` of `correct_rows` with these options; the threshold is the model's own by default."""
+    utterances = correct_rows(model, processor, rows, **options)
     threshold = model.config.correction_threshold if threshold is None else threshold
     return describe_correction(utterances, processor, threshold)
 
@@ -133,13 +116,11 @@ def describe_correction(
         where the model detects no errors. Rates of no words are None. `groups` holds the same for each group.
     """
     corrected = corrected_texts(utterances, processor, threshold)
-    described = _describe(utterances, corrected)
-    described["groups"] = {}
+    groups = {}
     for name in dict.fromkeys(each.group for each in utterances if each.group is not None):
-        places = [place for place, each in enumerate(utterances) if each.group == name]
-        part = [utterances[place] for place in places], [corrected[place] for place in places]
-        described["groups"][name] = _describe(*part)
-    return described
+        pairs = [(each, text) for each, text in zip(utterances, corrected, strict=True) if each.group == name]
+        groups[name] = _describe(*zip(*pairs, strict=True))
+    return {**_describe(utterances, corrected), "groups": groups}
 
 
 def _describe(utterances: Sequence[CorrectedUtterance], corrected: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +129,7 @@ def _describe(utterances: Sequence[CorrectedUtterance], corrected: Sequence[str]
     lengths = np.array([len(text.split()) for text in references], dtype=int)
     before, after = word_errors(references, hypotheses), word_errors(references, corrected)
     words, heard = int(lengths.sum()), sum(len(text.split()) for text in hypotheses)
-    detected = [each for each in utterances if each.correction.labels]
+    labels = [label for each in utterances if each.correction.labels for label in each.labels]
     return {
         "utterances": len(utterances),
         "words": words,
@@ -157,34 +138,28 @@ def _describe(utterances: Sequence[CorrectedUtterance], corrected: Sequence[str]
         "wer_change": wer_change_interval(before, after, lengths) if words else None,
         "edit_rate": int(word_errors(hypotheses, corrected).sum()) / heard if heard else None,
         "changed": sum(h != c for h, c in zip(hypotheses, corrected, strict=True)) / len(hypotheses) if words else None,
-        "detection": detection_metrics(
-            [label for each in detected for label in each.labels],
-            [label for each in detected for label in each.correction.labels],
-        )
-        if detected
+        "detection": detection_metrics(labels, [label for each in utterances for label in each.correction.labels])
+        if labels
         else None,
     }
 
 
-def wer_change_interval(
-    before: np.ndarray, after: np.ndarray, words: np.ndarray, replicates: int = 2000, seed: int = 0
-) -> dict[str, float]:
+def wer_change_interval(before: np.ndarray, after: np.ndarray, words: np.ndarray) -> dict[str, float]:
     """Return how far correction moves the word error rate, with its 95 % interval over utterances.
 
     Args:
         before: (N,) word errors of each hypothesis.
         after: (N,) word errors of each corrected one.
         words: (N,) words of each reference.
-        replicates: draws of N utterances with replacement (percentile bootstrap, paired).
-        seed: of the draws.
 
     Returns:
-        `estimate`, `low` and `high`; below 0 where correction helps.
+        `estimate`, `low` and `high` (paired percentile bootstrap, 2,000 draws); below 0 where correction helps.
     """
-    dice, size = np.random.default_rng(seed), len(words)
+    # scipy.stats.bootstrap refuses a single utterance, as a small source may have.
+    rng, size = np.random.default_rng(0), len(words)
     change, drawn = np.asarray(after) - np.asarray(before), []
-    for _ in range(replicates):
-        chosen = dice.integers(size, size=size)
+    for _ in range(2000):
+        chosen = rng.integers(size, size=size)
         drawn.append(change[chosen].sum() / max(words[chosen].sum(), 1))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"estimate": float(change.sum() / words.sum()), "low": float(low), "high": float(high)}
@@ -195,12 +170,8 @@ def choose_threshold(
 ) -> float:
     """Return the threshold of the smallest word error rate among those that make no group worse than it was.
 
-    Of equal ones it is the highest, which changes least. To change nothing is always among them.
-
-    Args:
-        utterances: what `correct_rows` returns, of data that was not trained on.
-        processor: of the model.
-        thresholds: to choose from, besides 1.
+    Of equal ones it is the highest, which changes least. To change nothing (1) is always among them. The utterances are
+    of data that was not trained on.
     """
     references = [each.reference for each in utterances]
     before = word_errors(references, [each.hypothesis for each in utterances])
@@ -215,42 +186,27 @@ def choose_threshold(
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
-    """Return the word errors (substitutions, deletions and insertions) of each hypothesis.
-
-    Args:
-        references: N texts.
-        hypotheses: N texts.
-
-    Returns:
-        (N,) counts.
-    """
+    """Return the word errors (substitutions, deletions and insertions) of each hypothesis, (N,) counts."""
     pairs = zip(references, hypotheses, strict=True)
     return np.array([Levenshtein.distance(first.split(), second.split()) for first, second in pairs], dtype=int)
 
 
 def detection_metrics(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, Any]:
-    """Precision, recall and F1 of KEEP, DELETE and CHANGE over word pieces.
-
-    Args:
-        labels: the alignment's label of each piece, special tokens and padding left out.
-        predictions: the model's.
+    """Precision, recall and F1 of KEEP, DELETE and CHANGE over word pieces, special tokens and padding left out.
 
     Returns:
         `keep`, `delete` and `change`, each with `precision`, `recall`, `f1` and `support` (true pieces), and
         `macro_f1`. A class without any true piece has no recall and no F1 (None), and is left out of the mean, as in
         `emotion_metrics`; one that is never predicted has no precision.
     """
-    classes = range(len(EDIT_NAMES))
     # sklearn's annotations know only the default of zero_division.
     undefined: Any = np.nan
-    precisions, recalls, f1s, supports = precision_recall_fscore_support(
-        labels, predictions, labels=list(classes), zero_division=undefined
+    columns: Any = precision_recall_fscore_support(
+        labels, predictions, labels=list(range(len(EDIT_NAMES))), zero_division=undefined
     )
     found: dict[str, Any] = {}
-    columns: list[Any] = [precisions, recalls, f1s, supports]
     for name, precision, recall, f1, support in zip(EDIT_NAMES, *columns, strict=True):
-        f1 = f1 if support else np.nan
-        numbers = {"precision": precision, "recall": recall, "f1": f1}
+        numbers = {"precision": precision, "recall": recall, "f1": f1 if support else np.nan}
         found[name] = {key: None if np.isnan(value) else float(value) for key, value in numbers.items()}
         found[name]["support"] = int(support)
     present = [found[name]["f1"] for name in EDIT_NAMES if found[name]["support"]]

@@ -13,7 +13,7 @@ from modeling_m4ser.correction_m4ser import TranscriptCorrection
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
-from trainer.evaluation.correction import (
+from trainer.evaluation.transcript_correction import (
     CorrectedUtterance,
     choose_threshold,
     correct_rows,

@@ -1,31 +1,22 @@
-"""Detection and correction alone: which pairs each part gets, and a run from a table to its results."""
+"""Detection and correction alone: a run from a table to its results."""
 
 import json
 import shutil
 
 import pytest
-from datasets import DatasetDict
 from transformers import AutoModel
 
-import trainer
-from data_scripts.schema import save_prepared
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.docs.workspace import make_pairs
 from tests.helpers import ROOT
-from tests.helpers.corpus import PAIRS, tiny_corpus
 from tests.helpers.process import run_example_here
-from trainer import ExperimentArguments, M4SERTrainer, evaluation
-from trainer.errors import ExperimentError
-from trainer.evaluation.correction import choose_threshold, measure_correction
+from trainer import ExperimentArguments, M4SERTrainer
 from trainer.evaluation.decoding_cost import compare_decoding
+from trainer.evaluation.transcript_correction import choose_threshold, measure_correction
 from trainer.experiments.cli import parse_arguments
-from trainer.studies.correction import (
-    CorrectionArguments,
-    divide_pairs,
-    format_table,
-    read_pairs,
-    run_correction,
-)
+from trainer.studies import corrector
+from trainer.studies.corrector import format_table, run_correction
+from trainer.studies.text_pairs import CorrectionArguments, divide_pairs, read_pairs
 
 CONFIG = ROOT / "examples" / "configs" / "correction.yaml"
 
@@ -35,76 +26,6 @@ def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
     make_pairs(path)
     return path
-
-
-def test_pairs_of_a_table(table, tmp_path):
-    rows = read_pairs(CorrectionArguments(pairs=str(table)))
-    assert len(rows) == 60
-    assert rows[0].keys() == {"id", "hypothesis", "transcript", "source", "characters"}
-    first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
-    assert first == ("we go now i am", "we go home i am", "books")
-    texts = (("a", "b", 1), (None, "b", 1), ("", "b", 2))
-    lines = [dict(zip(("asr", "human", "from"), each, strict=True)) for each in texts]
-    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    columns = {"hypothesis_column": "asr", "reference_column": "human", "source_column": "from"}
-    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl"), **columns))
-    assert [(row["hypothesis"], row["transcript"], row["source"]) for row in rows] == [("a", "b", "1"), ("", "b", "2")]
-
-
-def test_pairs_of_a_prepared_corpus(tmp_path):
-    save_prepared(DatasetDict(train=tiny_corpus(6), test=tiny_corpus(2)), tmp_path)
-    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path)))
-    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*PAIRS, *PAIRS[:2]]
-    assert {row["source"] for row in rows} == {"none"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pairs": None}, "--pairs FILE_OR_FOLDER"),
-        ({"source_column": "where"}, "no column 'where'; its columns: hypothesis, reference, source"),
-        ({"held_out_sources": ["radio"]}, "no source radio to hold out"),
-        ({"held_out_sources": ["books", "calls", "podcasts"]}, "The train part is empty"),
-    ],
-)
-def test_what_cannot_be(table, changes, message):
-    arguments = CorrectionArguments(**{"pairs": str(table), **changes})
-    with pytest.raises(ExperimentError, match=message):
-        divide_pairs(read_pairs(arguments), arguments)
-
-
-@pytest.mark.parametrize("shares", [(0.0, 0.1), (0.1, 0.0), (0.5, 0.5)])
-def test_shares_that_leave_nothing(shares):
-    with pytest.raises(ExperimentError, match="must be positive and leave some to train on"):
-        CorrectionArguments(validation_share=shares[0], test_share=shares[1])
-
-
-def test_parts(table):
-    arguments = CorrectionArguments(
-        pairs=str(table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
-    )
-    rows = [
-        {
-            "transcript": f"{number // 2}, Go!" if number % 2 else f"{number // 2} go",
-            "source": "podcasts" if number % 20 > 17 else "books",
-        }
-        for number in range(2000)
-    ]
-    parts = divide_pairs(rows, arguments)
-    assert sum(map(len, parts.values())) == len(rows)
-    assert [row["source"] for row in parts["held_out"]] == ["podcasts"] * 200
-    assert all(row["source"] == "books" for name in ("train", "validation", "test") for row in parts[name])
-    assert len(parts["validation"]) == pytest.approx(360, abs=80)
-    assert len(parts["test"]) == pytest.approx(540, abs=80)
-    texts = [
-        text
-        for name in ("train", "validation", "test")
-        for text in {row["transcript"].split()[0].strip(",") for row in parts[name]}
-    ]
-    assert len(texts) == len(set(texts)), "one text in two parts"
-    assert divide_pairs(rows, arguments) == parts
-    arguments.split_seed = 1
-    assert divide_pairs(rows, arguments) != parts
 
 
 def test_a_run(table, encoders, tmp_path, capsys):
@@ -152,6 +73,8 @@ def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table,
     assert len(shared) > 10
     assert all(found[key].equal(published[key]) for key in shared)
     # A folder belongs to its pairs, whatever their file is called.
+    renamed = [*options[:1], shutil.copyfile(pairs, tmp_path / "renamed.csv"), *options[2:]]
+    run_example_here("run_correction.py", *renamed, "--max_steps", 1, "--learning_rate", 0)
     pairs.write_text(pairs.read_text(encoding="utf-8").replace("am", "was", 1), encoding="utf-8")
     run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0, status=2)
     assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
@@ -174,9 +97,9 @@ def test_each_part_serves_its_own_purpose(table, encoders, tmp_path, monkeypatch
         seen["decoding"] = list(texts)
         return compare_decoding(model, processor, texts, **options)
 
-    monkeypatch.setattr(trainer, "M4SERTrainer", Seen)
-    monkeypatch.setattr(evaluation.correction, "choose_threshold", choose)
-    monkeypatch.setattr(evaluation.decoding_cost, "compare_decoding", compare)
+    monkeypatch.setattr(corrector, "M4SERTrainer", Seen)
+    monkeypatch.setattr(corrector, "choose_threshold", choose)
+    monkeypatch.setattr(corrector, "compare_decoding", compare)
     options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
     options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
     arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)

@@ -1,0 +1,91 @@
+"""Pairs of ASR and human text: where they are read from, and which part each comes into."""
+
+import json
+
+import pytest
+from datasets import DatasetDict
+
+from data_scripts.schema import save_prepared
+from tests.docs.workspace import make_pairs
+from tests.helpers.corpus import PAIRS, tiny_corpus
+from trainer.errors import ExperimentError
+from trainer.studies.text_pairs import CorrectionArguments, divide_pairs, read_pairs
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    make_pairs(path)
+    return path
+
+
+def test_pairs_of_a_table(table, tmp_path):
+    rows = read_pairs(CorrectionArguments(pairs=str(table)))
+    assert len(rows) == 60
+    assert rows[0].keys() == {"id", "hypothesis", "transcript", "source", "characters"}
+    first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
+    assert first == ("we go now i am", "we go home i am", "books")
+    texts = (("a", "b", 1), (None, "b", 1), ("", "b", 2))
+    lines = [dict(zip(("asr", "human", "from"), each, strict=True)) for each in texts]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    columns = {"hypothesis_column": "asr", "reference_column": "human", "source_column": "from"}
+    (tmp_path / "own.jsonl").open("a", encoding="utf-8").write('\n{"asr": "c", "human": "d"}\n')
+    *rows, bare = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl"), **columns))
+    assert bare["source"] == "unknown"
+    assert [(row["hypothesis"], row["transcript"], row["source"]) for row in rows] == [("a", "b", "1"), ("", "b", "2")]
+
+
+def test_pairs_of_a_prepared_corpus(tmp_path):
+    save_prepared(DatasetDict(train=tiny_corpus(6), test=tiny_corpus(2)), tmp_path)
+    rows = read_pairs(CorrectionArguments(pairs=str(tmp_path)))
+    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*PAIRS, *PAIRS[:2]]
+    assert {row["source"] for row in rows} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": None}, "--pairs FILE_OR_FOLDER"),
+        ({"source_column": "where"}, "no column 'where'; its columns: hypothesis, reference, source"),
+        ({"held_out_sources": ["radio"]}, "no source radio to hold out"),
+        ({"held_out_sources": ["books", "calls", "podcasts"]}, "The train part is empty"),
+    ],
+)
+def test_what_cannot_be(table, changes, message):
+    arguments = CorrectionArguments(**{"pairs": str(table), **changes})
+    with pytest.raises(ExperimentError, match=message):
+        divide_pairs(read_pairs(arguments), arguments)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.1), (0.1, 0.0), (0.5, 0.5)])
+def test_shares_that_leave_nothing(shares):
+    with pytest.raises(ExperimentError, match="must be positive and leave some to train on"):
+        CorrectionArguments(validation_share=shares[0], test_share=shares[1])
+
+
+def test_parts(table):
+    arguments = CorrectionArguments(
+        pairs=str(table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
+    )
+    rows = [
+        {
+            "transcript": f"{number // 2}, Go!" if number % 2 else f"{number // 2} go",
+            "source": "podcasts" if number % 20 > 17 else "books",
+        }
+        for number in range(2000)
+    ]
+    parts = divide_pairs(rows, arguments)
+    assert sum(map(len, parts.values())) == len(rows)
+    assert [row["source"] for row in parts["held_out"]] == ["podcasts"] * 200
+    assert all(row["source"] == "books" for name in ("train", "validation", "test") for row in parts[name])
+    assert len(parts["validation"]) == pytest.approx(360, abs=80)
+    assert len(parts["test"]) == pytest.approx(540, abs=80)
+    texts = [
+        text
+        for name in ("train", "validation", "test")
+        for text in {row["transcript"].split()[0].strip(",") for row in parts[name]}
+    ]
+    assert len(texts) == len(set(texts)), "one text in two parts"
+    assert divide_pairs(rows, arguments) == parts
+    arguments.split_seed = 1
+    assert divide_pairs(rows, arguments) != parts
