@@ -66,16 +66,12 @@ class NoiseModel:
         A text of n words gets 0 to n errors, n · `wer` on average over seeds; the same text and seed get no fewer at a
         higher WER. They are placed such that they stay errors: with a word deleted and one inserted beside it, say,
         only one would be counted. Where chance finds no such places, as in a text of one repeated word, there are
-        fewer.
+        fewer. The text itself comes back where `wer` is 0 or it has no word.
 
         Args:
             text: human text.
             wer: in [0, 1].
-            seed: of the errors. The same text and seed give the same errors, so a seed that holds the utterance's id
-                gives utterances of the same words errors of their own.
-
-        Returns:
-            Words of `normalize_text` with single spaces; the text itself where `wer` is 0 or it has no word.
+            seed: the same text and seed give the same errors, so it holds the utterance's id.
 
         Raises:
             ValueError: `wer` is not in [0, 1].
@@ -133,10 +129,7 @@ class NoiseModel:
 
 
 def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
-    """Count the errors of a recogniser.
-
-    Args:
-        pairs: (hypothesis, reference) texts; those whose reference has no word are passed over.
+    """Count the errors of a recogniser in (hypothesis, reference) pairs; those without a reference do not count.
 
     Raises:
         CorpusError: no pair has a word of reference, or there is no error to learn from.
@@ -169,14 +162,10 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
 
 
 def intraclass_correlation(lengths: Sequence[int], counts: Sequence[int]) -> float:
-    """Return the intraclass correlation of errors within utterances, by the method of moments, in [0, 0.99].
+    """Return the correlation of errors within utterances, by the method of moments, in [0, 0.99].
 
     It is what the weighted variance of the utterances' WER has beyond chance. More errors than words count as so many
-    as there are words.
-
-    Args:
-        lengths: words of each utterance, at least 1.
-        counts: its errors.
+    as there are words (`lengths`, at least 1 each).
     """
     n = np.asarray(lengths, float)
     share = np.minimum(np.asarray(counts) / n, 1)

@@ -346,7 +346,7 @@ def run_table(
         args: training arguments of every row; `output_dir` is the table's folder.
 
     Raises:
-        ExperimentError: see [`TableRunner`].
+        ExperimentError: see `TableRunner`.
     """
     description = f"Corpus: {inputs.title}, {inputs.folds.description}."
     runner = TableRunner(rows, inputs.folds, corpus, model, runs, args, description)
@@ -397,11 +397,11 @@ def run_tables(
         heading: of the whole.
         notes: below the whole.
         parts: label -> table.
-        rows: as in `run_table`, like those that follow.
+        rows: as in `run_table`, like those that follow; `args.output_dir` is the folder of the whole.
         corpus: see there.
         model: see there.
         runs: see there.
-        args: see there; `output_dir` is the folder of the whole.
+        args: see there.
         draw: called with label -> finished table and the path of the whole's figure.
     """
     tables = {}

@@ -21,12 +21,13 @@ from trainer.evaluation.decoding_cost import compare_decoding
 from trainer.evaluation.summary import markdown_table
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, describe_correction
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.run import RESULTS_FILE, load_results
 from trainer.experiments.run_folder import (
-    PRESENTATION_ARGUMENTS,
+    RESULTS_FILE,
     changed_arguments,
     claim_folder,
     command_line,
+    decides,
+    load_results,
     model_defaults,
 )
 from trainer.m4ser_trainer import M4SERTrainer
@@ -133,7 +134,7 @@ def _settings(arguments: CorrectionArguments, args: ExperimentArguments, rows: S
     """What decides a run; the pairs count by what they say, wherever they lie."""
     return {
         "correction": changed_arguments(arguments, ["pairs"]),
-        "training": changed_arguments(args, PRESENTATION_ARGUMENTS),
+        "training": {name: value for name, value in changed_arguments(args).items() if decides(name)},
         "pairs": fingerprint([[row[name] for name in ("hypothesis", "transcript", "source")] for row in rows]),
         "defaults": model_defaults(),
     }

@@ -42,7 +42,7 @@ class TableInputs:
     stand_in: str
 
     def heading(self, words: str) -> str:
-        """Return the heading of a table of what `words` say; it says so where the corpora are not the paper's."""
+        """Return a table's heading, which says where the corpora are not the paper's."""
         return f"# {words} (a stand-in corpus)" if self.stand_in else f"# {words}"
 
     @property
@@ -52,12 +52,7 @@ class TableInputs:
 
 
 def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -> TableInputs:
-    """Prepare and divide a corpus.
-
-    Args:
-        corpus: which one; where it is not prepared yet, it is kept in `folder`/corpus.
-        runs: folds and protocol.
-        folder: of the table or tables.
+    """Prepare a corpus, kept in `folder`/corpus where it is not prepared yet, and divide it.
 
     Raises:
         ExperimentError: see `divide`.
@@ -71,12 +66,7 @@ def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -
 
 
 def stand_in_note(name: str, utterances: int) -> str:
-    """Return what a table says of a corpus that has the paper's name and is another one; empty where it is the same.
-
-    Args:
-        name: of the corpus in the registry.
-        utterances: that it has here.
-    """
+    """Return what a table says of a corpus that has the paper's name and is another one; empty where it is the same."""
     if not paper.is_stand_in(name, utterances):
         return ""
     return (
@@ -110,11 +100,7 @@ class CorpusSplit:
 
     @classmethod
     def load(cls, folder: str | Path, split: str) -> "CorpusSplit":
-        """Read it.
-
-        Args:
-            folder: of `data_scripts.prepare`; its name, not its path, is told.
-            split: to test on.
+        """Read a folder of `data_scripts.prepare`; the title tells its name, not its path.
 
         Raises:
             CorpusError: the folder is none, or has no such split.
@@ -136,15 +122,10 @@ class CorpusSplit:
 
 
 def with_training_share(folds: Division, share: float, seed: int) -> Division:
-    """Return folds that train on a share of their utterances, and validate and test on the same as before.
+    """Return folds that train on a share (0 to 1] of their utterances, and validate and test on the same as before.
 
     The utterances are drawn emotion by emotion, at least one of each that is there. A smaller share is a part of a
     larger one of the same seed.
-
-    Args:
-        folds: of the whole corpus.
-        share: of the training utterances, above 0 and at most 1, which returns the folds as they are.
-        seed: of the draw.
 
     Raises:
         ExperimentError: a share outside.
@@ -233,13 +214,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
 
     30 % of the target, drawn by emotion, are its validation, 70 % its test. With shots, so many of each emotion move
     from validation to training; the test is the same whatever their number. Utterances of other emotions than the
-    shared ones are left out.
-
-    Args:
-        source: to train on.
-        target: to test on.
-        shots: utterances of each emotion of the target that training gets.
-        seed: of both draws.
+    shared ones are left out. `seed` is of both draws.
 
     Raises:
         ExperimentError: the corpora share fewer than two emotions.

@@ -44,25 +44,14 @@ class ProbeRunner:
         self._features = FrozenFeatures(functools.partial(build_model, self.model), model.text_column, args.device)
 
     def settings(self, encoders: Sequence[str], fold: str) -> dict[str, Any]:
-        """Return what decides a probe.
-
-        Args:
-            encoders: `speech`, `text` or both, whose features it reads.
-            fold: of the corpus.
-        """
+        """Return what decides a probe of the features of these encoders (`speech`, `text` or both) on a fold."""
         data, split = self.folds.folds[fold]
         model = changed_arguments(self.model)
         settings = run_settings({}, data, split, self.model.text_column)
         return {"model": model, "probe": list(encoders), "metric": self.metric, **settings}
 
     def run(self, encoders: Sequence[str], fold: str, folder: Path) -> Mapping[str, Any]:
-        """Fit a probe in the main process; the others read what it wrote, and so does a later launch.
-
-        Args:
-            encoders: see `settings`.
-            fold: see `settings`.
-            folder: of the run.
-        """
+        """Fit a probe in the main process; the others read what it wrote, and so does a later launch."""
         with PartialState().main_process_first():
             if (folder / RESULTS_FILE).is_file():
                 return load_results(folder)

@@ -58,13 +58,10 @@ class FinishedRun:
 
 
 def finished_runs(*roots: str | os.PathLike) -> list[FinishedRun]:
-    """Return the trained runs under folders, e.g. of a grid (ROW/FOLD/seedN), in the order of their paths.
+    """Return the trained runs under folders of grids (ROW/FOLD/seedN), of `run_folds` or of one run, by their paths.
 
     Linear probes, which leave no model, are passed over. A cell of a grid says which row it is of; another run is named
     by its ablation. Models that were trained on human text are apart from those that were trained on ASR text.
-
-    Args:
-        roots: each a grid's folder, the folder of `run_folds`, or one run.
 
     Raises:
         ExperimentError: one of them holds none.
@@ -107,17 +104,10 @@ def check_runs_unique(runs: Iterable[FinishedRun]) -> None:
 def retest_run(
     run: FinishedRun, data: Dataset, folder: str | os.PathLike, *, text_column: str = "hypothesis", **options: Any
 ) -> pd.DataFrame:
-    """Test a finished run on data, and keep its predictions; what is there already is read back.
+    """Return the predictions of a finished run, indexed by id, sorted, with `speaker`, `emotion` and `predicted`.
 
-    Args:
-        run: a trained model.
-        data: rows of `data_scripts.schema`.
-        folder: where `predictions.parquet` is kept, with `tested.json`, which says what on.
-        text_column: of the transcripts that the model reads.
-        options: further ones of [`predict`].
-
-    Returns:
-        A table indexed by id, sorted, with `speaker`, `emotion` and `predicted`.
+    They are kept in `folder`, with what they are of, and what is there already is read back. `options` are further ones
+    of `predict`.
 
     Raises:
         ExperimentError: the model does not know an emotion of the data; or the folder is of another model,
@@ -149,11 +139,7 @@ def retest_run(
 
 
 def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> list[TableRow]:
-    """Return the rows of a table, see `trainer.studies.tables.make_table`.
-
-    Args:
-        tables: what `retest_run` gave for each run.
-        cluster: maps an id and a speaker to what is drawn together in a bootstrap.
+    """Return the rows of a table, see `trainer.studies.tables.make_table`, of what `retest_run` gave for each run.
 
     Raises:
         ExperimentError: see `check_runs_unique`.

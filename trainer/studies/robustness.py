@@ -46,12 +46,7 @@ class Condition:
 
 
 def read_pairs(path: str | Path | None, dataset: Mapping[Any, Any], folder: str | Path) -> list[tuple[str, str]]:
-    """Return the (hypothesis, reference) pairs of a table, or of the train split of a prepared corpus.
-
-    Args:
-        path: of the table; None for the corpus.
-        dataset: its splits.
-        folder: where they are from, for the message.
+    """Return the (hypothesis, reference) pairs of the table `path`, or of the train split of the dataset in `folder`.
 
     Raises:
         CorpusError: the table or the split is absent.
@@ -100,7 +95,6 @@ def make_conditions(
     Raises:
         CorpusError: an utterance has no human text, an id is there twice, or hypotheses lack an utterance.
         ExperimentError: two conditions have one name.
-        ValueError: a level is not in [0, 1].
     """
     ids, human = data["id"][:], data["transcript"][:]
     if without := human.count(None):
@@ -128,16 +122,10 @@ def make_conditions(
 def retest_conditions(
     runs: Sequence[FinishedRun], conditions: Sequence[Condition], folder: Path, **options: Any
 ) -> dict[str, dict[FinishedRun, pd.DataFrame]]:
-    """Test runs on all conditions; what is there already is read back. Models of speech alone are tested once.
+    """Return name of the condition -> run -> its predictions; models of speech alone are tested once.
 
-    Args:
-        runs: of different rows, folds or seeds.
-        conditions: to test on.
-        folder: predictions are kept in CONDITION/ROW/FOLD/SEED there.
-        options: of `retest_run`.
-
-    Returns:
-        Name of the condition -> run -> its predictions.
+    Predictions are kept in `folder`/CONDITION/ROW/FOLD/SEED; what is there already is read back. `options` are those of
+    `retest_run`.
 
     Raises:
         ExperimentError: see `check_runs_unique` and `retest_run`.
@@ -162,14 +150,7 @@ def condition_tables(
     emotions: Sequence[str],
     cluster: Cluster,
 ) -> dict[str, Table]:
-    """Return the table of each condition, by its name and in the order of the WER; `join_tables` makes one of them.
-
-    Args:
-        conditions: tested on.
-        tables: what `retest_conditions` gave.
-        emotions: names of the classes.
-        cluster: maps an id and a speaker to what is drawn together in a bootstrap.
-    """
+    """Return the table of each condition, by its name and in the order of the WER; `join_tables` makes one of them."""
     made = {}
     for condition in sorted(conditions, key=lambda each: each.wer):
         rates = {"WER": round(100 * condition.wer, 1), "utterances with errors": round(100 * condition.with_error, 1)}
@@ -182,13 +163,7 @@ def condition_tables(
 
 
 def draw(conditions: Sequence[Condition], tables: Mapping[str, Table], path: Path) -> None:
-    """Draw the curves of human text and noise, the first difference below them, and the recognisers as marks.
-
-    Args:
-        conditions: tested on.
-        tables: of `condition_tables`.
-        path: of the figure.
-    """
+    """Draw the curves of human text and noise, the first difference below them, and the recognisers as marks."""
     curves: dict[str, list[tuple[float, Interval]]] = {}
     difference: list[tuple[float, Interval]] = []
     markers: dict[str, tuple[float, dict[str, float]]] = {}

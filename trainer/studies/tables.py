@@ -149,14 +149,9 @@ def make_table(
 
 
 def join_tables(tables: Mapping[str, Table], heading: str, notes: Sequence[str] = ()) -> Table:
-    """Return several tables of the same columns as one: a row of each is called by its name and its table's label.
+    """Return tables of the same columns (label -> table) as one: a row is called by its name and its table's label.
 
     The differences stay those within each table; their p values are corrected for all comparisons of the whole.
-
-    Args:
-        tables: label -> table, at least one.
-        heading: of the whole.
-        notes: further sentences below.
     """
     first = next(iter(tables.values()))
     parts = {label: copy.deepcopy(list(table.records)) for label, table in tables.items()}
