@@ -10,7 +10,6 @@ validation data. Rows without a module really lack it. A launch that was stopped
 table of what is finished, the paper's numbers beside it.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ExperimentError
@@ -49,11 +48,12 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, ar
     """Choose the rows, run them, and keep the table up to date."""
     rows = table_rows(model, runs)
     from trainer.studies import paper  # late: --help needs no torch
-    from trainer.studies.comparison import TableSpec, run_table
+    from trainer.studies.comparison import GridSetup, TableSpec, run_table
     from trainer.studies.divisions import prepare_inputs
 
+    setup = GridSetup(rows, corpus, model, runs, args)
     spec = TableSpec("Ablations", "ablation", paper.ABLATION_TABLE)
-    run_table(spec, rows, prepare_inputs(corpus, runs, Path(str(args.output_dir))), corpus, model, runs, args)
+    run_table(spec, prepare_inputs(corpus, runs, setup.folder), setup)
 
 
 if __name__ == "__main__":

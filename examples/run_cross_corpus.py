@@ -49,7 +49,7 @@ class TransferArguments:
 def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Run a table for each number of shots, and write them as one."""
     from trainer.studies import paper
-    from trainer.studies.comparison import TablePart, TableSpec, ablation_rows, run_tables
+    from trainer.studies.comparison import GridSetup, TableSpec, ablation_rows, run_tables
     from trainer.studies.divisions import WholeCorpus, transfer_inputs
 
     if runs.folds or runs.protocol:
@@ -60,14 +60,14 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
     published = paper.TRANSFER_TABLE.get((source.registered, target.registered), {})
     parts = {}
     for shots in sorted(set(transfer.shots)):
-        spec = TableSpec(f"Transfer with {shots} shots", "transfer", {target.registered: published.get(shots, {})})
-        inputs = transfer_inputs(source, target, shots, runs.split_seed)
-        parts[f"{shots} shots"] = TablePart(spec, inputs, f"shots{shots}")
-    whole = next(iter(parts.values())).inputs
-    heading = whole.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")
-    notes = ["The differences are to the rows with as many shots.", *whole.notes]
+        numbers = {target.registered: published.get(shots, {})}
+        spec = TableSpec(f"Transfer with {shots} shots", "transfer", numbers, folder=f"shots{shots}")
+        parts[f"{shots} shots"] = spec, transfer_inputs(source, target, shots, runs.split_seed)
+    _, inputs = next(iter(parts.values()))
+    heading = inputs.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")
+    notes = ["The differences are to the rows with as many shots.", *inputs.notes]
     corpus = CorpusArguments(corpus="prepared", data_dir=transfer.source_dir)
-    run_tables("transfer", heading, notes, parts, rows, corpus, model, runs, args)
+    run_tables("transfer", heading, notes, parts, GridSetup(rows, corpus, model, runs, args))
 
 
 if __name__ == "__main__":

@@ -41,13 +41,7 @@ class CurveArguments:
 
 
 def draw(utterances: Mapping[str, float], tables: "Mapping[str, Table]", path: Path) -> None:
-    """Draw the curve of each row.
-
-    Args:
-        utterances: label -> how many train.
-        tables: label -> its table.
-        path: of the figure.
-    """
+    """Draw the curve of each row, by label -> how many utterances train, and its table."""
     from trainer.evaluation.figures import plot_learning_curve
     from trainer.evaluation.significance import Interval
     from trainer.studies.tables import TITLES
@@ -68,7 +62,7 @@ def main(
 ) -> None:
     """Run a table for each share, and write them as one."""
     from trainer.experiments.data import prepared_folder
-    from trainer.studies.comparison import TablePart, TableSpec, ablation_rows, run_tables
+    from trainer.studies.comparison import GridSetup, TableSpec, ablation_rows, run_tables
     from trainer.studies.divisions import prepare_inputs, training_utterances, with_training_share
 
     folder = Path(str(args.output_dir))
@@ -77,18 +71,16 @@ def main(
     parts, utterances = {}, {}
     for share in sorted(set(curve.shares)):
         folds = with_training_share(whole.folds, share, runs.split_seed)
-        count = training_utterances(folds)
-        label = f"{100 * share:g} % ({count:g} utterances)"
-        spec = TableSpec(f"Learning curve, {100 * share:g} %", "learning_curve", references=ROWS)
-        parts[label] = TablePart(spec, dataclasses.replace(whole, folds=folds), f"share{100 * share:g}")
-        utterances[label] = count
+        label = f"{100 * share:g} % ({training_utterances(folds):g} utterances)"
+        name = f"share{100 * share:g}"
+        spec = TableSpec(f"Learning curve, {100 * share:g} %", "learning_curve", references=ROWS, folder=name)
+        parts[label] = spec, dataclasses.replace(whole, folds=folds)
+        utterances[label] = training_utterances(folds)
     # The grids of all shares read the one corpus that was prepared above them.
     prepared = CorpusArguments(corpus="prepared", data_dir=str(prepared_folder(corpus, folder / "corpus")))
-    corpus = corpus if corpus.corpus == "prepared" else prepared
+    setup = GridSetup(rows, corpus if corpus.corpus == "prepared" else prepared, model, runs, args)
     heading = whole.heading(f"Learning curve on {whole.title}, {whole.folds.description}")
-    notes = [NOTE, *whole.notes]
-    draw_curves = partial(draw, utterances)
-    run_tables("learning_curve", heading, notes, parts, rows, corpus, model, runs, args, draw_curves)
+    run_tables("learning_curve", heading, [NOTE, *whole.notes], parts, setup, partial(draw, utterances))
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def main(
 ) -> None:
     """Make the rows, run them, and keep table and figure up to date."""
     values = parse_values(sensitivity.vary)
-    from trainer.studies.comparison import TableSpec, choose_rows, run_table
+    from trainer.studies.comparison import GridSetup, TableSpec, choose_rows, run_table
     from trainer.studies.divisions import prepare_inputs
 
     rows = make_rows(model, values)
@@ -142,7 +142,8 @@ def main(
         references=(model.ablation,),
         draw=partial(draw, model, values, args.num_train_epochs),
     )
-    run_table(spec, rows, prepare_inputs(corpus, runs, Path(str(args.output_dir))), corpus, model, runs, args)
+    setup = GridSetup(rows, corpus, model, runs, args)
+    run_table(spec, prepare_inputs(corpus, runs, setup.folder), setup)
 
 
 if __name__ == "__main__":

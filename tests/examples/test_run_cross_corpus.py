@@ -82,7 +82,7 @@ def inputs_of(arguments, *changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "run_tables", lambda name, heading, notes, parts, *_: seen.append(parts))
         run_example_here("run_cross_corpus.py", *arguments, *changes)
-    return {label: part.inputs for label, part in seen[0].items()}
+    return {label: inputs for label, (_, inputs) in seen[0].items()}
 
 
 def test_the_division_follows_its_own_seed_and_the_label_map_both_corpora(finished):

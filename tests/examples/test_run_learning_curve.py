@@ -83,11 +83,11 @@ def test_the_shares_follow_the_split_seed(finished, monkeypatch):
     monkeypatch.setattr(comparison, "run_tables", lambda name, heading, notes, parts, *_: seen.append(parts))
     for changes in ([], ["--seed", 1], ["--split_seed", 1, "--protocol", "speaker_folds"]):
         run_example_here("run_learning_curve.py", *arguments, *changes)
-    half, again, other = (next(iter(parts.values())).inputs.folds for parts in seen)
+    half, again, other = (next(iter(parts.values()))[1].folds for parts in seen)
     ((data, _),), ((same, _),) = half.folds.values(), again.folds.values()
     assert data["train"]["id"][:] == same["train"]["id"][:]
     ((data, described),) = other.folds.values()
     assert described["train"]["seed"] == 1
-    whole = next(data for data, _ in list(seen[2].values())[1].inputs.folds.folds.values())
+    whole = next(data for data, _ in list(seen[2].values())[1][1].folds.folds.values())
     part = with_training_share(dataclasses.replace(other, folds={"fold2": (whole, {})}), 0.5, 1)
     assert part.folds["fold2"][0]["train"]["id"][:] == data["train"]["id"][:]

@@ -5,7 +5,6 @@ the same command goes on where it was stopped.
 """
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,7 +27,7 @@ from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelA
 from trainer.experiments.cross_validation import args_for_run, audit_folds
 from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
-from trainer.experiments.protocols import Division, with_clusters
+from trainer.experiments.protocols import with_clusters
 from trainer.experiments.run import run_experiment
 from trainer.experiments.run_folder import PREDICTIONS_FILE, check_settings, run_settings
 from trainer.inputs.feature_cache import FEATURES_FOLDER
@@ -65,6 +64,7 @@ class TableSpec:
         published: corpus -> row -> {metric: percent}, as the paper prints them.
         references: the rows that every other one is compared with.
         draw: called with the finished table and the path of its figure, `NAME.png`.
+        folder: of its files and cells, in the grid's output folder.
     """
 
     title: str
@@ -72,6 +72,31 @@ class TableSpec:
     published: Mapping[str, Mapping[str, Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     references: Sequence[str] = REFERENCES
     draw: Callable[[Table, Path], Any] | None = None
+    folder: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridSetup:
+    """What all cells of a grid share.
+
+    Attributes:
+        rows: of the table.
+        corpus: where the data came from, recorded with each run.
+        model: what the rows start from.
+        runs: seeds and learning rates, and whether the paper's numbers stand beside another corpus too.
+        args: training arguments of every row; `output_dir` is the grid's folder.
+    """
+
+    rows: Sequence[RowSpec]
+    corpus: CorpusArguments
+    model: ModelArguments
+    runs: GridArguments
+    args: ExperimentArguments
+
+    @property
+    def folder(self) -> Path:
+        """Of the grid."""
+        return Path(str(self.args.output_dir))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +151,9 @@ class TableRunner:
     """Runs the rows of a table as cells of one grid.
 
     Args:
-        rows: of the table.
-        folds: the corpus divided.
-        corpus: what it was made from, recorded with each run.
-        model: what the rows start from.
-        runs: seeds and learning rates.
-        args: training arguments of every row; `output_dir` is the grid's folder.
-        description: Markdown about data and protocol, for the model cards.
+        setup: the rows, and what they share.
+        inputs: the corpus divided.
+        root: folder of the cells.
 
     Attributes:
         metric: of validation, which chooses the epoch, the learning rate and a probe's regularisation.
@@ -146,31 +167,22 @@ class TableRunner:
         CorpusError: `corpus.strict`, and the splits of a fold leak.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[RowSpec],
-        folds: Division,
-        corpus: CorpusArguments,
-        model: ModelArguments,
-        runs: GridArguments,
-        args: ExperimentArguments,
-        description: str,
-    ):
-        self.rows = {row.name: row for row in rows}
-        self.folds, self.corpus, self.model = folds, corpus, model
-        self.runs, self.args, self.description = runs, args, description
-        self.root = Path(str(args.output_dir))
-        self.seeds = list(dict.fromkeys(runs.seeds or [args.seed]))
-        self.metric = (args.metric_for_best_model or "ua").removeprefix("eval_")
+    def __init__(self, setup: GridSetup, inputs: TableInputs, root: Path):
+        self.rows = {row.name: row for row in setup.rows}
+        self.folds, self.corpus, self.model = inputs.folds, setup.corpus, setup.model
+        self.runs, self.args, self.root = setup.runs, setup.args, root
+        self.description = f"Corpus: {inputs.title}, {inputs.folds.description}."
+        self.seeds = list(dict.fromkeys(self.runs.seeds or [self.args.seed]))
+        self.metric = (self.args.metric_for_best_model or "ua").removeprefix("eval_")
         if self.metric not in METRICS:
             raise ExperimentError(
                 f"metric_for_best_model must be one of {', '.join(METRICS)} here, not {self.metric!r}."
             )
         self.rates: dict[str, float | None] = {}
         self.results: dict[Cell, Mapping[str, Any]] = {}
-        self.probes = ProbeRunner(folds, model, self.metric, args)
+        self.probes = ProbeRunner(self.folds, self.model, self.metric, self.args)
         self._check_folders()
-        self._audits = audit_folds(folds.folds, corpus, self.root, tell=args.should_log)
+        self._audits = audit_folds(self.folds.folds, self.corpus, root, tell=self.args.should_log)
 
     def run(self) -> Iterator[Cell]:
         """Run cell after cell, and yield each when it is finished.
@@ -310,51 +322,20 @@ class TableRunner:
         return with_clusters(pd.concat(parts, ignore_index=True), self.folds.cluster)
 
 
-@dataclasses.dataclass(frozen=True)
-class TablePart:
-    """One of several tables that are joined.
-
-    Attributes:
-        spec: what is shown.
-        inputs: what on.
-        folder: under that of the whole.
-    """
-
-    spec: TableSpec
-    inputs: TableInputs
-    folder: str
-
-
-def run_table(
-    spec: TableSpec,
-    rows: Sequence[RowSpec],
-    inputs: TableInputs,
-    corpus: CorpusArguments,
-    model: ModelArguments,
-    runs: GridArguments,
-    args: ExperimentArguments,
-) -> Table:
+def run_table(spec: TableSpec, inputs: TableInputs, setup: GridSetup) -> Table:
     """Run every cell that is not finished, write the table after each, print and return it.
-
-    Args:
-        spec: of the table.
-        rows: of the table.
-        inputs: the corpus divided.
-        corpus: where it came from, recorded with each run.
-        model: what the rows start from.
-        runs: seeds and learning rates, and whether the paper's numbers stand beside another corpus too.
-        args: training arguments of every row; `output_dir` is the table's folder.
 
     Raises:
         ExperimentError: see `TableRunner`.
+        CorpusError: see there.
     """
-    description = f"Corpus: {inputs.title}, {inputs.folds.description}."
-    runner = TableRunner(rows, inputs.folds, corpus, model, runs, args, description)
+    folder = setup.folder / spec.folder
+    runner = TableRunner(setup, inputs, folder)
     heading = f"{spec.title} on {inputs.title}, {inputs.utterances} utterances, {inputs.folds.description}"
     metrics = ["wa", "ua", "weighted_f1", "macro_f1"]
     if inputs.name in paper.METRICS:
         metrics = list(dict.fromkeys([*paper.METRICS[inputs.name].values(), *metrics[1:]]))
-    published = spec.published.get(inputs.name, {}) if runs.paper or not inputs.stand_in else {}
+    published = spec.published.get(inputs.name, {}) if setup.runs.paper or not inputs.stand_in else {}
 
     def table() -> Table:
         return make_table(
@@ -369,49 +350,38 @@ def run_table(
         )
 
     for _ in runner.run():
-        if args.should_save:
-            table().write(runner.root / spec.name)
+        if setup.args.should_save:
+            table().write(folder / spec.name)
     finished = table()  # with the last row's choice of a learning rate
-    if args.should_log:
-        _write(finished, runner.root / spec.name, spec.draw and partial(spec.draw, finished))
-        print((runner.root / f"{spec.name}.md").read_text(encoding="utf-8"), flush=True)
+    if setup.args.should_log:
+        _write(finished, folder / spec.name, spec.draw and partial(spec.draw, finished))
+        print(finished.to_markdown(), flush=True)
     return finished
 
 
 def run_tables(
-    name: str,
+    whole: str,
     heading: str,
     notes: Sequence[str],
-    parts: Mapping[str, TablePart],
-    rows: Sequence[RowSpec],
-    corpus: CorpusArguments,
-    model: ModelArguments,
-    runs: GridArguments,
-    args: ExperimentArguments,
+    parts: Mapping[str, tuple[TableSpec, TableInputs]],
+    setup: GridSetup,
     draw: Callable[[Mapping[str, Table], Path], Any] | None = None,
 ) -> None:
     """Run several tables of the same rows, each in its folder, and write those that are finished as one above them.
 
     Args:
-        name: of the files of the whole.
+        whole: name of the files above.
         heading: of the whole.
         notes: below the whole.
-        parts: label -> table.
-        rows: as in `run_table`, like those that follow; `args.output_dir` is the folder of the whole.
-        corpus: see there.
-        model: see there.
-        runs: see there.
-        args: see there.
+        parts: label -> table and what it is of.
+        setup: of all.
         draw: called with label -> finished table and the path of the whole's figure.
     """
     tables = {}
-    for label, part in parts.items():
-        settings = copy.copy(args)
-        settings.output_dir = str(Path(str(args.output_dir)) / part.folder)
-        tables[label] = run_table(part.spec, rows, part.inputs, corpus, model, runs, settings)
-        if args.should_log:
-            path = Path(str(args.output_dir)) / name
-            _write(join_tables(tables, heading, notes), path, draw and partial(draw, tables))
+    for label, (spec, inputs) in parts.items():
+        tables[label] = run_table(spec, inputs, setup)
+        if setup.args.should_log:
+            _write(join_tables(tables, heading, notes), setup.folder / whole, draw and partial(draw, tables))
 
 
 def _write(table: Table, path: Path, draw: Callable[[Path], Any] | None) -> None:

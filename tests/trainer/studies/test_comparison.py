@@ -21,11 +21,13 @@ from tests.helpers.experiments import encoder_folders, experiment_arguments
 from tests.helpers.grid import GRID_ROWS
 from tests.helpers.layouts import MELD_FOLDERS, meld_row, write_meld_csv, write_mp4
 from tests.helpers.process import run_example_here
+from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
 from trainer.experiments.run_folder import load_results
-from trainer.studies.comparison import LOCK_FILE, PROBE_ROWS, Cell, RowSpec, TableRunner
+from trainer.studies.comparison import LOCK_FILE, PROBE_ROWS, Cell, GridSetup, RowSpec, TableRunner
+from trainer.studies.divisions import TableInputs
 
 FOLDERS = dict(
     zip(GRID_ROWS, ("M4SER", "only_speech", "only_text", "speech_text_concat", "linear_probe_both"), strict=True)
@@ -121,7 +123,8 @@ def make_runner(folder, rows, **runs):
     options = {"model_options": {"num_attention_heads": 4}}
     model = ModelArguments(speech_encoder=str(speech), text_encoder=str(text), **options)
     args = experiment_arguments(folder / "out", max_steps=1)
-    return TableRunner(rows, folds, CorpusArguments(), model, grid_arguments, args, "Noise.")
+    inputs = TableInputs("manifest", "noise", 24, EMOTIONS, folds, "")
+    return TableRunner(GridSetup(rows, CorpusArguments(), model, grid_arguments, args), inputs, folder / "out")
 
 
 def scripted(monkeypatch):
