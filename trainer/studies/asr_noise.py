@@ -1,15 +1,10 @@
 """A model of recognition errors: transcripts of any word error rate (WER), wrong in the ways of a recogniser.
 
 It is fitted on pairs of ASR and human text, whose words are aligned with as few errors as possible (Levenshtein), after
-`normalize_text`. It keeps
-
-* the shares of substitutions, deletions and insertions among the errors, at every WER;
-* what each word was heard as, and how often. A word that was never misheard in the pairs becomes one of the `NEAREST`
-  words of the recogniser that are nearest to it in spelling;
-* which words are inserted, and how often;
-* how much errors gather in some utterances and spare others: the errors of an utterance are beta-binomial, i.e. the
-  utterance's own WER is drawn from a beta distribution around the wanted one. Its spread is the intraclass correlation
-  of errors, the same at every WER.
+`normalize_text`. It keeps the shares of substitutions, deletions and insertions at every WER; what each word was heard
+as, and how often (one that was never misheard becomes one of the `NEAREST` words of the recogniser in spelling); which
+words are inserted, and how often; and how much errors gather in some utterances and spare others: an utterance's errors
+are beta-binomial, of the same intraclass correlation at every WER.
 
 It leaves out that some words are misheard more often than others, and that what is heard depends on the words around.
 """

@@ -6,6 +6,7 @@ the same command goes on where it was stopped.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -132,11 +133,11 @@ PROBE_ROWS = (
 
 def ablation_rows(names: Sequence[str]) -> list[RowSpec]:
     """Return the ablations of these names, keys of `ABLATIONS`, in this order."""
-    return choose_rows([RowSpec(name, {"ablation": name}) for name in ABLATIONS], names, in_order=False)
+    return choose_rows([RowSpec(name, {"ablation": name}) for name in ABLATIONS], names)
 
 
-def choose_rows(rows: Sequence[RowSpec], names: Sequence[str], in_order: bool = True) -> list[RowSpec]:
-    """Return the rows of these names, in the order of `rows` or in that of `names`.
+def choose_rows(rows: Sequence[RowSpec], names: Sequence[str]) -> list[RowSpec]:
+    """Return the rows of these names, in the names' order.
 
     Raises:
         ExperimentError: an unknown name.
@@ -144,7 +145,7 @@ def choose_rows(rows: Sequence[RowSpec], names: Sequence[str], in_order: bool = 
     by_name = {row.name: row for row in rows}
     if unknown := [name for name in names if name not in by_name]:
         raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(by_name)}.")
-    return [by_name[name] for name in (by_name if in_order else names) if name in names]
+    return [by_name[name] for name in dict.fromkeys(names)]
 
 
 class TableRunner:
@@ -300,10 +301,8 @@ class TableRunner:
         """Raise where a cell's folder is another one's too, or belongs to other settings."""
         known: dict[Path, str] = {}
         for name, row in self.rows.items():
-            cells = [
-                c for rate in self._candidates(name) for seed in self._seeds(name) for c in self.cells(name, rate, seed)
-            ]
-            for cell in cells:
+            tried = itertools.product(self._candidates(name), self._seeds(name))
+            for cell in itertools.chain.from_iterable(self.cells(name, rate, seed) for rate, seed in tried):
                 folder = self.root / cell.folder
                 if (other := known.setdefault(folder, name)) != name:
                     raise ExperimentError(f"{other!r} and {name!r} would both lie in {folder}: give one another name.")

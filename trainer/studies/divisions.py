@@ -183,8 +183,8 @@ class WholeCorpus:
     def join(cls, name: str, registered: str, splits: DatasetDict, label_map: Mapping[str, str]) -> "WholeCorpus":
         """Make one of a corpus' splits; the arguments are the attributes', and `load`'s."""
         data = concatenate_datasets(list(splits.values()))
-        names = [label_map.get(name, name) for name in data.features["emotion"].names]
-        return cls(name, registered, _numbered(data, [names[label] for label in data["emotion"]], dict.fromkeys(names)))
+        emotions = dict.fromkeys(label_map.get(name, name) for name in data.features["emotion"].names)
+        return cls(name, registered, _relabel(data, emotions, label_map))
 
     @property
     def emotions(self) -> list[str]:
@@ -221,7 +221,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
         SplitError: the validation has fewer utterances of an emotion than shots.
     """
     emotions = shared_emotions(source, target)
-    train, rest = (_restrict(corpus.data, emotions) for corpus in (source, target))
+    train, rest = (_relabel(corpus.data, emotions) for corpus in (source, target))
     left_out = {source.name: len(source.data) - len(train), target.name: len(target.data) - len(rest)}
     parts = random_split(rest, 0.0, VALIDATION_SHARE, TEST_SHARE, by="utterance", seed=seed).select(rest)
     validation = parts["validation"]
@@ -241,16 +241,13 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     return TableInputs(target.registered, title, utterances, emotions, folds, " ".join(filter(None, notes)))
 
 
-def _restrict(data: Dataset, emotions: Sequence[str]) -> Dataset:
-    """The utterances of these classes, numbered in their order."""
-    names = data.features["emotion"].names
-    chosen = data.select([index for index, label in enumerate(data["emotion"]) if names[label] in emotions])
-    return _numbered(chosen, [names[label] for label in chosen["emotion"]], emotions)
-
-
-def _numbered(data: Dataset, labels: Sequence[str], emotions: Iterable[str]) -> Dataset:
-    """The data with these labels, numbered in the order of `emotions`."""
-    emotions = list(emotions)
-    numbers = [emotions.index(label) for label in labels]
-    table = data.remove_columns("emotion").add_column("emotion", numbers)  # pyright: ignore[reportCallIssue]
-    return table.cast_column("emotion", ClassLabel(names=emotions))
+def _relabel(data: Dataset, emotions: Iterable[str], label_map: Mapping[str, str] | None = None) -> Dataset:
+    """The utterances of these classes, renamed first, numbered in their order."""
+    wanted = list(emotions)
+    names = [(label_map or {}).get(name, name) for name in data.features["emotion"].names]
+    labels = [names[label] for label in data["emotion"]]
+    chosen = [index for index, label in enumerate(labels) if label in wanted]
+    numbers = [wanted.index(labels[index]) for index in chosen]
+    table = data.select(chosen).remove_columns("emotion")
+    table = table.add_column("emotion", numbers)  # pyright: ignore[reportCallIssue]
+    return table.cast_column("emotion", ClassLabel(names=wanted))

@@ -125,7 +125,7 @@ def make_table(
         rows: of the table, in its order.
         emotions: names of the classes.
         metrics: to show; names of `emotion_metrics`.
-        metric: of the intervals and differences; a key of `METRICS` in `trainer.evaluation`'s significance.
+        metric: of the intervals and differences; one of `bootstrap_interval`'s.
         references: names of rows that the others are compared with; one that is not there yet is left out.
         paper: row -> {metric: percent}, as the paper prints them.
         heading: what was measured, on what.

@@ -49,11 +49,11 @@ class CorrectionArguments:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return these columns of each row of a table, or of all splits of a prepared folder; None where a row has none.
+    """Return these columns of a table's rows, or of all splits of a prepared folder; None where a row has none.
 
     Raises:
         ExperimentError: no row has one of the columns.
-        CorpusError: the table or the prepared folder cannot be read.
+        CorpusError: the table or the folder cannot be read.
     """
     from data_scripts.schema import load_prepared
     from data_scripts.tables import read_table
@@ -73,7 +73,7 @@ def read_pairs(arguments: CorrectionArguments) -> list[dict[str, Any]]:
 
     Raises:
         ExperimentError: a column is missing, or no row has both texts.
-        CorpusError: the table or the prepared folder cannot be read.
+        CorpusError: see `read_columns`.
     """
     if arguments.pairs is None:
         raise ExperimentError("Name a table of pairs or a prepared corpus: --pairs FILE_OR_FOLDER.")
