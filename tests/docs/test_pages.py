@@ -17,6 +17,7 @@ from transformers import HubertConfig, TrainingArguments, WhisperConfig
 from modeling_m4ser import M4SERConfig, M4SERProcessor
 from tests.docs.markdown import CURRENT_PAGES, PAGES, anchors, includes, links, name, prose, spans
 from tests.helpers import ROOT
+from trainer.experiments.cli import FILES
 
 #: Options of other programs that the pages mention.
 FOREIGN_OPTIONS = {"--help", "--multi_gpu", "--num_processes", "--exclude"}
@@ -97,7 +98,7 @@ def test_every_script_stands_in(page):
 @cache
 def known_options() -> frozenset[str]:
     """Every option that our code spells out, or that a field of an argument class gives."""
-    known = set(inspect.signature(TrainingArguments).parameters)
+    known = {*inspect.signature(TrainingArguments).parameters, *FILES}
     for folder in ("data_scripts", "trainer", "examples"):
         nodes = [node for path in (ROOT / folder).rglob("*.py") for node in ast.walk(tree(path))]
         known |= {node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and hasattr(node.target, "id")}

@@ -25,7 +25,7 @@ from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
 from trainer.experiments import cli
 
-LANGUAGES = {"python", "bash", "csv", "bibtex"}
+LANGUAGES = {"python", "bash", "csv", "bibtex", "yaml"}
 PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 BASH_PAGES = [page for page in PAGES if any(block.language == "bash" for block in blocks(page))]
 #: What a script writes that ends well; the others write a summary.
