@@ -1,8 +1,9 @@
-"""One report of every table and figure that there is, beside the paper's numbers: Markdown, and HTML in one file.
+"""One report of every table and figure that there is: Markdown, and HTML in one file.
 
-    python examples/report.py --runs runs --output_dir runs/report
+    python examples/report.py --runs runs
+    python examples/report.py --runs runs other_runs --output_dir my_report
 
-Tables and figures under `--runs` are copied to the output folder (small files only: Markdown, CSV, JSON, PNG), and the
+Tables and figures under `--runs` are copied to the output folder (small files only: Markdown, JSON, figures), and the
 report is of everything in it, whatever is missing yet. `make results` does so with `runs` and `examples/results`.
 """
 
@@ -16,16 +17,18 @@ from data_scripts.errors import run_command
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--runs", nargs="*", default=["runs"], help="folders of experiments (default runs)")
-    parser.add_argument("--output_dir", required=True, help="where tables, figures and the report are kept")
+    add = parser.add_argument
+    add("--runs", nargs="*", default=["runs"], metavar="FOLDER", help="folders of experiments (default runs)")
+    add("--output_dir", default="runs/report", metavar="FOLDER", help="where they and the report are kept")
+    add("--paper", action="store_true", help="show the paper's numbers beside those of stand-in corpora, too")
     return parser.parse_args(arguments)
 
 
 def main(options: argparse.Namespace) -> None:
     """Write the report, and say where."""
-    from trainer.studies.report import PAGE_FILE, results_of
+    from trainer.studies.report import PAGE_FILE, update_report
 
-    path = results_of(options.runs, options.output_dir)
+    path = update_report(options.runs, options.output_dir, options.paper)
     print(f"{path}\n{path.with_name(PAGE_FILE)}")
 
 

@@ -1,16 +1,27 @@
-"""One report of every table and figure that there is: in Markdown, and as one HTML file with the figures inside."""
+"""One report of every table and figure that there is: in Markdown, and as one HTML file with all of it inside.
+
+It begins with what was found: M4SER minus concatenation in every table that compares them.
+"""
 
 import base64
+import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from data_scripts.files import write_atomically
 from trainer.errors import ExperimentError
+from trainer.evaluation.figures import plot_differences
+from trainer.studies.tables import REFERENCES, TITLES, Table
 
 REPORT_FILE, PAGE_FILE = "report.md", "report.html"
+FOREST_FILE = "differences.png"
 #: How a figure's file name begins -> what it shows, with the paper's number.
 FIGURES = {
     "label_distribution": "Fig. 6: utterances of each emotion",
@@ -23,14 +34,21 @@ FIGURES = {
     "robustness": "Weighted F1 against the word error rate",
     "learning_curve": "What more training data is worth",
 }
+#: What else a figure's file may end in; each is kept, the first is shown.
+ENDINGS = (".png", ".svg", ".pdf")
 #: Larger files are no table and no figure.
 MAX_BYTES = 1_000_000
+BASELINE, MODEL = REFERENCES
 
 _STYLE = (
-    "body{font-family:sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.4}"
+    ":root{color-scheme:light dark}"
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;"
+    "background:Canvas;color:CanvasText}"
     "table{border-collapse:collapse;display:block;overflow-x:auto;font-size:.85rem}"
-    "td,th{border:1px solid #ccc;padding:.25rem .5rem;text-align:right}td:first-child,th:first-child{text-align:left}"
-    "img{max-width:100%}"
+    "td,th{border:1px solid color-mix(in srgb,CanvasText 25%,Canvas);padding:.25rem .5rem;text-align:right;"
+    "white-space:nowrap}"
+    "td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}"
+    "img{max-width:100%;background:#fff}"
 )
 
 
@@ -42,11 +60,13 @@ class Item:
         name: of its files, without the ending.
         title: what it is, with the paper's number of it.
         command: the script that makes it.
+        formerly: another name that its files had.
     """
 
     name: str
     title: str
     command: str
+    formerly: str = ""
 
 
 ITEMS = (
@@ -59,25 +79,118 @@ ITEMS = (
     Item("correction", "Error detection and correction alone", "run_correction.py"),
     Item("parameters", "Parameters (Table V)", "count_parameters.py"),
     Item("benchmark", "Time and memory (Table V)", "benchmark.py"),
-    Item("consistency", "Speech and text representations (Table VII, Fig. 6 and 8 to 12)", "analyze.py"),
+    Item("analysis", "Speech and text representations (Table VII, Fig. 6 and 8 to 12)", "analyze.py", "consistency"),
 )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One table with its figures.
+
+    Attributes:
+        item: its kind.
+        path: of its Markdown file.
+        title: of the table.
+        body: the table in Markdown.
+        notes: what is said below it.
+        figures: their files.
+        content: of its JSON file, or nothing.
+    """
+
+    item: Item
+    path: Path
+    title: str
+    body: str
+    notes: Sequence[str]
+    figures: Sequence[Path]
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, item: Item, path: Path, paper: bool) -> "Result":
+        """Read a result.
+
+        Args:
+            item: its kind.
+            path: of its Markdown file.
+            paper: whether the paper's numbers stand beside those of another corpus, too.
+        """
+        content = _content(path)
+        text, notes = path.read_text(encoding="utf-8"), []
+        if rows := [row for row in content.get("rows", []) if isinstance(row, dict)]:
+            stand_in = any("Stand-in corpus" in note for note in content["notes"])
+            table = _table(content, rows, paper or not stand_in)
+            text, notes = table.to_markdown().partition("\n* ")[0], list(table.notes)
+        found = re.match(r"# (.+)\n", text)
+        title, body = (found[1], text[found.end() :]) if found else (item.title, text)
+        return cls(item, path, title, _demoted(body).strip(), notes, figures_of(path), content)
+
+    def differences(self) -> dict[str, Mapping[str, Any]]:
+        """Return M4SER − concatenation by condition ("" where there is none), as `tables.compare` gives them.
+
+        Where one of the two predicts one class only, a difference says nothing and is left out.
+        """
+        named = {}
+        for record in self.content.get("rows", []):
+            if isinstance(record, dict) and record["row"].partition(", ")[0] == MODEL:
+                named[record["row"].partition(", ")[2]] = record["differences"].get(BASELINE)
+        for condition in self.content.get("conditions", []):
+            named[condition["condition"]] = condition["differences"].get(f"{MODEL} − {BASELINE}")
+        return {name: each for name, each in named.items() if each is not None and not each.get("one_class")}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What the JSON file beside a table holds."""
+    file = path.with_suffix(".json") if path.stem != "consistency" else path.with_name("analysis.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _table(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], paper: bool) -> Table:
+    """The table of a JSON file, an older one too."""
+    references = dict.fromkeys(name for name in REFERENCES for row in rows if name in row["differences"])
+    references |= dict.fromkeys(name for row in rows for name in row["differences"])
+    records = [
+        {
+            "one_class_runs": {},
+            **row,
+            "differences": {name: {"one_class": False, **each} for name, each in row["differences"].items()},
+            "paper": row["paper"] if paper else {},
+        }
+        for row in rows
+    ]
+    notes = [note for note in content["notes"] if paper or not note.startswith("The paper's numbers")]
+    return Table(list(rows[0]["metrics"]), content["metric"], list(references), records, content["heading"], notes)
 
 
 def find_results(root: str | Path) -> dict[Item, list[Path]]:
     """Return the Markdown file of each result under a folder, in the order of the paths.
 
-    A table that others are parts of, as those of single numbers of shots, stands for them.
-
-    Args:
-        root: any folder; nothing in it is needed.
+    Tables of single numbers of shots or shares of the data are left out where the one that joins them is there.
     """
-    root = Path(root)
     found: dict[Item, list[Path]] = {}
     for item in ITEMS:
-        paths = sorted(root.rglob(f"{item.name}.md"))
-        whole = [path for path in paths if not any(path.parent.is_relative_to(o.parent) and o != path for o in paths)]
-        found[item] = whole
+        names = [name for name in (item.name, item.formerly) if name]
+        paths = sorted(path for name in names for path in Path(root).rglob(f"{name}.md"))
+        found[item] = [
+            path
+            for path in paths
+            if not (re.fullmatch(r"(shots|share)\d+", path.parent.name) and path.parent.parent / path.name in paths)
+        ]
     return found
+
+
+def figures_of(path: Path) -> list[Path]:
+    """Return the figures of a table: those that its JSON file names; of an older one, those of its name or kind."""
+    content = _content(path)
+    if "figures" in content:
+        found = [path.with_name(name) for name in content["figures"]]
+    elif path.stem in FIGURES:
+        found = [path.with_suffix(".png")]
+    elif path.stem == "consistency":
+        drawn = [kind for kind in FIGURES if kind not in {item.name for item in ITEMS}]
+        found = [figure for kind in drawn for figure in sorted(path.parent.glob(f"{kind}*.png"))]
+    else:
+        found = []
+    return [figure for figure in found if figure.is_file()]
 
 
 def keep_results(runs: str | Path, folder: str | Path) -> None:
@@ -85,7 +198,7 @@ def keep_results(runs: str | Path, folder: str | Path) -> None:
 
     Args:
         runs: folder of experiments.
-        folder: where small files are kept, e.g. in a repository.
+        folder: where small files are kept, e.g. in a repository. What was kept there before is replaced.
     """
     runs, folder = Path(runs), Path(folder)
     for item, paths in find_results(runs).items():
@@ -94,16 +207,18 @@ def keep_results(runs: str | Path, folder: str | Path) -> None:
                 continue  # kept there before
             target = folder / item.name / path.parent.relative_to(runs)
             target.mkdir(parents=True, exist_ok=True)
-            for part in [path.with_suffix(suffix) for suffix in (".md", ".csv", ".json")] + _figures(path):
+            figures = [figure.with_suffix(ending) for figure in figures_of(path) for ending in ENDINGS]
+            for part in (path, path.with_suffix(".json"), *figures):
                 if part.is_file() and part.stat().st_size <= MAX_BYTES:
                     shutil.copyfile(part, target / part.name)
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, paper: bool = False) -> Path:
     """Write `report.md` and `report.html` of the results under a folder into it.
 
     Args:
         folder: of results, see `find_results`.
+        paper: whether the paper's numbers stand beside those of stand-in corpora, too.
 
     Returns:
         The path of `report.md`.
@@ -112,87 +227,179 @@ def write_report(folder: str | Path) -> Path:
         ExperimentError: there is no result at all.
     """
     folder = Path(folder)
-    found = find_results(folder)
+    found = {item: [Result.read(item, path, paper) for path in paths] for item, paths in find_results(folder).items()}
     if not any(found.values()):
         raise ExperimentError(
             f"{folder} holds no result: run one of {', '.join(item.command for item in ITEMS)}, and name the folder of "
             "its output by --runs."
         )
-    text = "\n".join(_lines(found, folder))
+    text = "\n".join(_lines(found, folder)) + "\n"
     write_atomically(folder / REPORT_FILE, text)
     write_atomically(folder / PAGE_FILE, _as_page(text, folder))
     return folder / REPORT_FILE
 
 
-def _lines(found: dict[Item, list[Path]], folder: Path) -> Iterator[str]:
-    """The report, line by line."""
-    yield "# Results of M4SER\n"
-    yield (
-        "Each table says what it was measured on, with how many runs and which interval. Numbers of stand-in corpora "
-        "and of synthetic voices are called so, and cannot be compared with the paper's.\n"
-    )
-    for item, paths in found.items():
-        state = f"{len(paths)} below" if paths else f"not there yet: `examples/{item.command}`"
-        yield f"* {item.title}: {state}"
-    for item, paths in found.items():
-        if paths:
-            yield f"\n## {item.title}\n"
-        for path in paths:
-            yield f"### {path.parent.relative_to(folder).as_posix()}\n"
-            yield _demoted(path.read_text(encoding="utf-8"))
-            for figure in _figures(path):
-                name = _caption(figure)
-                yield f"**{name}**\n\n![{name}]({figure.relative_to(folder).as_posix()})\n"
-
-
-def _demoted(text: str) -> str:
-    """A page as part of another one: its title is a bold line, its sections are two levels lower."""
-    text = re.sub(r"^# (.+)$", r"**\1**", text, flags=re.MULTILINE)
-    return re.sub(r"^(#{2,4}) ", r"\1## ", text, flags=re.MULTILINE)
-
-
-def _kind(figure: Path) -> str | None:
-    """The key of `FIGURES` that a figure belongs to."""
-    return next((start for start in FIGURES if figure.stem.startswith(start)), None)
-
-
-def _figures(path: Path) -> list[Path]:
-    """The figures that belong to a table: those beside it, in the paper's order, unknown ones last."""
-    order = [*FIGURES, None]
-    return sorted(path.parent.glob("*.png"), key=lambda figure: (order.index(_kind(figure)), figure))
-
-
-def _caption(figure: Path) -> str:
-    """What a figure shows, and of what, as far as its file's name tells."""
-    kind = _kind(figure)
-    rest = figure.stem.removeprefix(kind or "").strip("_").replace("_", " ")
-    if kind is None:
-        return rest
-    return f"{FIGURES[kind]} ({rest})" if rest else FIGURES[kind]
-
-
-def _as_page(text: str, folder: Path) -> str:
-    """The report as HTML, with its figures inside."""
-    from markdown_it import MarkdownIt
-
-    def embed(match: re.Match) -> str:
-        data = base64.b64encode((folder / match[2]).read_bytes()).decode()
-        return f"![{match[1]}](data:image/png;base64,{data})"
-
-    whole = re.sub(r"!\[([^\]]*)\]\(([^)]+\.png)\)", embed, text)
-    body = MarkdownIt("commonmark").enable("table").render(whole)
-    head = f'<meta charset="utf-8"><title>Results of M4SER</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'
-
-
-def results_of(runs: Sequence[str | Path], folder: str | Path) -> Path:
+def update_report(runs: Sequence[str | Path], folder: str | Path, paper: bool = False) -> Path:
     """Keep what is under `runs` in `folder`, and write the report of all that is there.
 
     Args:
         runs: folders of experiments; those that do not exist are passed over.
         folder: of results.
+        paper: see `write_report`.
     """
     for part in runs:
         if Path(part).is_dir():
             keep_results(part, folder)
-    return write_report(folder)
+    return write_report(folder, paper)
+
+
+def _lines(found: Mapping[Item, Sequence[Result]], folder: Path) -> Iterator[str]:
+    """The report, line by line: what was found, contents, tables with their figures, notes."""
+    results = [result for some in found.values() for result in some]
+    yield "# Results of M4SER\n"
+    yield "## What was found\n"
+    yield from (f"* {line}" for line in findings(results))
+    if rows := _forest(results):
+        forest = plot_differences(rows, f"{MODEL} − {BASELINE}", folder / FOREST_FILE)
+        yield f"\n![{MODEL} minus concatenation in every table]({forest.name})"
+    yield "\n## Contents\n"
+    for item, some in found.items():
+        link = f"[{item.title}](#{item.name})" if some else item.title
+        yield f"* {link}" + ("" if some else f": not there yet, `examples/{item.command}` makes it")
+        yield from (f"  * [{_titled(result)}](#{_anchor(result, folder)})" for result in some if len(some) > 1)
+    shared = _shared_sentences(results)
+    for item, some in found.items():
+        if some:
+            yield f'\n<a id="{item.name}"></a>\n\n## {item.title}\n'
+        for result in some:
+            yield from _section(result, folder, shared)
+    if shared:
+        yield '\n<a id="notes"></a>\n\n## Notes\n'
+        yield from (f"{number}. {sentence}" for sentence, number in shared.items())
+
+
+def _section(result: Result, folder: Path, shared: Mapping[str, int]) -> Iterator[str]:
+    """One table: its title, itself, its own notes, where the shared ones are, and its figures."""
+    yield f'<a id="{_anchor(result, folder)}"></a>\n\n### {_titled(result)}\n'
+    yield f"{result.body}\n"
+    numbers: list[int] = []
+    for note in result.notes:
+        sentences = _sentences(note)
+        numbers += [shared[sentence] for sentence in sentences if sentence in shared]
+        if own := " ".join(sentence for sentence in sentences if sentence not in shared):
+            yield f"* {own}"
+    ends = [f"[Notes](#notes) {', '.join(map(str, sorted(set(numbers))))}."] if numbers else []
+    if result.content.get("rows") or result.content.get("conditions"):
+        ends.append(f"[Numbers]({result.path.with_suffix('.json').relative_to(folder).as_posix()})")
+    yield f"\n{' '.join(ends)}\n"
+    for figure in result.figures:
+        name, place = _caption(figure), figure.relative_to(folder).as_posix()
+        yield f"**{name}**\n\n{'' if figure.suffix == '.pdf' else '!'}[{name}]({place})\n"
+
+
+def findings(results: Sequence[Result]) -> list[str]:
+    """Return what the tables say of M4SER against concatenation, in at most five lines."""
+    rows = [(result, name, each) for result in results for name, each in result.differences().items()]
+    lines = []
+    known = [row for row in rows if row[0].item.name != "robustness"]
+    if known:
+        ahead, better, worse = (
+            sum(test(each) for *_, each in known)
+            for test in (lambda each: each["estimate"] > 0, _is_clear, lambda each: _is_clear(each, -1))
+        )
+        lines.append(
+            f"**{MODEL} is ahead of concatenation in {ahead} of {len(known)} comparisons**, significantly in {better}; "
+            f"concatenation is significantly ahead in {worse} (p < 0.05, corrected within each table)."
+        )
+        result, name, each = max(known, key=lambda row: (_is_clear(row[2]), row[2]["estimate"]))
+        lines.append(
+            f"The largest gain is {_points(result, each)} on “{', '.join(filter(None, [_titled(result), name]))}”."
+        )
+    for kind, of in (("learning_curve", "more training data"), ("robustness", "more recognition errors")):
+        curves = [result for result in results if result.item.name == kind and len(result.differences()) > 1]
+        if curves:
+            (first, low), *_, (last, high) = curves[0].differences().items()
+            changes = f"{_points(curves[0], low)} ({first}) to {_points(curves[0], high)} ({last})"
+            lines.append(f"With {of}, {MODEL} − concatenation goes from {changes}.")
+    records = [record for result in results for record in result.content.get("rows", []) if isinstance(record, dict)]
+    if flagged := [record["row"] for record in records if record.get("one_class_runs")]:
+        names = ", ".join(dict.fromkeys(row.partition(", ")[0] for row in flagged))
+        lines.append(f"Rows that predict one class only in some run (†; {len(flagged)}: {names}) are not compared.")
+    return lines or ["No table compares M4SER with concatenation yet."]
+
+
+def _forest(results: Sequence[Result]) -> dict[str, tuple[float, float | None, float | None]]:
+    return {
+        ", ".join(filter(None, [_titled(result), name])): (each["estimate"], each["low"], each["high"])
+        for result in results
+        if result.item.name != "robustness"
+        for name, each in result.differences().items()
+    }
+
+
+def _is_clear(compared: Mapping[str, Any], sign: int = 1) -> bool:
+    """Whether a difference is of this sign and significant."""
+    p = compared["p_holm"]
+    return sign * compared["estimate"] > 0 and p is not None and p < 0.05
+
+
+def _points(result: Result, compared: Mapping[str, Any]) -> str:
+    ends = (compared["low"], compared["high"])
+    interval = "" if None in ends else " [" + ", ".join(f"{100 * end:.1f}" for end in ends) + "]"
+    return f"{100 * compared['estimate']:+.1f}{interval} points of {TITLES.get(result.content['metric'], '')}"
+
+
+def _titled(result: Result) -> str:
+    """A title of its own, without what stands in the notes."""
+    return result.title.replace(" (a stand-in corpus)", "")
+
+
+def _anchor(result: Result, folder: Path) -> str:
+    return result.path.relative_to(folder).with_suffix("").as_posix().replace("/", "-")
+
+
+def _sentences(note: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) (?=[A-Z*±])", note)
+
+
+def _shared_sentences(results: Sequence[Result]) -> dict[str, int]:
+    """Sentences that several tables have in common -> their number in the notes of the whole."""
+    counted = Counter(sentence for result in results for note in result.notes for sentence in _sentences(note))
+    return {sentence: number for number, sentence in enumerate((s for s, n in counted.items() if n > 1), 1)}
+
+
+def _demoted(text: str) -> str:
+    """A page as part of another one: its sections are two levels lower."""
+    return re.sub(r"^(#{2,4}) ", r"\1## ", text, flags=re.MULTILINE)
+
+
+def _caption(figure: Path) -> str:
+    """What a figure shows, and of what, as far as its file's name tells."""
+    kind = next((start for start in FIGURES if figure.stem.startswith(start)), "")
+    rest = figure.stem.removeprefix(kind).strip("_").replace("_", " ")
+    return f"{FIGURES[kind]} ({rest})" if kind and rest else FIGURES.get(kind, rest)
+
+
+def _as_page(text: str, folder: Path) -> str:
+    """The report as HTML, with its figures and its numbers inside."""
+    from markdown_it import MarkdownIt
+
+    def data(kind: str, content: bytes) -> str:
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+    def embed(match: re.Match) -> str:
+        kind = "image/svg+xml" if match[2].endswith(".svg") else "image/png"
+        return f"![{match[1]}]({data(kind, (folder / match[2]).read_bytes())})"
+
+    def download(match: re.Match) -> str:
+        content = json.loads((folder / match[1]).read_text(encoding="utf-8"))
+        table = pd.json_normalize(content.get("rows") or content["conditions"]).to_csv(index=False)
+        name = Path(match[1]).with_suffix(".csv").name
+        return f'<a download="{name}" href="{data("text/csv", table.encode())}">Download the numbers (CSV)</a>'
+
+    text = re.sub(r"!\[([^\]]*)\]\(([^)]+\.(?:png|svg))\)", embed, text)
+    text = re.sub(r"\[Numbers\]\(([^)]+\.json)\)", download, text)
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    viewport = '<meta name="viewport" content="width=device-width">'
+    head = f'<meta charset="utf-8">{viewport}<title>Results of M4SER</title><style>{_STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'

@@ -259,8 +259,15 @@ def _difference(compared: Mapping[str, Any] | None) -> str:
     if compared is None:
         return ""
     p = compared["p_holm"]
-    text = f"{100 * compared['estimate']:+.1f} ({'–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'})"
+    text = f"{100 * compared['estimate']:+.1f} ({_p_value(p)})"
     return f"**{text}**" if p is not None and p < _LEVEL and not compared["one_class"] else text
+
+
+def _p_value(p: float | None) -> str:
+    """A p value, with "n.s." where it is not significant, and alone where it says no more than that."""
+    if p is None or p < 0.001:
+        return "–" if p is None else "<0.001"
+    return f"{p:.3f}" if p < _LEVEL else f"n.s., {p:.2f}" if p < 0.2 else "n.s."
 
 
 def _range(interval: Mapping[str, Any]) -> str:
