@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import soundfile
 import torch
 
 from modeling_m4ser import audio_m4ser
-from modeling_m4ser.audio_m4ser import AudioError, audio_duration, audio_name, decode_audio, load_audio
+from modeling_m4ser.audio_m4ser import AudioError, audio_duration, audio_name, load_audio
 
 RATE = 16000
 
@@ -57,45 +58,116 @@ def frequency(samples, rate=RATE):
     return float(np.argmax(spectrum)) * rate / len(samples)
 
 
-@pytest.fixture
-def wav(tmp_path):
-    """A file of half a second."""
-    path = tmp_path / "tone.wav"
-    path.write_bytes(encoded(tone(), subtype="FLOAT"))
+class Decoder:
+    """What torchcodec gives in place of audio."""
+
+    def __init__(self, samples, rate):
+        self.data, self.sample_rate = torch.from_numpy(samples.T.copy()), rate
+
+    def get_all_samples(self):
+        return self
+
+
+def written(path, data):
+    path.write_bytes(data)
     return path
 
 
-def test_every_kind_of_input_gives_the_same_waveform(wav):
-    data, samples = wav.read_bytes(), tone()
-    kinds = {
-        "path": load_audio(wav),
-        "string": load_audio(str(wav)),
-        "bytes": load_audio(data),
-        "bytearray": load_audio(bytearray(data)),
-        "file object": load_audio(io.BytesIO(data)),
-        "array": load_audio(samples, source_rate=RATE),
-        "float64": load_audio(samples.astype(np.float64), source_rate=RATE),
-        "tensor": load_audio(torch.from_numpy(samples), source_rate=RATE),
-        "list": load_audio(samples.tolist(), source_rate=RATE),
-        "path dictionary": load_audio({"path": str(wav), "bytes": None}),
-        "bytes dictionary": load_audio({"path": "gone.wav", "bytes": data}),
-        "array dictionary": load_audio({"path": "gone.wav", "array": samples, "sampling_rate": RATE}),
-        "raw dictionary": load_audio({"raw": samples, "sampling_rate": RATE}),
-    }
-    with open(wav, "rb") as file:
-        kinds["open file"] = load_audio(file)
-    for kind, loaded in kinds.items():
-        assert loaded.dtype == np.float32, kind
-        assert loaded.shape == (8000,), kind
-        np.testing.assert_array_equal(loaded, samples, err_msg=kind)
+def pcm(samples, rate):
+    return encoded(samples, rate, subtype="FLOAT")
 
 
-def test_torchcodec_decoders_are_read():
-    class Decoder:
-        def get_all_samples(self):
-            return type("Samples", (), {"data": torch.ones(2, 80), "sample_rate": RATE})
+#: Every form of audio: (samples (n, channels), rate, folder) -> it, and whether it states its rate.
+FORMS = {
+    "path": lambda x, rate, folder: written(folder / "a.wav", pcm(x, rate)),
+    "string": lambda x, rate, folder: str(written(folder / "a.wav", pcm(x, rate))),
+    "file address": lambda x, rate, folder: written(folder / "a.wav", pcm(x, rate)).as_uri(),
+    "bytes": lambda x, rate, _: pcm(x, rate),
+    "bytearray": lambda x, rate, _: bytearray(pcm(x, rate)),
+    "memoryview": lambda x, rate, _: memoryview(pcm(x, rate)),
+    "file object": lambda x, rate, _: io.BytesIO(pcm(x, rate)),
+    "open file": lambda x, rate, folder: written(folder / "a.wav", pcm(x, rate)).open("rb"),
+    "path dictionary": lambda x, rate, folder: {"path": str(written(folder / "a.wav", pcm(x, rate))), "bytes": None},
+    "bytes dictionary": lambda x, rate, _: {"path": "gone.wav", "bytes": pcm(x, rate)},
+    "array dictionary": lambda x, rate, _: {"path": "gone.wav", "array": x, "sampling_rate": rate},
+    "raw dictionary": lambda x, rate, _: {"raw": x.T, "sampling_rate": rate},
+    "decoder": lambda x, rate, _: Decoder(x, rate),
+    "channels last": lambda x, rate, _: x,
+    "channels first": lambda x, rate, _: x.T,
+    "float64": lambda x, rate, _: x.astype(np.float64),
+    "tensor": lambda x, rate, _: torch.from_numpy(x),
+    "list": lambda x, rate, _: x.T.tolist(),
+}
+BARE = ("channels last", "channels first", "float64", "tensor", "list")
 
-    np.testing.assert_array_equal(load_audio(Decoder()), np.ones(80, np.float32))
+
+@pytest.fixture(params=FORMS)
+def load(request, tmp_path):
+    """(samples (n,) or (n, channels), rate, options) -> `load_audio` of them in one form."""
+
+    def read(samples, rate=RATE, **options):
+        samples = samples[:, None] if samples.ndim == 1 else samples
+        options |= {"source_rate": rate} if request.param in BARE else {}
+        audio = FORMS[request.param](samples, rate, tmp_path)
+        with audio if request.param == "open file" else contextlib.nullcontext():
+            return load_audio(audio, **options)
+
+    return read
+
+
+def test_every_form_gives_the_same_waveform(load):
+    samples, other = tone(), tone(hertz=880.0)
+    stereo = np.stack([samples, other], axis=1)
+    loaded = load(samples)
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, samples)
+    np.testing.assert_array_equal(load(samples * 15), samples * 15, err_msg="floats over full scale stay")
+    np.testing.assert_allclose(load(stereo), (samples + other) / 2, atol=1e-7)
+    for channel, expected in ((0, samples), (np.int64(1), other)):
+        np.testing.assert_array_equal(load(stereo, channel=channel), expected)
+    np.testing.assert_array_equal(load(samples, channel=0), samples)
+    slow = load(tone(rate=44100), 44100)
+    assert slow.size == 8000
+    assert slow.dtype == np.float32
+    assert frequency(slow) == pytest.approx(440, abs=2)
+    np.testing.assert_array_equal(load(np.stack([samples, samples * np.nan], 1), channel=0), samples)
+
+
+def test_every_form_is_checked(load, caplog):
+    """What is wrong is named; what is odd is warned of once."""
+    samples = tone()
+    broken = samples.copy()
+    broken[100] = np.nan
+    stored = np.round(samples * 32767)
+    for audio, channel, message in (
+        (broken, None, "clip 7 holds NaN or infinite samples"),
+        (np.stack([samples, -np.inf * np.ones_like(samples)], 1), 1, "clip 7 holds NaN or infinite samples"),
+        (stored, None, r"clip 7 holds floats up to 163\d\d, .*divide them by 32768 .* int16"),
+        (np.zeros((0, 1), np.float32), None, "clip 7 holds no audio samples"),
+        (np.stack([samples] * 2, 1), 2, "clip 7 has 2 channels: channel=2 is not there"),
+        (samples, 1, "clip 7 has 1 channel: channel=1 is not there"),
+    ):
+        with pytest.raises(AudioError, match=message):
+            load(audio, name="clip 7", channel=channel)
+    logging.Logger.warning_once.cache_clear()
+    poles = np.stack([0.8 * samples, -samples], axis=1)
+    for _ in range(2):
+        assert load(np.zeros(44100, np.float32), 44100, name="off").shape == (RATE,)
+        load(np.full(44100, 0.25, np.float32), 44100, name="current")
+        np.testing.assert_array_equal(load(poles, name="poles"), poles[:, 1])
+    np.testing.assert_array_equal(load(poles, name="poles", channel=0), poles[:, 0])
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 3
+    assert warned[0].startswith("off holds no sound (silent: every sample is zero): what is recognised in it means")
+    assert warned[1].startswith("current holds no sound (constant: every sample is the same)")
+    assert warned[2].startswith("poles: its 2 channels cancel each other")
+    assert "channel 1, the strongest, is read alone" in warned[2]
+
+
+@pytest.fixture
+def wav(tmp_path):
+    """A file of half a second."""
+    return written(tmp_path / "tone.wav", encoded(tone(), subtype="FLOAT"))
 
 
 @contextlib.contextmanager
@@ -150,57 +222,11 @@ def test_mp4_goes_through_pyav():
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_any_rate_is_resampled(rate):
-    for loaded in (load_audio(encoded(tone(rate=rate), rate)), load_audio(tone(rate=rate), source_rate=rate)):
-        assert loaded.dtype == np.float32
-        assert abs(loaded.size - 8000) <= 1
-        assert frequency(loaded) == pytest.approx(440, abs=2)
-        assert np.abs(loaded[1000:7000]).max() == pytest.approx(0.5, abs=0.01)
+    loaded = load_audio(encoded(tone(rate=rate), rate))
+    assert abs(loaded.size - 8000) <= 1
+    assert frequency(loaded) == pytest.approx(440, abs=2)
+    assert np.abs(loaded[1000:7000]).max() == pytest.approx(0.5, abs=0.01)
     assert load_audio(tone(), sampling_rate=rate, source_rate=RATE).size == pytest.approx(rate / 2, abs=1)
-
-
-def test_channels_are_averaged():
-    left, right = tone(), np.zeros(8000, np.float32)
-    stereo = np.stack([left, right], axis=1)
-    for loaded in (
-        load_audio(encoded(stereo, subtype="FLOAT")),
-        load_audio(stereo, source_rate=RATE),
-        load_audio(stereo.T, source_rate=RATE),
-    ):
-        np.testing.assert_allclose(loaded, left / 2, atol=1e-7)
-    np.testing.assert_array_equal(load_audio(left[None], source_rate=RATE), left)
-
-
-def test_a_channel_can_be_chosen():
-    left, right = tone(), tone(hertz=880.0)
-    stereo = np.stack([left, right], axis=1)
-    kinds = {
-        "file": (encoded(stereo, subtype="FLOAT"), {}),
-        "channels last": (stereo, {"source_rate": RATE}),
-        "channels first": (stereo.T, {"source_rate": RATE}),
-        "tensor": (torch.from_numpy(stereo), {"source_rate": RATE}),
-        "dictionary": ({"array": stereo.T, "sampling_rate": RATE}, {}),
-    }
-    for kind, (audio, options) in kinds.items():
-        for channel, expected in ((0, left), (1, right), (np.int64(1), right)):
-            np.testing.assert_array_equal(load_audio(audio, channel=channel, **options), expected, err_msg=kind)
-            samples, rate = decode_audio(audio, channel=channel, **options)
-            np.testing.assert_array_equal(samples, expected, err_msg=kind)
-            assert rate == RATE
-        with pytest.raises(AudioError, match="clip 7 has 2 channels: channel=2 is not there"):
-            load_audio(audio, channel=2, name="clip 7", **options)
-    for mono in (encoded(left, subtype="FLOAT"), {"array": left, "sampling_rate": RATE}):
-        np.testing.assert_array_equal(load_audio(mono, channel=0), left)
-        with pytest.raises(AudioError, match="has 1 channel: channel=1 is not there"):
-            load_audio(mono, channel=1)
-    assert frequency(load_audio(encoded(stereo), sampling_rate=8000, channel=1), 8000) == pytest.approx(880, abs=2)
-
-
-def test_what_is_wrong_with_another_channel_does_not_matter():
-    broken = np.stack([tone(), np.full(8000, np.nan, np.float32)])
-    np.testing.assert_array_equal(load_audio(broken, source_rate=RATE, channel=0), tone())
-    for channel in (None, 1):
-        with pytest.raises(AudioError, match="NaN or infinite"):
-            load_audio(broken, source_rate=RATE, channel=channel)
 
 
 @pytest.mark.parametrize("channel", [-1, True, 0.0, "0", [0]])
@@ -227,69 +253,6 @@ def test_integers_are_scaled_to_one(values, expected):
         np.testing.assert_allclose(load_audio(torch.from_numpy(stereo), source_rate=RATE), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_integers_stored_as_floats_are_refused(dtype):
-    stored = np.round(tone() * 32767).astype(dtype)
-    kinds = [stored, stored.tolist(), torch.from_numpy(stored), np.stack([stored] * 2)]
-    for audio in kinds:
-        with pytest.raises(AudioError, match=r"clip 7 holds floats up to 163\d\d, .*divide them by 32768 .* int16"):
-            load_audio(audio, source_rate=RATE, name="clip 7")
-    np.testing.assert_allclose(load_audio(stored / 32768, source_rate=RATE), tone(), atol=1e-3)
-
-
-def test_a_file_of_integers_stored_as_floats_is_refused(tmp_path):
-    path = tmp_path / "as floats.wav"
-    path.write_bytes(encoded(np.round(tone() * 32767), subtype="DOUBLE"))
-    with pytest.raises(AudioError, match=r"as floats\.wav holds floats up to 163"):
-        load_audio(path)
-
-
-def test_floats_over_full_scale_stay():
-    np.testing.assert_array_equal(load_audio(tone() * 15, source_rate=RATE), tone() * 15)
-    np.testing.assert_array_equal(load_audio(encoded(tone() * 15, subtype="FLOAT")), tone() * 15)
-
-
-def test_sixteen_bits_in_wider_integers_are_refused():
-    stored = np.round(tone() * 32767).astype(np.int32)
-    for audio in (stored, torch.from_numpy(stored)):
-        with pytest.raises(AudioError, match=r"the audio array holds 32-bit integers up to 163.*convert it to int16"):
-            load_audio(audio, source_rate=RATE)
-    np.testing.assert_allclose(load_audio(stored << 16, source_rate=RATE), tone(), atol=1e-3)
-
-
-def test_channels_that_cancel_are_read_one_at_a_time(tmp_path, caplog):
-    stereo = np.stack([0.8 * tone(), -tone()], axis=1)
-    path = tmp_path / "poles.wav"
-    path.write_bytes(encoded(stereo, subtype="FLOAT"))
-    given = {"source_rate": RATE}
-    kinds = [(path, {}), (path, {}), (stereo, given), (stereo.T, given), (torch.from_numpy(stereo), given)]
-    for audio, options in kinds:
-        np.testing.assert_array_equal(load_audio(audio, **options), stereo[:, 1])
-    warned = [record.getMessage() for record in caplog.records]
-    assert len(warned) == 2, "once for the file, once for the samples without a name"
-    assert warned[0].startswith(f"{path}: its 2 channels cancel each other")
-    assert "channel 1, the strongest, is read alone" in warned[0]
-    assert warned[1].startswith("the audio array: its 2 channels cancel")
-    np.testing.assert_array_equal(load_audio(path, channel=0), stereo[:, 0])
-    assert len(caplog.records) == 2
-
-
-@pytest.mark.parametrize("rate", [RATE, 44100])
-def test_a_recording_without_sound_is_read_with_one_warning(tmp_path, caplog, rate):
-    paths = [tmp_path / name for name in ("off.wav", "off too.wav", "current.wav")]
-    for path, level in zip(paths, (0.0, 0.0, 0.25), strict=True):
-        path.write_bytes(encoded(np.full(rate, level), rate))
-        for _ in range(2):
-            assert load_audio(path).shape == (RATE,)
-    warned = [record.getMessage() for record in caplog.records]
-    assert [text.split(" holds no sound (")[0] for text in warned] == [str(path) for path in paths]
-    assert "silent: every sample is zero" in warned[0]
-    assert "constant: every sample is the same" in warned[2]
-    decode_audio(encoded(np.zeros(123)))
-    load_audio(tone(), source_rate=rate)
-    assert len(caplog.records) == 3, "decode_audio leaves silence to its caller"
-
-
 @pytest.mark.parametrize(
     ("audio", "name"),
     [
@@ -314,75 +277,55 @@ def test_silence_and_ten_milliseconds_are_audio():
     assert load_audio(encoded(tone(0.01, rate=48000), 48000)).size == 160
 
 
+def share(data, part):
+    return data[: int(part * len(data))]
+
+
+NOISE = np.random.default_rng(0).uniform(-0.3, 0.3, 32000).astype(np.float32)
+BAD_FILES = {
+    "not audio": (lambda: b"\0Dear diary, " * 500, "not audio"),
+    "random": (lambda: np.random.default_rng(0).bytes(5000), "not audio"),
+    "empty": (lambda: b"", "empty .0 bytes."),
+    "header": (lambda: encoded(np.zeros(0)), "no audio samples"),
+    "half.wav": (lambda: share(encoded(NOISE), 0.5), "truncated: .* bytes of samples"),
+    "most.wav": (lambda: share(encoded(NOISE), 0.99), "truncated: .* bytes of samples"),
+    "half.aiff": (lambda: share(encoded(NOISE, form="AIFF"), 0.5), "truncated: .* bytes of samples"),
+    "most.rf64": (lambda: share(encoded(NOISE, form="RF64"), 0.99), "truncated: .* bytes of samples"),
+    "half.mp3": (lambda: share(encoded(NOISE, form="MP3"), 0.5), "truncated: .* bytes of samples"),
+    "most.mp3": (lambda: share(encoded(NOISE, form="MP3"), 0.95), "truncated: .* bytes of samples"),
+    "half.mp4": (lambda: share(mp4(tone(2)), 0.5), "truncated"),
+    "half.mkv": (lambda: share(mp4(tone(4), form="matroska"), 0.5), r"truncated: .* of 4.* seconds could be decoded"),
+    "silent film.mp4": (lambda: mp4(None, video=True), "no audio stream"),
+}
+
+
 @pytest.mark.parametrize("read", [load_audio, audio_duration])
-class TestBadFiles:
-    """Each is refused by name, whether decoded or only measured."""
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_are_refused_by_name(tmp_path, name, read):
+    """Whether decoded or only measured."""
+    make, message = BAD_FILES[name]
+    with pytest.raises(AudioError, match=f"{name}.*{message}"):
+        read(written(tmp_path / name, make()))
 
-    def refuse(self, read, path, message):
-        with pytest.raises(AudioError, match=message) as caught:
+
+@pytest.mark.parametrize("read", [load_audio, audio_duration])
+def test_what_is_no_file_is_refused_by_name(tmp_path, read):
+    for path, message in ((tmp_path / "gone.wav", "no such audio file; check the path"), (tmp_path, "is a folder")):
+        with pytest.raises(AudioError, match=f"{path.name}.*{message}"):
             read(path)
-        assert path.name in str(caught.value)
-
-    def written(self, folder, data, name="bad.wav"):
-        path = folder / name
-        path.write_bytes(data)
-        return path
-
-    def test_missing(self, read, tmp_path):
-        self.refuse(read, tmp_path / "gone.wav", "no such audio file; check the path")
-
-    def test_folder(self, read, tmp_path):
-        self.refuse(read, tmp_path, "is a folder")
-
-    def test_empty(self, read, tmp_path):
-        self.refuse(read, self.written(tmp_path, b""), "empty .0 bytes.")
-
-    def test_not_audio(self, read, tmp_path):
-        self.refuse(read, self.written(tmp_path, b"Dear diary, " * 500), "not audio")
-
-    def test_random_bytes(self, read, tmp_path):
-        self.refuse(read, self.written(tmp_path, np.random.default_rng(0).bytes(5000)), "not audio")
-
-    @pytest.mark.parametrize("form", ["WAV", "AIFF", "RF64"])
-    @pytest.mark.parametrize("share", [0.5, 0.99])
-    def test_cut_off(self, read, tmp_path, form, share):
-        data = encoded(tone(2), form=form)
-        self.refuse(read, self.written(tmp_path, data[: int(share * len(data))]), "truncated: .* bytes of samples")
-
-    def test_header_alone(self, read, tmp_path):
-        self.refuse(read, self.written(tmp_path, encoded(np.zeros(0))), "no audio samples")
-
-    def test_no_sound_in_a_video(self, read, tmp_path):
-        self.refuse(read, self.written(tmp_path, mp4(None, video=True), "silent film.mp4"), "no audio stream")
-
-    def test_mp4_without_its_end(self, read, tmp_path):
-        data = mp4(tone(2))
-        self.refuse(read, self.written(tmp_path, data[: len(data) // 2], "cut.mp4"), "truncated")
 
 
-@pytest.mark.parametrize("form", ["FLAC", "MP3"])
-@pytest.mark.parametrize("share", [0.5, 0.95])
-def test_a_cut_compressed_file_is_not_half_a_recording(tmp_path, form, share):
-    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 32000)
-    data = encoded(noise, form=form)
-    path = tmp_path / f"cut.{form.lower()}"
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(AudioError, match=r"cut.*truncated"):
-        load_audio(path)
+@pytest.mark.parametrize("part", [0.5, 0.95])
+def test_a_cut_flac_is_not_half_a_recording(part):
+    with pytest.raises(AudioError, match="truncated"):
+        load_audio(share(encoded(NOISE, form="FLAC"), part))
 
 
 def test_a_cut_mp4_with_its_index_in_front_is_not_half_a_recording(tmp_path):
     data = mp4(tone(4), target=str(tmp_path / "whole.mp4"), movflags="faststart")
     assert load_audio(data).size >= 64000
     with pytest.raises(AudioError, match="truncated"):
-        load_audio(data[: len(data) // 2])
-
-
-def test_a_cut_matroska_file_is_not_half_a_recording():
-    data = mp4(tone(4), form="matroska")
-    assert load_audio(data).size >= 64000
-    with pytest.raises(AudioError, match=r"truncated: .* of 4.* seconds could be decoded"):
-        load_audio(data[: len(data) // 2])
+        load_audio(share(data, 0.5))
 
 
 def test_a_length_guessed_from_the_bit_rate_is_not_believed():
@@ -412,18 +355,6 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
     for name in ("a.m3u8", "a.ffconcat"):
         with pytest.raises(AudioError, match=f"{name} is text, not audio"):
             load_audio(tmp_path / name)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers(tmp_path, bad):
-    samples = tone()
-    samples[100] = bad
-    path = tmp_path / "overflow.wav"
-    path.write_bytes(encoded(samples, subtype="FLOAT"))
-    with pytest.raises(AudioError, match=r"overflow.wav holds NaN or infinite samples"):
-        load_audio(path)
-    with pytest.raises(AudioError, match="clip 7 holds NaN or infinite samples"):
-        load_audio(samples, source_rate=RATE, name="clip 7")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
 
-import http.server
 import io
 import json
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -29,9 +27,9 @@ def tone(seconds, rate=RATE, pitch=220.0):
     return (0.2 * wave * np.hanning(len(time))).astype(np.float32)
 
 
-def wav_bytes(samples, rate=RATE, kind="WAV"):
+def wav_bytes(samples, rate=RATE):
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype="FLOAT" if kind == "WAV" else None)
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
     return buffer.getvalue()
 
 
@@ -115,43 +113,22 @@ def test_models_saved_before_there_was_calibration_have_none(folder, wav, expect
     assert_same(old({"audio": str(wav), "text": TEXT}), expected)
 
 
-def test_kinds_of_audio(pipe, wav, expected, tmp_path):
+def test_the_audio_is_read_at_its_rate(pipe, wav, expected):
+    """test_audio.py has every kind of audio, test_rows.py every way of writing a row."""
     samples = tone(0.5)
-    flac = tmp_path / "a.flac"
-    soundfile.write(flac, samples, RATE, subtype="PCM_24")
     kinds = {
-        "path": wav,
-        "string": str(wav),
-        "flac": flac,
+        "a path": wav,
         "bytes": wav.read_bytes(),
-        "open file": io.BytesIO(wav.read_bytes()),
-        "array": {"array": samples, "sampling_rate": RATE},
-        "raw": {"raw": samples, "sampling_rate": RATE},
-        "tensor": {"array": torch.from_numpy(samples), "sampling_rate": RATE},
-        "list": {"array": samples.tolist(), "sampling_rate": RATE},
-        "dataset": {"path": "a.wav", "bytes": wav.read_bytes()},
-        "dataset path": {"path": str(wav), "bytes": None},
-        "channels first": {"array": np.stack([samples * 1.5, samples * 0.5]), "sampling_rate": RATE},
-        "channels last": {"array": np.stack([samples, samples], axis=1), "sampling_rate": RATE},
+        "an array": {"array": samples, "sampling_rate": RATE},
         "integers": {"array": np.round(samples * 32767).astype(np.int16), "sampling_rate": RATE},
+        "another rate": {"array": soxr.resample(samples, RATE, 44100), "sampling_rate": 44100},
     }
     for name, audio in kinds.items():
-        answer = pipe({"audio": audio, "text": TEXT})
-        assert_same(answer, expected, 2e-3 if name in ("integers", "flac") else 1e-5)
-    assert_same(pipe({"audio": samples, "sampling_rate": RATE, "text": TEXT}), expected)
+        tolerance = {"integers": 2e-3, "another rate": 0.02}.get(name, 1e-5)
+        assert_same(pipe({"audio": audio, "text": TEXT}), expected, tolerance)
+        assert_same(pipe((audio, TEXT)), expected, tolerance)
     other = pipe({"audio": {"array": tone(0.5, pitch=900.0), "sampling_rate": RATE}, "text": TEXT})
     assert max(abs(scores(other)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3, "deaf model"
-
-
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_rates_and_channels(pipe, expected, rate, channels, tmp_path):
-    samples = tone(0.5, rate)
-    path = tmp_path / "b.wav"
-    path.write_bytes(wav_bytes(np.stack([samples] * channels, axis=1), rate))
-    answer = pipe((str(path), TEXT))
-    assert_same(answer, pipe(({"array": soxr.resample(samples, rate, RATE), "sampling_rate": RATE}, TEXT)))
-    assert_same(answer, expected, 0.02)
 
 
 def test_a_channel_can_be_chosen(pipe, folder, wav, expected, tmp_path):
@@ -163,22 +140,14 @@ def test_a_channel_can_be_chosen(pipe, folder, wav, expected, tmp_path):
     heard = []
     for answer in (
         pipe((str(path), TEXT), channel=1),
-        pipe({"audio": str(path), "text": TEXT, "channel": 1}),
-        pipe({"audio": str(path), "text": TEXT, "channel": np.int64(1)}, channel=0),
-        pipe({"audio": array, "text": TEXT, "channel": 1}),
+        pipe({"audio": str(path), "text": TEXT, "channel": 1}, channel=0),
         pipe([(str(path), TEXT), (array, TEXT)], channel=1, batch_size=2)[1],
         pipe({**array, "channel": 1}, asr=lambda audio: heard.append(audio) or TEXT),
-        second((str(path), TEXT)),
         second({"audio": str(path), "text": TEXT, "channel": None}),
     ):
         assert_same(answer, expected)
     np.testing.assert_array_equal(heard[0], samples)
-    first = pipe(({"array": other, "sampling_rate": RATE}, TEXT))
-    assert_same(pipe((str(path), TEXT), channel=0), first)
-    assert max(abs(scores(first)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3
     assert_same(second((str(path), TEXT), channel=None), pipe((str(path), TEXT)))
-    with pytest.raises(ValueError, match=r"two speakers\.wav has 2 channels: channel=2 is not there"):
-        pipe((str(path), TEXT), channel=2)
     with pytest.raises(ValueError, match=r"a\.wav: channel must be a whole number, counted from 0, got 'left'"):
         pipe({"audio": str(wav), "text": TEXT, "channel": "left"})
 
@@ -411,27 +380,3 @@ def test_dropped_training_modules(tmp_path, wav, expected):
     assert_same(pipe((str(wav), TEXT)), expected)
     with pytest.raises(ValueError, match="drop_auxiliary_heads"):
         pipe((str(wav), TEXT), return_corrections=True)
-
-
-def test_url(pipe, wav, expected):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = self.path == "/a.wav"
-            self.send_response(200 if found else 404)
-            self.end_headers()
-            self.wfile.write(wav.read_bytes() if found else b"")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}"
-        assert_same(pipe((f"{address}/a.wav", TEXT)), expected)
-        assert_same(pipe({"audio": f"{address}/a.wav", "text": TEXT}), expected)
-        with pytest.raises(ValueError, match=r"missing.wav.*404"):
-            pipe((f"{address}/missing.wav", TEXT))
-    finally:
-        server.shutdown()
-        server.server_close()
