@@ -1,5 +1,6 @@
 """What every test shares: the repository on the path, no network, fixed seeds, and the optional data folder."""
 
+import logging
 import os
 import random
 import sys
@@ -16,6 +17,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import transformers.utils.logging  # noqa: E402, F401  gives loggers `warning_once`
 
 from tests.helpers.grid import finished_grid  # noqa: E402, F401  a fixture
 
@@ -28,6 +30,12 @@ def fixed_seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_warnings():
+    """Let every test see what is warned of once in a process."""
+    logging.Logger.warning_once.cache_clear()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
 """From rows of a prepared corpus to a batch: decoding, the processor, and the auxiliary labels."""
 
-import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import get_worker_info
+from transformers.utils import logging
 
 from data_scripts.alignment import align_hypothesis
 from modeling_m4ser import IGNORE_INDEX, M4SERConfig, M4SERProcessor
@@ -13,16 +12,10 @@ from trainer.errors import TrainingError
 from trainer.inputs.augmentation import load_at_speed
 from trainer.inputs.feature_cache import FeatureCache
 
-logger = logging.getLogger(__name__)
+logger: Any = logging.get_logger(__name__)
 
 #: Tokens of a correction target that replaces one place, the end token included.
 MAX_CORRECTION_TOKENS = 32
-_COUNTERS = 256  # of data loading processes; more than that share them
-
-
-def _shared_counters() -> torch.Tensor:
-    """Counts (cut targets, targets) of each data loading process, in memory that they share with the trainer's."""
-    return torch.zeros(_COUNTERS, 2, dtype=torch.int64).share_memory_()
 
 
 @dataclass
@@ -52,7 +45,6 @@ class M4SERDataCollator:
     with_auxiliary_labels: bool = True
     max_correction_tokens: int | None = None
     feature_cache: FeatureCache | None = None
-    _counters: torch.Tensor = field(default_factory=_shared_counters, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         if self.max_correction_tokens is not None and self.max_correction_tokens < 2:
@@ -64,16 +56,6 @@ class M4SERDataCollator:
         if self.max_correction_tokens is not None:
             return self.max_correction_tokens
         return MAX_CORRECTION_TOKENS if self.config.use_error_detection else self.processor.max_text_length
-
-    @property
-    def cut_targets(self) -> int:
-        """How many correction targets were cut so far, in all epochs and data loading processes."""
-        return int(self._counters[:, 0].sum())
-
-    @property
-    def made_targets(self) -> int:
-        """How many correction targets were made so far, cut or not."""
-        return int(self._counters[:, 1].sum())
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make the model's inputs of some rows.
@@ -166,25 +148,12 @@ class M4SERDataCollator:
             for row, places in enumerate(targets)
             for place, target in places.items()
         }
-        lengths = [len(target) + 1 for places in targets for target in places.values()]
-        self._count_targets(lengths, limit)
+        if any(len(target) >= limit for places in targets for target in places.values()):
+            logger.warning_once(
+                f"Correction targets over {limit} tokens are cut (the collator's max_correction_tokens)."
+            )
         size = max(map(len, closed.values()), default=1)
         labels = torch.full((*input_ids.shape, size), IGNORE_INDEX)
         for (row, place), target in closed.items():
             labels[row, place, : len(target)] = torch.tensor(target)
         return labels
-
-    def _count_targets(self, lengths: list[int], limit: int) -> None:
-        """Count the targets of a batch; the first that is cut, in whichever process, is told."""
-        cut = sum(length > limit for length in lengths)
-        if cut and self.cut_targets == 0:
-            logger.warning(
-                "%d of the %d correction targets of a batch were cut to %d tokens, the longest from %d; the collator's "
-                "`cut_targets` counts further ones (limit: `max_correction_tokens`).",
-                cut,
-                len(lengths),
-                limit,
-                max(lengths),
-            )
-        worker = get_worker_info()
-        self._counters[0 if worker is None else 1 + worker.id % (_COUNTERS - 1)] += torch.tensor([cut, len(lengths)])

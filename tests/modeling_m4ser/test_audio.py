@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import subprocess
 import sys
 import threading
@@ -149,7 +148,6 @@ def test_every_form_is_checked(load, caplog):
     ):
         with pytest.raises(AudioError, match=message):
             load(audio, name="clip 7", channel=channel)
-    logging.Logger.warning_once.cache_clear()
     poles = np.stack([0.8 * samples, -samples], axis=1)
     for _ in range(2):
         assert load(np.zeros(44100, np.float32), 44100, name="off").shape == (RATE,)

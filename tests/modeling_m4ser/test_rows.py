@@ -92,8 +92,8 @@ def test_every_way_of_writing_a_row(files, kind):
 def test_audio_alone_and_text_alone():
     assert read_utterance("a.wav") == Utterance("a.wav")
     assert read_utterance({"text": TEXT}) == Utterance(None, TEXT)
-    audio = {"array": LEFT, "sampling_rate": RATE}
-    assert read_utterance(audio).audio == audio
+    for audio in ({"array": LEFT, "sampling_rate": RATE, "path": "a.wav"}, {"bytes": b"x", "path": "a.wav"}):
+        assert read_utterance({**audio, "speaker": "a"}).audio == audio
     assert read_utterance({"audio": Path("a.wav"), "label": 3}) == Utterance(Path("a.wav"))
 
 
