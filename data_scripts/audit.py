@@ -4,6 +4,7 @@ A test result says something about new recordings and new people only where none
 """
 
 import itertools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -117,6 +118,28 @@ def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: st
         if missing and (len(splits) > 1 or column == "content"):
             audit.unchecked[column] = missing
     return audit
+
+
+def audit_dataset(data: Mapping[Any, Any], accepted: str = "") -> Audit:
+    """Compare the splits of a prepared dataset with one another; nothing is decoded for it.
+
+    Args:
+        data: canonical splits. Copies of recordings are found by the column `content`, which preparation fills.
+        accepted: why speakers may be in several of them, see `Audit`.
+    """
+    columns: dict[str, dict[str, Sequence[Any]]] = {}
+    for split, part in data.items():
+        found = {name: part[name][:] for name in AUDITED_COLUMNS if name in part.column_names}
+        if (names := getattr(part.features["emotion"], "names", None)) is not None:
+            found["emotion"] = [names[label] for label in found["emotion"]]
+        columns[str(split)] = found
+    return audit_splits(columns, accepted)
+
+
+def print_warnings(audit: Audit, name: str) -> None:
+    """Print what leaks between the splits of a fold, one line for each kind, on stderr."""
+    for warning in audit.warnings():
+        print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
 
 
 def _places(

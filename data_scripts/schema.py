@@ -232,6 +232,68 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
     return dataset
 
 
+def load_split(folder: str | os.PathLike, split: str) -> Dataset:
+    """Return one split of a prepared folder.
+
+    Raises:
+        CorpusError: the folder is none, or has no such split.
+    """
+    return pick_split(load_prepared(folder), split, folder)
+
+
+def pick_split(dataset: DatasetDict, split: str, folder: str | os.PathLike) -> Dataset:
+    """Return one split of what `load_prepared` found in a folder.
+
+    Raises:
+        CorpusError: there is no such split.
+    """
+    if split not in dataset:
+        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
+    return dataset[split]
+
+
+def select_rows(
+    dataset: DatasetDict, emotions: Sequence[str] | None = None, sessions: Sequence[str] | None = None
+) -> DatasetDict:
+    """Return the rows of some classes and sessions of a prepared dataset.
+
+    Args:
+        dataset: as `load_prepared` gives it.
+        emotions: the classes to keep, in the order of their new numbers; None: all, as they are.
+        sessions: the sessions to keep; None: all.
+
+    Raises:
+        CorpusError: a class or session that the dataset does not have, or nothing is left.
+    """
+    _check_known("emotion", emotions, [name for part in dataset.values() for name in part.features["emotion"].names])
+    _check_known("session", sessions, [name for part in dataset.values() for name in part["session"] if name])
+    selected = DatasetDict()
+    for split, part in dataset.items():
+        names = part.features["emotion"].names
+        wanted = names if emotions is None else list(emotions)
+        labels = part["emotion"][:]
+        rows = [
+            row
+            for row, (label, session) in enumerate(zip(labels, part["session"][:], strict=True))
+            if names[label] in wanted and (sessions is None or session in sessions)
+        ]
+        kept, columns = part.select(rows), part.column_names
+        if wanted and wanted != names:
+            numbers = [wanted.index(names[labels[row]]) for row in rows]
+            kept = kept.remove_columns("emotion").add_column("emotion", numbers, feature=ClassLabel(names=wanted))
+        selected[split] = kept.select_columns(columns)
+    if not any(map(len, selected.values())):
+        raise CorpusError("nothing is left of the prepared corpus: choose other emotions or sessions")
+    return selected
+
+
+def _check_known(kind: str, wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Raise where a class or session is wanted that is not there."""
+    if unknown := [name for name in wanted or () if name not in known]:
+        there = ", ".join(dict.fromkeys(known)) or "none"
+        raise CorpusError(f"the prepared corpus has no {kind} {', '.join(unknown)}; it has {there}")
+
+
 def _check_columns(part: Dataset, where: str) -> None:
     """Raise where a canonical column is absent or the emotions are not class labels."""
     missing = [column for column in REQUIRED_COLUMNS if column not in part.column_names]

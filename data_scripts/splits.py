@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from data_scripts.constants import SPLITS
+from data_scripts.constants import SPLITS, dialogue_of
 from data_scripts.errors import CorpusError
 
 TEST_PAIRS = (("train", "test"), ("validation", "test"))
@@ -89,11 +89,7 @@ def speaker_folds(
     """
     dataset = _single(dataset)
     by_speaker = _rows_by(dataset, "speaker")
-    _check_num_folds(num_folds)
-    if len(by_speaker) < num_folds:
-        raise SplitError(
-            f"{num_folds} folds need as many speakers; the dataset has {len(by_speaker)}: ask for fewer folds"
-        )
+    _check_num_folds(num_folds, len(by_speaker), "speakers")
     generator = random.Random(seed)
     kinds: dict[Any, list[str]] = {}
     for speaker in sorted(by_speaker):
@@ -102,15 +98,10 @@ def speaker_folds(
     for kind in sorted(kinds, key=str):
         generator.shuffle(kinds[kind])
         shuffled.extend(kinds[kind])
-    groups = [shuffled[number::num_folds] for number in range(num_folds)]
-    folds = []
-    for number, group in enumerate(groups):
-        validation = groups[(number + 1) % num_folds]
-        chosen = {"validation": validation, "test": group}
-        chosen["train"] = [speaker for speaker in shuffled if speaker not in {*validation, *group}]
-        rows = {split: [row for speaker in names for row in by_speaker[speaker]] for split, names in chosen.items()}
-        folds.append(_fold(f"fold{number + 1}", dataset, rows))
-        _check_apart(folds[-1], "speaker")
+    groups = (shuffled[number::num_folds] for number in range(num_folds))
+    folds = _rotate(dataset, [[row for speaker in group for row in by_speaker[speaker]] for group in groups])
+    for fold in folds:
+        _check_apart(fold, "speaker")
     return folds
 
 
@@ -128,18 +119,10 @@ def utterance_folds(dataset: Dataset | DatasetDict, num_folds: int, seed: int = 
         SplitError: fewer than 3 folds, or fewer utterances than folds.
     """
     dataset = _single(dataset)
-    _check_num_folds(num_folds)
+    _check_num_folds(num_folds, len(dataset), "utterances")
     generator = random.Random(seed)
     shares = {str(number): 1 / num_folds for number in range(num_folds)}
     return _rotate(dataset, list(_by_shares(dataset, range(len(dataset)), shares, generator).values()))
-
-
-def dialogue_of(identity: str) -> str:
-    """Return the dialogue that an utterance is of, its id up to the last underscore, as IEMOCAP and MELD name them.
-
-    `train_dia0_utt3` is of `train_dia0`, `Ses01F_impro01_F000` of `Ses01F_impro01`; an id without one has none: "".
-    """
-    return identity.rpartition("_")[0]
 
 
 def group_folds(
@@ -163,15 +146,13 @@ def group_folds(
     from sklearn.model_selection import StratifiedGroupKFold  # late: other splits need no sklearn
 
     dataset = _single(dataset)
-    _check_num_folds(num_folds)
     identities = list(dataset["id"])
     groups = [group(identity) for identity in identities]
     if "" in groups:
         raise SplitError(f"the id {identities[groups.index('')]!r} names no dialogue, as train_dia0_utt3 does")
     if len(set(identities)) < len(identities):
         raise SplitError("an id occurs twice: give each utterance of the joined splits an id of its own")
-    if (count := len(set(groups))) < num_folds:
-        raise SplitError(f"{num_folds} folds need as many groups; the dataset has {count}: ask for fewer folds")
+    _check_num_folds(num_folds, len(set(groups)), "groups")
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     try:
         parts = [part.tolist() for _, part in splitter.split(identities, dataset["emotion"][:], groups)]
@@ -229,30 +210,7 @@ def leave_one_session_out(
         SplitError: rows without a session (or speaker), fewer than 2 sessions, a speaker who is in a tested and in a
             training session, an empty part, or another `validation`.
     """
-    dataset = _single(dataset)
-    by_session = _rows_by(dataset, "session")
-    share = _as_share(validation)
-    if validation != "speaker" and share is None:
-        raise SplitError(f'validation must be "speaker" or a share between 0 and 1, got {validation!r}')
-    if len(by_session) < 2:
-        raise SplitError(f"leaving a session out needs at least 2; the dataset has only {', '.join(by_session)}")
-    folds = []
-    for session in sorted(by_session):
-        name = f"session_{session}"
-        others = [row for key, rows in by_session.items() if key != session for row in rows]
-        generator = random.Random(f"{seed} {session}")
-        if share is not None:
-            parts = _by_shares(dataset, others, {"train": 1 - share, "validation": share}, generator)
-        else:
-            by_speaker = _rows_by(dataset, "speaker", others)
-            held_out = generator.choice(sorted(by_speaker))
-            parts = {"validation": by_speaker.pop(held_out), "train": [r for rows in by_speaker.values() for r in rows]}
-        fold = _fold(name, dataset, {**parts, "test": by_session[session]})
-        _check_apart(fold, "session", TEST_PAIRS)
-        # With a share of utterances, train and validation have their speakers in common, by design.
-        _check_apart(fold, "speaker", ALL_PAIRS if share is None else TEST_PAIRS)
-        folds.append(fold)
-    return folds
+    return _leave_one_out(_single(dataset), "session", validation, ("speaker",), seed)
 
 
 def leave_one_speaker_out(
@@ -273,36 +231,53 @@ def leave_one_speaker_out(
         SplitError: rows without a speaker, fewer than 3 speakers, another `validation`, an empty part; for "partner",
             rows without a session, or a speaker of two sessions or alone in one.
     """
-    dataset = _single(dataset)
-    by_speaker = _rows_by(dataset, "speaker")
-    share = _as_share(validation)
-    if validation not in ("partner", "speaker") and share is None:
-        raise SplitError(f'validation must be "partner", "speaker" or a share between 0 and 1, got {validation!r}')
-    if len(by_speaker) < 3:
-        raise SplitError(f"leaving a speaker out needs at least 3; the dataset has only {', '.join(by_speaker)}")
-    sessions = {speaker: _present(dataset, "session", rows) for speaker, rows in by_speaker.items()}
+    return _leave_one_out(_single(dataset), "speaker", validation, ("partner", "speaker"), seed)
+
+
+def _leave_one_out(
+    dataset: Dataset, column: str, validation: str | float, ways: Sequence[str], seed: int
+) -> list[Fold]:
+    """One fold for each session or speaker, which is tested; validation is drawn from the others."""
+    groups = _rows_by(dataset, column)
+    share = validation if isinstance(validation, float) and 0 < validation < 1 else None
+    if share is None and validation not in ways:
+        known = ", ".join(f'"{way}"' for way in ways)
+        raise SplitError(f"validation must be {known} or a share between 0 and 1, got {validation!r}")
+    least = 2 if column == "session" else 3
+    if len(groups) < least:
+        raise SplitError(f"leaving a {column} out needs at least {least}; the dataset has only {', '.join(groups)}")
     if validation == "partner":
         _rows_by(dataset, "session")  # every row must have one
     folds = []
-    for speaker in sorted(by_speaker):
-        name = f"speaker_{speaker}"
-        others = sorted(set(by_speaker) - {speaker})
-        partners = [other for other in others if set(sessions[other]) & set(sessions[speaker])]
-        generator = random.Random(f"{seed} {speaker}")
+    for value, tested in sorted(groups.items()):
+        name, generator = f"{column}_{value}", random.Random(f"{seed} {value}")
+        others = [row for other, rows in groups.items() if other != value for row in rows]
         if share is not None:
-            rows = [row for other in others for row in by_speaker[other]]
-            parts = _by_shares(dataset, sorted(rows), {"train": 1 - share, "validation": share}, generator)
+            rows = others if column == "session" else sorted(others)  # the order decides the draw
+            parts = _by_shares(dataset, rows, {"train": 1 - share, "validation": share}, generator)
         else:
-            held_out = partners if validation == "partner" else [_draw(name, others, partners, generator)]
+            by_speaker = _rows_by(dataset, "speaker", others)
+            sessions = set(_present(dataset, "session", tested))
+            partners = [
+                other for other, rows in by_speaker.items() if sessions & set(_present(dataset, "session", rows))
+            ]
+            candidates = sorted(set(by_speaker) - (set(partners) if column == "speaker" else set()))
+            if validation == "speaker" and not candidates:
+                raise SplitError(f"{name} would have no validation data: every other speaker shares a session with it")
+            held_out = partners if validation == "partner" else [generator.choice(candidates)]
             parts = {
-                "validation": [row for other in held_out for row in by_speaker[other]],
-                "train": [row for other in others if other not in held_out for row in by_speaker[other]],
+                "validation": [row for other in held_out for row in by_speaker.pop(other)],
+                "train": [row for rows in by_speaker.values() for row in rows],
             }
-        fold = _fold(name, dataset, {**parts, "test": by_speaker[speaker]})
+        fold = _fold(name, dataset, {**parts, "test": tested})
         # With a share of utterances, train and validation have their speakers in common, by design.
-        _check_apart(fold, "speaker", ALL_PAIRS if share is None else TEST_PAIRS)
-        if validation == "partner":
-            _check_apart(fold, "session", (("train", "test"), ("train", "validation")))
+        apart = {"speaker": ALL_PAIRS if share is None else TEST_PAIRS}
+        if column == "session":
+            apart["session"] = TEST_PAIRS
+        elif validation == "partner":
+            apart["session"] = (("train", "test"), ("train", "validation"))
+        for kind, pairs in apart.items():
+            _check_apart(fold, kind, pairs)
         folds.append(fold)
     return folds
 
@@ -372,6 +347,17 @@ def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
 
 
+def evenly_spaced(size: int, count: int) -> range:
+    """Return row numbers of `size`, equally far apart from the first on: at most `count`, and at least half of it.
+
+    Raises:
+        SplitError: `count` below 1.
+    """
+    if count < 1:
+        raise SplitError(f"the number of utterances must be at least 1, got {count}")
+    return range(0, size, max(1, -(-size // count)))
+
+
 def rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
     """Return the row numbers of every class by its name, in the order given; classes without any have none."""
     names = dataset.features["emotion"].names
@@ -393,25 +379,14 @@ def _rotate(dataset: Dataset, parts: Sequence[Sequence[int]]) -> list[Fold]:
     return folds
 
 
-def _check_num_folds(num_folds: int) -> None:
-    """Raise where there would be too few groups."""
+def _check_num_folds(num_folds: int, count: int, what: str) -> None:
+    """Raise where there would be too few groups, or more than there is to divide."""
     if num_folds < 3:
         raise SplitError(
             f"num_folds must be at least 3 (one group tests, one validates, the rest train), got {num_folds}"
         )
-
-
-def _draw(name: str, others: Sequence[str], partners: Sequence[str], generator: random.Random) -> str:
-    """One of the speakers who share no session with the tested one."""
-    candidates = [other for other in others if other not in partners]
-    if not candidates:
-        raise SplitError(f"{name} would have no validation data: every other speaker shares a session with that one")
-    return generator.choice(candidates)
-
-
-def _as_share(validation: str | float) -> float | None:
-    """The share of utterances that `validation` asks for; None where it is no share between 0 and 1."""
-    return validation if isinstance(validation, float) and 0 < validation < 1 else None
+    if count < num_folds:
+        raise SplitError(f"{num_folds} folds need as many {what}; the dataset has {count}: ask for fewer folds")
 
 
 def _single(dataset: Dataset | DatasetDict) -> Dataset:
@@ -435,9 +410,9 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     values = list(dataset[column])
     rows = range(len(dataset)) if rows is None else rows
     if lacking := [row for row in rows if not values[row]]:
-        way_out = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
+        remedy = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
         count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {lacking[0]}"
-        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row{way_out}")
+        raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row{remedy}")
     groups: dict[str, list[int]] = {}
     for row in rows:
         groups.setdefault(values[row], []).append(row)

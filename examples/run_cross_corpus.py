@@ -12,7 +12,8 @@ stopped. The tables are `shots0/transfer.md` and so on; `transfer.md`, `.csv` an
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from data_scripts.corpora.labels import LABEL_MAP_HELP, parse_label_map
+from data_scripts.corpora.labels import parse_label_map
+from data_scripts.corpora.options import LABEL_MAP_HELP
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.cli import run_script
@@ -36,7 +37,7 @@ class TransferArguments:
         default_factory=lambda: [0],
         metadata={"help": "Utterances of each class of the target that training gets, e.g. 0 5 10 20 60 (Table IX)."},
     )
-    label_map: list[str] | None = field(default=None, metadata={"help": f"Of both: {LABEL_MAP_HELP}."})
+    label_map: list[str] | None = field(default=None, metadata={"help": f"Of both corpora: {LABEL_MAP_HELP}"})
 
     def __post_init__(self):
         for name in ("source", "target"):
@@ -66,7 +67,7 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
     _, inputs = next(iter(parts.values()))
     heading = inputs.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")
     notes = ["The differences are to the rows with as many shots.", *inputs.notes]
-    corpus = CorpusArguments(corpus="prepared", data_dir=transfer.source_dir)
+    corpus = CorpusArguments(prepared_dir=transfer.source_dir)
     run_tables("transfer", heading, notes, parts, GridSetup(rows, corpus, model, runs, args))
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import data_scripts
-from data_scripts.corpora.ravdess import voice
 from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -45,8 +44,7 @@ class CustomRunArguments(RunArguments):
 
 def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
     """Run every fold with every seed, then print the summary."""
-    from trainer.experiments.data import corpus_name  # late: --help needs no torch
-    from trainer.experiments.first_look import first_look
+    from trainer.experiments.first_look import first_look  # late: --help needs no torch
 
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     if args.should_log:
@@ -54,9 +52,8 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArgument
         print(*first_look(dataset, runs.split_by == "speaker", preset_helps=not small), sep="\n", flush=True)
     if set(dataset) == {"train"}:
         if runs.split_by == "speaker":
-            # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
-            kind = voice if corpus_name(corpus) == "ravdess" else None
-            folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=kind)
+            sex_of = corpus.record.sex_of  # each fold then hears as many women as men
+            folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=sex_of)
             protocol = "speakers held out"
         else:
             folds = data_scripts.utterance_folds(dataset, runs.num_folds, runs.split_seed)

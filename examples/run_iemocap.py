@@ -3,7 +3,7 @@ r"""IEMOCAP as the paper uses it: 4 emotions, leave one session out, ASR text (T
     python examples/run_iemocap.py --config examples/configs/iemocap_hubert_base.yaml \
         --data_dir IEMOCAP_full_release --output_dir runs/iemocap [--folds 1]
 
-`--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.
+`--data_dir` is the official release, `--prepared_dir` a folder written by `python -m data_scripts.prepare`.
 The best epoch is chosen on a speaker held out of the training sessions; the test session is used once, at the end.
 
 As others use it: ten folds with `--protocol speaker`; six classes (7,380 utterances) with `--emotions neutral
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS, TURNS, drop_excited, select_turns
+from data_scripts.corpora.iemocap import TURNS, drop_excited, select_turns
 from data_scripts.corpora.labels import plain_label
+from data_scripts.corpora.options import option_help
 from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -35,7 +36,7 @@ PROTOCOLS = ("session", "speaker")
 class IemocapArguments(CorpusArguments):
     """Where IEMOCAP lies and how it is divided."""
 
-    corpus: str = field(default="iemocap", metadata={"help": "iemocap, or prepared (a prepared folder)."})
+    corpus: str = field(default="iemocap", metadata=option_help("Name of the corpus.", "NAME"))
     protocol: str = field(
         default="session",
         metadata={"help": "'session' leaves one of five sessions out, 'speaker' one of ten speakers."},
@@ -89,11 +90,14 @@ def _as_number(text: str) -> float:
 def load_corpus(corpus: IemocapArguments, folder: Path) -> "DatasetDict":
     """Return the utterances of the wanted classes and turns; the prepared corpus itself is kept in `folder`."""
     wanted = corpus
-    if corpus.drops_excited and corpus.corpus != "prepared":
-        # As a class of its own, excited is told from happy, and its absence would be seen in the report.
-        wanted = replace(corpus, emotions=[*(corpus.emotions or DEFAULT_EMOTIONS), "excited"])
+    if corpus.drops_excited and corpus.prepared_dir is None:
+        # A class of its own that nobody asks for: its utterances are left out, as the report says.
+        label_map = {**corpus.mapping, "excited": "excited"}
+        classes, _ = corpus.record.classes(label_map, corpus.emotions)
+        classes = [name for name in classes if name != "excited"]
+        wanted = replace(corpus, emotions=classes, label_map=label_map, merge_excited=True)
     dataset = experiments.prepare_corpus(wanted, folder)
-    if corpus.drops_excited:
+    if corpus.drops_excited and corpus.prepared_dir is not None:
         dataset = drop_excited(dataset)
     return dataset if corpus.turns == "all" else select_turns(dataset, corpus.turns)
 

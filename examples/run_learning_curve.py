@@ -77,8 +77,8 @@ def main(
         parts[label] = spec, dataclasses.replace(whole, folds=folds)
         utterances[label] = training_utterances(folds)
     # The grids of all shares read the one corpus that was prepared above them.
-    prepared = CorpusArguments(corpus="prepared", data_dir=str(prepared_folder(corpus, folder / "corpus")))
-    setup = GridSetup(rows, corpus if corpus.corpus == "prepared" else prepared, model, runs, args)
+    prepared = CorpusArguments(prepared_dir=str(prepared_folder(corpus, folder / "corpus")))
+    setup = GridSetup(rows, prepared, model, runs, args)
     heading = whole.heading(f"Learning curve on {whole.title}, {whole.folds.description}")
     run_tables("learning_curve", heading, [NOTE, *whole.notes], parts, setup, partial(draw, utterances))
 

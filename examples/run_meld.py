@@ -3,7 +3,7 @@ r"""MELD as the paper uses it: 7 emotions, its own split, ASR text (Tables III a
     python examples/run_meld.py --config examples/configs/meld_hubert_base.yaml \
         --data_dir MELD.Raw --output_dir runs/meld [--seeds 1 2 3]
 
-`--data_dir` is the official release, or with `--corpus prepared` a folder written by `python -m data_scripts.prepare`.
+`--data_dir` is the official release, `--prepared_dir` a folder written by `python -m data_scripts.prepare`.
 The best epoch is chosen on the development split.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_scripts.corpora.options import option_help
 from trainer import experiments
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cli import run_script
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class MeldArguments(CorpusArguments):
     """Where MELD lies."""
 
-    corpus: str = field(default="meld", metadata={"help": "meld, or prepared (a prepared folder)."})
+    corpus: str = field(default="meld", metadata=option_help("Name of the corpus.", "NAME"))
 
 
 def main(corpus: MeldArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:

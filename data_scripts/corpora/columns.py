@@ -27,21 +27,6 @@ COLUMN_HELP = {
 }
 
 
-def column_choices(options: object) -> dict[str, str]:
-    """Return {role: column} of the column options that are given.
-
-    Args:
-        options: an object with the options of `COLUMN_OPTIONS` as attributes; one that is None is not given.
-    """
-    return option_choices(options, COLUMN_OPTIONS)
-
-
-def option_choices(options: object, names: Mapping[str, str]) -> dict[str, str]:
-    """Return {key: value} of the options that are given, of {key: option}."""
-    values = {key: getattr(options, option) for key, option in names.items()}
-    return {key: value for key, value in values.items() if value is not None}
-
-
 def check_choices(chosen: Mapping[str, str]) -> None:
     """Check chosen columns without knowing the table.
 

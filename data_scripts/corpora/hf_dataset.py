@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.audio_folder import read_audio_folder
-from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
-from data_scripts.corpora.columns import option_choices
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
+from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import SPLIT_NAMES, Row, as_utterance, check_ids, drop_unusable, read_columns
 from data_scripts.errors import CorpusError
@@ -28,24 +28,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DATASET_LAYOUT = "rows with a recording and a label: a dataset of the Hub, an AudioFolder, or what save_to_disk wrote"
-#: The command-line options that choose a split of a dataset.
-SPLIT_OPTIONS = {"train": "train_split_name", "validation": "eval_split_name", "test": "test_split_name"}
-#: What each further option of a dataset says, for the help of the commands.
-DATASET_HELP = {
-    "dataset_name": "a dataset: its name on the Hub, its folder (AudioFolder too), or one written by save_to_disk",
-    "dataset_config_name": "its configuration, where it has several",
-    "train_split_name": "its split to train on",
-    "eval_split_name": "its split to validate on",
-    "test_split_name": "its split to test on",
-}
 
 
-def split_choices(options: object) -> dict[str, str]:
-    """Return {split: name} of the split options that are given, see `columns.column_choices`."""
-    return option_choices(options, SPLIT_OPTIONS)
-
-
-def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Read a dataset; rows without a label or audio go into `report`, by their id.
 
     Args:
@@ -78,13 +63,13 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         for item in items:
             item["id"] = f"{item['split']}/{item['id']}"
     rows = drop_unusable(items, report)
-    return ScannedCorpus(emotions=[], rows=rows, looked_for=DATASET_LAYOUT)
+    return ScannedCorpus(rows, search_hint=DATASET_LAYOUT)
 
 
 # Opening
 
 
-def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[str, Dataset]":
+def open_dataset(selection: CorpusSelection, report: PreparationReport) -> "Mapping[str, Dataset]":
     """Return a dataset's splits by their own names, their audio undecoded.
 
     Args:
@@ -98,7 +83,7 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
 
     from modeling_m4ser.rows_m4ser import without_decoding
 
-    source = selection.data_dir
+    source = selection.place
     if isinstance(source, Dataset):
         return {"train": without_decoding(source)}
     if isinstance(source, (DatasetDict, dict)):
@@ -109,7 +94,7 @@ def open_dataset(selection: Selection, report: PreparationReport) -> "Mapping[st
         )
     if source.is_file():
         raise CorpusError(f"{source} is a file: a table goes in as a manifest, --data_dir {source}")
-    loaded: Mapping[str, Any] = _load_saved(source) or _load(source, selection.config_name, report)
+    loaded: Mapping[str, Any] = _load_saved(source) or _load(source, selection.dataset_config_name, report)
     return {str(name): without_decoding(part) for name, part in loaded.items()}
 
 
@@ -164,11 +149,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _choose_splits(
-    parts: "Mapping[str, Dataset]", selection: Selection, report: PreparationReport
+    parts: "Mapping[str, Dataset]", selection: CorpusSelection, report: PreparationReport
 ) -> "dict[str, Dataset]":
     """The splits by their canonical names: those that are asked for, or else all."""
     there = ", ".join(parts)
-    if chosen := dict(selection.split_names):
+    if chosen := selection.split_names:
         for split, name in chosen.items():
             if name not in parts:
                 option = SPLIT_OPTIONS[split]
@@ -193,12 +178,12 @@ def _choose_splits(
 
 
 def _read_rows(
-    part: "Dataset", split: str, columns: Mapping[str, str], rate_column: str | None, selection: Selection
+    part: "Dataset", split: str, columns: Mapping[str, str], rate_column: str | None, selection: CorpusSelection
 ) -> Iterator[Row]:
     """The utterances of one split."""
     roles = {role: column for role, column in columns.items() if column in part.column_names}
     names = getattr(part.features[roles["emotion"]], "names", None) if "emotion" in roles else None
-    folder = selection.data_dir if isinstance(selection.data_dir, Path) else Path()
+    folder = selection.place if isinstance(selection.place, Path) else Path()
     recordings = AudioColumn(part, roles["audio"], rate_column, folder) if "audio" in roles else None
     for number, row in enumerate(cast(Iterable[dict[str, Any]], part)):
         values = {role: row[column] for role, column in roles.items()}
@@ -311,7 +296,7 @@ def _number_type(feature: Any) -> str | None:
 RECORD = CorpusRecord(
     name="dataset",
     title="Speech emotion dataset",
-    licence=None,
+    license=None,
     about="Made from a dataset.",
     scan=scan,
     has_columns=True,

@@ -18,8 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
+from data_scripts.constants import dialogue_of
+from data_scripts.corpora.base import CorpusRecord, PaperNumbers, ScannedCorpus
 from data_scripts.corpora.folders import APPLE_DOUBLE, children, read_text, walk
+from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 
@@ -74,7 +76,7 @@ def sex(speaker: str) -> str | None:
     return {"M": "male", "F": "female"}.get(speaker[-1:])
 
 
-def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Join recordings, labels and words; every file, line and utterance left out goes into `report`.
 
     Args:
@@ -86,20 +88,18 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
         CorpusError: no IEMOCAP here, or a session or one of its folders is missing.
         OSError: a folder or text file cannot be read.
     """
-    wanted = RECORD.wanted_emotions(selection)
-    root = _find_root(selection.data_dir)
+    root = _find_root(selection.place)
     numbers = _choose_sessions(root, selection.sessions, report)
     for path in walk(root):
         if path.name.startswith("._"):
             report.drop(path.relative_to(root).as_posix(), APPLE_DOUBLE)
-    rows = [row for number in numbers for row in _Session(root, number, report).rows(wanted)]
+    rows = [row for number in numbers for row in _Session(root, number, report).rows()]
     return ScannedCorpus(
-        emotions=wanted,
         rows=rows,
-        looked_for=IEMOCAP_LAYOUT,
-        never_empty={"session": numbers},
-        way_out="copy the session again, or leave it out on purpose: --sessions followed by the others",
-        expected=_expected_counts(wanted, numbers),
+        search_hint=IEMOCAP_LAYOUT,
+        required_values={"session": numbers},
+        remedy="copy the session again, or leave it out on purpose: --sessions followed by the others",
+        expected=_expected_counts(numbers),
     )
 
 
@@ -138,26 +138,15 @@ def drop_excited(dataset: "DatasetDict") -> "DatasetDict":
         CorpusError: it has no such class: prepared with the default classes, excited is counted as happy for good. Or
             nothing would be left.
     """
-    from datasets import ClassLabel, DatasetDict  # late: a command line's --help reads this file
+    from data_scripts.schema import select_rows  # late: a command line's --help reads this file
 
-    kept = DatasetDict()
-    for split, part in dataset.items():
-        names = part.features["emotion"].names
-        if "excited" not in names:
-            raise CorpusError(
-                "this corpus has no class excited, so those utterances cannot be told from happy ones: prepare it with "
-                f"--emotions {' '.join(names)} excited"
-            )
-        others = [name for name in names if name != "excited"]
-        labels = part["emotion"][:]
-        rows = [row for row, label in enumerate(labels) if label is None or names[label] != "excited"]
-        renumbered = [None if labels[row] is None else others.index(names[labels[row]]) for row in rows]
-        rest = part.select(rows).remove_columns("emotion")
-        rest = rest.add_column("emotion", renumbered, feature=ClassLabel(names=others))
-        kept[split] = rest.select_columns(part.column_names)
-    if not any(map(len, kept.values())):
-        raise CorpusError("no utterance is left without the excited ones")
-    return kept
+    names = next(iter(dataset.values())).features["emotion"].names
+    if "excited" not in names:
+        raise CorpusError(
+            "this corpus has no class excited, so those utterances cannot be told from happy ones: prepare it with "
+            f"--emotions {' '.join(names)} excited"
+        )
+    return select_rows(dataset, [name for name in names if name != "excited"])
 
 
 def _turn(name: str) -> str | None:
@@ -166,17 +155,10 @@ def _turn(name: str) -> str | None:
     return {"impro": "improvised", "script": "scripted"}[match[1]] if match else None
 
 
-def _expected_counts(wanted: Sequence[str], numbers: Sequence[str]) -> dict[str, dict[str, int]]:
-    """What the full release keeps of this selection; the counts of each session are known of the default classes."""
-    expected = {}
-    if sorted(wanted) == sorted(DEFAULT_EMOTIONS):
-        expected["sessions"] = {n: EXPECTED_SESSIONS[n] for n in numbers if n in EXPECTED_SESSIONS}
-    if tuple(numbers) == SESSION_NUMBERS:
-        expected["emotions"] = dict.fromkeys(wanted, 0)
-        for code, name in EMOTION_CODES.items():
-            if (emotion := _emotion(code, wanted)) in wanted:
-                expected["emotions"][emotion] += EXPECTED_LABELS[name]
-    return expected
+def _expected_counts(numbers: Sequence[str]) -> dict[str, dict[str, int]]:
+    """What the full release has of these sessions; of the labels, the counts of each session are not published."""
+    sessions = {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}
+    return {"sessions": sessions, **({"emotions": EXPECTED_LABELS} if tuple(numbers) == SESSION_NUMBERS else {})}
 
 
 def _find_root(data_dir: Path) -> Path:
@@ -246,10 +228,10 @@ class _Session:
         self.labels = self._read_labels()
         self.texts = self._read_texts()
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[dict]:
+    def rows(self) -> Iterator[dict]:
         """The utterances to keep, by id; the others are dropped with their reason."""
         for name in sorted({*self.wavs, *self.labels, *self.texts}):
-            if reason := self._unusable(name, wanted):
+            if reason := self._unusable(name):
                 self.report.drop(name, reason)
                 continue
             text = self.texts.get(name)
@@ -262,13 +244,13 @@ class _Session:
                 "split": "train",
                 "id": name,
                 "path": str(self.wavs[name].resolve()),
-                "emotion": _emotion(self.labels[name], wanted),
+                "emotion": EMOTION_CODES[self.labels[name]],
                 "speaker": f"Ses{int(self.number):02d}{letter}",
                 "session": self.number,
                 "transcript": text,
             }
 
-    def _unusable(self, name: str, wanted: Sequence[str]) -> str | None:
+    def _unusable(self, name: str) -> str | None:
         """Why an utterance cannot be kept; None where it can."""
         label = self.labels.get(name)
         if name not in self.wavs:
@@ -287,13 +269,7 @@ class _Session:
             return "labelled twice, differently"
         if label == NO_AGREEMENT_CODE:
             return "no agreement among the raters (xxx)"
-        if label not in EMOTION_CODES:
-            return f"unknown label: {label}"
-        return (
-            None
-            if _emotion(label, wanted) in wanted
-            else f"label not among the classes: {label} ({EMOTION_CODES[label]})"
-        )
+        return None if label in EMOTION_CODES else f"unknown label: {label}"
 
     def _find_wavs(self) -> dict[str, Path]:
         """The recordings by id."""
@@ -361,16 +337,29 @@ class _Session:
         return path.relative_to(self.root).as_posix()
 
 
-def _emotion(code: str, wanted: Sequence[str]) -> str:
-    """The class of a label: its name, excited being happy unless it is wanted by itself."""
-    name = EMOTION_CODES[code]
-    return "happy" if name == "excited" and "excited" not in wanted else name
-
+#: Table IV: WA and UA in percent; "+ MSR & MIR" of Table V, human text of Table VI.
+_ABLATIONS = {
+    "M4SER": (79.2, 80.1),
+    "only speech": (68.9, 69.8),
+    "only text": (65.1, 66.4),
+    "speech & text + concat": (73.4, 75.2),
+    "w/o MSR": (77.3, 78.4),
+    "w/o MIR": (78.9, 79.5),
+    "w/o MSR & MIR": (76.5, 77.9),
+    "w/o AED": (76.9, 78.3),
+    "w/o AEC": (78.0, 79.2),
+    "w/o AED & AEC": (77.3, 78.6),
+    "w/o GAN": (78.7, 79.8),
+    "w/o LCL": (78.2, 79.6),
+    "w/o GAN & LCL": (78.1, 79.3),
+    "+ MSR & MIR": (76.6, 77.4),
+    "M4SER, human text": (78.4, 79.9),
+}
 
 RECORD = CorpusRecord(
     name="iemocap",
     title="IEMOCAP",
-    licence="other",
+    license="other",
     about="Busso et al. 2008, *IEMOCAP: interactive emotional dyadic motion capture database*. Its licence, which "
     "comes from the University of Southern California, does not allow passing the recordings on: keep this copy "
     "private.",
@@ -378,6 +367,10 @@ RECORD = CorpusRecord(
     language="en",
     emotions=tuple(EMOTION_CODES.values()),
     default_emotions=DEFAULT_EMOTIONS,
+    merged={"excited": "happy"},
     has_sessions=True,
     sex_of=sex,
+    protocol="leave_one_session_out",
+    dialogue_of=dialogue_of,
+    paper=PaperNumbers(5531, {"WA": "wa", "UA": "ua"}, _ABLATIONS),
 )

@@ -13,8 +13,6 @@ from data_scripts.errors import CorpusError
 
 Row = dict[str, Any]
 
-LABEL_MAP_HELP = "labels that become another class, e.g. excited=happy, or a JSON or YAML file of such a mapping"
-
 _FILE_SUFFIXES = (".json", ".yaml", ".yml")
 _FORMS = "write happy=joy, or name a JSON or YAML file of such a mapping"
 
@@ -99,51 +97,30 @@ def map_label(label: str, label_map: Mapping[str, str]) -> str:
     return {plain_label(key): name for key, name in label_map.items()}.get(plain_label(label), label)
 
 
-def mapped_emotions(
-    emotions: Sequence[str], defaults: Sequence[str], label_map: Mapping[str, str], wanted: Sequence[str] | None
-) -> tuple[list[str], list[str]]:
-    """Return what a corpus with fixed labels has to be asked for, and the classes that come of it.
+def plan_classes(
+    labels: Sequence[str],
+    label_map: Mapping[str, str],
+    wanted: Sequence[str] | None,
+    defaults: Sequence[str] = (),
+    merged: Mapping[str, str] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Return the classes of a corpus in the order of their numbers, and what each label becomes (maybe no class).
 
     Args:
-        emotions: every label of the corpus.
-        defaults: those kept where none are asked for.
+        labels: every label of the corpus.
         label_map: {label: class}.
         wanted: the classes asked for, in order; None: those that the defaults and the labels of the map become.
-
-    Returns:
-        `(labels, classes)`
+        defaults: the labels kept where no classes are asked for; empty: all.
+        merged: label -> the label it counts as, unless it is a class of its own or the map names it.
     """
     named = {plain_label(label) for label in label_map}
-    kept = [label for label in emotions if label in defaults or plain_label(label) in named]
-    classes = list(wanted or dict.fromkeys(map_label(label, label_map) for label in kept))
-    return [label for label in emotions if map_label(label, label_map) in classes], classes
-
-
-def _mapped(rows: Sequence[Row], label_map: Mapping[str, str]) -> list[Row]:
-    """The rows with classes in place of labels."""
-    classes = {label: map_label(label, label_map) for label in {row["emotion"] for row in rows}}
-    return [{**row, "emotion": classes[row["emotion"]]} for row in rows]
-
-
-def relabel(rows: Sequence[Row], label_map: Mapping[str, str], report: PreparationReport) -> list[Row]:
-    """Return rows whose labels are replaced by their classes.
-
-    Args:
-        rows: with a label as `emotion`.
-        label_map: {label: class}.
-        report: gets the counts of the labels before and of the classes after.
-    """
-    mapped = _mapped(rows, label_map)
-    report.labels = {"before": _counts(rows), "after": _counts(mapped)}
-    return mapped
-
-
-def relabel_counts(counts: Mapping[str, int], label_map: Mapping[str, str]) -> dict[str, int]:
-    """Return {class: number} of {label: number}."""
-    total: Counter[str] = Counter()
-    for label, number in counts.items():
-        total[map_label(label, label_map)] += number
-    return dict(total)
+    becomes = {label: map_label(label, label_map) for label in labels}
+    usual = (label for label in labels if not defaults or label in defaults or plain_label(label) in named)
+    classes = list(wanted or dict.fromkeys(becomes[label] for label in usual))
+    for label, other in (merged or {}).items():
+        if label not in classes and plain_label(label) not in named:
+            becomes[label] = becomes[other]
+    return classes, becomes
 
 
 def assign_classes(
@@ -152,32 +129,39 @@ def assign_classes(
     wanted: Sequence[str] | None,
     owner: object,
     report: PreparationReport,
+    labels: Sequence[str] = (),
+    defaults: Sequence[str] = (),
+    merged: Mapping[str, str] | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """Return the rows of the wanted classes, of a corpus with labels of any kind, and the classes.
+    """Return the rows of the wanted classes, and these classes in the order of their numbers.
 
-    Labels that differ only in case or white space are one: as the classes or the map write it, or else as most rows do.
-    Then the map is applied, and what is not wanted left out.
+    Where a corpus may have any labels, those that differ only in case or white space are one: as the classes or the map
+    write it, or else as most rows do. Then the map is applied, and what is not wanted left out.
 
     Args:
         rows: with a label as `emotion`.
         label_map: {label: class}.
-        wanted: the classes wanted, in the order of their numbers; None: all that occur, sorted.
+        wanted: the classes asked for, in order; None: the usual ones, or all that occur, sorted.
         owner: what the corpus is called in messages.
         report: lists each row whose label is read as another spelling, and each that is left out; gets the counts
-            before and after, where spellings or the map change a label.
+            before and after, where labels change.
+        labels: every label of the corpus; empty: those that occur.
+        defaults: see `plan_classes`.
+        merged: see `plan_classes`.
 
     Raises:
         CorpusError: a label of the map or a wanted class that no row has.
     """
     before = _counts(rows)
-    check_label_map(label_map, before, owner)
-    unified = _unify_spellings(rows, [*(wanted or ()), *label_map.values()], report)
-    mapped = _mapped(unified, label_map)
-    after = _counts(mapped)
-    if before != after:
+    if not labels:
+        check_label_map(label_map, before, owner)
+        rows = _unify_spellings(rows, [*(wanted or ()), *label_map.values()], report)
+        labels = sorted(_counts(rows), key=lambda label: map_label(label, label_map))
+    classes, becomes = plan_classes(labels, label_map, wanted, defaults, merged)
+    check_emotions(wanted or (), sorted(set(becomes.values())), owner)
+    mapped = [{**row, "emotion": becomes[row["emotion"]]} for row in rows]
+    if before != (after := _counts(mapped)):
         report.labels = {"before": before, "after": after}
-    check_emotions(wanted or (), list(after), owner)
-    classes = list(wanted or after)
     for row in mapped:
         if row["emotion"] not in classes:
             report.drop(row["id"], f"emotion not selected: {row['emotion']}")

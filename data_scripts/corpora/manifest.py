@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import children
+from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, read_columns, set_splits
 from data_scripts.errors import CorpusError
@@ -22,7 +23,7 @@ MANIFEST_LAYOUT = (
 )
 
 
-def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Read a manifest; rows without a usable label or audio file go into `report`, by their id.
 
     Args:
@@ -37,12 +38,12 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
             ambiguous, ids twice, an unknown split, or a channel that is no number.
         OSError: the folder or file cannot be read.
     """
-    path = find_manifest(selection.data_dir)
+    path = find_manifest(selection.place)
     items = _read_items(path, selection, report)
     check_ids(items, path)
     set_splits(items, path)
     kept = drop_unusable(items, report)
-    return ScannedCorpus(emotions=[], rows=kept, looked_for=MANIFEST_LAYOUT)
+    return ScannedCorpus(kept, search_hint=MANIFEST_LAYOUT)
 
 
 def find_manifest(data_dir: Path) -> Path:
@@ -69,7 +70,7 @@ def find_manifest(data_dir: Path) -> Path:
     return files[0]
 
 
-def _read_items(path: Path, selection: Selection, report: PreparationReport) -> list[Row]:
+def _read_items(path: Path, selection: CorpusSelection, report: PreparationReport) -> list[Row]:
     """The manifest's rows by their canonical columns."""
     rows = read_table(path)
     if not rows:
@@ -117,7 +118,7 @@ def _locate(folder: Path, name: str) -> str:
 RECORD = CorpusRecord(
     name="manifest",
     title="Speech emotion corpus",
-    licence=None,
+    license=None,
     about="Made from a manifest.",
     scan=scan,
     has_columns=True,

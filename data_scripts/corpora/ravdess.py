@@ -8,8 +8,9 @@ Russo 2018, PLoS ONE 13(5): e0196391; CC BY-NC-SA 4.0.
 import re
 from pathlib import Path
 
-from data_scripts.corpora.base import CorpusRecord, ScannedCorpus, Selection
+from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import APPLE_DOUBLE, walk
+from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -27,7 +28,7 @@ def voice(speaker: str) -> str:
     return "male" if int(speaker) % 2 else "female"
 
 
-def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
+def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Find the recordings below `data_dir`; what is not one goes into `report`, by its path.
 
     Args:
@@ -37,7 +38,7 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
     Raises:
         OSError: a folder cannot be read.
     """
-    data_dir, wanted = selection.data_dir, RECORD.wanted_emotions(selection)
+    data_dir = selection.place
     media = [path for path in walk(data_dir) if path.suffix.lower() in (*_AUDIO_SUFFIXES, *_OTHER_MEDIA_SUFFIXES)]
     # The shallowest copy first: a popular mirror of the corpus contains it twice, the second time one folder deeper.
     media.sort(key=lambda path: (len(path.parts), path.stem, path.suffix.lower() != _AUDIO_SUFFIXES[0], path))
@@ -49,16 +50,14 @@ def scan(selection: Selection, report: PreparationReport) -> ScannedCorpus:
             reason = "second copy of a recording"
         if reason is None:
             taken.add(path.stem)
-            row = _row(path)
-            if row["emotion"] not in wanted:
-                reason = "emotion not selected"
         if reason is not None:
             report.drop(item, reason)
             continue
+        row = _row(path)
         if re.fullmatch(r"Actor_\d\d", path.parent.name) and path.parent.name != f"Actor_{row['speaker']}":
             report.repair(item, "in another actor's folder: the speaker is taken from the file name")
         rows.append(row)
-    return ScannedCorpus(emotions=wanted, rows=sorted(rows, key=lambda row: row["id"]), looked_for=RAVDESS_LAYOUT)
+    return ScannedCorpus(sorted(rows, key=lambda row: row["id"]), search_hint=RAVDESS_LAYOUT)
 
 
 def _unusable(path: Path) -> str | None:
@@ -96,7 +95,7 @@ def _row(path: Path) -> dict:
 RECORD = CorpusRecord(
     name="ravdess",
     title="RAVDESS speech",
-    licence="cc-by-nc-sa-4.0",
+    license="cc-by-nc-sa-4.0",
     about="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391. CC BY-NC-SA 4.0.",
     scan=scan,
     language="en",

@@ -5,13 +5,15 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from data_scripts.audit import Audit
 from data_scripts.files import write_atomically
 
+REPORT_NAME = "report.json"
 _NOT_GIVEN = "(not given)"
-_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels", "audit")
+_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels", "stand_in", "audit")
 
 
 @dataclass
@@ -42,6 +44,8 @@ class PreparationReport:
         unread_columns: the table's other columns.
         labels: where a map or another spelling changed labels, the utterances of each label "before" and of each class
             "after", as found; those dropped later are among them.
+        stand_in: why what was found, whatever of it is wanted, is another corpus in the layout of this one; empty where
+            nothing says so, None of corpora without a size of their own and in reports of earlier versions.
         audit: what the splits have in common; None in reports of earlier versions.
     """
 
@@ -55,6 +59,7 @@ class PreparationReport:
     columns: dict[str, str] = field(default_factory=dict)
     unread_columns: list[str] = field(default_factory=list)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    stand_in: str | None = None
     audit: Audit | None = None
 
     def drop(self, item: str, reason: str) -> None:
@@ -85,17 +90,9 @@ class PreparationReport:
         """The number of utterances kept, over all splits."""
         return sum(counts.utterances for counts in self.splits.values())
 
-    def drop_reasons(self) -> dict[str, int]:
-        """Return how many items were dropped for each reason, the commonest first."""
-        return _by_reason(self.dropped)
-
-    def repair_reasons(self) -> dict[str, int]:
-        """Return how many items were repaired for each reason, the commonest first."""
-        return _by_reason(self.repaired)
-
-    def note_reasons(self) -> dict[str, int]:
-        """Return how many items were noted for each reason, the commonest first."""
-        return _by_reason(self.noted)
+    def reasons(self, kind: str) -> dict[str, int]:
+        """Return how many items were "dropped", "repaired" or "noted" for each reason, the commonest first."""
+        return dict(Counter(note["reason"] for note in getattr(self, kind)).most_common())
 
     def found(self, kind: str) -> dict[str, int]:
         """Return the utterances kept by "emotions", "speakers", "sessions" or "splits", over all splits."""
@@ -119,9 +116,9 @@ class PreparationReport:
         """Return the report as JSON: the fields, and the counts by reason for whoever reads the file."""
         summary = {
             "kept": self.kept,
-            "drop_reasons": self.drop_reasons(),
-            "repair_reasons": self.repair_reasons(),
-            "note_reasons": self.note_reasons(),
+            "drop_reasons": self.reasons("dropped"),
+            "repair_reasons": self.reasons("repaired"),
+            "note_reasons": self.reasons("noted"),
             "differences": self.differences(),
         }
         return json.dumps({"corpus": self.corpus, **summary, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
@@ -163,13 +160,10 @@ class PreparationReport:
         for kind, title in (("splits", "split"), ("sessions", "session"), ("emotions", "emotion")):
             lines.extend(self._comparison(kind, title))
         lines.extend(self.audit.table() if self.audit is not None else [])
-        for title, reasons in (
-            ("dropped", self.drop_reasons()),
-            ("repaired", self.repair_reasons()),
-            ("noted", self.note_reasons()),
-        ):
-            if title != "noted" or reasons:
-                lines.append(f"{title}: {sum(reasons.values())}")
+        for kind in ("dropped", "repaired", "noted"):
+            reasons = self.reasons(kind)
+            if kind != "noted" or reasons:
+                lines.append(f"{kind}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
         return "\n".join(
             [f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *self._label_lines(), *lines]
@@ -211,6 +205,20 @@ class PreparationReport:
         return _aligned(rows)
 
 
+def prepared_report(folder: str | os.PathLike) -> PreparationReport | None:
+    """Return the report of a prepared folder; None where it has none that can be read."""
+    try:
+        return PreparationReport.from_json((Path(folder) / REPORT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not prepared by this command, but its tables may be all right
+
+
+def prepared_name(folder: str | os.PathLike) -> str:
+    """Return the name of the corpus that a prepared folder holds; `prepared` where it is not known."""
+    report = prepared_report(folder)
+    return "prepared" if report is None else report.corpus
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table: the first column to the left, the others to the right."""
     first, *widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -224,11 +232,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _difference(kept: int, expected: int | None) -> str:
     """The cell that says how many are missing (-) or too many (+)."""
     return "" if expected is None or kept == expected else f"{kept - expected:+d}"
-
-
-def _by_reason(notes: Sequence[Mapping[str, str]]) -> dict[str, int]:
-    """How often each reason occurs, the commonest first."""
-    return dict(Counter(note["reason"] for note in notes).most_common())
 
 
 def _note(item: str, reason: str) -> dict[str, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_scripts.constants import SPLITS
-from data_scripts.corpora.base import Selection
 from data_scripts.corpora.columns import assign_columns, missing_columns
+from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 
@@ -23,7 +23,11 @@ SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
 
 
 def read_columns(
-    found: Sequence[str], selection: Selection, owner: Any, report: PreparationReport, ignored: Container[str] = ()
+    found: Sequence[str],
+    selection: CorpusSelection,
+    owner: Any,
+    report: PreparationReport,
+    ignored: Container[str] = (),
 ) -> dict[str, str]:
     """Return which column is read as what, and say so in the report.
 
@@ -40,7 +44,7 @@ def read_columns(
     Raises:
         CorpusError: a chosen column is absent, two may be the same role, or there is none for a role that is needed.
     """
-    columns = assign_columns([column for column in found if column not in ignored], dict(selection.columns), owner)
+    columns = assign_columns([column for column in found if column not in ignored], selection.columns, owner)
     if missing := [role for role in REQUIRED_ROLES if role not in columns]:
         raise missing_columns(missing, found, owner)
     report.columns = columns

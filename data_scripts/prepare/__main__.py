@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.corpora import CORPORA
-from data_scripts.corpora.options import add_selection_options, selection_of
+from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.corpora.options import add_options
 from data_scripts.errors import run_command
 
 
@@ -21,25 +21,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m data_scripts.prepare", description=(__doc__ or "").split("\n\n")[0]
     )
-    with_sessions = ", ".join(name for name, record in CORPORA.items() if record.has_sessions)
     parser.add_argument("corpus", choices=sorted(CORPORA))
-    parser.add_argument("--data_dir", type=Path, help="the corpus's folder, or a manifest")
-    add_selection_options(parser)
-    parser.add_argument("--sessions", nargs="+", metavar="N", help=f"keep only these sessions ({with_sessions})")
-    parser.add_argument("--embed_audio", action="store_true", help="put the audio into the Parquet files, as FLAC")
+    parser.add_argument(
+        "--output_dir", type=Path, required=True, metavar="FOLDER", help="Where the prepared corpus goes."
+    )
+    add_options(parser, skip=("corpus",))
+    parser.add_argument("--embed_audio", action="store_true", help="Put the audio into the Parquet files, as FLAC.")
     parser.add_argument(
         "--push_to_hub",
         metavar="REPO",
-        help="also upload it as a dataset, private where it is new; embeds the audio. Mind the corpus's licence",
+        help="Also upload it as a dataset (new repositories are private; audio is embedded). Check the corpus's "
+        "license first.",
     )
-    options = parser.parse_args(arguments)
-    if options.output_dir is None:
-        parser.error("say where the prepared corpus goes: --output_dir")
-    if (options.data_dir is None) == (options.dataset_name is None):
-        parser.error("give either --data_dir or, for a dataset, --dataset_name")
-    if options.dataset_name is not None and options.corpus != "dataset":
-        parser.error(f"--dataset_name is for the corpus dataset, not for {options.corpus}")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,18 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    selection = selection_of(options, options.corpus, options.data_dir or options.dataset_name, options.sessions)
+    selection = CorpusSelection.parse(options)
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 
     embed_audio = options.embed_audio or options.push_to_hub is not None
-    report = prepare_folder(
-        selection,
-        options.output_dir,
-        embed_audio=embed_audio,
-        num_workers=options.num_workers,
-        strict=options.strict,
-    )
+    report = prepare_folder(selection, options.output_dir, embed_audio, selection.num_workers, selection.strict)
     print(report.table())
     for warning in report.audit.warnings() if report.audit is not None else ():
         print(f"warning: {warning}", file=sys.stderr)

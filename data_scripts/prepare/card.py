@@ -68,7 +68,7 @@ def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool
 def _header(record: CorpusRecord, report: PreparationReport, tables: str) -> str:
     """The YAML head. Without its data_files, `datasets` would take the FLACs in audio/ for the dataset."""
     lines = ["---", f"pretty_name: {json.dumps(record.title)}"]
-    lines += [f"license: {record.licence}"] if record.licence else []
+    lines += [f"license: {record.license}"] if record.license else []
     lines += ["task_categories:", "- audio-classification", "tags:", "- speech-emotion-recognition", "- m4ser"]
     lines += ["configs:", "- config_name: default", "  data_files:"]
     for split in report.splits:

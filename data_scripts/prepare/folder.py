@@ -11,20 +11,19 @@ The same corpus and options give the same files, whatever was interrupted before
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from data_scripts.constants import SPLITS
-from data_scripts.corpora.registry import CorpusSelection, scan_corpus
-from data_scripts.corpora.report import PreparationReport
+from data_scripts.corpora import CorpusSelection, scan_corpus
+from data_scripts.corpora.report import REPORT_NAME, PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.prepare.card import CARD_MARK, dataset_card
 from data_scripts.prepare.recordings import RecordingStore, check_num_workers
 from data_scripts.schema import CARD_NAME, save_splits, tables_digest
-
-REPORT_NAME = "report.json"
 
 
 def prepare_folder(
@@ -59,7 +58,7 @@ def prepare_folder(
     """
     folder = Path(output_dir)
     check_num_workers(num_workers)
-    _check_output(folder, selection.data_dir)
+    _check_output(folder, selection.place)
     scanned, report = scan_corpus(selection)
     with RecordingStore(folder, embed_audio) as store:
         splits = store.finished_splits(scanned, report, num_workers)
@@ -112,7 +111,7 @@ def _public_report(path: Path) -> bytes:
     return (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _check_output(folder: Path, data_dir: Path) -> None:
+def _check_output(folder: Path, data_dir: Any) -> None:
     """Raise where the output would come between files that are not ours."""
     if isinstance(data_dir, Path) and data_dir.exists() and folder.exists():  # it may be a dataset in memory
         source = data_dir if data_dir.is_dir() else data_dir.parent

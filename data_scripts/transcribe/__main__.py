@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_scripts.corpora import CORPORA
-from data_scripts.corpora.options import add_selection_options, selection_of
-from data_scripts.corpora.report import PreparationReport
+from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.corpora.options import add_options
+from data_scripts.corpora.report import prepared_name
 from data_scripts.errors import run_command
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
     )
     parser.add_argument("--prepared_dir", metavar="FOLDER", type=Path, help="written by data_scripts.prepare")
-    add_selection_options(parser)
+    parser.add_argument("--output_dir", metavar="FOLDER", type=Path, help="where a dataset is prepared")
+    add_options(parser, skip=("corpus", "data_dir", "sessions"))
     parser.add_argument("--model", metavar="NAME", help="Whisper repository id or folder")
     parser.add_argument(
         "--backend",
@@ -85,7 +86,7 @@ def _transcribe(options: argparse.Namespace) -> None:
     if options.prepared_dir is None:
         from data_scripts.prepare.folder import prepare_folder
 
-        selection = selection_of(options, "dataset", options.dataset_name)
+        selection = CorpusSelection.parse(options)
         prepared = prepare_folder(selection, options.output_dir, num_workers=options.num_workers, strict=options.strict)
         print(prepared.table())
         options.prepared_dir = options.output_dir
@@ -118,11 +119,8 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
 
 def _language_of(folder: Path) -> str | None:
     """The language of the corpus that a folder was prepared from; None where it is not known."""
-    try:
-        corpus = PreparationReport.from_json((folder / "report.json").read_text(encoding="utf-8")).corpus
-    except (OSError, ValueError):
-        return None  # not prepared by this command, but its tables may be all right
-    return CORPORA[corpus].language if corpus in CORPORA else None
+    record = CORPORA.get(prepared_name(folder))
+    return None if record is None else record.language
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers.trainer_callback import TrainerCallback
 
+from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
 
 #: Utterances that are enough for shares of frames, at 50 frames a second.
@@ -63,8 +64,7 @@ class DiscriminatorAccuracyCallback(TrainerCallback):
     """
 
     def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
-        size = len(dataset)
-        self.rows = Subset(dataset, range(0, size, -(-size // MAX_UTTERANCES)))
+        self.rows = Subset(dataset, evenly_spaced(len(dataset), MAX_UTTERANCES))
         self.data_collator = data_collator
 
     def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers.trainer_callback import TrainerCallback
 
+from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
 
 #: Utterances that are enough to see a trend, at a second or two for each evaluation.
@@ -31,7 +32,7 @@ class ErrorCorrectionCallback(TrainerCallback):
     def __init__(self, dataset: Any, measure: Measure):
         texts = dataset.select_columns(["hypothesis", "transcript"])
         complete = [row for row in texts if row["hypothesis"] is not None and row["transcript"] is not None]
-        self.rows = complete[:: max(1, -(-len(complete) // MAX_UTTERANCES))]
+        self.rows = [complete[row] for row in evenly_spaced(len(complete), MAX_UTTERANCES)]
         self.measure = measure
 
     def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):

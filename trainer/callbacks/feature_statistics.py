@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers.trainer_callback import TrainerCallback
 
+from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
 
 #: Utterances that are enough to know the statistics of a few hundred dimensions by, at 50 frames a second.
@@ -85,8 +86,7 @@ class FeatureStatisticsCallback(TrainerCallback):
         if all(standardizer.measured for standardizer in model.m4ser.standardizers().values()):
             return
         if hasattr(self.dataset, "__len__"):
-            size = len(self.dataset)
-            rows = Subset(self.dataset, range(0, size, -(-size // MAX_UTTERANCES)))
+            rows = Subset(self.dataset, evenly_spaced(len(self.dataset), MAX_UTTERANCES))
         else:
             rows = list(itertools.islice(self.dataset, MAX_UTTERANCES))
         batches = DataLoader(

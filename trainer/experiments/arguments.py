@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from data_scripts.corpora import CORPORA, CorpusSelection
-from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS
-from data_scripts.corpora.hf_dataset import DATASET_HELP
-from data_scripts.corpora.labels import LABEL_MAP_HELP, parse_label_map
-from data_scripts.corpora.options import selection_of
+from data_scripts.corpora.columns import COLUMN_OPTIONS
+from data_scripts.corpora.options import SPLIT_OPTIONS, option_help
+from data_scripts.corpora.report import prepared_name
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 
@@ -26,91 +25,44 @@ MAPPING_FIELDS = ("model_options", "speech_options", "text_options", "processor_
 
 
 @dataclass
-class CorpusArguments:
+class CorpusArguments(CorpusSelection):
     """Which corpus an experiment reads."""
 
-    corpus: str = field(
-        default="manifest", metadata={"help": f"{', '.join(CORPORA)}, or prepared (a folder of data_scripts.prepare)."}
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "Its folder (or the manifest file)."})
-    dataset_name: str | None = field(
-        default=None, metadata={"help": f"In place of --corpus and --data_dir, {DATASET_HELP['dataset_name']}."}
-    )
-    dataset_config_name: str | None = field(
-        default=None, metadata={"help": f"Of a dataset, {DATASET_HELP['dataset_config_name']}."}
-    )
-    train_split_name: str | None = field(
-        default=None, metadata={"help": f"Of a dataset, {DATASET_HELP['train_split_name']}."}
-    )
-    eval_split_name: str | None = field(
-        default=None, metadata={"help": f"Of a dataset, {DATASET_HELP['eval_split_name']}."}
-    )
-    test_split_name: str | None = field(
-        default=None, metadata={"help": f"Of a dataset, {DATASET_HELP['test_split_name']}."}
-    )
-    label_map: list[str] | None = field(
-        default=None, metadata={"help": f"{LABEL_MAP_HELP[0].upper()}{LABEL_MAP_HELP[1:]}."}
-    )
-    emotions: list[str] | None = field(default=None, metadata={"help": "Use these classes only."})
-    sessions: list[str] | None = field(default=None, metadata={"help": "Use these sessions only (IEMOCAP)."})
-    audio_column_name: str | None = field(
-        default=None, metadata={"help": f"Column of a manifest or dataset with {COLUMN_HELP['audio']}."}
-    )
-    label_column_name: str | None = field(
-        default=None, metadata={"help": f"Column of a manifest or dataset with {COLUMN_HELP['emotion']}."}
-    )
-    text_column_name: str | None = field(
-        default=None, metadata={"help": f"Column of a manifest or dataset with {COLUMN_HELP['hypothesis']}."}
-    )
-    transcript_column_name: str | None = field(
-        default=None, metadata={"help": f"Column of a manifest or dataset with {COLUMN_HELP['transcript']}."}
-    )
-    speaker_column_name: str | None = field(
-        default=None, metadata={"help": f"Column of a manifest or dataset with {COLUMN_HELP['speaker']}."}
+    corpus: str = field(default="manifest", metadata=option_help(f"{', '.join(CORPORA)}.", "NAME"))
+    prepared_dir: str | None = field(
+        default=None,
+        metadata=option_help("Instead of --data_dir: a folder that data_scripts.prepare wrote.", "FOLDER"),
     )
     asr_model: str | None = field(
-        default=None, metadata={"help": "Whisper model (Hub name or folder) that writes missing hypotheses."}
+        default=None,
+        metadata=option_help("Whisper model (Hub name or folder) that writes missing hypotheses.", "MODEL"),
     )
     asr_language: str | None = field(
         default=None,
-        metadata={
-            "help": "Its language, e.g. en; by default the corpus's, or where it has none, each clip's as guessed."
-        },
+        metadata=option_help(
+            "Spoken language, e.g. en. Default: the corpus's; otherwise detected per clip.", "LANGUAGE"
+        ),
     )
     hypotheses: str | None = field(
-        default=None, metadata={"help": "CSV or JSONL file with ready hypotheses (columns id, hypothesis)."}
+        default=None,
+        metadata=option_help(
+            "CSV or JSONL file with ready hypotheses (columns id, hypothesis), for utterances without one.", "FILE"
+        ),
     )
-    strict: bool = field(
-        default=False, metadata={"help": "Stop where a recording or speaker is in two splits, instead of warning."}
-    )
-    num_workers: int = field(default=2, metadata={"help": "Threads that read the corpus."})
 
     def __post_init__(self):
-        if self.dataset_name is not None:
-            if self.data_dir is not None or self.corpus not in ("manifest", "dataset"):
-                raise ExperimentError("dataset_name stands in place of corpus and data_dir: leave those out.")
-            self.corpus = "dataset"
-        if self.corpus != "prepared" and self.corpus not in CORPORA:
-            raise ExperimentError(f"corpus {self.corpus!r} is none of: {', '.join(CORPORA)}, prepared.")
-        if self.num_workers < 1:
-            raise ExperimentError(f"num_workers must be at least 1, not {self.num_workers}.")
-        self.label_map = parse_label_map(self.label_map) or None  # pyright: ignore[reportAttributeAccessIssue]
-        if self.corpus == "prepared":
-            chosen = [*COLUMN_OPTIONS.values(), *DATASET_HELP, "label_map"]
-            if given := [name for name in chosen if getattr(self, name) is not None]:
+        if self.prepared_dir is not None:
+            chosen = [*COLUMN_OPTIONS.values(), *SPLIT_OPTIONS.values(), "dataset_config_name", "label_map"]
+            if given := [name for name in ("data_dir", "dataset_name", *chosen) if getattr(self, name) is not None]:
                 raise ExperimentError(f"A prepared folder is used as it is: leave {', '.join(given)} out.")
+            if (name := prepared_name(self.prepared_dir)) in CORPORA:
+                self.corpus = name
+        super().__post_init__()
 
-    def selection(self) -> CorpusSelection:
-        """Return what is wanted of which corpus.
-
-        Raises:
-            ExperimentError: neither a folder nor a dataset is named.
-            CorpusError: the corpus does not have what is wanted.
-        """
-        place = self.dataset_name or self.data_dir
-        if place is None:
-            raise ExperimentError("Say where the corpus lies: --data_dir FOLDER.")
-        return selection_of(self, self.corpus, place, self.sessions)
+    def check_record(self) -> None:
+        """Raise where the corpus does not have what is wanted; of a prepared folder, only its tables can say so."""
+        if self.prepared_dir is None:
+            super().check_record()
 
 
 @dataclass

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from datasets import DatasetDict
 
-from data_scripts.audit import PROTOCOL_SPLIT, Audit
-from data_scripts.corpora import CORPORA
+from data_scripts.audit import PROTOCOL_SPLIT, Audit, audit_dataset, print_warnings
 from data_scripts.files import write_atomically
 from modeling_m4ser import PIPELINE_TASK
 from trainer.arguments import ExperimentArguments
@@ -21,7 +20,7 @@ from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, format_row, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
-from trainer.experiments.data import accepted_in_own_split, audit_dataset, corpus_name, prepared_folder, print_warnings
+from trainer.experiments.data import accepted_in_own_split, prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import OWN_SPLIT
 from trainer.experiments.run import check_run, run_experiment
@@ -79,8 +78,7 @@ def run_folds(
     audits = audit_folds(folds, corpus, root, tell=args.should_log)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
-    known = CORPORA.get(corpus_name(corpus))
-    sex_of = known and known.sex_of
+    sex_of = corpus.record.sex_of
     for name, seed, settings in planned:
         data, split = folds[name]
         results = run_experiment(

@@ -1,18 +1,13 @@
 """From a corpus on disk to a prepared dataset with hypotheses, once, whatever the number of processes."""
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import DatasetDict
 
-from data_scripts.audit import AUDITED_COLUMNS, Audit, audit_splits
-from data_scripts.corpora import CORPORA, CorpusSelection
-from data_scripts.corpora.report import PreparationReport
-from data_scripts.errors import CorpusError
+from data_scripts.corpora.report import prepared_report
 from data_scripts.prepare.folder import prepare_folder
-from data_scripts.schema import load_prepared, split_parts
+from data_scripts.schema import load_prepared, select_rows
 from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
 from data_scripts.transcribe.whisper import WhisperRecognizer
 from trainer.errors import ExperimentError
@@ -20,101 +15,30 @@ from trainer.experiments.arguments import CorpusArguments
 
 
 def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDict:
-    """Return the corpus as a prepared dataset, kept in `folder` with its report; a prepared folder is used as it is.
+    """Return the corpus as a prepared dataset with its hypotheses.
+
+    It is prepared into `folder`, unless that has been done or `prepared_dir` names a prepared folder. Missing
+    hypotheses are filled in there.
+
+    Args:
+        arguments: which corpus, which of its classes and sessions, and where hypotheses come from.
+        folder: keeps the prepared corpus, with its report.
 
     Raises:
-        ExperimentError: no `data_dir`; or `folder` was prepared from another selection.
-        CorpusError: the corpus or the hypotheses cannot be read.
+        ExperimentError: `folder` was prepared from another selection.
+        CorpusError: the corpus or the hypotheses cannot be read, or it does not have what is wanted.
     """
-    if arguments.corpus == "prepared" and arguments.data_dir is not None:
-        return load_prepared(arguments.data_dir)
-    selection = arguments.selection()
-    folder = Path(folder)
+    folder = prepared_folder(arguments, folder)
     with PartialState().main_process_first():
-        if (folder / "report.json").is_file():
-            _check_selection(folder, selection)
-        else:
-            report = prepare_folder(selection, folder, num_workers=arguments.num_workers, strict=arguments.strict)
+        if arguments.prepared_dir is None and not _is_prepared(folder, arguments):
+            report = prepare_folder(arguments, folder, num_workers=arguments.num_workers, strict=arguments.strict)
             print(report.table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):
             _write_hypotheses(folder, arguments)
             dataset = load_prepared(folder)
-    return dataset
-
-
-def load_split(folder: str | Path, split: str) -> Dataset:
-    """Return one split of a prepared folder.
-
-    Args:
-        folder: that `data_scripts.prepare` made.
-        split: its name.
-
-    Raises:
-        CorpusError: the folder is none, or has no such split.
-    """
-    return pick_split(load_prepared(folder), split, folder)
-
-
-def pick_split(dataset: DatasetDict, split: str, folder: str | Path) -> Dataset:
-    """Return one split of a prepared dataset.
-
-    Args:
-        dataset: prepared.
-        split: its name.
-        folder: where the dataset is from, for the message.
-
-    Raises:
-        CorpusError: there is no such split.
-    """
-    if split not in dataset:
-        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
-    return dataset[split]
-
-
-def evenly_spaced(data: Dataset, count: int) -> list[dict[str, Any]]:
-    """Return rows of a dataset, evenly spaced, all where there are no more.
-
-    Args:
-        data: any rows.
-        count: how many at most.
-    """
-    step = max(1, len(data) // count)
-    return [data[index] for index in range(0, len(data), step)][:count]
-
-
-def corpus_name(arguments: CorpusArguments) -> str:
-    """Return the corpus' name in the registry, of a prepared folder as its report says; `prepared` where it does not.
-
-    Args:
-        arguments: which corpus.
-    """
-    report = Path(arguments.data_dir or "") / "report.json"
-    if arguments.corpus != "prepared" or not report.is_file():
-        return arguments.corpus
-    return PreparationReport.from_json(report.read_text(encoding="utf-8")).corpus
-
-
-def audit_dataset(data: DatasetDict, accepted: str = "") -> Audit:
-    """Compare the splits of a run with one another; nothing is decoded for it.
-
-    Args:
-        data: canonical splits. Copies of recordings are found by the column `content`, which preparation fills.
-        accepted: why speakers may be in several of them, see `Audit`.
-    """
-    columns = {}
-    for split, part in split_parts(data).items():
-        columns[split] = {name: part[name][:] for name in AUDITED_COLUMNS if name in part.column_names}
-        emotion = part.features["emotion"]
-        if isinstance(emotion, ClassLabel):
-            columns[split]["emotion"] = [emotion.int2str(label) for label in columns[split]["emotion"]]
-    return audit_splits(columns, accepted)
-
-
-def print_warnings(audit: Audit, name: str) -> None:
-    """Print what leaks between the splits of a fold, one line for each kind, on stderr."""
-    for warning in audit.warnings():
-        print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
+    wanted = arguments.emotions, arguments.sessions
+    return dataset if arguments.prepared_dir is None or not any(wanted) else select_rows(dataset, *wanted)
 
 
 def prepared_folder(arguments: CorpusArguments, folder: str | Path) -> Path:
@@ -124,7 +48,7 @@ def prepared_folder(arguments: CorpusArguments, folder: str | Path) -> Path:
         arguments: which corpus.
         folder: where `prepare_corpus` keeps one that it prepares.
     """
-    return Path(arguments.data_dir or "") if arguments.corpus == "prepared" else Path(folder)
+    return Path(folder if arguments.prepared_dir is None else arguments.prepared_dir)
 
 
 def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str:
@@ -134,26 +58,26 @@ def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str
         arguments: which corpus.
         folder: where `prepare_corpus` kept it.
     """
-    report = prepared_folder(arguments, folder) / "report.json"
-    if not report.is_file():
-        return ""
-    audit = PreparationReport.from_json(report.read_text(encoding="utf-8")).audit
-    return audit.accepted if audit is not None else ""
+    report = prepared_report(prepared_folder(arguments, folder))
+    return "" if report is None or report.audit is None else report.audit.accepted
 
 
-def _check_selection(folder: Path, selection: CorpusSelection) -> None:
-    """Raise where a folder was prepared from something else than what is asked for now."""
-    prepared = PreparationReport.from_json((folder / "report.json").read_text(encoding="utf-8")).selection
+def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
+    """Whether a corpus lies in a folder already; raises where it is not the one that is wanted."""
+    report = prepared_report(folder)
+    if report is None:
+        return False
     differences = [
-        f"{name} {prepared.get(name)!r} there, {value!r} now"
-        for name, value in selection.describe().items()
-        if prepared.get(name) != value
+        f"{name} {report.selection.get(name)!r} there, {value!r} now"
+        for name, value in wanted.describe().items()
+        if report.selection.get(name) != value
     ]
     if differences:
         raise ExperimentError(
             f"{folder} was prepared from another selection ({'; '.join(differences)}). Choose another --output_dir, "
             "ask for the same again, or delete that folder."
         )
+    return True
 
 
 def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
@@ -164,6 +88,6 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
         if missing:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
-        language = arguments.asr_language or CORPORA[arguments.corpus].language
+        language = arguments.asr_language or arguments.record.language
         recognizer = WhisperRecognizer(arguments.asr_model, language=language)
         transcribe_folder(folder, recognizer, missing_only=True)

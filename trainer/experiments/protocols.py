@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from datasets import DatasetDict, concatenate_datasets
 
-from data_scripts.corpora.ravdess import voice
+from data_scripts.constants import dialogue_of
+from data_scripts.corpora import CORPORA
 from data_scripts.splits import (
     complete_splits,
-    dialogue_of,
     group_folds,
     leave_one_session_out,
     leave_one_speaker_out,
@@ -20,8 +20,6 @@ from trainer.errors import ExperimentError
 from trainer.experiments.arguments import GridArguments, RunArguments
 
 OWN_SPLIT = "own_split"
-#: Corpora whose ids tell the dialogue.
-BY_DIALOGUE = ("meld", "iemocap")
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,11 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
         SplitError: the corpus cannot be divided so.
     """
     protocol = runs.protocol or _usual_protocol(dataset, corpus)
-    by_dialogue = protocol == "dialogue_folds" or corpus in BY_DIALOGUE
+    cluster = _dialogue if protocol == "dialogue_folds" else usual_cluster(corpus)
     if protocol == "own_split":
         dataset, description = complete_splits(dataset, runs.split_seed)
-        cluster = _dialogue if by_dialogue else _utterance
         folds = own_split(dataset, runs)
-        return Division(folds, dict.fromkeys(folds), description, cluster)
+        return Division(folds, dict.fromkeys(folds), description, _utterance if cluster is _speaker else cluster)
     joined = _join(dataset)
     if protocol == "dialogue_folds":
         folds = group_folds(joined, runs.num_folds, runs.split_seed)
@@ -77,13 +74,12 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
     elif protocol == "leave_one_speaker_out":
         folds, description = leave_one_speaker_out(joined, seed=runs.split_seed), "leave one speaker out"
     else:
-        # RAVDESS numbers tell the speakers' sex: each fold then hears as many women as men.
-        kind = voice if corpus == "ravdess" else None
-        folds = speaker_folds(joined, runs.num_folds, runs.split_seed, stratify=kind)
+        record = CORPORA.get(corpus)  # each fold hears as many women as men, where the corpus knows them
+        folds = speaker_folds(joined, runs.num_folds, runs.split_seed, stratify=record and record.sex_of)
         description = f"{runs.num_folds} folds of whole speakers"
     chosen = runs.choose(folds, joined)
     numbers = {fold.name: number for number, fold in enumerate(folds, 1) if fold.name in chosen}
-    return Division(chosen, numbers, description, _dialogue if by_dialogue else _speaker)
+    return Division(chosen, numbers, description, cluster)
 
 
 def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]) -> pd.DataFrame:
@@ -104,7 +100,8 @@ def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:
     Args:
         corpus: its name in the registry.
     """
-    return _dialogue if corpus in BY_DIALOGUE else _speaker
+    record = CORPORA.get(corpus)
+    return _speaker if record is None or record.dialogue_of is None else _dialogue
 
 
 def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
@@ -127,7 +124,7 @@ def _usual_protocol(dataset: DatasetDict, corpus: str) -> str:
     """What is usual for this corpus."""
     if len(dataset) > 1:
         return "own_split"
-    return "leave_one_session_out" if corpus == "iemocap" else "speaker_folds"
+    return CORPORA[corpus].protocol if corpus in CORPORA else "speaker_folds"
 
 
 def _join(dataset: DatasetDict) -> DatasetDict:

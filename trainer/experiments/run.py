@@ -15,7 +15,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from data_scripts.audit import Audit
+from data_scripts.audit import Audit, audit_dataset, print_warnings
 from data_scripts.constants import SPLITS
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
@@ -42,7 +42,6 @@ from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.prediction import logits_of, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, measure_correction
-from trainer.experiments.data import audit_dataset, print_warnings
 from trainer.experiments.model_card import write_model_card
 from trainer.experiments.run_folder import (
     LOG_FILE,

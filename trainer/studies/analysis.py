@@ -12,16 +12,16 @@ import pandas as pd
 from datasets import Dataset
 from sklearn.metrics import silhouette_score
 
+from data_scripts.corpora.report import prepared_name
 from data_scripts.errors import CorpusError
 from data_scripts.files import folder_name, write_atomically
 from data_scripts.schema import load_prepared
+from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_confusion_shares, plot_label_distribution, plot_loss_curves
 from trainer.evaluation.summary import markdown_table
-from trainer.experiments.arguments import CorpusArguments
-from trainer.experiments.data import corpus_name, evenly_spaced
 from trainer.experiments.run_folder import PREDICTIONS_FILE, load_log
 from trainer.studies import paper
 from trainer.studies.divisions import CorpusSplit
@@ -120,7 +120,8 @@ def analyze(
         tested = CorpusSplit.load(prepared[0], split)
         figures += draw_logs(rows, output)
         data = tested.data
-        read, asked = evenly_spaced(data, utterances), find_rows(data, shown)
+        read = [data[row] for row in evenly_spaced(len(data), utterances)]
+        asked = find_rows(data, shown)
         numbers = _look_into(rows, _named(read, data), _named(asked, data), seed, output, figures)
         heading = f"# Models looked into (Fig. 6 and 8 to 12, Table VII): {tested.title}"
         lines = [heading, "", *page(numbers, tested.notes)]
@@ -176,13 +177,13 @@ def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
         The corpus' name, or its folder where two have the same name -> emotion -> utterances, the most frequent first.
         A corpus in the layout of one of the paper's and of another size is called a stand-in.
     """
-    names = [corpus_name(CorpusArguments(corpus="prepared", data_dir=folder)) for folder in folders]
+    names = [prepared_name(folder) for folder in folders]
     counts = {}
     for folder, name in zip(folders, names, strict=True):
         parts = load_prepared(folder).values()
         emotions = [part.features["emotion"].names[label] for part in parts for label in part["emotion"]]
         title = paper.TITLES.get(name, name) if names.count(name) == 1 else str(folder)
-        if paper.is_stand_in(name, len(emotions)):
+        if paper.stand_in_reason(name, len(emotions), folder):
             title += " stand-in"
         counts[title] = dict(Counter(SAME_EMOTION.get(name, name) for name in emotions).most_common())
     return counts

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from data_scripts.schema import load_prepared
+from data_scripts.corpora.report import prepared_name
+from data_scripts.schema import load_prepared, pick_split
 from data_scripts.splits import k_shot, random_split, rows_by_emotion
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments
-from trainer.experiments.data import corpus_name, pick_split, prepare_corpus
+from trainer.experiments.data import prepare_corpus, prepared_folder
 from trainer.experiments.protocols import Division, divide, usual_cluster
 from trainer.studies import paper
 
@@ -59,19 +60,20 @@ def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -
         CorpusError: the corpus cannot be read.
     """
     dataset = prepare_corpus(corpus, folder / "corpus")
-    name, utterances = corpus_name(corpus), sum(map(len, dataset.values()))
+    name, utterances = corpus.corpus, sum(map(len, dataset.values()))
     emotions = next(iter(dataset.values())).features["emotion"].names
-    folds, stand_in = divide(dataset, name, runs), stand_in_note(name, utterances)
+    stand_in = stand_in_note(name, utterances, prepared_folder(corpus, folder / "corpus"))
+    folds = divide(dataset, name, runs)
     return TableInputs(name, paper.TITLES.get(name, name), utterances, emotions, folds, stand_in)
 
 
-def stand_in_note(name: str, utterances: int) -> str:
+def stand_in_note(name: str, utterances: int, folder: str | Path) -> str:
     """Return what a table says of a corpus that has the paper's name and is another one; empty where it is the same."""
-    if not paper.is_stand_in(name, utterances):
+    if not (reason := paper.stand_in_reason(name, utterances, folder)):
         return ""
     return (
-        f"**Stand-in corpus**: {utterances} utterances in the layout of {paper.TITLES[name]}, which has "
-        f"{paper.UTTERANCES[name]}. The paper's numbers, of another corpus, cannot be compared with these."
+        f"**Stand-in corpus**: {utterances} utterances in the layout of {paper.TITLES[name]} ({reason}). The paper's "
+        "numbers, of another corpus, cannot be compared with these."
     )
 
 
@@ -107,8 +109,8 @@ class CorpusSplit:
         """
         dataset = load_prepared(folder)
         data = pick_split(dataset, split, folder)
-        name = corpus_name(CorpusArguments(corpus="prepared", data_dir=str(folder)))
-        note = stand_in_note(name, sum(map(len, dataset.values())))
+        name = prepared_name(folder)
+        note = stand_in_note(name, sum(map(len, dataset.values())), folder)
         title = f"{len(data)} utterances, split {split} of {Path(folder).resolve().name}"
         notes = [f"Corpus: {paper.TITLES.get(name, name)}.", *filter(None, [note])]
         return cls(name, dataset, data, f"{title} (a stand-in corpus)" if note else title, notes, bool(note))
@@ -164,20 +166,21 @@ class WholeCorpus:
         name: as it is written in tables and folders.
         registered: its name in the registry.
         data: all its utterances, whatever split they are in.
+        folder: where it lies, prepared.
     """
 
     name: str
     registered: str
     data: Dataset
+    folder: str = ""
 
     @classmethod
     def load(cls, folder: str | Path, label_map: Mapping[str, str]) -> "WholeCorpus":
         """Read a prepared folder; `label_map` gives an emotion another name, several may get the same one."""
-        registered = corpus_name(CorpusArguments(corpus="prepared", data_dir=str(folder)))
+        registered = prepared_name(folder)
         unnamed = registered in ("prepared", "manifest", "dataset")
-        return cls.join(
-            Path(folder).resolve().name if unnamed else registered, registered, load_prepared(folder), label_map
-        )
+        name = Path(folder).resolve().name if unnamed else registered
+        return dataclasses.replace(cls.join(name, registered, load_prepared(folder), label_map), folder=str(folder))
 
     @classmethod
     def join(cls, name: str, registered: str, splits: DatasetDict, label_map: Mapping[str, str]) -> "WholeCorpus":
@@ -236,7 +239,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     described = {"name": name, "shots": shots, "seed": seed, "left_out": left_out, **counts}
     words = f"trained on {source.name}, tested on 70 % of {target.name}{with_shots}"
     folds = Division({name: (data, described)}, {name: None}, words, usual_cluster(target.registered))
-    notes = [stand_in_note(corpus.registered, len(corpus.data)) for corpus in (source, target)]
+    notes = [stand_in_note(corpus.registered, len(corpus.data), corpus.folder) for corpus in (source, target)]
     title, utterances = f"{target.name} after {source.name}", sum(map(len, data.values()))
     return TableInputs(target.registered, title, utterances, emotions, folds, " ".join(filter(None, notes)))
 

@@ -1,45 +1,27 @@
 """The paper's own numbers, exactly as it prints them (He et al., IEEE TASLP 2025), to stand beside measured ones."""
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from data_scripts.corpora import CORPORA
+from data_scripts.corpora.report import prepared_report
+
+_CORPORA = {name: record.paper for name, record in CORPORA.items() if record.paper is not None}
 
 #: What a corpus of a table is called in the paper -> its utterances there (IEMOCAP's four classes; MELD's tables).
-UTTERANCES: Mapping[str, int] = {"iemocap": 5531, "meld": 13708}
+UTTERANCES: Mapping[str, int] = {name: numbers.utterances for name, numbers in _CORPORA.items()}
 
 #: Their names as the paper writes them.
-TITLES: Mapping[str, str] = {"iemocap": "IEMOCAP", "meld": "MELD"}
+TITLES: Mapping[str, str] = {name: CORPORA[name].title for name in _CORPORA}
 
 #: The metrics of each corpus in Tables III and IV: the paper's name and the one that `emotion_metrics` uses.
-METRICS: Mapping[str, Mapping[str, str]] = {
-    "iemocap": {"WA": "wa", "UA": "ua"},
-    "meld": {"ACC": "accuracy", "W-F1": "weighted_f1"},
-}
+METRICS: Mapping[str, Mapping[str, str]] = {name: numbers.metrics for name, numbers in _CORPORA.items()}
 
-#: Table IV, in percent: row -> (IEMOCAP's WA and UA, MELD's ACC and W-F1).
-_TABLE_IV = {
-    "M4SER": (79.2, 80.1, 66.5, 66.0),
-    "only speech": (68.9, 69.8, 51.7, 45.1),
-    "only text": (65.1, 66.4, 62.2, 58.6),
-    "speech & text + concat": (73.4, 75.2, 63.9, 60.8),
-    "w/o MSR": (77.3, 78.4, 65.0, 62.4),
-    "w/o MIR": (78.9, 79.5, 65.6, 64.5),
-    "w/o MSR & MIR": (76.5, 77.9, 64.8, 61.7),
-    "w/o AED": (76.9, 78.3, 64.3, 61.7),
-    "w/o AEC": (78.0, 79.2, 65.9, 64.1),
-    "w/o AED & AEC": (77.3, 78.6, 65.1, 62.6),
-    "w/o GAN": (78.7, 79.8, 65.8, 65.3),
-    "w/o LCL": (78.2, 79.6, 65.9, 64.8),
-    "w/o GAN & LCL": (78.1, 79.3, 65.5, 64.1),
-}
-
-#: corpus -> row of `trainer.experiments.ablations.ABLATIONS` -> {metric: percent}. The row "+ MSR & MIR" is Table V's,
-#: which is of IEMOCAP alone, as Table VI is.
+#: corpus -> row of `trainer.experiments.ablations.ABLATIONS` -> {metric: percent}: Table IV, and what Tables V and VI
+#: add of IEMOCAP.
 ABLATION_TABLE: Mapping[str, Mapping[str, Mapping[str, float]]] = {
-    "iemocap": {
-        **{row: {"wa": wa, "ua": ua} for row, (wa, ua, _, _) in _TABLE_IV.items()},
-        "+ MSR & MIR": {"wa": 76.6, "ua": 77.4},
-        "M4SER, human text": {"wa": 78.4, "ua": 79.9},  # Table VI
-    },
-    "meld": {row: {"accuracy": accuracy, "weighted_f1": f1} for row, (_, _, accuracy, f1) in _TABLE_IV.items()},
+    name: {row: dict(zip(numbers.metrics.values(), values, strict=True)) for row, values in numbers.ablations.items()}
+    for name, numbers in _CORPORA.items()
 }
 
 #: Tables VIII and IX: (source, target) -> utterances of each class from the target -> row -> {metric: percent}.
@@ -107,11 +89,18 @@ CONSISTENCY_TABLE: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def is_stand_in(corpus: str, utterances: int) -> bool:
-    """Whether a corpus is another one in the layout of the paper's, or a part of it: its size differs by over 1 %.
+def stand_in_reason(corpus: str, utterances: int, folder: str | Path) -> str:
+    """Return why a corpus is another one in the layout of the paper's; empty where it is the paper's, or none of them.
 
     Args:
-        corpus: its name in the registry; one that the paper does not use stands in for none.
-        utterances: that it has.
+        corpus: its name in the registry.
+        utterances: that it has here; they are judged where its report, of an earlier version, does not say.
+        folder: where it lies, prepared.
     """
-    return corpus in UTTERANCES and abs(utterances - UTTERANCES[corpus]) > UTTERANCES[corpus] / 100
+    if corpus not in UTTERANCES:
+        return ""
+    report = prepared_report(folder)
+    if report is not None and report.stand_in is not None:
+        return report.stand_in
+    whole = UTTERANCES[corpus]
+    return f"{utterances} utterances instead of {whole}" if abs(utterances - whole) > whole / 100 else ""

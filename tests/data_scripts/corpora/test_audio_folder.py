@@ -58,7 +58,7 @@ def test_a_metadata_table(tmp_path, kind):
         (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         pd.DataFrame(rows).to_parquet(tmp_path / "metadata.parquet")
-    corpus = load_corpus("dataset", tmp_path, columns={"emotion": "feeling"})
+    corpus = load_corpus("dataset", tmp_path, label_column_name="feeling")
     assert content(corpus) == {"train": {"1.wav": "sad", "wavs/2.wav": "happy"}}
     part = corpus.dataset["train"]
     assert part["speaker"][:] == ["a", "b"]

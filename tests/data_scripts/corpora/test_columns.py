@@ -1,12 +1,10 @@
 """Columns: read by name or by choice, and what may be two things is asked for."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_scripts.corpora.columns import COLUMN_OPTIONS, TABLE_ROLES, assign_columns, check_choices, column_choices
+from data_scripts.corpora.columns import TABLE_ROLES, assign_columns
 from data_scripts.errors import CorpusError
 from modeling_m4ser.rows_m4ser import COLUMN_NAMES
 
@@ -61,11 +59,3 @@ def test_a_chosen_column_is_nothing_else():
 def test_what_is_not_clear_is_asked(found, chosen, message):
     with pytest.raises(CorpusError, match=message):
         assign_columns(found, chosen, "t")
-
-
-def test_choices_are_read_from_options():
-    options = SimpleNamespace(**dict.fromkeys(COLUMN_OPTIONS.values()))
-    assert column_choices(options) == {}
-    options.text_column_name, options.label_column_name = "a", "b"
-    assert column_choices(options) == {"emotion": "b", "hypothesis": "a"}
-    check_choices(column_choices(options))

@@ -111,7 +111,7 @@ def test_an_array_at_a_wrong_level_is_dropped_with_the_reason(tmp_path):
     corpus = load_corpus("dataset", Dataset.from_dict(columns, features=features))
     assert corpus.dataset["train"]["id"][:] == ["train/000001"]
     np.testing.assert_allclose(load_audio(corpus.dataset["train"][0]["audio"], RATE), noise(0.2, RATE), atol=1e-4)
-    ((reason, count),) = corpus.report.drop_reasons().items()
+    ((reason, count),) = corpus.report.reasons("dropped").items()
     assert count == 1
     assert "they look like 16-bit samples; convert it to int16" in reason
 
@@ -135,7 +135,7 @@ def test_labels_without_names(tmp_path, labels, classes):
     rows, found, report = rows_of(Dataset.from_dict({"file": paths, "label": labels}))
     assert found == classes
     assert [row["emotion"] for row in rows] == [str(int(x)) if not isinstance(x, str) else x for x in labels[:2]]
-    assert report.drop_reasons() == {"no emotion": 1}
+    assert report.reasons("dropped") == {"no emotion": 1}
 
 
 def test_an_unlabelled_row_of_class_labels(tmp_path):
@@ -143,7 +143,7 @@ def test_an_unlabelled_row_of_class_labels(tmp_path):
     paths = [str(write_wav(tmp_path / f"{n}.wav")) for n in range(2)]
     rows, classes, report = rows_of(Dataset.from_dict({"file": paths, "label": [-1, 1]}, features=features))
     assert ([row["emotion"] for row in rows], classes) == (["happy"], ["happy"])
-    assert report.drop_reasons() == {"no emotion": 1}
+    assert report.reasons("dropped") == {"no emotion": 1}
 
 
 def small(tmp_path, count=1, **columns):
@@ -169,13 +169,13 @@ def test_splits_by_name(tmp_path):
     data = DatasetDict({"a": first, "b": second, "c": third})
     with pytest.raises(CorpusError, match="has the splits a, b, c: say which is what, --train_split_name NAME --eval"):
         rows_of(data)
-    rows, _, report = rows_of(data, split_names={"train": "c", "test": "a"})
+    rows, _, report = rows_of(data, train_split_name="c", test_split_name="a")
     assert [row["split"] for row in rows] == ["train"] * 3 + ["test"]
     assert report.noted == [{"id": "b", "reason": "split of the dataset that was not asked for"}]
     with pytest.raises(CorpusError, match=r"has no split d \(--eval_split_name\); it has a, b, c"):
-        rows_of(data, split_names={"validation": "d"})
+        rows_of(data, eval_split_name="d")
     with pytest.raises(CorpusError, match="each split needs a name of its own"):
-        CorpusSelection("dataset", data, split_names={"train": "a", "test": "a"})
+        CorpusSelection("dataset", data, train_split_name="a", test_split_name="a")
 
 
 def test_two_splits_of_one_meaning(tmp_path):
@@ -202,7 +202,7 @@ def test_columns_by_name_and_those_not_read(tmp_path):
     data = small(tmp_path, emotion_note=["?"], who=["ann"]).rename_column("label", "feeling")
     with pytest.raises(CorpusError, match=r"lacks the columns emotion; .*say so: --label_column_name NAME"):
         rows_of(data)
-    rows, _, report = rows_of(data, columns={"emotion": "feeling", "speaker": "who"})
+    rows, _, report = rows_of(data, label_column_name="feeling", speaker_column_name="who")
     assert (rows[0]["speaker"], rows[0]["emotion"]) == ("ann", "sad")
     assert report.columns == {"audio": "path", "emotion": "feeling", "speaker": "who"}
     assert report.unread_columns == ["emotion_note"]

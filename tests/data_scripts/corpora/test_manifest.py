@@ -7,7 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from data_scripts import load_corpus
-from data_scripts.corpora.registry import CorpusSelection, scan_corpus
+from data_scripts.corpora import CorpusSelection, scan_corpus
+from data_scripts.corpora.columns import COLUMN_OPTIONS
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import drop_reasons, write_wav
 
@@ -221,7 +222,9 @@ def test_chosen_columns(folder):
     lines = ["path,wav,label,mood,text,spoken,who", "x,wavs/1.wav,no,sad,read,said,me"]
     path = write_csv(folder, *lines)
     chosen = {"audio": "wav", "emotion": "Mood", "hypothesis": "spoken", "transcript": "text", "speaker": "who"}
-    scanned, report = scan_corpus(CorpusSelection("manifest", path, columns=chosen))
+    scanned, report = scan_corpus(
+        CorpusSelection("manifest", path, **{COLUMN_OPTIONS[role]: name for role, name in chosen.items()})
+    )
     (row,) = scanned.rows
     assert [row[name] for name in ("emotion", "hypothesis", "transcript", "speaker")] == ["sad", "said", "read", "me"]
     assert report.selection["columns"] == chosen

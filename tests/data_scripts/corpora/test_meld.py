@@ -134,7 +134,7 @@ def test_every_trap_is_reported(raw):
 def test_a_subset_of_emotions(raw):
     corpus = load_corpus("meld", raw, emotions=["joy"])
     assert corpus.report.kept == 3
-    assert corpus.report.drop_reasons() == {"emotion not selected: neutral": 3}
+    assert corpus.report.reasons("dropped") == {"emotion not selected: neutral": 3}
     assert corpus.report.expected == {"emotions": {"joy": 2308}}
     with pytest.raises(CorpusError, match="MELD has no emotion happy; it has neutral, joy"):
         load_corpus("meld", raw, emotions=["happy"])

@@ -1,13 +1,13 @@
-"""The registry: corpora by name, and selections that are refused before anything is read."""
+"""The registry: corpora by name, what a folder must be, and what tells a stand-in from the corpus of its name."""
 
 import dataclasses
 
 import pytest
 
 from data_scripts import load_corpus
-from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.corpora import CORPORA, CorpusSelection, scan_corpus
 from data_scripts.errors import CorpusError
-from tests.helpers.layouts import make_ravdess
+from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess
 
 
 def test_every_corpus_is_known_by_the_name_of_its_record():
@@ -15,63 +15,16 @@ def test_every_corpus_is_known_by_the_name_of_its_record():
     assert all(record.name == name for name, record in CORPORA.items())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("ravdes",), "unknown corpus 'ravdes'; known: dataset, iemocap, manifest, meld, ravdess"),
-        (("ravdess", ["bored"]), "RAVDESS speech has no emotion bored; it has neutral, calm"),
-        (("iemocap", ["joy"]), "IEMOCAP has no emotion joy; it has neutral, happy, excited"),
-        (("meld", ["happy"]), "MELD has no emotion happy; it has neutral, joy"),
-        (("ravdess", ["sad", "sad"]), "each only once"),
-        (("manifest", []), "at least one class"),
-        (("iemocap", None, []), "sessions must name at least one session"),
-        (("ravdess", None, ["1"]), "RAVDESS speech has no sessions to choose from"),
-        (("meld", None, ["1"]), "MELD has no sessions to choose from"),
-        (("manifest", None, ["1"]), "has no sessions to choose from"),
-    ],
-)
-def test_a_selection_that_cannot_be_is_refused_before_anything_is_read(arguments, message):
-    name, *wanted = arguments
-    with pytest.raises(CorpusError, match=message):
-        CorpusSelection(name, "nowhere", *wanted)
-
-
-def test_a_selection_describes_itself(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    selection = CorpusSelection("iemocap", "corpus", ["sad", "happy"], [10, "2", "2"])
-    assert selection.describe() == {
-        "name": "iemocap",
-        "data_dir": str((tmp_path / "corpus").resolve()),
-        "emotions": ["sad", "happy"],
-        "sessions": ["2", "10"],
-        "columns": None,
-        "label_map": None,
-        "split_names": None,
-        "config_name": None,
-    }
-    assert CorpusSelection("meld", "x").describe()["sessions"] is None
-    assert selection == CorpusSelection("iemocap", "corpus", ("sad", "happy"), ["2", "10"])
-    assert selection != CorpusSelection("iemocap", "corpus", ("happy", "sad"), ["2", "10"])
-
-
-def test_load_corpus_errors(tmp_path):
-    with pytest.raises(CorpusError, match="unknown corpus 'ravdes'; known: dataset, iemocap, manifest, meld, ravdess"):
-        load_corpus("ravdes", tmp_path)
-    with pytest.raises(CorpusError, match="gone does not exist: give the folder of the ravdess corpus"):
-        load_corpus("ravdess", tmp_path / "gone")
-    with pytest.raises(CorpusError, match=r"no usable recording of ravdess in .*looked for Actor_NN/03-01"):
-        load_corpus("ravdess", tmp_path)
-    with pytest.raises(CorpusError, match="no emotion bored; it has neutral, calm"):
-        load_corpus("ravdess", tmp_path, emotions=["bored"])
-    with pytest.raises(CorpusError, match="each only once"):
-        load_corpus("ravdess", tmp_path, emotions=["sad", "sad"])
-    with pytest.raises(CorpusError, match="num_workers must be at least 1"):
-        load_corpus("ravdess", tmp_path, num_workers=0)
-    (tmp_path / "a.wav").write_bytes(b"")
-    with pytest.raises(CorpusError, match="is not a folder"):
-        load_corpus("ravdess", tmp_path / "a.wav")
-    with pytest.raises(CorpusError, match="Dropped: 1 × not named as a RAVDESS recording"):
-        load_corpus("ravdess", tmp_path)
+def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
+    (tmp_path / "file.wav").write_bytes(b"")
+    for place, message in (
+        (None, "say where the corpus lies: --data_dir FOLDER"),
+        (tmp_path / "gone", "gone does not exist: give the folder of the ravdess corpus"),
+        (tmp_path / "file.wav", "is not a folder"),
+        (tmp_path, r"no usable recording of ravdess in .*looked for Actor_NN/03-01.*1 × not named as a RAVDESS rec"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            load_corpus("ravdess", place)
 
 
 def test_another_corpus_is_one_record(tmp_path, monkeypatch):
@@ -80,10 +33,31 @@ def test_another_corpus_is_one_record(tmp_path, monkeypatch):
     assert report.corpus == report.selection["name"] == "mine"
 
 
-def test_columns_are_of_tables_only():
-    with pytest.raises(CorpusError, match="MELD has no columns to choose from: leave --text_column_name out"):
-        CorpusSelection("meld", "nowhere", columns={"hypothesis": "text"})
-    selection = CorpusSelection("manifest", "x", columns={"hypothesis": "a", "audio": "b"})
-    assert selection.describe()["columns"] == {"audio": "b", "hypothesis": "a"}
-    assert selection == CorpusSelection("manifest", "x", columns={"audio": "b", "hypothesis": "a"})
-    assert selection != CorpusSelection("manifest", "x")
+def stand_in(*selection, **options):
+    """Why a corpus is a stand-in."""
+    return scan_corpus(CorpusSelection(*selection, **options))[1].stand_in
+
+
+def test_a_corpus_of_another_size_is_a_stand_in_whatever_is_selected(tmp_path, monkeypatch):
+    release = make_iemocap(tmp_path, codes=("neu", "hap", "exc", "ang", "sad", "fru"))
+    assert stand_in("iemocap", release) == "50 utterances instead of 5531"
+    assert stand_in("iemocap", release, None, ["1", "2"]) == "20 utterances instead of 2108"
+    monkeypatch.setattr("data_scripts.corpora.iemocap.EXPECTED_SESSIONS", dict.fromkeys("12345", 10))
+    for options in ({}, {"emotions": ["sad"]}, {"sessions": ["3"]}, {"label_map": ["excited=thrilled"]}):
+        assert stand_in("iemocap", release, **options) == ""
+
+
+def test_a_synthetic_corpus_of_the_right_size_is_a_stand_in(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_scripts.corpora.meld.EXPECTED_SPLITS", {"train": 2, "validation": 2, "test": 2})
+    raw = make_meld(tmp_path / "MELD.Raw")
+    assert stand_in("meld", raw) == ""
+    (raw / "synthesis.csv").write_text("split,voice\n")
+    assert stand_in("meld", raw) == ""
+    (raw / "synthesis.csv").write_text("split,voice\ntrain,f_slt\n")
+    assert stand_in("meld", raw) == stand_in("meld", tmp_path) == "1 of its recordings are synthetic"
+
+
+def test_a_corpus_without_a_size_of_its_own_is_none(tmp_path):
+    assert stand_in("ravdess", make_ravdess(tmp_path / "ravdess")) == ""
+    (tmp_path / "m.csv").write_text("audio,emotion\nravdess/Actor_01/03-01-01-01-01-01-01.wav,sad\n")
+    assert stand_in("manifest", tmp_path / "m.csv") is None

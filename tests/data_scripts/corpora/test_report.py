@@ -34,8 +34,8 @@ def test_counts(report):
     assert train.emotions == {"happy": 1, "sad": 2, "calm": 0}
     assert train.speakers == {"a": 2, "b": 1}
     assert train.sessions == {"(not given)": 1, "s1": 1, "s2": 1}
-    assert report.drop_reasons() == {"too short": 2, "no label": 1}
-    assert report.repair_reasons() == {"wrong folder": 1}
+    assert report.reasons("dropped") == {"too short": 2, "no label": 1}
+    assert report.reasons("repaired") == {"wrong folder": 1}
 
 
 @pytest.mark.parametrize(("item", "reason"), [("", "too short"), ("x", "")])
@@ -107,7 +107,7 @@ def test_notes_are_listed_apart(report):
     assert "noted" not in report.table()
     report.note("z1", "long")
     report.note("z2", "long")
-    assert report.note_reasons() == {"long": 2}
+    assert report.reasons("noted") == {"long": 2}
     assert "noted: 2\n  2  long" in report.table()
     assert PreparationReport.from_json(report.to_json()) == report
 

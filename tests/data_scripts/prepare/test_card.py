@@ -29,7 +29,7 @@ def head(card):
 def test_it_says_what_the_record_says(name, report):
     record = CORPORA[name]
     card = dataset_card(record, report, embedded=False, tables="abc")
-    assert head(card).get("license") == record.licence
+    assert head(card).get("license") == record.license
     assert head(card)["pretty_name"] == record.title
     assert f"# {record.title}, prepared for speech emotion recognition\n" in card
     assert record.about in card
@@ -51,9 +51,9 @@ def test_it_names_every_split_and_the_counts(report):
     )
 
 
-def test_licences():
-    licences = {name: record.licence for name, record in CORPORA.items()}
-    assert licences == {
+def test_licenses():
+    licenses = {name: record.license for name, record in CORPORA.items()}
+    assert licenses == {
         "dataset": None,
         "iemocap": "other",
         "manifest": None,

@@ -56,7 +56,7 @@ def test_help_needs_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert "--push_to_hub" in done.stdout
-    assert "keep only these sessions (iemocap)" in done.stdout
+    assert "Keep only these sessions (IEMOCAP)" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -138,7 +138,7 @@ def test_two_channels_of_a_file_are_remembered_apart(tmp_path, decoded):
         chosen = rows if again < 2 else [{**rows[0], "channel": 1}, rows[1]]
         with RecordingStore(tmp_path / "out", embed=False) as store:
             report = PreparationReport("toy")
-            splits = store.finished_splits(ScannedCorpus(["sad"], chosen, "rows"), report, 1)
+            splits = store.finished_splits(ScannedCorpus(chosen, "rows", emotions=["sad"]), report, 1)
             paths.append([(row["id"], row["content"], row["audio"]["path"]) for row in splits["train"]])
         assert len(decoded) == (2, 2, 3)[again]
     assert paths[0] == paths[1] != paths[2]
@@ -159,7 +159,7 @@ def test_a_lossy_copy_of_one_channel_is_found(tmp_path):
         {**call, "id": "b", "split": "train", "channel": 1},
         {"path": str(tmp_path / "copy.mp3"), "id": "c", "split": "test"},
     ]
-    scanned = ScannedCorpus(["sad"], [{**row, "emotion": "sad"} for row in rows], "rows")
+    scanned = ScannedCorpus([{**row, "emotion": "sad"} for row in rows], "rows", emotions=["sad"])
     report = PreparationReport("toy")
     keep_usable(scanned, list(inspect_recordings(scanned.rows, inspect_recording, 1)), report)
     assert report.audit.recordings == [{"train": ["b"], "test": ["c"]}]

@@ -314,7 +314,7 @@ def test_all_runs_on_a_prepared_corpus_share_its_features(tmp_path, capsys):
     save_prepared(DatasetDict(train=corpus, validation=other, test=other), tmp_path / "corpus")
     speech, text = encoder_folders(tmp_path)
     data = load_prepared(tmp_path / "corpus")
-    arguments = CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "corpus"))
+    arguments = CorpusArguments(prepared_dir=str(tmp_path / "corpus"))
     model = ModelArguments(
         speech_encoder=str(speech),
         text_encoder=str(text),

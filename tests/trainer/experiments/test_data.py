@@ -6,14 +6,17 @@ import pandas as pd
 import pytest
 from datasets import DatasetDict
 
+from data_scripts.audit import audit_dataset
+from data_scripts.corpora import CorpusSelection
 from data_scripts.errors import CorpusError
+from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import save_prepared
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
-from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import write_manifest
+from tests.helpers.layouts import make_ravdess
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
-from trainer.experiments.data import accepted_in_own_split, audit_dataset, evenly_spaced, load_split, prepare_corpus
+from trainer.experiments.data import accepted_in_own_split, prepare_corpus
 
 
 def without_hypotheses(folder):
@@ -110,7 +113,7 @@ def test_without_a_recogniser_hypotheses_stay_missing(corpus, tmp_path):
 
 def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):
     prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
-    arguments = CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "prepared"))
+    arguments = CorpusArguments(prepared_dir=str(tmp_path / "prepared"))
     assert len(prepare_corpus(arguments, tmp_path / "unused")["train"]) == 18
     assert not (tmp_path / "unused").exists()
 
@@ -154,32 +157,53 @@ def test_a_folder_prepared_by_an_earlier_version_is_audited_without_its_recordin
     save_prepared(
         DatasetDict({name: part.remove_columns("content") for name, part in dataset.items()}), tmp_path / "old"
     )
-    old = prepare_corpus(CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "old")), tmp_path / "unused")
+    old = prepare_corpus(CorpusArguments(prepared_dir=str(tmp_path / "old")), tmp_path / "unused")
     audit = audit_dataset(old)
     assert audit.unchecked == {"content": 18}
     assert len(audit.speakers) == 3
-    assert accepted_in_own_split(CorpusArguments(corpus="prepared", data_dir=str(tmp_path / "old")), "nowhere") == ""
+    assert accepted_in_own_split(CorpusArguments(prepared_dir=str(tmp_path / "old")), "nowhere") == ""
+
+
+def test_what_is_wanted_of_a_prepared_folder_is_used(corpus, tmp_path):
+    table = pd.read_csv(corpus / "manifest.csv")
+    table["session"] = [f"s{number % 3}" for number in range(len(table))]
+    table.drop(columns="hypothesis").to_csv(corpus / "manifest.csv", index=False)
+    prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
+    heard = tmp_path / "heard.csv"
+    heard.write_text("id,hypothesis\n" + "\n".join(f"{name},words" for name in table["audio"]))
+    arguments = CorpusArguments(
+        prepared_dir=str(tmp_path / "prepared"), emotions=["sad", "happy"], sessions=["s0", "s2"], hypotheses=str(heard)
+    )
+    part = prepare_corpus(arguments, tmp_path / "unused")["train"]
+    wanted = table[table["emotion"].isin(["sad", "happy"]) & table["session"].isin(["s0", "s2"])]
+    assert part.features["emotion"].names == ["sad", "happy"]
+    assert [part.features["emotion"].int2str(label) for label in part["emotion"]] == wanted["emotion"].to_list()
+    assert part["session"][:] == wanted["session"].to_list()
+    assert set(part["hypothesis"]) == {"words"}
+    assert not (tmp_path / "unused").exists()
+    for options, message in (
+        ({"emotions": ["bored"]}, "the prepared corpus has no emotion bored; it has "),
+        ({"sessions": ["9"]}, "the prepared corpus has no session 9; it has s0, s1, s2"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            prepare_corpus(CorpusArguments(prepared_dir=str(tmp_path / "prepared"), **options), tmp_path)
+
+
+def test_a_prepared_folder_says_which_corpus_it_is(tmp_path):
+    prepare_folder(CorpusSelection("ravdess", make_ravdess(tmp_path / "ravdess")), tmp_path / "prepared")
+    arguments = CorpusArguments(prepared_dir=str(tmp_path / "prepared"))
+    assert (arguments.corpus, arguments.record.language) == ("ravdess", "en")
+    assert CorpusArguments(prepared_dir="nowhere").corpus == "manifest"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"corpus": "emodb"}, "emodb.*ravdess"), ({"num_workers": 0}, "num_workers")],
+    [
+        ({"prepared_dir": "x", "label_map": ["a=b"], "data_dir": "y"}, "leave data_dir, label_map out"),
+        ({"prepared_dir": "x", "audio_column_name": "a"}, "used as it is: leave audio_column_name out"),
+        ({"prepared_dir": "x", "dataset_name": "y", "eval_split_name": "a"}, "leave dataset_name, eval_split_name out"),
+    ],
 )
-def test_impossible_arguments_are_refused_at_once(arguments, message):
+def test_what_a_prepared_folder_cannot_give_is_refused(arguments, message):
     with pytest.raises(ExperimentError, match=message):
         CorpusArguments(**arguments)
-
-
-def test_a_missing_folder_is_asked_for(tmp_path):
-    with pytest.raises(ExperimentError, match="--data_dir"):
-        prepare_corpus(CorpusArguments(), tmp_path)
-
-
-def test_rows_of_a_split_are_evenly_spaced(tmp_path):
-    save_prepared(DatasetDict(train=tiny_corpus(20)), tmp_path / "prepared")
-    data = load_split(tmp_path / "prepared", "train")
-    assert [row["id"] for row in evenly_spaced(data, 4)] == ["clip00", "clip05", "clip10", "clip15"]
-    assert len(evenly_spaced(data, 7)) == 7
-    assert len(evenly_spaced(data, 100)) == 20
-    with pytest.raises(CorpusError, match="has no split test; it has train"):
-        load_split(tmp_path / "prepared", "test")

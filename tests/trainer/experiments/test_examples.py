@@ -10,7 +10,7 @@ import soundfile
 import trainer.experiments.data
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.audit import OFFICIAL_SPLIT, PROTOCOL_SPLIT, Audit
-from data_scripts.corpora.iemocap import drop_excited, select_turns
+from data_scripts.corpora.iemocap import select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
@@ -83,9 +83,8 @@ def test_iemocap_leaves_a_speaker_out(both_kinds, encoders, tmp_path, capsys, va
     options += ["--split_seed", 3, "--sessions", 1, 2, 3, *(["--validation", validation] if validation else [])]
     run_example_here("run_iemocap.py", "--data_dir", both_kinds, "--output_dir", tmp_path, *SHORT, *encoders, *options)
     results, predictions = finished(tmp_path)
-    stored = load_prepared(tmp_path / "corpus")
-    assert stored["train"].features["emotion"].names == ["neutral", "happy", "angry", "sad", "excited"]
-    corpus = select_turns(drop_excited(stored), "scripted")["train"]
+    corpus = select_turns(load_prepared(tmp_path / "corpus"), "scripted")["train"]
+    assert corpus.features["emotion"].names == ["neutral", "happy", "angry", "sad"]
     assert len(corpus) == 24
     fold = leave_one_speaker_out(corpus, tested_on, 3)[1]
     splits = fold.select(corpus)
@@ -224,7 +223,7 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     assert results["breakdown"]["sex"]["female"]["utterances"] == len(women)
     assert results["breakdown"]["sex"]["female"]["wa"] == pytest.approx((women["emotion"] == women["predicted"]).mean())
     # The prepared corpus is divided as what it was prepared from.
-    prepared = ["--corpus", "prepared", "--data_dir", tmp_path / "out" / "corpus", *options[2:]]
+    prepared = ["--prepared_dir", tmp_path / "out" / "corpus", *options[2:]]
     run_example_here("run_custom.py", "--output_dir", tmp_path / "again", *SHORT, *encoders, *prepared)
     again, _ = finished(tmp_path / "again", seed=11)
     assert again["corpus_fingerprint"] == prints[0]
@@ -261,7 +260,7 @@ def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
     results, _ = finished(tmp_path / "out")
     assert results["audit"]["recordings"] == [{"train": ["train2.wav"], "test": ["test1.flac"]}]
     # A corpus that was prepared before is refused too, and no run is made of it.
-    prepared = ("--corpus", "prepared", "--data_dir", tmp_path / "out" / "corpus")
+    prepared = ("--prepared_dir", tmp_path / "out" / "corpus")
     done = run_example("run_custom.py", *prepared, *SHORT, *encoders, "--output_dir", tmp_path / "late", "--strict")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: the splits leak: {told}")
