@@ -15,10 +15,7 @@ import csv
 import functools
 import hashlib
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,18 +23,16 @@ from pathlib import Path
 
 import av
 import numpy as np
-import soundfile
-import soxr
 from tqdm.auto import tqdm
 
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.corpora.meld import CLIP_FOLDERS
 from data_scripts.errors import CorpusError, run_command
 from data_scripts.files import replace_together
+from data_scripts.synthesis import require_programs, say
 from data_scripts.tables import Row, read_table
 
 SETTINGS_FILE = "synthesis.csv"
-INSTALL = "install the voices (Debian: apt install flite espeak-ng)"
 # Program, its voice, and semitones against that voice's own pitch. The first letter is the sex that it sounds like.
 VOICES = {
     "m_rms": ("flite", "rms", 0),
@@ -161,21 +156,10 @@ def synthesize(text: str, voice: str, tempo: float = 1.0, semitones: float = 0.0
     """
     program, name, own_semitones = VOICES[voice]
     shift = 2 ** ((semitones + own_semitones) / 12)
-    with tempfile.TemporaryDirectory() as scratch:
-        wav = str(Path(scratch) / "speech.wav")
-        options = ["-voice", name, "--setf", f"duration_stretch={shift / tempo:.4f}", "-t", text, "-o", wav]
-        if program == "espeak-ng":
-            options = ["-v", name, "-s", f"{175 * tempo / shift:.0f}", "-w", wav, "--", text]
-        try:
-            subprocess.run([program, *options], check=True, capture_output=True)
-            samples, rate = soundfile.read(wav)
-        except (OSError, subprocess.CalledProcessError, soundfile.SoundFileError) as error:
-            raise CorpusError(f"{program} could not say {text!r} ({error}): {INSTALL}") from error
-    samples = soxr.resample(samples, rate * shift, SAMPLING_RATE)
-    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0.0))
-    if not loud.size:
-        raise CorpusError(f"{program} said nothing for {text!r}: {INSTALL}")
-    samples = samples[loud[0] : loud[-1] + 1]
+    options = ["-voice", name, "--setf", f"duration_stretch={shift / tempo:.4f}", "-t", text]
+    if program == "espeak-ng":
+        options = ["-v", name, "-s", f"{175 * tempo / shift:.0f}", "--", text]
+    samples = say(program, options, shift)
     return samples / np.sqrt(np.mean(samples**2))
 
 
@@ -275,15 +259,6 @@ def earlier_voices(data_dir: Path, settings: dict[Key, Row]) -> dict[str, list[s
         if key in rows:
             voices.setdefault(rows[key]["Speaker"], []).append(line["voice"])
     return voices
-
-
-def require_programs() -> None:
-    """Raise a CorpusError that names the packages where a program is missing or does not run."""
-    for program, option in (("flite", "-lv"), ("espeak-ng", "--version")):
-        if shutil.which(program) is None:
-            raise CorpusError(f"{program} not found: {INSTALL}")
-        if subprocess.run([program, option], capture_output=True).returncode:
-            raise CorpusError(f"{program} {option} fails: {INSTALL}")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

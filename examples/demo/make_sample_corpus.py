@@ -19,9 +19,7 @@ import argparse
 import csv
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,17 +27,21 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import soundfile
-import soxr
+import yaml
 from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data_scripts.constants import SAMPLING_RATE
+from data_scripts.errors import run_command
+from data_scripts.synthesis import require_programs, say
 
 if TYPE_CHECKING:
     from data_scripts.transcribe.whisper import WhisperRecognizer
 
 FOLDER = Path(__file__).resolve().parent / "sample_corpus"
+SENTENCES = Path(__file__).resolve().parent / "sentences.yaml"  # one list for each emotion, and `everyday` for all
+ASR_NAME = "openai/whisper-tiny.en"
 COLUMNS = ["id", "audio", "emotion", "transcript", "hypothesis", "speaker", "split", "asr_model"]
 PEAK = 0.25  # of the loudest possible clip: a modest level keeps the FLAC files small
 NOISY_SHARE = 0.85  # of the clips
@@ -91,78 +93,6 @@ PROSODY = {
     "angry": Prosody(1.16, 1.05, 1.3, 5.0, 3.0),
 }
 
-# Spoken in every emotion: the words give nothing away.
-EVERYDAY = [
-    "I saw you at the station.",
-    "They are coming home today.",
-    "She called me last night.",
-    "The letter came this morning.",
-    "He told me about the job.",
-    "We are moving in the spring.",
-    "You left the door open.",
-    "My brother has a new car.",
-    "It is raining again.",
-    "I spoke to the doctor.",
-]
-FITTING = {
-    "neutral": [
-        "The meeting starts at noon.",
-        "Please put the box on the table.",
-        "The next train leaves at nine.",
-        "Turn left at the corner.",
-        "The report is on the table.",
-        "The shop opens at nine.",
-        "There are ten chairs in the room.",
-        "The bus stops at the corner.",
-        "Please sign the second page.",
-        "The room is on the second floor.",
-        "The number is on the box.",
-        "The meeting is on the first floor.",
-    ],
-    "happy": [
-        "I am so happy for you!",
-        "What a wonderful surprise!",
-        "We won, this is great!",
-        "I love this song so much!",
-        "This is the best day ever!",
-        "Thank you, it is wonderful!",
-        "I love it, thank you!",
-        "Great news, we got the house!",
-        "It was so much fun!",
-        "You are the best, thank you!",
-        "What a beautiful day!",
-        "I am so glad you came!",
-    ],
-    "sad": [
-        "I miss her so much.",
-        "He is gone and I am alone.",
-        "I am sorry, we lost him.",
-        "Nobody ever calls me.",
-        "I cried all night.",
-        "My dog died last week.",
-        "I feel so alone.",
-        "It hurts to say goodbye.",
-        "We lost everything.",
-        "I am so sorry for your loss.",
-        "She is gone, I miss her.",
-        "I have nothing left.",
-    ],
-    "angry": [
-        "Get out of my house!",
-        "How dare you say that!",
-        "I hate it when you lie!",
-        "Stop it right now!",
-        "You lied to me again!",
-        "Shut up and get out!",
-        "This is your fault!",
-        "Leave me alone, I hate you!",
-        "Don't you dare lie to me!",
-        "I am sick of your excuses!",
-        "Stop shouting at me!",
-        "You ruined it, get out!",
-    ],
-}
-
 
 @dataclass(frozen=True)
 class Clip:
@@ -176,14 +106,13 @@ class Clip:
 
 def plan_clips(generator: np.random.Generator) -> list[Clip]:
     """Decide who says what in which emotion; sentences are dealt out in turn, so all of them are used."""
+    sentences = yaml.safe_load(SENTENCES.read_text(encoding="utf-8"))
     decks: dict[str, list[str]] = {}
 
-    def deal(deck: str) -> str:
-        if not decks.get(deck):
-            decks[deck] = [
-                str(text) for text in generator.permutation(EVERYDAY if deck == "everyday" else FITTING[deck])
-            ]
-        return decks[deck].pop()
+    def deal(kind: str) -> str:
+        if not decks.get(kind):
+            decks[kind] = [str(text) for text in generator.permutation(sentences[kind])]
+        return decks[kind].pop()
 
     clips = []
     for voice in VOICES:
@@ -195,42 +124,31 @@ def plan_clips(generator: np.random.Generator) -> list[Clip]:
     return clips
 
 
-def speak(clip: Clip, generator: np.random.Generator, scratch: Path) -> np.ndarray:
+def speak(clip: Clip, generator: np.random.Generator) -> np.ndarray:
     """Synthesise a clip: float64 mono at 16 kHz, shape `(samples,)`, silence trimmed, loudness and brightness set."""
-    prosody = PROSODY[clip.emotion]
+    prosody, voice = PROSODY[clip.emotion], clip.voice
     rate = prosody.rate * generator.normal(1.0, 0.07)
     pitch = prosody.pitch * generator.normal(1.0, 0.07)
     movement = prosody.pitch_range * np.exp(generator.normal(0.0, 0.25))
     gain = prosody.gain + generator.normal(0.0, 2.0)
     tilt = prosody.tilt + generator.normal(0.0, 0.8)
-    voice, wav = clip.voice, scratch / "clip.wav"
     if voice.engine == "flite":
         settings = {
             "duration_stretch": voice.rate / rate,
             "int_f0_target_mean": voice.pitch * pitch,
             "int_f0_target_stddev": 0.14 * voice.pitch * movement,
         }
-        options = [item for name, value in settings.items() for item in ("--setf", f"{name}={value:.4f}")]
-        command = ["flite", "-voice", voice.voice, *options, "-t", clip.text, "-o", str(wav)]
+        options = ["-voice", voice.voice]
+        options += [item for name, value in settings.items() for item in ("--setf", f"{name}={value:.4f}")]
+        options += ["-t", clip.text]
     else:
+        # Its pitch scale is nearly linear in hertz: 50 is the voice's own.
+        scaled = np.clip(voice.pitch + 75 * (pitch - 1.0), 0, 99)
         marked = f'<prosody range="{100 * movement:.0f}%">{escape(clip.text)}</prosody>'
-        scaled = np.clip(
-            voice.pitch + 75 * (pitch - 1.0), 0, 99
-        )  # its scale is nearly linear in hertz: 50 is the voice's own
-        command = ["espeak-ng", "-m", "-v", voice.voice, "-s", f"{voice.rate * rate:.0f}", "-p", f"{scaled:.0f}"]
-        command += ["-w", str(wav), marked]
-    subprocess.run(command, check=True, capture_output=True)
-    samples, source_rate = soundfile.read(wav)
-    samples = _tilted(_trimmed(soxr.resample(samples, source_rate, SAMPLING_RATE)), tilt)
+        options = ["-m", "-v", voice.voice, "-s", f"{voice.rate * rate:.0f}", "-p", f"{scaled:.0f}", marked]
+    samples = _tilted(say(voice.engine, options, margin=0.05), tilt)
     loudest = max(p.gain for p in PROSODY.values()) + 4.0
     return samples / np.abs(samples).max() * PEAK * 10 ** (min(gain - loudest, 0.0) / 20)
-
-
-def _trimmed(samples: np.ndarray, margin: float = 0.05) -> np.ndarray:
-    """`samples` without the silence at both ends, but for `margin` seconds."""
-    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
-    pad = int(margin * SAMPLING_RATE)
-    return samples[max(loud[0] - pad, 0) : loud[-1] + pad]
 
 
 def _tilted(samples: np.ndarray, tilt: float) -> np.ndarray:
@@ -274,15 +192,6 @@ def unusable(text: str, hypothesis: str) -> bool:
     return not said & heard or any(word.startswith(("fuck", "shit")) for word in heard)
 
 
-def recognize(recognizer: "WhisperRecognizer", files: list[Path]) -> list[str]:
-    """What the recogniser hears in the files, as a reader of the corpus will hear them."""
-    texts: list[str] = []
-    for start in tqdm(range(0, len(files), BATCH_SIZE), desc="recognising", unit="batch"):
-        batch = files[start : start + BATCH_SIZE]
-        texts += recognizer.transcribe([soundfile.read(file, dtype="float32")[0] for file in batch])
-    return texts
-
-
 def learn_vocabulary(texts: list[str], folder: Path) -> None:
     """Write the `vocab.txt` of a WordPiece tokenizer that was trained on these texts.
 
@@ -297,41 +206,48 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
     learner.save_model(str(folder))
 
 
-def main() -> None:
-    """Write the audio, the manifest and the vocabulary."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--asr", default="openai/whisper-tiny.en", help="Whisper repository id or folder")
-    parser.add_argument("--asr_name", default="openai/whisper-tiny.en", help="what the manifest calls it")
-    parser.add_argument("--output_dir", type=Path, default=FOLDER)
-    parser.add_argument("--seed", type=int, default=20)
-    options = parser.parse_args()
-    missing = [program for program in ("flite", "espeak-ng") if shutil.which(program) is None]
-    if missing:
-        sys.exit(
-            f"make_sample_corpus: {' and '.join(missing)} not found; on Debian: apt-get install {' '.join(missing)}"
-        )
+def record(
+    clips: list[Clip], files: list[Path], recognizer: "WhisperRecognizer", generator: np.random.Generator
+) -> list[str]:
+    """Write the clips' audio; what the recogniser hears in each, as a reader of the corpus will hear it."""
+    spoken = [speak(clip, generator) for clip in clips]
+    hypotheses = [""] * len(clips)
+    for take in range(TAKES):
+        again = [i for i, clip in enumerate(clips) if unusable(clip.text, hypotheses[i])]
+        for i in again:
+            noisy = add_noise(spoken[i], spoken, generator, raised=RAISED_PER_TAKE * take)
+            soundfile.write(files[i], np.clip(noisy, -1, 1), SAMPLING_RATE, subtype="PCM_16", compression_level=1.0)
+        for start in tqdm(range(0, len(again), BATCH_SIZE), desc="recognising", unit="batch", disable=not again):
+            batch = again[start : start + BATCH_SIZE]
+            texts = recognizer.transcribe([soundfile.read(files[i], dtype="float32")[0] for i in batch])
+            for i, text in zip(batch, texts, strict=True):
+                hypotheses[i] = text
+    return hypotheses
 
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--asr", metavar="NAME", default=ASR_NAME, help="Whisper repository id or folder")
+    parser.add_argument("--asr_name", metavar="NAME", default=ASR_NAME, help="what the manifest calls it")
+    parser.add_argument("--output_dir", metavar="FOLDER", type=Path, default=FOLDER)
+    parser.add_argument("--seed", metavar="N", type=int, default=20)
+    return parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the audio, the manifest and the vocabulary."""
     from data_scripts.transcribe.whisper import WhisperRecognizer  # imports torch, which --help need not wait for
 
+    require_programs()
+    recognizer = WhisperRecognizer(options.asr, device="cpu", name=options.asr_name)
     generator = np.random.default_rng(options.seed)
     clips = plan_clips(generator)
-    with tempfile.TemporaryDirectory() as scratch:
-        spoken = [speak(clip, generator, Path(scratch)) for clip in clips]
     audio = options.output_dir / "audio"
     shutil.rmtree(audio, ignore_errors=True)
     audio.mkdir(parents=True)
     files = [audio / f"{clip.name}.flac" for clip in clips]
-    hypotheses = [""] * len(clips)
-    recognizer = WhisperRecognizer(options.asr, device="cpu", name=options.asr_name)
-    for take in range(TAKES):
-        again = [i for i, clip in enumerate(clips) if unusable(clip.text, hypotheses[i])]
-        if not again:
-            break
-        for i in again:
-            noisy = add_noise(spoken[i], spoken, generator, raised=RAISED_PER_TAKE * take)
-            soundfile.write(files[i], np.clip(noisy, -1, 1), SAMPLING_RATE, subtype="PCM_16", compression_level=1.0)
-        for i, text in zip(again, recognize(recognizer, [files[i] for i in again]), strict=True):
-            hypotheses[i] = text
+    hypotheses = record(clips, files, recognizer, generator)
     with open(options.output_dir / "manifest.csv", "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -345,4 +261,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    chosen_options = parse_arguments()
+    sys.exit(run_command(lambda: main(chosen_options)))
