@@ -16,7 +16,6 @@ from trainer.studies.retest import FinishedRun
 from trainer.studies.robustness import (
     choose_runs,
     condition_tables,
-    describe_noise,
     draw,
     make_conditions,
     read_pairs,
@@ -71,7 +70,9 @@ def test_a_condition_is_the_same_data_when_it_is_made_again_and_of_another_seed_
     assert same == [True, False, False, True]
 
 
-def test_what_cannot_be_a_condition_is_told(corpus):
+def test_what_cannot_be_a_condition(corpus):
+    gap = corpus.map(lambda row: {"hypothesis": None if row["id"] == "clip00" else row["hypothesis"]})
+    assert [condition.name for condition in make_conditions(gap, NOISE, [], {})] == ["human text"]
     texts = {(None, name): "we" for name in corpus["id"]}
     with pytest.raises(ExperimentError, match="are called noise_20: give the hypotheses another NAME"):
         make_conditions(corpus, NOISE, [0.2], {"noise 20 %": texts})
@@ -80,11 +81,6 @@ def test_what_cannot_be_a_condition_is_told(corpus):
         make_conditions(corpus, NOISE, [], {"X": texts})
     with pytest.raises(CorpusError, match="18 of 18 utterances have no human text"):
         make_conditions(tiny_corpus(18, with_transcripts=False), NOISE, [], {})
-
-
-def test_without_own_hypotheses_there_is_no_such_condition(corpus):
-    gap = corpus.map(lambda row: {"hypothesis": None if row["id"] == "clip00" else row["hypothesis"]})
-    assert [condition.name for condition in make_conditions(gap, NOISE, [], {})] == ["human text"]
 
 
 # Measuring
@@ -175,13 +171,6 @@ def test_the_curve_is_of_human_text_and_noise_and_recognisers_are_markers(
         (c.wer, each["estimate"], each["low"]) for c, each in zip(noisy, compared, strict=True)
     ]
     assert (metric, path.name) == ("W-F1", "figure.png")
-
-
-def test_the_noise_is_described():
-    text = " ".join(describe_noise(NOISE, 3))
-    assert f"fitted on {NOISE.words} words of human text with a WER of {100 * NOISE.wer:.1f} %" in text
-    assert f"{100 * NOISE.errors['delete'] / sum(NOISE.errors.values()):.0f} % deletions" in text
-    assert "Its seed is 3." in text
 
 
 def test_rows_keep_their_order_and_those_without_a_run_are_printed(capsys):
