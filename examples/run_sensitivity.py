@@ -46,14 +46,15 @@ class SensitivityArguments:
     )
 
 
-def processor_defaults() -> dict[str, Any]:
-    """Return the arguments of the processor with their defaults."""
+def known_fields() -> dict[str, tuple[str, Any]]:
+    """Return each field that can vary -> the option of `ModelArguments` that sets it, and its default."""
     from inspect import signature
 
-    from modeling_m4ser import M4SERProcessor
+    from modeling_m4ser import M4SERConfig, M4SERProcessor
 
-    parameters = signature(M4SERProcessor.__init__).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+    fields = {name: ("model_options", value) for name, value in vars(M4SERConfig()).items()}
+    parameters = signature(M4SERProcessor).parameters
+    return fields | {name: ("processor_options", parameter.default) for name, parameter in parameters.items()}
 
 
 def parse_values(vary: list[str]) -> dict[str, list[Any]]:
@@ -62,15 +63,12 @@ def parse_values(vary: list[str]) -> dict[str, list[Any]]:
     Raises:
         ExperimentError: not of that form, or no field of the model's configuration or the processor.
     """
-    from modeling_m4ser import M4SERConfig
-
-    known = {*vars(M4SERConfig()), *processor_defaults()}
     values: dict[str, list[Any]] = {}
     for text in vary:
         name, _, listed = text.partition("=")
         if not listed or any(not value.strip() for value in listed.split(",")):
             raise ExperimentError(f"vary: {text!r} is not of the form FIELD=VALUE,VALUE.")
-        if name not in known:
+        if name not in known_fields():
             raise ExperimentError(f"vary: {name!r} is no field of M4SERConfig and no argument of M4SERProcessor.")
         values.setdefault(name, []).extend(yaml.safe_load(value) for value in listed.split(","))
     return values
@@ -78,12 +76,8 @@ def parse_values(vary: list[str]) -> dict[str, list[Any]]:
 
 def usual_value(model: ModelArguments, name: str) -> Any:
     """Return the value that a field has in all rows that do not vary it."""
-    from modeling_m4ser import M4SERConfig
-
-    defaults = processor_defaults()
-    if name in defaults:
-        return model.options("processor_options").get(name, defaults[name])
-    return model.options("model_options").get(name, getattr(M4SERConfig(), name))
+    option, default = known_fields()[name]
+    return model.options(option).get(name, default)
 
 
 def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[RowSpec]":
@@ -92,10 +86,10 @@ def make_rows(model: ModelArguments, values: Mapping[str, list[Any]]) -> "list[R
 
     rows = [RowSpec(model.ablation)]
     for name, listed in values.items():
-        kind = "processor_options" if name in processor_defaults() else "model_options"
+        option, _ = known_fields()[name]
         for value in dict.fromkeys(listed):
             if value != usual_value(model, name):
-                rows.append(RowSpec(f"{name}={value}", {kind: {**model.options(kind), name: value}}))
+                rows.append(RowSpec(f"{name}={value}", {option: {**model.options(option), name: value}}))
     return rows
 
 

@@ -15,7 +15,7 @@ Measure = Callable[[M4SERForEmotionClassification, Sequence[dict[str, Any]]], di
 
 
 class ErrorCorrectionCallback(TrainerCallback):
-    """Adds how well ASR errors of some validation data are found and mended to the log history after each evaluation.
+    """Adds how well ASR errors of some validation data are found and corrected to the log after each evaluation.
 
     The entries: `eval_detection_f1` (macro, over KEEP, DELETE and CHANGE), `eval_transcript_wer` (of the hypotheses as
     they are) and `eval_correction_wer` (of the corrected ones).

@@ -77,16 +77,16 @@ def read_pairs(arguments: CorrectionArguments) -> list[dict[str, Any]]:
     """
     if arguments.pairs is None:
         raise ExperimentError("Name a table of pairs or a prepared corpus: --pairs FILE_OR_FOLDER.")
-    path, reference, source = Path(arguments.pairs), arguments.reference_column, arguments.source_column
+    path, reference, origin = Path(arguments.pairs), arguments.reference_column, arguments.source_column
     if path.is_dir():
         reference = "transcript" if reference == "reference" else reference
-        source = "asr_model" if source == "source" else source
+        origin = "asr_model" if origin == "source" else origin
     rows = []
-    for number, row in enumerate(read_columns(path, [arguments.hypothesis_column, reference, source])):
+    for number, row in enumerate(read_columns(path, [arguments.hypothesis_column, reference, origin])):
         if row[0] is not None and row[1] is not None:
             texts = {"hypothesis": row[0], "transcript": row[1]}
-            told = "unknown" if row[2] is None else str(row[2])
-            rows.append({"id": f"{path.name}:{number}", **texts, "source": told, "characters": len(row[0])})
+            source = "unknown" if row[2] is None else str(row[2])
+            rows.append({"id": f"{path.name}:{number}", **texts, "source": source, "characters": len(row[0])})
     if not rows:
         raise ExperimentError(f"{path} has no row with both texts.")
     return rows

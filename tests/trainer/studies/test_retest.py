@@ -125,10 +125,10 @@ def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path)
     assert set(retest_run(first, copy, tmp_path / "a")["predicted"]) == {"kept"}
     moved = dataclasses.replace(first, folder=tmp_path / "moved")
     assert set(retest_run(moved, corpus, tmp_path / "a")["predicted"]) == {"kept"}
-    trained_anew = dataclasses.replace(first, results={**first.results, "train_seconds": 1e9})
+    trained_again = dataclasses.replace(first, results={**first.results, "train_seconds": 1e9})
     for run, data, options in (
         (second, corpus, {}),
-        (trained_anew, corpus, {}),
+        (trained_again, corpus, {}),
         (first, corpus.select(range(9)), {}),
         (first, corpus, {"text_column": "transcript"}),
     ):
