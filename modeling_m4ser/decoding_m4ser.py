@@ -278,11 +278,7 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
                 blocks.append(block)
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
-        # Only a FLAC states how many frames it was made of; those of the others are counted by the file's size.
-        frames = file.frames if file.format == "FLAC" else 0
     decoded = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
-    if len(decoded) < frames:
-        raise AudioError(f"{label} is truncated: {len(decoded)} of {frames} frames could be decoded; copy it again")
     return decoded, file.samplerate
 
 

@@ -347,12 +347,13 @@ def test_lengths_that_a_stream_left_open_are_no_cut():
 def test_a_playlist_cannot_reach_other_files(tmp_path):
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(mp4(tone()))
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret.as_uri()}\n#EXT-X-ENDLIST\n"
-    (tmp_path / "a.m3u8").write_text(playlist)
-    (tmp_path / "a.ffconcat").write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    for name in ("a.m3u8", "a.ffconcat"):
-        with pytest.raises(AudioError, match=f"{name} is text, not audio"):
-            load_audio(tmp_path / name)
+    for odd, message in (("", "is text, not audio"), ("#\1\n", "is not audio")):  # with the sign it is no text
+        playlist = f"#EXTM3U\n{odd}#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret.as_uri()}\n#EXT-X-ENDLIST\n"
+        (tmp_path / "a.m3u8").write_text(playlist)
+        (tmp_path / "a.ffconcat").write_text(f"ffconcat version 1.0\n{odd}file secret.mp4\n")
+        for name in ("a.m3u8", "a.ffconcat"):
+            with pytest.raises(AudioError, match=f"{name} {message}"):
+                load_audio(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,20 @@ def test_an_mp3_shorter_than_its_tag_is_truncated():
             load_audio(whole[:-1])
 
 
+def test_a_damaged_frame_of_an_mp3_is_left_out():
+    data, place = mp3()
+    damaged = bytearray(data)
+    damaged[place : place + 4] = b"abcd"
+    assert load_audio(bytes(damaged)).size == pytest.approx(32000, abs=2600)
+
+
+def test_a_flac_that_ends_before_its_count_is_truncated():
+    data = bytearray(encoded(tone(), form="FLAC"))
+    struct.pack_into(">I", data, 22, 9000)
+    with pytest.raises(AudioError, match="truncated"):
+        load_audio(bytes(data))
+
+
 @pytest.mark.parametrize("counted", [0, 8])
 def test_a_data_size_that_counts_the_header_is_no_cut(counted):
     whole = encoded(tone())

@@ -16,7 +16,7 @@ from trainer.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
-#: What the collator reads of a row. A row that it gets has no `sampling_rate`: that belongs to its audio.
+#: What the collator reads of a row, `sampling_rate` as part of its audio.
 ROLES = ("id", "audio", "emotion", "transcript", "hypothesis", "channel", "sampling_rate")
 DURATION_COLUMN = "duration"
 
@@ -152,7 +152,6 @@ class RowAdapter:
             adapted["audio"] = audio
         if "channel" in self.columns:
             adapted["channel"] = read_channel(adapted["channel"])
-        adapted.pop("sampling_rate", None)
         if adapted.get("id") is None:
             adapted["id"] = place
         return adapted

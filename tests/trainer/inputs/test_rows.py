@@ -103,6 +103,16 @@ def test_a_prepared_corpus_is_not_touched(reader):
     assert reader.read(unlabelled, "eval_dataset") is unlabelled
 
 
+def test_a_rate_beside_a_corpus_of_arrays_is_read(reader):
+    arrays = [{**row, "audio": samples_of(row), "sampling_rate": 16000} for row in CORPUS]
+    for row, expected in zip(reader.read(arrays, "train_dataset", training=True), CORPUS, strict=True):
+        np.testing.assert_array_equal(load_at_speed(row, 16000), samples_of(expected))
+
+
+def samples_of(row):
+    return load_at_speed(row, 16000)
+
+
 def test_a_corpus_with_other_classes_is_touched(reader):
     """Its columns are those of the collator, and its labels are not."""
     classes = ["sad", "neutral", "happy", "angry"]
