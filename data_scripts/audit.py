@@ -1,11 +1,10 @@
-"""The leak audit: recordings and speakers that are in several splits, and classes that training never hears.
+"""The leak audit: recordings and speakers that are in several splits, and classes that are missing from train.
 
 A test result says something about new recordings and new people only where none of these is found.
 """
 
-import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,7 +42,7 @@ class Audit:
     accepted: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the audit as JSON, of which `Audit(**fields)` makes it again, with the warnings it gives."""
+        """Return the audit as JSON, of which `Audit(**fields)` makes it again."""
         return asdict(self)
 
     def warnings(self) -> list[str]:
@@ -51,17 +50,16 @@ class Audit:
         found = []
         if self.recordings:
             cases = [" = ".join(f"{split} {ids[0]}" for split, ids in copies.items()) for copies in self.recordings]
-            found.append(
-                f"{_count(cases, 'recording')} in more than one split ({_first(cases)}): keep each in one of them"
-            )
+            count, first = _cases(cases, "recording")
+            found.append(f"{count} in more than one split ({first}): keep each in one of them")
         if self.speakers and not self.accepted:
             cases = [f"{speaker} in {' and '.join(splits)}" for speaker, splits in self.speakers.items()]
-            found.append(f"{_count(cases, 'speaker')} in more than one split ({_first(cases)}): divide by speaker")
+            count, first = _cases(cases, "speaker")
+            found.append(f"{count} in more than one split ({first}): divide by speaker")
         for split, classes in self.classes.items():
-            cases = [f"{name}, {count}" for name, count in classes.items()]
+            count, first = _cases([f"{name}, {number}" for name, number in classes.items()], "class", "classes")
             found.append(
-                f"{_count(cases, 'class', 'classes')} in {split} that train never shows ({_first(cases)}): leave it "
-                "out, or move some of it to train"
+                f"{count} in {split} that train never shows ({first}): leave it out, or move some of it to train"
             )
         return found
 
@@ -99,22 +97,22 @@ def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: st
         accepted: why speakers may be in several of these splits, e.g. that the corpus's makers divided it so.
     """
     audit = Audit(list(splits), accepted=accepted)
-    for copies in _places(splits, "content", "id").values():
+    for copies in _places(splits, "content").values():
         if len(copies) > 1:
             audit.recordings.append(copies)
         for split, ids in copies.items():
             if len(ids) > 1:
                 audit.repeated[split] = audit.repeated.get(split, 0) + len(ids) - 1
     audit.speakers = {
-        str(speaker): list(places) for speaker, places in _places(splits, "speaker", "id").items() if len(places) > 1
+        str(speaker): list(places) for speaker, places in _places(splits, "speaker").items() if len(places) > 1
     }
     if "train" in splits:
-        for emotion, places in _places(splits, "emotion", "id").items():
+        for emotion, places in _places(splits, "emotion").items():
             if "train" not in places:
                 for split, ids in places.items():
                     audit.classes.setdefault(split, {})[emotion] = len(ids)
     for column in ("speaker", "content"):
-        missing = sum(_column(part, column).count(None) for part in splits.values())
+        missing = sum(list(part.get(column, [None] * len(part["id"]))).count(None) for part in splits.values())
         if missing and (len(splits) > 1 or column == "content"):
             audit.unchecked[column] = missing
     return audit
@@ -142,29 +140,17 @@ def print_warnings(audit: Audit, name: str) -> None:
         print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
 
 
-def _places(
-    splits: Mapping[str, Mapping[str, Sequence[Any]]], column: str, ids: str
-) -> dict[Any, dict[str, list[Any]]]:
+def _places(splits: Mapping[str, Mapping[str, Sequence[Any]]], column: str) -> dict[Any, dict[str, list[str]]]:
     """Where each value of a column occurs: {value: {split: ids}}."""
-    places: dict[Any, dict[str, list[Any]]] = {}
+    places: dict[Any, dict[str, list[str]]] = {}
     for split, part in splits.items():
-        for value, identity in zip(_column(part, column), part[ids], strict=True):
+        for value, identity in zip(part.get(column, ()), part["id"], strict=column in part):
             if value is not None:
                 places.setdefault(value, {}).setdefault(split, []).append(identity)
     return places
 
 
-def _column(part: Mapping[str, Sequence[Any]], column: str) -> list[Any]:
-    """A column's values; None in every row where it is absent."""
-    return list(part[column]) if column in part else [None] * len(part["id"])
-
-
-def _count(cases: Sequence[str], one: str, several: str = "") -> str:
-    """How many there are, with the verb."""
-    return f"1 {one} is" if len(cases) == 1 else f"{len(cases)} {several or one + 's'} are"
-
-
-def _first(cases: Iterable[str]) -> str:
-    """The first cases, and whether there are more."""
-    some = list(itertools.islice(cases, _NAMED_CASES + 1))
-    return "; ".join(some[:_NAMED_CASES]) + ("; …" if len(some) > _NAMED_CASES else "")
+def _cases(cases: Sequence[str], one: str, several: str = "") -> tuple[str, str]:
+    """How many cases there are, with the verb, and the first of them."""
+    count = f"1 {one} is" if len(cases) == 1 else f"{len(cases)} {several or one + 's'} are"
+    return count, "; ".join(cases[:_NAMED_CASES]) + ("; …" if len(cases) > _NAMED_CASES else "")

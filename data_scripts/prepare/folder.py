@@ -37,8 +37,8 @@ def prepare_folder(
 
     A recording that is 16 kHz mono WAV or FLAC is referred to where it lies, by its absolute path; of any other a FLAC
     is made in `output_dir/audio`. With `embed_audio`, all of them go as FLAC into the Parquet files, which then depend
-    on no other file. Recordings that have not changed since an earlier run are not decoded again, and the hypotheses
-    that `data_scripts.transcribe` has filled in since are kept.
+    on no other file. Recordings that have not changed since an earlier run are not decoded again, unless they are
+    embedded, and the hypotheses that `data_scripts.transcribe` has filled in since are kept.
 
     Args:
         selection: the corpus, its folder, and what is wanted of it.

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 
 from data_scripts.audit import AUDITED_COLUMNS, OFFICIAL_SPLIT, audit_splits
 from data_scripts.constants import SAMPLING_RATE, SPLITS
-from data_scripts.copies import as_16_bit, content_digest, name_contents, sound_print
+from data_scripts.copies import acoustic_fingerprint, as_16_bit, content_digest, group_copies
 from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -34,12 +33,9 @@ JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes i
 AUDIO_FOLDER = "audio"
 LONG_SECONDS = 30.0  # beyond it Whisper needs its long-form algorithm, and the processor cuts by default
 
-_JOURNAL_SETTINGS = {"work": "recordings", "version": 3}  # records of another version are not used
+_JOURNAL_SETTINGS = {"work": "recordings", "version": 4}  # records of another version are not used
 # What error messages call a recording. With its path in them, no two drops would be counted together by reason.
 _RECORDING_LABEL = "the recording"
-
-# Of a split file that is absent or not ours: then there is nothing to take over.
-_UNREADABLE_ERRORS = (OSError, KeyError, pyarrow.ArrowException)
 
 Row = dict[str, Any]
 FileState = tuple[str, int, int, int | None]  # path (or digest of bytes), size, time of change, channel taken
@@ -51,25 +47,23 @@ class RecordingInfo:
 
     Attributes:
         duration: in seconds.
-        direct: whether it is 16 kHz mono WAV or FLAC, which is used where it lies.
+        needs_no_conversion: whether it is 16 kHz mono WAV or FLAC, which is used where it lies.
         content: equal for copies with equal samples, see `data_scripts.copies.content_digest`.
-        sound: what other copies are looked for by, see `data_scripts.copies.sound_print`.
+        fingerprint: what other copies are looked for by, see `data_scripts.copies.acoustic_fingerprint`.
         silence: why it holds no sound, see `silence_reason`; None where it does. Such a one has no FLAC.
         flac: the file name of its 16 kHz mono FLAC; None where none was made.
         size: of that FLAC, in bytes.
-        digest: of that FLAC's content.
         data: where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC
             of one of several channels; never in the journal.
     """
 
     duration: float
-    direct: bool
+    needs_no_conversion: bool
     content: str = ""
-    sound: str = ""
+    fingerprint: str = ""
     silence: str | None = None
     flac: str | None = None
     size: int | None = None
-    digest: str | None = None
     data: bytes | None = None
 
 
@@ -80,7 +74,7 @@ def encode_flac(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def is_direct(source: str | bytes | None) -> bool:
+def needs_no_conversion(source: str | bytes | None) -> bool:
     """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion.
 
     A header that states no samples, as of a recorder that was cut off, is read so by some programs: it is not.
@@ -106,8 +100,8 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
 
     Args:
         row: with `id`, and `path` or `bytes`; `channel`, where given, is the one that is taken.
-        folder: gets a FLAC, whole or not at all, where the recording is no file that is direct; None: none is written.
-        always: make a FLAC of a direct file too.
+        folder: gets a FLAC, whole or not at all, of what is not used where it lies; None: none is written.
+        always: make a FLAC of any recording.
 
     Returns:
         What was found, or the error of a recording that cannot be used.
@@ -119,25 +113,25 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
     path, channel = row.get("path"), row.get("channel")
     try:
         data = bytes_of(row)
-        direct = is_direct(path if data is None else data)
+        as_it_is = needs_no_conversion(path if data is None else data)
         samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel)
         duration = samples.size / rate
         if silence := silence_reason(samples):
-            return RecordingInfo(duration, direct, silence=silence)
+            return RecordingInfo(duration, as_it_is, silence=silence)
         samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
     except AudioError as error:
         if isinstance(error.__cause__, PermissionError):
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
-    info = RecordingInfo(duration, direct, content_digest(samples), sound_print(samples))
+    info = RecordingInfo(duration, as_it_is, content_digest(samples), acoustic_fingerprint(samples))
     if folder is None:
-        return replace(info, data=data if channel is None or direct else encode_flac(samples))
-    if direct and data is None and not always:
+        return replace(info, data=data if channel is None or as_it_is else encode_flac(samples))
+    if as_it_is and data is None and not always:
         return info
     flac = encode_flac(samples)
     name = flac_name(row["id"])
     write_atomically(folder / name, flac)
-    return replace(info, flac=name, size=len(flac), digest=_digest(flac))
+    return replace(info, flac=name, size=len(flac))
 
 
 def bytes_of(row: Row) -> bytes | None:
@@ -214,11 +208,13 @@ def _audit(
 ) -> None:
     """Give every row its `content`, and the report its audit."""
     parts = [pair for part in splits.values() for pair in part]
-    names = name_contents(
-        [info.content for _, info in parts],
-        [info.sound for _, info in parts],
-        lambda number: _waveform(parts[number][0]),
-    )
+
+    def load(number: int) -> np.ndarray:
+        row, _ = parts[number]
+        audio = {"path": row.get("path"), "bytes": bytes_of(row)}
+        return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
+
+    names = group_copies([info.content for _, info in parts], [info.fingerprint for _, info in parts], load)
     for (row, _), name in zip(parts, names, strict=True):
         row["content"] = name
     columns = {
@@ -227,20 +223,14 @@ def _audit(
     report.audit = audit_splits(columns, OFFICIAL_SPLIT if scanned.official_split else "")
 
 
-def _waveform(row: Row) -> np.ndarray:
-    """The 16 kHz waveform of a row's recording."""
-    audio = {"path": row.get("path"), "bytes": bytes_of(row)}
-    return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
-
-
 class RecordingStore:
     """The recordings of one prepared folder: what is known of each, and the FLAC files made of them.
 
-    The FLACs lie in `folder/audio`, or, once embedded, in the split files, from where they are taken again.
+    The FLACs lie in `folder/audio` until they are embedded.
 
     Args:
         folder: the prepared folder, made if absent.
-        embed: every recording gets a FLAC, not only those that are no direct files.
+        embed: every recording gets a FLAC, not only those that need conversion, and it goes into the split files.
 
     Raises:
         JournalError: another process is preparing this folder.
@@ -256,7 +246,6 @@ class RecordingStore:
         self._flac_sources: dict[str, FileState] = {}  # which recording each FLAC was last made of
         for state, fields in self._journal.records:
             self._remember(tuple(state), RecordingInfo(**fields))
-        self._earlier = EarlierPreparation(folder)
         self._used_flacs: set[str | None] = set()
 
     def __enter__(self) -> Self:
@@ -290,7 +279,7 @@ class RecordingStore:
         return {split: self._finish(split, part) for split, part in kept.items()}
 
     def remove_unused(self) -> None:
-        """Remove the FLACs that this store made and `finished_splits` has not named."""
+        """Remove the FLACs that this store made and no split file refers to."""
         for name in self._flac_sources.keys() - self._used_flacs:
             (self.audio_folder / name).unlink(missing_ok=True)
         if self.audio_folder.is_dir() and not any(self.audio_folder.iterdir()):
@@ -310,8 +299,7 @@ class RecordingStore:
             found[number], state = info, states[number]
             # Errors are not remembered: their cause (a missing package, the disk) may lie outside the recording.
             if isinstance(info, RecordingInfo) and state is not None:
-                fields = {name: value for name, value in asdict(info).items() if value is not None}
-                self._journal.append([state, fields])
+                self._journal.append([state, {key: value for key, value in asdict(info).items() if value is not None}])
                 self._remember(state, info)
         return found
 
@@ -323,14 +311,11 @@ class RecordingStore:
         if info.flac is None or info.flac != flac_name(row["id"]) or self._flac_sources.get(info.flac) != state:
             return None
         file = self.audio_folder / info.flac
-        if file.is_file():
-            return info if file.stat().st_size == info.size else None
-        data = self._earlier.audio(row["split"], row["id"]) if self.embed else None
-        return info if data is not None and _digest(data) == info.digest else None
+        return info if file.is_file() and file.stat().st_size == info.size else None
 
     def _stays(self, row: Row, info: RecordingInfo) -> bool:
         """Whether a recording is used where it lies."""
-        return info.direct and row.get("bytes") is None and not self.embed
+        return info.needs_no_conversion and row.get("bytes") is None and not self.embed
 
     def _remember(self, state: FileState, info: RecordingInfo) -> None:
         """Take over what was found of a recording, now or in an earlier run."""
@@ -340,12 +325,12 @@ class RecordingStore:
 
     def _finish(self, split: str, rows: Sequence[tuple[Row, RecordingInfo]]) -> Iterator[Row]:
         """The rows with their audio, loaded one by one, and the hypotheses they had before."""
+        earlier = earlier_hypotheses(self.folder / f"{split}.parquet")
         for row, info in tqdm(rows, desc=f"writing {split}", unit="row"):
             finished = {**row, "audio": self._audio(row, info)}
-            if finished.get("hypothesis") is None:
-                earlier = self._earlier.hypothesis(split, row["id"], row["duration"])
-                if earlier is not None:
-                    finished["hypothesis"], finished["asr_model"] = earlier
+            known = earlier.get(row["id"])
+            if finished.get("hypothesis") is None and known and abs(known["duration"] - row["duration"]) < 1e-3:
+                finished |= {name: known[name] for name in ("hypothesis", "asr_model")}
             yield finished
 
     def _audio(self, row: Row, info: RecordingInfo) -> dict[str, Any]:
@@ -355,69 +340,20 @@ class RecordingStore:
         if info.flac is None:
             raise RuntimeError(f"{row['id']} was to be converted, but has no FLAC")
         file = self.audio_folder / info.flac
-        if not self.embed:
-            return {"path": str(file.resolve()), "bytes": None}
-        data = file.read_bytes() if file.is_file() else self._earlier.audio(row["split"], row["id"])
-        if data is None or _digest(data) != info.digest:
-            raise CorpusError(f"{file} has changed since it was made: delete {self.folder} and run again")
-        return {"path": info.flac, "bytes": data}
+        return (
+            {"path": info.flac, "bytes": file.read_bytes()}
+            if self.embed
+            else {"path": str(file.resolve()), "bytes": None}
+        )
 
 
-class EarlierPreparation:
-    """The split files that an earlier run wrote; of their audio one row group is in memory at a time.
-
-    Args:
-        folder: the prepared folder. It may be empty, or hold other files.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._files: dict[str, pyarrow.parquet.ParquetFile] = {}
-        self._places: dict[tuple[str, str], tuple[int, int]] = {}
-        self._loaded_group: tuple[tuple[str, int], Any] | None = None
-        for split in SPLITS:
-            try:
-                file = pyarrow.parquet.ParquetFile(folder / f"{split}.parquet")
-                groups = [file.read_row_group(g, columns=["id"])["id"] for g in range(file.num_row_groups)]
-            except _UNREADABLE_ERRORS:
-                continue
-            self._files[split] = file
-            for group, ids in enumerate(groups):
-                for row, identity in enumerate(ids.to_pylist()):
-                    self._places[split, identity] = (group, row)
-
-    def audio(self, split: str, identity: str) -> bytes | None:
-        """Return the bytes of an utterance's recording; None where the files hold none."""
-        place = self._places.get((split, identity))
-        if place is None:
-            return None
-        group, row = place
-        if self._loaded_group is None or self._loaded_group[0] != (split, group):
-            column = self._files[split].read_row_group(group, columns=["audio"])["audio"]
-            self._loaded_group = (split, group), column
-        return self._loaded_group[1][row].as_py()["bytes"]
-
-    def hypothesis(self, split: str, identity: str, duration: float) -> tuple[str, str | None] | None:
-        """Return (hypothesis, asr_model) of an utterance; None where there is none, or the recording was another."""
-        earlier = self._hypotheses.get((split, identity))
-        if earlier is None or abs(earlier[0] - duration) >= 1e-3:
-            return None
-        return earlier[1:]
-
-    @cached_property
-    def _hypotheses(self) -> dict[tuple[str, str], tuple[float, str, str | None]]:
-        """What the utterances of the split files hold: {(split, id): (duration, hypothesis, asr_model)}."""
-        found = {}
-        for split in SPLITS:
-            try:
-                columns = ["id", "duration", "hypothesis", "asr_model"]
-                table = pyarrow.parquet.read_table(self._folder / f"{split}.parquet", columns=columns)
-            except _UNREADABLE_ERRORS:
-                continue
-            for row in table.to_pylist():
-                if row["hypothesis"] is not None:
-                    found[split, row["id"]] = row["duration"], row["hypothesis"], row["asr_model"]
-        return found
+def earlier_hypotheses(path: Path) -> dict[str, Row]:
+    """Return the rows {id: row} of a split file that have a hypothesis; none where it is absent or not ours."""
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["id", "duration", "hypothesis", "asr_model"])
+        return {row["id"]: row for row in table.to_pylist() if row["hypothesis"] is not None}
+    except (OSError, KeyError, pyarrow.ArrowException):
+        return {}
 
 
 def _file_state(row: Row) -> FileState | None:
@@ -432,5 +368,4 @@ def _file_state(row: Row) -> FileState | None:
 
 
 def _digest(data: bytes) -> str:
-    """A short fingerprint."""
     return hashlib.sha256(data).hexdigest()[:16]

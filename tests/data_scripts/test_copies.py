@@ -8,7 +8,8 @@ import pytest
 import soundfile
 import soxr
 
-from data_scripts.copies import content_digest, name_contents, same_sound, sound_print
+from data_scripts import copies
+from data_scripts.copies import acoustic_fingerprint, content_digest, group_copies, same_sound
 from modeling_m4ser.audio_m4ser import load_audio
 from tests.helpers import SHARED
 
@@ -18,19 +19,19 @@ RATE = 16000
 def voice(seed: int, words: int = 0) -> np.ndarray:
     """Three seconds of something like speech: the same words with another seed are another recording of them."""
     rhythm = np.random.default_rng(words)
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     pieces = [np.zeros(1600)]
     for _ in range(12):
         seconds, pitch, colour = rhythm.uniform(0.1, 0.3), rhythm.uniform(90, 250), rhythm.uniform(300, 2500)
-        time = np.arange(int(seconds * dice.uniform(0.97, 1.03) * RATE)) / RATE
-        tone = pitch * dice.uniform(0.98, 1.02)
+        time = np.arange(int(seconds * rng.uniform(0.97, 1.03) * RATE)) / RATE
+        tone = pitch * rng.uniform(0.98, 1.02)
         harmonics = (
-            np.exp(-(((n * tone - colour) / 500) ** 2)) * np.sin(2 * np.pi * (n * tone * time + dice.uniform()))
+            np.exp(-(((n * tone - colour) / 500) ** 2)) * np.sin(2 * np.pi * (n * tone * time + rng.uniform()))
             for n in range(1, 20)
         )
         pieces += [sum(harmonics) * np.hanning(len(time)), np.zeros(int(rhythm.uniform(0, 0.1) * RATE))]
     samples = np.concatenate([*pieces, np.zeros(1600)])
-    samples = samples / np.abs(samples).max() / 2 + dice.normal(scale=1e-3, size=len(samples))
+    samples = samples / np.abs(samples).max() / 2 + rng.normal(scale=1e-3, size=len(samples))
     return samples.astype(np.float32)
 
 
@@ -55,7 +56,7 @@ def copies_of(samples: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def names(recordings):
-    """What `name_contents` calls them."""
+    """What `group_copies` calls them."""
     asked = []
 
     def load(number):
@@ -63,7 +64,7 @@ def names(recordings):
         return recordings[number]
 
     digests = [content_digest(samples) for samples in recordings]
-    return name_contents(digests, [sound_print(samples) for samples in recordings], load), digests, asked
+    return group_copies(digests, [acoustic_fingerprint(samples) for samples in recordings], load), digests, asked
 
 
 def test_the_digest_is_of_the_16_bit_samples():
@@ -97,12 +98,23 @@ def test_every_kind_of_copy_alone(kind):
     assert found == [min(digests[0], digests[2]), digests[1], min(digests[0], digests[2])]
 
 
+@pytest.mark.parametrize("block", [1, 5])
+def test_copies_are_found_across_blocks(monkeypatch, block):
+    """Recordings are compared in blocks: what lies in two of them is compared too."""
+    monkeypatch.setattr(copies, "_BLOCK", block)
+    recordings = [voice(number, words=number) for number in range(6)]
+    recordings += [samples / 2 for samples in recordings]
+    found, *_ = names(recordings)
+    assert found[:6] == found[6:]
+    assert len(set(found)) == 6
+
+
 def test_the_same_words_by_the_same_voice_are_alike_but_no_copies():
     for one, other in itertools.combinations([voice(seed) for seed in range(4)], 2):
         assert not same_sound(one, other)
 
 
-def test_noises_are_told_apart_without_listening():
+def test_noises_are_distinguished_without_listening():
     noises = [np.random.default_rng(seed).normal(scale=0.1, size=RATE).astype(np.float32) for seed in range(20)]
     found, digests, asked = names(noises)
     assert found == digests
@@ -123,7 +135,7 @@ def test_recordings_that_are_hardly_any():
     found, digests, _ = names([click, nothing, tone, voice(0)])
     assert found == digests
     assert not same_sound(nothing, nothing)
-    assert name_contents([], [], lambda _: nothing) == []
+    assert group_copies([], [], lambda _: nothing) == []
 
 
 @pytest.mark.slow

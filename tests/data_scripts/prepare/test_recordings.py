@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_scripts.copies import as_16_bit, content_digest, sound_print
+from data_scripts.copies import acoustic_fingerprint, as_16_bit, content_digest
 from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.prepare.recordings import (
     JOURNAL_NAME,
-    EarlierPreparation,
     RecordingInfo,
     RecordingStore,
+    earlier_hypotheses,
     encode_flac,
     flac_name,
     inspect_recording,
     inspect_recordings,
-    is_direct,
     keep_usable,
+    needs_no_conversion,
 )
 from data_scripts.schema import save_splits
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
@@ -52,24 +52,24 @@ def test_only_16_khz_mono_wav_and_flac_are_direct(tmp_path, rate, channels, kind
     buffer = io.BytesIO()
     soundfile.write(buffer, np.zeros((100, channels)), rate, format=kind)
     (tmp_path / "file").write_bytes(buffer.getvalue())
-    assert is_direct(buffer.getvalue()) is is_direct(str(tmp_path / "file")) is direct
-    assert not is_direct(b"no audio")
-    assert not is_direct(None)
-    assert not is_direct(str(tmp_path / "absent"))
+    assert needs_no_conversion(buffer.getvalue()) is needs_no_conversion(str(tmp_path / "file")) is direct
+    assert not needs_no_conversion(b"no audio")
+    assert not needs_no_conversion(None)
+    assert not needs_no_conversion(str(tmp_path / "absent"))
 
 
 def test_an_inspection_makes_a_flac_only_where_one_is_needed(tmp_path):
     row = {"id": "a", "path": str(write_wav(tmp_path / "a.wav", seconds=0.5))}
     samples = load_audio(row["path"])
-    found = RecordingInfo(0.5, True, content_digest(samples), sound_print(samples))
+    found = RecordingInfo(0.5, True, content_digest(samples), acoustic_fingerprint(samples))
     assert inspect_recording(row) == inspect_recording(row, tmp_path / "audio") == found
     assert not (tmp_path / "audio").exists()
     made = inspect_recording(row, tmp_path / "audio", always=True)
-    assert (made.duration, made.direct, made.flac) == (0.5, True, "a.flac")
+    assert (made.duration, made.needs_no_conversion, made.flac) == (0.5, True, "a.flac")
     assert (tmp_path / "audio" / "a.flac").stat().st_size == made.size
     row["path"] = str(write_wav(tmp_path / "b.wav", seconds=0.5, rate=8000))
     at_8_khz = inspect_recording(row)
-    assert (at_8_khz.duration, at_8_khz.direct, at_8_khz.flac) == (0.5, False, None)
+    assert (at_8_khz.duration, at_8_khz.needs_no_conversion, at_8_khz.flac) == (0.5, False, None)
     assert at_8_khz.content == content_digest(load_audio(row["path"])) != found.content
     assert isinstance(inspect_recording({"id": "x", "path": str(tmp_path / "absent")}), AudioError)
 
@@ -95,9 +95,9 @@ def test_a_header_without_samples_is_not_direct(tmp_path):
     whole = path.read_bytes()
     start = whole.index(b"data") + 4
     path.write_bytes(whole[:start] + bytes(4) + whole[start + 4 :])
-    assert not is_direct(str(path))
+    assert not needs_no_conversion(str(path))
     made = inspect_recording({"id": "dead", "path": str(path)}, tmp_path / "audio")
-    assert (made.duration, made.direct, made.flac) == (0.5, False, "dead.flac")
+    assert (made.duration, made.needs_no_conversion, made.flac) == (0.5, False, "dead.flac")
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def stereo(path):
 def test_each_channel_is_a_recording_of_its_own(tmp_path):
     row = stereo(tmp_path / "call.wav")
     left, right = (inspect_recording({"id": f"c{n}", **row, "channel": n}, tmp_path / "audio") for n in (0, 1))
-    assert not left.direct
+    assert not left.needs_no_conversion
     assert left.content != right.content
     for info, seed in ((left, 0), (right, 1)):
         decoded, _ = decode_audio(str(tmp_path / "audio" / info.flac))
         assert abs(decoded - noise(0.5, seed=seed)).max() <= 2**-14
     mono = {"id": "m", "path": str(write_wav(tmp_path / "mono.wav")), "channel": 0}
-    assert inspect_recording(mono).direct
+    assert inspect_recording(mono).needs_no_conversion
     assert "channel=1 is not there" in str(inspect_recording({**mono, "channel": 1}))
 
 
@@ -181,21 +181,14 @@ def earlier_folder(folder):
     return folder
 
 
-def test_what_an_earlier_preparation_left(tmp_path):
-    earlier = EarlierPreparation(earlier_folder(tmp_path))
-    assert earlier.audio("train", "a") == b"sound"
-    assert earlier.audio("train", "b") is earlier.audio("test", "a") is earlier.audio("train", "x") is None
-    assert earlier.hypothesis("train", "a", 1.0) == ("words", "tiny")
-    assert earlier.hypothesis("train", "b", 1.0009) == ("", "tiny")
-    assert earlier.hypothesis("train", "c", 1.0) is None
-    assert earlier.hypothesis("test", "a", 1.0) is None
-    assert earlier.hypothesis("train", "a", 1.002) is None  # another recording
-
-
-def test_files_that_are_not_ours_leave_nothing(tmp_path):
-    (tmp_path / "train.parquet").write_bytes(b"PAR1 no longer")
-    earlier = EarlierPreparation(tmp_path)
-    assert earlier.audio("train", "a") is earlier.hypothesis("train", "a", 1.0) is None
+def test_hypotheses_of_an_earlier_preparation(tmp_path):
+    path = earlier_folder(tmp_path) / "train.parquet"
+    found = {
+        name: (row["duration"], row["hypothesis"], row["asr_model"]) for name, row in earlier_hypotheses(path).items()
+    }
+    assert found == {"a": (1.0, "words", "tiny"), "b": (1.0, "", "tiny")}
+    path.write_bytes(b"PAR1 no longer")
+    assert earlier_hypotheses(path) == earlier_hypotheses(tmp_path / "absent.parquet") == {}
 
 
 def test_a_journal_of_another_version_is_started_anew(tmp_path):
@@ -214,9 +207,3 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
         pass
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert left == [JOURNAL_NAME, f"{JOURNAL_NAME}.lock", "a.flac"]
-
-
-def test_loud_noise_survives_a_flac():
-    samples = noise(0.1)
-    decoded, _ = decode_audio(encode_flac(samples))
-    assert abs(decoded - samples).max() <= 2**-16
