@@ -7,7 +7,6 @@ from datasets import DatasetDict
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from trainer.errors import ExperimentError
-from trainer.evaluation.linear_probe import FrozenFeatures
 from trainer.experiments.arguments import GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
 from trainer.experiments.run_folder import load_results
@@ -29,36 +28,19 @@ def make_runner(encoders, tmp_path):
     return make
 
 
-def test_probes_read_frozen_features_that_are_encoded_once(make_runner, tmp_path, monkeypatch):
+def test_a_probe_is_measured_kept_and_read_back(make_runner, tmp_path):
     runner = make_runner(num_folds=3, folds=[1, 2])
-    encoded, encode = [], FrozenFeatures._encode
-
-    def spy(self, kind, part):
-        encoded.extend((kind, clip) for clip in part["id"])
-        return encode(self, kind, part)
-
-    monkeypatch.setattr(FrozenFeatures, "_encode", spy)
-    both, speech, text = ("speech", "text"), ("speech",), ("text",)
-    for fold in runner.folds.folds:
-        for kinds in (speech, text, both):
-            results = runner.run(kinds, fold, tmp_path / "_".join(kinds) / fold)
-            predictions = pd.read_parquet(tmp_path / "_".join(kinds) / fold / "predictions.parquet")
-            assert predictions["id"].tolist() == runner.folds.folds[fold][0]["test"]["id"][:]
-            right = (predictions["emotion"] == predictions["predicted"]).mean()
-            assert results["metrics"]["test"]["wa"] == pytest.approx(right)
-    assert sorted(encoded) == sorted((kind, f"clip{n:02d}") for kind in both for n in range(24))
-    data, _ = runner.folds.folds["fold1"]
-    features = {kinds: runner.features(data, kinds)["test"] for kinds in (both, speech, text)}
-    assert features[both].shape == (len(data["test"]), 3 * 24)
-    assert (features[both][:, : 2 * 24] == features[speech]).all()
-    assert (features[both][:, 2 * 24 :] == features[text]).all()
-    # Finished ones are read; a folder of another division is refused.
-    assert runner.run(both, "fold1", tmp_path / "speech_text" / "fold1") == load_results(
-        tmp_path / "speech_text" / "fold1"
-    )
-    (tmp_path / "speech_text" / "fold1" / "results.json").unlink()
+    data, _ = runner.folds.folds["fold2"]
+    results = runner.run(("speech", "text"), "fold2", tmp_path / "probe")
+    predictions = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
+    assert predictions["id"].tolist() == data["test"]["id"][:]
+    right = (predictions["emotion"] == predictions["predicted"]).mean()
+    assert results["metrics"]["test"]["wa"] == pytest.approx(right)
+    assert runner.run(("speech", "text"), "fold2", tmp_path / "probe") == load_results(tmp_path / "probe")
+    # One that is not finished belongs to its division.
+    (tmp_path / "probe" / "results.json").unlink()
     with pytest.raises(ExperimentError, match="split"):
-        make_runner(num_folds=3, split_seed=5).run(both, "fold1", tmp_path / "speech_text" / "fold1")
+        make_runner(num_folds=3, split_seed=5).run(("speech", "text"), "fold2", tmp_path / "probe")
 
 
 def test_an_id_that_two_splits_have_is_another_utterance_in_each(make_runner):

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,6 @@ import pytest
 import torch
 from datasets import DatasetDict
 
-from data_scripts.files import folder_name
 from data_scripts.schema import load_prepared, save_prepared
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.grid import GRID_ROWS
@@ -41,42 +39,28 @@ def test_every_trained_run_is_found_by_its_row_and_no_probe(grid):
     assert [run.row for run in both] == ["M4SER", "M4SER", "only text", "only text"]
 
 
-@pytest.mark.parametrize(("row", "named"), [("M4SER", "M4SER, human text"), ("only speech", "only speech")])
-def test_a_model_of_human_text_is_a_row_of_its_own(grid, tmp_path, row, named):
-    for number, name in enumerate(("M4SER", folder_name(row)), 1):
-        run = f"fold2/seed{number}"
-        shutil.copytree(grid / "M4SER" / run, tmp_path / "grid" / name / run)
-    results = tmp_path / "grid" / folder_name(row) / "fold2" / "seed2" / "results.json"
-    content = json.loads(results.read_text(encoding="utf-8"))
-    content["text_column"] = "transcript"
-    content["arguments"]["runs"]["rows"] = [row]
-    content["model_config"]["modalities"] = "speech" if row == "only speech" else "both"
-    results.write_text(json.dumps(content), encoding="utf-8")
-    assert [run.row for run in finished_runs(tmp_path / "grid")] == ["M4SER", named]
-
-
-def test_rows_are_what_their_grid_calls_them(grid, tmp_path):
-    """The ablation alone does not tell a setting from another, nor the same row of two grids."""
-    for place, row in (("share50", "generator_layers=4"), ("share100", "M4SER"), ("", "M4SER, human text")):
-        folder = tmp_path / place / folder_name(row) / "fold2" / "seed1"
-        shutil.copytree(grid / "M4SER" / "fold2" / "seed1", folder)
-        content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        content["arguments"]["runs"]["rows"] = [row]
-        content["text_column"] = "transcript" if row.endswith("human text") else "hypothesis"
-        (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
-    found = {run.row for run in finished_runs(tmp_path)}
-    assert found == {"generator_layers=4 share50", "M4SER share100", "M4SER, human text"}
-    assert {run.row for run in finished_runs(tmp_path / "share100")} == {"M4SER"}
-
-
-def test_a_run_of_no_grid_is_named_by_its_ablation(grid, tmp_path):
-    shutil.copytree(grid / "M4SER" / "fold2" / "seed1", tmp_path / "fold2" / "seed1")
-    results = tmp_path / "fold2" / "seed1" / "results.json"
-    content = json.loads(results.read_text(encoding="utf-8"))
-    content["arguments"]["model"]["ablation"] = "w/o GAN"
-    del content["arguments"]["runs"]
-    results.write_text(json.dumps(content), encoding="utf-8")
-    assert [(run.row, run.name) for run in finished_runs(tmp_path)] == [("w/o GAN", "fold2/seed1")]
+@pytest.mark.parametrize(
+    ("folder", "rows", "text_column", "modalities", "named"),
+    [
+        ("M4SER", ["M4SER"], "transcript", "both", "M4SER, human text"),
+        ("M4SER_human_text", ["M4SER, human text"], "transcript", "both", "M4SER, human text"),
+        ("only_speech", ["only speech"], "transcript", "speech", "only speech"),
+        # The ablation alone does not tell a setting from another, nor the same row of two grids.
+        ("share50/generator_layers_4", ["generator_layers=4"], "hypothesis", "both", "generator_layers=4 share50"),
+        ("share100/M4SER", ["M4SER"], "hypothesis", "both", "M4SER share100"),
+        ("", None, "hypothesis", "both", "w/o GAN"),
+    ],
+)
+def test_a_row_is_named_by_its_grid_or_ablation_its_folder_and_its_text(
+    tmp_path, folder, rows, text_column, modalities, named
+):
+    run = tmp_path / folder / "fold2" / "seed1"
+    run.mkdir(parents=True)
+    arguments = {"model": {"ablation": "w/o GAN"}, **({"runs": {"rows": rows}} if rows else {})}
+    results = {"arguments": arguments, "text_column": text_column, "model_config": {"modalities": modalities}}
+    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (run / "config.json").touch()
+    assert [(run.row, run.name) for run in finished_runs(tmp_path)] == [(named, "fold2/seed1")]
 
 
 def test_on_its_own_test_a_run_predicts_what_it_predicted(grid, corpus, tmp_path):
