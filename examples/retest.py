@@ -32,7 +32,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--bf16", action="store_true", help="run in half precision")
     parser.add_argument("--feature_cache_dir", help="keep the states of frozen speech encoders there, for all runs")
-    parser.add_argument("--paper", action="store_true", help="show the paper's numbers beside another corpus too")
+    parser.add_argument("--paper", action="store_true", help="show the paper's numbers beside a stand-in corpus too")
     return parser.parse_args(arguments)
 
 

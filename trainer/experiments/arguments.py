@@ -165,9 +165,7 @@ class GridArguments(RunArguments):
     )
     num_folds: int = field(default=5, metadata={"help": "Folds of dialogues or speakers."})
     rows: list[str] | None = field(default=None, metadata={"help": "Run these rows of the table only."})
-    paper: bool = field(
-        default=False, metadata={"help": "Show the paper's numbers beside those of another corpus than its own too."}
-    )
+    paper: bool = field(default=False, metadata={"help": "Show the paper's numbers beside a stand-in corpus too."})
     learning_rates: list[float] | None = field(
         default=None,
         metadata={
