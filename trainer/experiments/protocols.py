@@ -23,7 +23,7 @@ OWN_SPLIT = "own_split"
 
 
 @dataclass(frozen=True)
-class Division:
+class DatasetFolds:
     """A corpus divided.
 
     Attributes:
@@ -39,13 +39,8 @@ class Division:
     description: str
     cluster: Callable[[str, str | None], str]
 
-    @property
-    def tested(self) -> int:
-        """How many utterances the folds test."""
-        return sum(len(data["test"]) for data, _ in self.folds.values())
 
-
-def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
+def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFolds:
     """Divide a corpus as `runs.protocol` says; by default by its own split, by session (IEMOCAP) or by speaker.
 
     A protocol that makes folds joins the corpus' own splits first.
@@ -64,7 +59,7 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
     if protocol == "own_split":
         dataset, description = complete_splits(dataset, runs.split_seed)
         folds = own_split(dataset, runs)
-        return Division(folds, dict.fromkeys(folds), description, _utterance if cluster is _speaker else cluster)
+        return DatasetFolds(folds, dict.fromkeys(folds), description, _utterance if cluster is _speaker else cluster)
     joined = _join(dataset)
     if protocol == "dialogue_folds":
         folds = group_folds(joined, runs.num_folds, runs.split_seed)
@@ -79,7 +74,7 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> Division:
         description = f"{runs.num_folds} folds of whole speakers"
     chosen = runs.choose(folds, joined)
     numbers = {fold.name: number for number, fold in enumerate(folds, 1) if fold.name in chosen}
-    return Division(chosen, numbers, description, cluster)
+    return DatasetFolds(chosen, numbers, description, cluster)
 
 
 def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]) -> pd.DataFrame:
@@ -87,7 +82,7 @@ def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]
 
     Args:
         table: with the columns `id` and `speaker`.
-        cluster: see `Division`.
+        cluster: see `DatasetFolds`.
     """
     speakers = [None if pd.isna(speaker) else speaker for speaker in table["speaker"]]
     clusters = [cluster(*each) for each in zip(table["id"], speakers, strict=True)]
@@ -95,7 +90,7 @@ def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]
 
 
 def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:
-    """Return the `Division.cluster` of a corpus that is tested as a whole: dialogues where ids tell them, or speakers.
+    """Return the `DatasetFolds.cluster` of a corpus that is tested as a whole: dialogues where ids tell, or speakers.
 
     Args:
         corpus: its name in the registry.

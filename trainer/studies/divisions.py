@@ -15,7 +15,7 @@ from data_scripts.splits import k_shot, random_split, rows_by_emotion
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments
 from trainer.experiments.data import prepare_corpus, prepared_folder
-from trainer.experiments.protocols import Division, divide, usual_cluster
+from trainer.experiments.protocols import DatasetFolds, divide, usual_cluster
 from trainer.studies import paper
 
 #: Of the target corpus: for choosing the epoch (and to draw shots from), and for the test.
@@ -39,7 +39,7 @@ class TableInputs:
     title: str
     utterances: int
     emotions: Sequence[str]
-    folds: Division
+    folds: DatasetFolds
     stand_in: str
 
     def heading(self, words: str) -> str:
@@ -116,14 +116,14 @@ class CorpusSplit:
         return cls(name, dataset, data, f"{title} (a stand-in corpus)" if note else title, notes, bool(note))
 
     def cluster(self, identity: str, speaker: str | None) -> str:
-        """Return what an utterance is drawn with in a bootstrap, see `Division.cluster`."""
+        """Return what an utterance is drawn with in a bootstrap, see `DatasetFolds.cluster`."""
         return usual_cluster(self.corpus)(identity, speaker)
 
 
 # A part of the training data
 
 
-def with_training_share(folds: Division, share: float, seed: int) -> Division:
+def with_training_share(folds: DatasetFolds, share: float, seed: int) -> DatasetFolds:
     """Return folds that train on a share (0 to 1] of their utterances, and validate and test on the same as before.
 
     The utterances are drawn emotion by emotion, at least one of each that is there. A smaller share is a part of a
@@ -149,7 +149,7 @@ def with_training_share(folds: Division, share: float, seed: int) -> Division:
     return dataclasses.replace(folds, folds=smaller, description=words)
 
 
-def training_utterances(folds: Division) -> float:
+def training_utterances(folds: DatasetFolds) -> float:
     """Return how many utterances train, the mean over folds."""
     counts = [len(data["train"]) for data, _ in folds.folds.values()]
     return sum(counts) / len(counts)
@@ -238,7 +238,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     counts = {str(split): {"utterances": len(part)} for split, part in data.items()}
     described = {"name": name, "shots": shots, "seed": seed, "left_out": left_out, **counts}
     words = f"trained on {source.name}, tested on 70 % of {target.name}{with_shots}"
-    folds = Division({name: (data, described)}, {name: None}, words, usual_cluster(target.registered))
+    folds = DatasetFolds({name: (data, described)}, {name: None}, words, usual_cluster(target.registered))
     notes = [stand_in_note(corpus.registered, len(corpus.data), corpus.folder) for corpus in (source, target)]
     title, utterances = f"{target.name} after {source.name}", sum(map(len, data.values()))
     return TableInputs(target.registered, title, utterances, emotions, folds, " ".join(filter(None, notes)))

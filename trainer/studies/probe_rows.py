@@ -16,7 +16,7 @@ from trainer.arguments import ExperimentArguments
 from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 from trainer.experiments.arguments import ModelArguments
 from trainer.experiments.model import build_model
-from trainer.experiments.protocols import Division
+from trainer.experiments.protocols import DatasetFolds
 from trainer.experiments.run_folder import (
     PREDICTIONS_FILE,
     RESULTS_FILE,
@@ -37,7 +37,7 @@ class ProbeRunner:
         args: training arguments; the encoders run where training would.
     """
 
-    def __init__(self, folds: Division, model: ModelArguments, metric: str, args: ExperimentArguments):
+    def __init__(self, folds: DatasetFolds, model: ModelArguments, metric: str, args: ExperimentArguments):
         self.folds, self.metric = folds, metric
         plain = {"ablation": "M4SER", "model_options": {}, "speech_options": {}, "text_options": {}}
         self.model = dataclasses.replace(model, **cast(Any, plain), freeze_speech_layers=0)

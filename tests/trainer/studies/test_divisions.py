@@ -57,7 +57,7 @@ def test_each_class_keeps_its_share_of_every_fold(folds, share):
         assert data["train"].features == folds.folds[name][0]["train"].features
     for split in ("validation", "test"):
         assert ids(part, split) == ids(folds, split)
-    assert (part.numbers, part.cluster, part.tested) == (folds.numbers, folds.cluster, folds.tested)
+    assert (part.numbers, part.cluster) == (folds.numbers, folds.cluster)
     assert part.description == f"{folds.description}, {100 * share:g} % of the training data"
     assert training_utterances(part) == sum(len(data["train"]) for data, _ in part.folds.values()) / 3
 
