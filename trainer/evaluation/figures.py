@@ -408,7 +408,7 @@ def plot_differences(
     """
     if not rows:
         raise ValueError("rows holds nothing to draw")
-    figure, (ax,) = new_axes(7, 1.1 + 0.3 * len(rows), grid="x")
+    figure, (ax,) = new_axes(8, 1.1 + 0.36 * len(rows), grid="x")
     ax.axvline(0, color=GREY, linewidth=1)
     for place, (estimate, *ends) in enumerate(rows.values()):
         known = [100 * (estimate if end is None else end) for end in ends]
@@ -416,7 +416,7 @@ def plot_differences(
         colour = COLOURS[0] if clear else GREY
         ax.plot(known, [place, place], color=colour, linewidth=1.6)
         ax.plot(100 * estimate, place, "o", color=colour, markersize=5)
-    ax.set_yticks(range(len(rows)), [textwrap.shorten(name, 70, placeholder=" …") for name in rows])
+    ax.set_yticks(range(len(rows)), [textwrap.fill(name, 60) for name in rows])
     ax.invert_yaxis()
     ax.set_xlabel("points, 95 % interval (blue: without 0)", fontsize=9)
     ax.set_title(title, fontsize=10)

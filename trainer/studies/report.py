@@ -48,7 +48,7 @@ _STYLE = (
     "td,th{border:1px solid color-mix(in srgb,CanvasText 25%,Canvas);padding:.25rem .5rem;text-align:right;"
     "white-space:nowrap}"
     "td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}"
-    "img{max-width:100%;background:#fff}"
+    "img{max-width:100%;max-height:40rem;background:#fff}"
 )
 
 
@@ -350,7 +350,9 @@ def _points(result: Result, compared: Mapping[str, Any]) -> str:
 
 
 def _titled(result: Result) -> str:
-    """A title of its own, without what stands in the notes."""
+    """The title without what stands in the notes; a table without one is called by its folder, too."""
+    if result.title == result.item.title:
+        return f"{result.title}: {result.path.parent.name}"
     return result.title.replace(" (a stand-in corpus)", "")
 
 
