@@ -4,25 +4,23 @@ r"""What training and inference cost, as ratios of two ways measured side by sid
     python examples/benchmark.py --speech_encoder openai/whisper-tiny.en --text_encoder google-bert/bert-base-uncased
 
 * **training**: a step on recordings, over one with `--freeze_speech_encoder true --cache_features true`
-  (its first pass over the recordings, which fills the cache, is not counted); a row without speech has no such way.
+  (filling the cache is not counted); a row without speech has no such way.
 * **inference**: one utterance, from its file to the logits; each row over the first.
 * **prediction**: a whole test in the order of the data, over the longest first, as the trainer reads it.
 
-The ways of a comparison take turns, step by step, each in a process of its own, so that what else the machine does
-falls on all alike, and each has a peak of memory of its own. Data are noise and words by chance, of 1 to 15 seconds;
-encoders of a `--size` have random weights. `benchmark.md` and `benchmark.json` are written.
+The ways of a comparison take turns in one process, so that what else the machine does falls on all alike. Data are
+noise and words by chance, of 1 to 15 seconds; encoders of a `--size` have random weights. `benchmark.md` and
+`benchmark.json` are written.
 """
 
 import argparse
+import io
+import itertools
 import json
-import multiprocessing
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +28,6 @@ import numpy as np
 
 from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
-from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.parameters import ENCODER_SIZES
 
@@ -40,12 +37,6 @@ if TYPE_CHECKING:
 WORDS = ("i", "you", "we", "can", "not", "believe", "happy", "sad", "home", "go", "the", "it", "so", "now")
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 RATE = 16000
-
-# Each process is forked from one that has loaded the libraries, and has run nothing.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["trainer.experiments.model", "trainer.experiments.run"])
-
-Tick = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -68,22 +59,16 @@ class Way:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument(
-        "--size", choices=ENCODER_SIZES, default="base", help="of encoders with random weights (default base)"
-    )
-    parser.add_argument("--speech_encoder", help="Hub name or folder, in place of --size")
-    parser.add_argument("--text_encoder", help="Hub name or folder, in place of --size")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        choices=ABLATIONS,
-        metavar="ROW",
-        default=["M4SER", "only speech", "speech & text + concat"],
-    )
-    parser.add_argument("--repetitions", type=int, default=10, help="of each way, after one that is not counted")
-    parser.add_argument("--utterances", type=int, default=32, help="of the data")
-    parser.add_argument("--batch_size", type=int, default=4, help="of training and prediction")
-    parser.add_argument("--output_dir", default="runs/benchmark", help="where the table is written")
+    add = parser.add_argument
+    add("--size", choices=ENCODER_SIZES, default="base", help="of encoders with random weights (default base)")
+    add("--speech_encoder", help="Hub name or folder, in place of --size")
+    add("--text_encoder", help="Hub name or folder, in place of --size")
+    rows = ["M4SER", "only speech", "speech & text + concat"]
+    add("--rows", nargs="+", choices=ABLATIONS, metavar="ROW", default=rows, help="ablations to measure")
+    add("--repetitions", type=int, default=10, metavar="N", help="of each way, after one that is not counted")
+    add("--utterances", type=int, default=32, metavar="N", help="of the data")
+    add("--batch_size", type=int, default=4, metavar="N", help="of training and prediction")
+    add("--output_dir", type=Path, default=Path("runs/benchmark"), metavar="FOLDER", help="where the table is written")
     options = parser.parse_args(arguments)
     if (options.speech_encoder is None) != (options.text_encoder is None):
         parser.error("--speech_encoder and --text_encoder come together")
@@ -92,77 +77,57 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-# ---------------------------------------------------------------------- what is measured, in a process of its own
-
-
-def write_encoders(folder: str, size: str) -> None:
-    """Write random encoders of a size as folders `speech` and `text`."""
+def write_encoders(folder: str, size: str) -> tuple[str, str]:
+    """Write random encoders of a size; return the folders of speech and text."""
     from transformers import AutoConfig, AutoModel, BertTokenizerFast, Wav2Vec2FeatureExtractor
 
-    kinds = ("speech", "hubert"), ("text", "bert")
-    for (name, kind), fields in zip(kinds, ENCODER_SIZES[size], strict=True):
-        AutoModel.from_config(AutoConfig.for_model(kind, **fields)).save_pretrained(Path(folder) / name)
-    Wav2Vec2FeatureExtractor().save_pretrained(Path(folder) / "speech")
+    speech, text = Path(folder) / "speech", Path(folder) / "text"
+    for path, kind, fields in zip((speech, text), ("hubert", "bert"), ENCODER_SIZES[size], strict=True):
+        AutoModel.from_config(AutoConfig.for_model(kind, **fields)).save_pretrained(path)
+    Wav2Vec2FeatureExtractor().save_pretrained(speech)
     (Path(folder) / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
-    BertTokenizerFast.from_pretrained(folder, model_max_length=512).save_pretrained(Path(folder) / "text")
+    BertTokenizerFast.from_pretrained(folder, model_max_length=512).save_pretrained(text)
+    return str(speech), str(text)
 
 
 def make_data(utterances: int) -> "DatasetDict":
-    """Return the same noise with words for every way, as train, validation and test."""
-    import io
-
+    """Return utterances of noise, the same every way, as train, validation and test."""
     import soundfile
     from datasets import DatasetDict
 
     from data_scripts.schema import build_dataset
 
-    dice, rows = np.random.default_rng(0), []
+    rng, rows = np.random.default_rng(0), []
     for index in range(utterances):
-        seconds = float(np.clip(dice.lognormal(1.0, 0.7), 1, 15))
+        seconds = float(np.clip(rng.lognormal(1.0, 0.7), 1, 15))
         file = io.BytesIO()
-        soundfile.write(file, dice.normal(scale=0.1, size=int(seconds * RATE)), RATE, format="FLAC")
-        spoken, heard = (" ".join(dice.choice(WORDS, size=max(1, int(2.5 * seconds)))) for _ in range(2))
-        rows.append(
-            {
-                "id": f"clip{index}",
-                "audio": {"path": f"clip{index}.flac", "bytes": file.getvalue()},
-                "duration": seconds,
-                "speaker": None,
-                "session": None,
-                "emotion": EMOTIONS[index % len(EMOTIONS)],
-                "transcript": spoken,
-                "hypothesis": heard,
-                "asr_model": "none",
-            }
-        )
+        soundfile.write(file, rng.normal(scale=0.1, size=int(seconds * RATE)), RATE, format="FLAC")
+        spoken, heard = (" ".join(rng.choice(WORDS, size=max(1, int(2.5 * seconds)))) for _ in range(2))
+        audio = {"path": f"clip{index}.flac", "bytes": file.getvalue()}
+        known = {"duration": seconds, "emotion": EMOTIONS[index % len(EMOTIONS)], "transcript": spoken}
+        unknown = {"speaker": None, "session": None, "asr_model": "none"}
+        rows.append({"id": f"clip{index}", "audio": audio, "hypothesis": heard, **known, **unknown})
     data = build_dataset(rows, EMOTIONS)
     return DatasetDict(dict.fromkeys(("train", "validation", "test"), data))
 
 
-def perform(way: Way, encoders: tuple[str, str], options: argparse.Namespace, folder: str, tick: Tick) -> None:
-    """Do a task, with `tick()` after each repetition, `options.repetitions` and one that does not count."""
+def prepare(way: Way, encoders: tuple[str, str], options: argparse.Namespace, folder: str) -> Callable[[], Any]:
+    """Return what a way does once: a step of training, one utterance, or a whole test."""
     import torch
-    from transformers import TrainerCallback, set_seed
+    from transformers import PrinterCallback, set_seed
 
     from trainer.arguments import ExperimentArguments
     from trainer.experiments.arguments import ModelArguments
     from trainer.experiments.model import build_model
     from trainer.experiments.run import make_trainer
 
-    def done(*_: Any, **__: Any) -> None:
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
-        tick()
-
     set_seed(0)
     choices = {name: value for name, value in way.options.items() if name in ModelArguments.__dataclass_fields__}
-    heads = {"num_attention_heads": 12 if options.size != "tiny" else 4}
-    model, processor = build_model(
-        ModelArguments(*encoders, way.row, model_options=json.dumps(heads), **choices), EMOTIONS
-    )
+    heads = json.dumps({"num_attention_heads": 12 if options.size != "tiny" else 4})
+    model, processor = build_model(ModelArguments(*encoders, way.row, model_options=heads, **choices), EMOTIONS)
     args = ExperimentArguments(
         output_dir=str(Path(folder) / "run"),
-        max_steps=options.repetitions + 1,
+        max_steps=1,
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=options.batch_size,
         eval_strategy="no",
@@ -173,100 +138,55 @@ def perform(way: Way, encoders: tuple[str, str], options: argparse.Namespace, fo
     )
     data = make_data(options.utterances)
     trainer = make_trainer(model, processor, data, args, features_folder=Path(folder) / "features")
+    trainer.remove_callback(PrinterCallback)
     if way.task == "training":
-        callback = TrainerCallback()
-        callback.on_step_end = done
-        trainer.add_callback(callback)
-        trainer.train()
-    elif way.task == "prediction":
-        for _ in range(options.repetitions + 1):
-            trainer.predict(data["test"])
-            done()
-    else:
-        _infer(trainer, data["test"], options.repetitions + 1, done)
+        return trainer.train
+    test: Any = data["test"]
+    if way.task == "prediction":
+        return lambda: trainer.predict(test)
+    collator: Any = trainer.data_collator
+    rows = itertools.cycle(range(len(test)))
+    model.eval()
+
+    def infer() -> Any:
+        inputs = collator([test[next(rows)]])
+        with torch.inference_mode():
+            inputs = {name: part.to(model.device) for name, part in inputs.items() if "label" not in name}
+            return model(**inputs)["logits"].cpu()
+
+    return infer
 
 
-def _infer(trainer: Any, data: Any, repetitions: int, done: Tick) -> None:
-    """One utterance after the other, as a user with one recording has it."""
-    import torch
+def take_turns(works: Sequence[Callable[[], Any]], repetitions: int) -> np.ndarray:
+    """Return the seconds (works, repetitions) of what is done in turns, each once before that does not count."""
+    from torch.utils.benchmark.utils.timer import timer  # waits for an accelerator, too
 
-    model = trainer.model.eval()
-    with torch.inference_mode():
-        for index in range(repetitions):
-            inputs = trainer.data_collator([data[index % len(data)]])
-            output = model(**{name: part.to(model.device) for name, part in inputs.items() if "label" not in name})
-            output["logits"].cpu()
-            done()
-
-
-def work(connection: Connection, *arguments: Any) -> None:
-    """Perform a task in turns: each repetition sends its seconds and waits for the next turn; then the peak is sent."""
-    started = time.perf_counter()
-
-    def tick() -> None:
-        nonlocal started
-        connection.send(time.perf_counter() - started)
-        connection.recv()
-        started = time.perf_counter()
-
-    perform(*arguments, tick)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    connection.send((kilobytes if sys.platform != "darwin" else kilobytes / 1024) / 1e6)
-
-
-# ---------------------------------------------------------------------- comparisons
-
-
-def take_turns(
-    ways: Sequence[Way], encoders: tuple[str, str], options: argparse.Namespace, folder: str
-) -> tuple[np.ndarray, list[float]]:
-    """Return the seconds (ways, repetitions) of some ways that took turns, and the peak of memory of each, in GB.
-
-    Raises:
-        ExperimentError: a way failed; what it said is above.
-    """
-    processes, ends = [], []
-    try:
-        for way in ways:
-            end, other = PROCESSES.Pipe()
-            processes.append(PROCESSES.Process(target=work, args=(other, way, encoders, options, folder), daemon=True))
-            processes[-1].start()
-            other.close()
-            ends.append(end)
-            end.recv()  # its first repetition does not count
-        seconds = np.zeros((len(ways), options.repetitions))
-        for repetition in range(options.repetitions):
-            # Whoever comes second may find a warmer machine.
-            for index in sorted(range(len(ways)), reverse=bool(repetition % 2)):
-                ends[index].send("your turn")
-                seconds[index, repetition] = ends[index].recv()
-        for end in ends:
-            end.send("no more turns")
-        return seconds, [end.recv() for end in ends]
-    except EOFError as error:
-        raise ExperimentError("a process of the benchmark ended before its work was done; see above") from error
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+    for work in works:
+        work()
+    seconds = np.zeros((len(works), repetitions))
+    for repetition in range(repetitions):
+        # Whoever comes second may find a warmer machine.
+        for index in sorted(range(len(works)), reverse=bool(repetition % 2)):
+            started = timer()
+            works[index]()
+            seconds[index, repetition] = timer() - started
+    return seconds
 
 
 def comparisons(rows: Sequence[str]) -> Iterator[list[Way]]:
     """Yield what is compared; ratios are of each way over the last of its list, of inference over the first row."""
     frozen = {"freeze_speech_encoder": True, "cache_features": True}
     for row in rows:
-        if ABLATIONS[row].get("modalities") != "text":
-            yield [Way("as it is", "training", row), Way("frozen, cached", "training", row, frozen)]
-        else:
-            yield [Way("as it is", "training", row)]
+        cached = [Way("frozen, cached", "training", row, frozen)] if ABLATIONS[row].get("modalities") != "text" else []
+        yield [Way("as it is", "training", row), *cached]
     yield [Way("one utterance", "inference", row) for row in reversed(rows)]
     unsorted = {"length_column_name": "none"}
     yield [Way("as it comes", "prediction", rows[0], unsorted), Way("longest first", "prediction", rows[0])]
 
 
-def describe(ways: Sequence[Way], seconds: np.ndarray, peaks: Sequence[float]) -> Iterator[dict[str, Any]]:
-    """Yield a record of each way: milliseconds, peak of memory, and the ratio to the last way, turn by turn."""
-    for way, times, peak in zip(ways, seconds, peaks, strict=True):
+def describe(ways: Sequence[Way], seconds: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield a record of each way: milliseconds, and the ratio to the last way, turn by turn."""
+    for way, times in zip(ways, seconds, strict=True):
         low, median, high = np.quantile(times / seconds[-1], [0.25, 0.5, 0.75])
         yield {
             "task": way.task,
@@ -274,48 +194,42 @@ def describe(ways: Sequence[Way], seconds: np.ndarray, peaks: Sequence[float]) -
             "way": way.name,
             "milliseconds": {"mean": 1e3 * times.mean(), "std": 1e3 * times.std(ddof=1)},
             "ratio": {"median": median, "low": low, "high": high},
-            "peak_memory_gb": peak,
         }
 
 
 def to_markdown(records: Sequence[dict[str, Any]], heading: str) -> str:
     """Return the table in Markdown."""
-    lines = ["| task | row | way | ratio, median [quartiles] | ms, mean ± std | peak memory, GB |", f"|{'---|' * 6}"]
+    from trainer.evaluation.summary import markdown_table
+
+    lines = []
     for record in records:
         ratio, times = record["ratio"], record["milliseconds"]
-        cells = [
-            *(record[name] for name in ("task", "row", "way")),
-            f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
-            f"{times['mean']:.1f} ± {times['std']:.1f}",
-            f"{record['peak_memory_gb']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([heading, "", *lines]) + "\n"
+        shown = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        places = (record[name] for name in ("task", "row", "way"))
+        lines.append([*places, shown, f"{times['mean']:.1f} ± {times['std']:.1f}"])
+    table = markdown_table(["task", "row", "way", "ratio, median [quartiles]", "ms, mean ± std"], lines)
+    return f"{heading}\n\n{table}\n"
 
 
 def main(options: argparse.Namespace) -> None:
     """Measure, print and write the table."""
     records: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        encoders = options.speech_encoder, options.text_encoder
-        if encoders[0] is None:
-            encoders = str(Path(folder) / "speech"), str(Path(folder) / "text")
-            writer = PROCESSES.Process(target=write_encoders, args=(folder, options.size))
-            writer.start()
-            writer.join()
-        for ways in comparisons(options.rows):
-            records += describe(ways, *take_turns(ways, encoders, options, folder))
+    for ways in comparisons(options.rows):
+        with tempfile.TemporaryDirectory() as folder:
+            encoders = options.speech_encoder, options.text_encoder
+            if encoders[0] is None:
+                encoders = write_encoders(folder, options.size)
+            works = [prepare(way, encoders, options, folder) for way in ways]
+            records += describe(ways, take_turns(works, options.repetitions))
     named = options.speech_encoder and f"{options.speech_encoder} and {options.text_encoder}"
     heading = (
         f"Encoders: {named or f'random, size {options.size}'}. {options.repetitions} repetitions each, in turns. "
-        "Ratios are to the last line of each comparison; milliseconds and memory are of this machine alone."
+        "Ratios are to the last line of each comparison; milliseconds are of this machine alone."
     )
     table = to_markdown(records, heading)
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    write_atomically(output / "benchmark.md", table)
-    content = {"options": vars(options), "records": records}
-    write_atomically(output / "benchmark.json", json.dumps(content, indent=2) + "\n")
+    write_atomically(options.output_dir / "benchmark.md", table)
+    content = {"options": {**vars(options), "output_dir": str(options.output_dir)}, "records": records}
+    write_atomically(options.output_dir / "benchmark.json", json.dumps(content, indent=2) + "\n")
     print(table, flush=True)
 
 
