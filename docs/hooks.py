@@ -1,4 +1,4 @@
-"""What the site does with the pages: links out of `docs/` lead to copies; references in docstrings lose brackets."""
+"""What the site does with the pages: links out of `docs/` lead to copies; brackets of references and breaks at ± go."""
 
 import posixpath
 import re
@@ -27,5 +27,5 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Print a docstring's reference, [`Name`] in the notation of transformers, as code without brackets."""
-    return re.sub(r"\[(<code>[^<]*</code>)\]", r"\1", html)
+    """Print a docstring's reference, [`Name`] in the notation of transformers, as `Name`; keep `1 ± 2` on a line."""
+    return re.sub(r"\[(<code>[^<]*</code>)\]", r"\1", html).replace(" ± ", "&nbsp;±&nbsp;")
