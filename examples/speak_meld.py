@@ -1,7 +1,7 @@
 """Speak the rows of MELD that have no clip, by speech synthesis: a stand-in where the series' audio cannot be had.
 
     apt install flite espeak-ng    # the voices (Debian 12: flite 2.2, espeak-ng 1.51)
-    python examples/speak_meld.py --data_dir MELD.Raw --splits test [--max_rows N] [--seed S] [--settings FILE]
+    python examples/speak_meld.py --data_dir MELD.Raw --splits test [--max_rows N] [--seed S]
 
 `--data_dir` is laid out as MELD.Raw. Each row of its CSVs without a clip gets one, by whole dialogues in the CSV's
 order; a clip that is there stays as it is, so the same command goes on where it was stopped. A row's clip depends on
@@ -268,7 +268,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--splits", nargs="+", choices=list(CLIP_FOLDERS), default=list(CLIP_FOLDERS))
     parser.add_argument("--max_rows", type=int, help="speak at most this many rows, by whole dialogues (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
-    parser.add_argument("--settings", type=Path, help=f"keep the voices of this {SETTINGS_FILE} (default: DATA_DIR's)")
     return parser.parse_args(arguments)
 
 
@@ -277,9 +276,7 @@ def main(options: argparse.Namespace) -> None:
     data_dir, table = options.data_dir, options.data_dir / SETTINGS_FILE
     rows = {key: row for split in options.splits for key, row in read_rows(data_dir, split).items()}
     lines = read_settings(table)
-    if options.settings is not None and not options.settings.is_file():
-        raise CorpusError(f"{options.settings} is missing: give the {SETTINGS_FILE} of the earlier part")
-    earlier = earlier_voices(data_dir, lines if options.settings is None else read_settings(options.settings))
+    earlier = earlier_voices(data_dir, lines)
     chosen = choose_rows(data_dir, rows, options.max_rows)
     require_programs()
     silent = 0

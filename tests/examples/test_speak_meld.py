@@ -166,11 +166,10 @@ def test_a_row_is_its_own_whatever_the_order(folder, voices):
     assert lines(folder)["test", 1, 0]["tempo"] != before["test", 1, 0]["tempo"]
 
 
-def test_voices_of_another_settings_file(folder, voices, tmp_path_factory):
-    table = tmp_path_factory.mktemp("earlier") / "synthesis.csv"
+def test_speakers_keep_the_voices_of_clips_that_are_there(folder, voices):
     drawn = speak_meld.draw_settings(("dev", 0, 0), "joy", "m_espeak_m7", np.random.default_rng(0))
-    speak_meld.write_settings(table, [vars(drawn)])
-    speak(folder, "--settings", table)
+    speak_meld.write_settings(folder / speak_meld.SETTINGS_FILE, [vars(drawn)])
+    speak(folder)
     assert lines(folder)["test", 1, 0]["voice"] == "m_espeak_m7", "Mark's voice in dev"
 
 

@@ -170,23 +170,18 @@ def test_at_least_one_worker():
         list(inspect_recordings([], inspect_recording, 0))
 
 
-def earlier_folder(folder):
-    """A folder with three rows: embedded and recognised, recognised as silence, not recognised."""
-    rows = [
-        {"id": "a", "audio": {"path": "a.flac", "bytes": b"sound"}, "hypothesis": "words", "asr_model": "tiny"},
-        {"id": "b", "audio": {"path": "b.wav", "bytes": None}, "hypothesis": "", "asr_model": "tiny"},
-        {"id": "c", "audio": {"path": "c.wav", "bytes": None}},
-    ]
-    save_splits({"train": [{**row, "duration": 1.0, "emotion": "sad"} for row in rows]}, ["sad"], folder)
-    return folder
-
-
 def test_hypotheses_of_an_earlier_preparation(tmp_path):
-    path = earlier_folder(tmp_path) / "train.parquet"
-    found = {
-        name: (row["duration"], row["hypothesis"], row["asr_model"]) for name, row in earlier_hypotheses(path).items()
-    }
-    assert found == {"a": (1.0, "words", "tiny"), "b": (1.0, "", "tiny")}
+    """Recognised, recognised as silence, not recognised."""
+    known = {"a": "words", "b": "", "c": None}
+    rows = [
+        {"id": name, "audio": {"path": name, "bytes": None}, "hypothesis": text, "asr_model": text and "tiny"}
+        for name, text in known.items()
+    ]
+    save_splits({"train": [{**row, "duration": 1.0, "emotion": "sad"} for row in rows]}, ["sad"], tmp_path)
+    path = tmp_path / "train.parquet"
+    found = earlier_hypotheses(path)
+    assert {name: row["hypothesis"] for name, row in found.items()} == {"a": "words", "b": ""}
+    assert (found["a"]["duration"], found["a"]["asr_model"]) == (1.0, "tiny")
     path.write_bytes(b"PAR1 no longer")
     assert earlier_hypotheses(path) == earlier_hypotheses(tmp_path / "absent.parquet") == {}
 

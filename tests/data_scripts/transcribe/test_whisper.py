@@ -70,15 +70,18 @@ def test_loop_is_refused():
     assert compression_ratio("I don't know. " * 20) > 2.4 > compression_ratio("The quick brown fox jumps over the dog.")
 
 
-def test_recognizer_errors(tiny_whisper, tmp_path):
-    with pytest.raises(RecognizerError, match=r"no folder .*absent"):
-        WhisperRecognizer(str(tmp_path / "absent"))
-    with pytest.raises(RecognizerError, match="English-only"):
-        WhisperRecognizer(tiny_whisper, device="cpu", language="de")
-    with pytest.raises(RecognizerError, match="max_new_tokens"):
-        WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=0)
-    with pytest.raises(RecognizerError, match="nowhere"):
-        WhisperRecognizer(tiny_whisper, device="nowhere")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "/absent"}, r"no folder .*absent"),
+        ({"language": "de"}, "English-only"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"device": "nowhere"}, "nowhere"),
+    ],
+)
+def test_recognizer_errors(tiny_whisper, options, message):
+    with pytest.raises(RecognizerError, match=message):
+        WhisperRecognizer(**{"model": str(tiny_whisper), "device": "cpu", **options})
 
 
 @pytest.mark.parametrize("language", ["en", "English"])
