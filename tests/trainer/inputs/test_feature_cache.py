@@ -69,31 +69,22 @@ def folders(folder):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["whisper", "hubert-group", "hubert"])
-def test_the_states_are_those_of_each_recording_alone(tmp_path, kind, weighted):
+def test_cached_states_and_batches_are_what_the_audio_gives(tmp_path, kind, weighted):
     model, processor = frozen_model(kind, weighted), tiny_processor(tmp_path, kind)
-    rows = with_speeds(tiny_corpus(5), [1.0, 1.25])
-    cache = cache_features(model, processor, [rows], tmp_path / "cache", batch_size=3)
+    rows = list(tiny_corpus(5))
+    fast = with_speeds(tiny_corpus(5), [1.25])
+    cache = cache_features(model, processor, [rows, fast], tmp_path / "cache", batch_size=3)
     frames = set()
-    for row in rows:
-        expected = states_of(model, processor, row)
-        found = cache[recording_key(row)]
+    for row in [*rows, *fast]:
+        expected, found = states_of(model, processor, row), cache[recording_key(row)]
         assert found.shape == expected.shape
         assert found.shape[0] == (3 if weighted else 1)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         frames.add(found.shape[1])
     assert len(frames) > 3
 
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["whisper", "hubert-group", "hubert"])
-def test_a_cached_batch_gives_what_the_audio_gives(tmp_path, kind, weighted):
-    model, processor = frozen_model(kind, weighted), tiny_processor(tmp_path, kind)
-    rows = list(tiny_corpus(5))
     plain = M4SERDataCollator(processor, model.config)
-    cached = M4SERDataCollator(
-        processor, model.config, feature_cache=cache_features(model, processor, [rows], tmp_path / "cache")
-    )
-    batch = cached(rows)
+    batch = M4SERDataCollator(processor, model.config, feature_cache=cache)(rows)
     assert {"input_values", "input_features"}.isdisjoint(batch)
     with torch.no_grad():
         expected, found = model(**plain(rows)), model(**batch)
