@@ -75,48 +75,45 @@ class M4SERPreTrainedModel(PreTrainedModel):
         """Save the weights, the configuration and the code of the model.
 
         With its code, the folder (or the repository it is pushed to) works with `trust_remote_code=True` where this
-        package is not installed.
-
-        Args:
-            save_directory (`str` or `os.PathLike`): folder to write; it is made where there is none.
-            args: further arguments of [`~PreTrainedModel.save_pretrained`].
-            kwargs: further keyword arguments of [`~PreTrainedModel.save_pretrained`].
+        package is not installed. The arguments are those of [`~PreTrainedModel.save_pretrained`].
         """
         with _hide_single_step_progress():
             super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, Path(save_directory) / module.name)
 
+    @property
+    def _encoders(self) -> tuple[Any, Any]:
+        """The speech and the text encoder, each None where it is no input."""
+        return self.base_model.speech_encoder, self.base_model.text_encoder
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the text encoder's token embedding, or the speech encoder's front end where there is no text."""
-        encoder: Any = self.base_model.text_encoder or self.base_model.speech_encoder
-        return encoder.model.get_input_embeddings()
+        speech_encoder, text_encoder = self._encoders
+        return (text_encoder or speech_encoder).model.get_input_embeddings()
 
     def freeze_feature_encoder(self) -> None:
         """Stop training the front end of the speech encoder, i.e. its convolutions."""
-        if self.base_model.speech_encoder is not None:
-            self.base_model.speech_encoder.freeze_feature_encoder()
+        if (encoder := self._encoders[0]) is not None:
+            encoder.freeze_feature_encoder()
 
     def freeze_speech_layers(self, count: int) -> None:
-        """Stop training the speech encoder, but for its transformer layers above the first `count`.
-
-        Args:
-            count (`int`): how many layers to freeze, from the lowest.
+        """Stop training the speech encoder, but for its transformer layers above the lowest `count`.
 
         Raises:
             ValueError: the encoder has fewer layers.
         """
-        if self.base_model.speech_encoder is not None:
-            self.base_model.speech_encoder.freeze_layers(count)
+        if (encoder := self._encoders[0]) is not None:
+            encoder.freeze_layers(count)
 
     def freeze_speech_encoder(self) -> None:
         """Stop training the speech encoder; the weights of `use_weighted_layer_sum` go on learning."""
-        if self.base_model.speech_encoder is not None:
-            self.base_model.speech_encoder.freeze()
+        if (encoder := self._encoders[0]) is not None:
+            encoder.freeze()
 
     def freeze_encoders(self) -> None:
         """Stop training both encoders: only the fusion and the heads learn."""
-        for encoder in (self.base_model.speech_encoder, self.base_model.text_encoder):
+        for encoder in self._encoders:
             if encoder is not None:
                 encoder.freeze()
 
@@ -366,6 +363,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             input_ids (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
             text_attention_mask (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
             input_features (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
+            speech_states (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
             labels (`torch.Tensor` of shape `(B,)`, *optional*): emotions.
             detection_labels (`torch.Tensor` of shape `(B, n)`, *optional*): KEEP 0 / DELETE 1 / CHANGE 2, and -100 on
                 special tokens and padding.
@@ -373,7 +371,6 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
                 ids, which end with `[SEP]`; -100 elsewhere.
             return_dict (`bool`, *optional*): whether to return an [`M4SEROutput`] or a tuple.
             attention_mask: refused; pipelines of other tasks give it.
-            speech_states (`torch.Tensor`, *optional*): as in [`M4SERModel.forward`].
 
         Returns:
             [`M4SEROutput`] or `tuple`.
@@ -427,8 +424,9 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """
         if unknown := losses.keys() - LOSSES.keys():
             raise TypeError(f"Eq. 22 has no loss {', '.join(unknown)}; its losses: {', '.join(LOSSES)}.")
-        weighted = ((LOSSES[name].weights, losses[name]) for name in LOSSES if losses.get(name) is not None)
-        terms = [math.prod(getattr(self.config, name) for name in weights) * loss for weights, loss in weighted]
+        given = {name: value for name, value in losses.items() if value is not None}
+        weights = {name: math.prod(getattr(self.config, field) for field in LOSSES[name].weights) for name in given}
+        terms = [weights[name] * given[name] for name in LOSSES if name in given]
         return sum(terms[1:], terms[0]) if terms else None
 
     @torch.no_grad()

@@ -144,7 +144,7 @@ def without_decoding(dataset: Any, columns: Iterable[str] | None = None) -> Any:
     """
     features = dataset.features or {}
     for name in features if columns is None else columns:
-        feature = features.get(name)
+        feature: Any = features.get(name)
         if type(feature).__name__ == "Audio" and feature.decode:
             dataset = dataset.cast_column(name, replace(feature, decode=False))
     return dataset

@@ -56,7 +56,7 @@ def as_utterance(values: Mapping[str, Any]) -> Row:
     """Return a row's values as text, and its label too.
 
     Args:
-        values: {role: value}, the roles of `columns.SYNONYMS`.
+        values: {role: value}, the roles of `columns.TABLE_ROLES`.
 
     Returns:
         Every role of `TEXT_ROLES` and `emotion`, None where there is no value, and `channel` where there is one.
