@@ -186,7 +186,6 @@ def test_tests_mirror_the_rooms():
     elsewhere = {
         "data_scripts/constants.py": "two constants and a rule of ids",
         "data_scripts/corpora/base.py": "test_registry.py, test_labels.py",
-        "trainer/citation.py": "a constant",
         "trainer/errors.py": "one exception",
         "trainer/optimization.py": "test_m4ser_trainer.py",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",

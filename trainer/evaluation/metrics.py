@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
 
-from trainer.citation import CITATION
+#: The paper that everything here implements.
+CITATION = """\
+@article{he2025m4ser,
+  title   = {{M4SER}: Multimodal, Multirepresentation, Multitask, and Multistrategy Learning
+             for Speech Emotion Recognition},
+  author  = {He, Jiajun and Shi, Xiaohan and Hu, Cheng-Hung and Mi, Jinyi and Li, Xingfeng and Toda, Tomoki},
+  journal = {IEEE Transactions on Audio, Speech and Language Processing},
+  year    = {2025}
+}"""
 
 _DESCRIPTION = """
 Emotion-recognition metrics: wa (accuracy over all utterances), ua (mean of the per-class recalls), weighted and macro

@@ -90,7 +90,7 @@ def run_folds(
             text_column=model.text_column,
             arguments=arguments,
             audit=audits[name],
-            sex_of=sex_of,
+            corpus=corpus.record,
             features_folder=prepared_folder(corpus, root / "corpus") / FEATURES_FOLDER,
         )
         finished.setdefault(seed, []).append(results)

@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from data_scripts.audit import Audit, audit_dataset, print_warnings
 from data_scripts.constants import SPLITS
+from data_scripts.corpora.base import CorpusRecord
 from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
@@ -62,7 +63,6 @@ from trainer.m4ser_trainer import M4SERTrainer
 
 logger: Any = logging.get_logger(__name__)
 
-_STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "processor_options")
 
 BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
 
@@ -77,7 +77,7 @@ def run_experiment(
     text_column: str = "hypothesis",
     arguments: Mapping[str, Any] | None = None,
     audit: Audit | None = None,
-    sex_of: Callable[[str], str | None] | None = None,
+    corpus: CorpusRecord | None = None,
     features_folder: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
@@ -99,7 +99,7 @@ def run_experiment(
         text_column: `hypothesis` or `transcript`.
         arguments: section -> further argument objects that decide the run, e.g. {"model": ModelArguments}.
         audit: of the splits; by default they are audited here, and what leaks is printed.
-        sex_of: see `CorpusRecord.sex_of`; the results are then broken down by sex too.
+        corpus: what is known of it: the results are broken down by sex where it tells, and the card states its license.
         features_folder: where `args.cache_features` keeps features without `args.feature_cache_dir`; by default in
             `args.output_dir`.
 
@@ -124,7 +124,7 @@ def run_experiment(
     train_seconds = time.time() - started
 
     validation, test = (predict_with(trainer, data[name]) for name in ("validation", "test"))
-    measured = _measure(validation, test, data, sex_of)
+    measured = _measure(validation, test, data, corpus and corpus.sex_of)
     model.config.calibration_temperature = measured["calibration"]["temperature"]
     _choose_correction_threshold(model, processor, data["validation"], text_column)
     best = trainer.state.best_model_checkpoint
@@ -150,7 +150,7 @@ def run_experiment(
     }
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
-        _write_run(folder, results, test, data, trainer)
+        _write_run(folder, results, test, data, trainer, corpus)
     trainer.accelerator.wait_for_everyone()
     return results
 
@@ -354,11 +354,6 @@ def _module(parameter: str) -> str:
     return ".".join(parameter.split(".")[:-1][:2])
 
 
-def _model_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The model arguments for the card, without those that it states in another form."""
-    return {name: value for name, value in arguments.items() if name not in _STATED_ELSEWHERE}
-
-
 def _test_title(results: Mapping[str, Any], utterances: int) -> str:
     """What was tested, on how much, and how well, for a figure."""
     corpus = results["arguments"].get("corpus", {}).get("corpus")
@@ -374,6 +369,7 @@ def _write_run(
     test: pd.DataFrame,
     data: DatasetDict,
     trainer: M4SERTrainer,
+    corpus: CorpusRecord | None,
 ) -> None:
     """Everything of a run directory but the weights. `results.json` comes last: it says that the run is finished."""
     emotions, logits = results["emotions"], logits_of(test)
@@ -397,15 +393,5 @@ def _write_run(
         for name, part in data.items()
     }
     plot_label_distribution(counts, folder / "label_distribution.png")
-    write_model_card(
-        folder,
-        model_name=folder.resolve().name,
-        config=trainer.model.config,
-        labels=emotions,
-        metrics=metrics,
-        dataset_description=results["description"],
-        training_arguments=trainer.args,
-        versions=results["versions"],
-        settings={**_model_settings(results["arguments"].get("model", {})), **results["processor"]},
-    )
+    write_model_card(folder, results, cast(ExperimentArguments, trainer.args), corpus)
     write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")

@@ -38,7 +38,7 @@ def test_yaml_under_the_command_line(tmp_path):
         ("seeds: 42", {"seeds": [42]}),
         ("seeds: [1, 2]", {"seeds": [1, 2]}),
         ("emotions: happy", {"emotions": ["happy"]}),
-        ("sessions: [1, '2']", {"sessions": ["1", "2"]}),
+        ("corpus: iemocap\nsessions: [1, '2']", {"sessions": ["1", "2"]}),
         ("learning_rate: 1e-4", {"learning_rate": 1e-4}),
         ("learning_rate: -1", {"learning_rate": -1.0}),
         ("balance_classes: yes", {"balance_classes": True}),
