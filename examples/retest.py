@@ -39,7 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(options: argparse.Namespace) -> None:
     """Test the runs, write the table, and print it."""
     from trainer.errors import ExperimentError
-    from trainer.evaluation.resampling import METRICS as KNOWN
+    from trainer.evaluation.significance import METRICS as KNOWN
     from trainer.studies import paper
     from trainer.studies.divisions import CorpusSplit
     from trainer.studies.retest import check_runs_unique, finished_runs, retest_run, table_rows

@@ -1,16 +1,13 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
-from transformers.trainer_utils import has_length
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.losses_m4ser import LOSSES
@@ -22,26 +19,24 @@ from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
+from trainer.inputs.dataloaders import AnyDataMixin
 from trainer.inputs.rows import RowReader
-from trainer.inputs.sampling import LongestFirstEvaluationMixin, SamplerEpochCallback, length_grouped_sampler
-from trainer.optimization import set_learning_rate
-
-logger = logging.getLogger(__name__)
+from trainer.inputs.sampling import SamplerEpochCallback
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
+class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     """[`transformers.Trainer`] for [`M4SERForEmotionClassification`].
 
     One forward pass per step. On its detached features the discriminator D takes a step of its own optimizer
     (Algorithm 1, line 23); then, with D updated and frozen, everything else takes a step on Eq. 22 (line 25).
     With gradient accumulation D moves once per update, before the last micro-batch's L_G.
 
-    Every loss is a mean over the *whole* update: over all micro-batches and processes, not the mean of their means.
-    (The contrastive loss compares the utterances of one forward pass, of all processes.)
-    Each is logged under its name: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`,
-    `loss_generator` (L_G), `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN), unweighted.
+    Every loss but the contrastive one, which compares the utterances of a forward pass, is a mean over the *whole*
+    update: over all micro-batches and processes, not the mean of their means. Each is logged under its name,
+    unweighted: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`, `loss_generator` (L_G),
+    `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN).
 
     Evaluation and prediction read the data longest first (column `args.length_column_name`), and answer in its order.
 
@@ -88,12 +83,11 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         train_new_modules(model, own_optimizer=optimizers[0] is not None)
         if args.load_best_model_at_end:
             check_checkpoints_load(model)
-        self._reader = None
         if isinstance(data_collator, M4SERDataCollator):
-            self._reader = RowReader(model.config, data_collator.text_column)
-        train_dataset = self._read(train_dataset, "train_dataset", training=True)
-        eval_dataset = self._read(eval_dataset, "eval_dataset")
-        self._check_class_order(model, compute_metrics)
+            self.row_reader = RowReader(model.config, data_collator.text_column)
+        train_dataset = self.read_data(train_dataset, "train_dataset", training=True)
+        eval_dataset = self.read_data(eval_dataset, "eval_dataset")
+        _check_class_order(model, compute_metrics)
         super().__init__(
             model=model,
             args=args,
@@ -112,8 +106,8 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
         self._normalizer = UpdateNormalizer(self.model, self.accelerator)
         self._loss_log = LossLog()
-        self._sampler_epoch = SamplerEpochCallback()
-        self.add_callback(self._sampler_epoch)
+        self.sampler_epoch = SamplerEpochCallback()
+        self.add_callback(self.sampler_epoch)
         if self.model.config.standardize_features and train_dataset is not None:
             self.add_callback(FeatureStatisticsCallback(train_dataset, data_collator))
         if args.ema_decay is not None:
@@ -122,18 +116,13 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             self.average_weights(trained, args.ema_decay)
 
     def _refuse_unsupported(self) -> None:
-        for used, name in (
-            (self.is_fsdp_enabled, "FSDP"),
-            (self.is_deepspeed_enabled, "DeepSpeed"),
-            (self.args.n_gpu > 1, "nn.DataParallel (several GPUs in one process)"),
-        ):
-            if used:
+        used = {"FSDP": self.is_fsdp_enabled, "DeepSpeed": self.is_deepspeed_enabled}
+        for name, is_used in {**used, "nn.DataParallel (several GPUs in one process)": self.args.n_gpu > 1}.items():
+            if is_used:
                 raise TrainingError(
                     f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
                     "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
                 )
-
-    # ------------------------------------------------------------------ the step
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch=None) -> torch.Tensor:
         """Run one micro-batch of Algorithm 1; returns its share of the update's loss, detached."""
@@ -180,8 +169,6 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             logs = {**logs, **{f"loss_{name}": mean for name, mean in self._loss_log.means(self.accelerator).items()}}
         super().log(logs, *args, **kwargs)
 
-    # ------------------------------------------------------------------ the two optimizers
-
     def create_optimizer(self, *args) -> torch.optim.Optimizer:
         """Make the main optimizer, of everything but D, with learning rates by part."""
         fresh = self.optimizer is None
@@ -189,8 +176,8 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
             optimizer = super().create_optimizer(*args)
         if fresh:
             encoders = (self.model.m4ser.speech_encoder, self.model.m4ser.text_encoder)
-            set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
-            set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
+            _set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
+            _set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
         return optimizer
 
     def _without_discriminator(self) -> AbstractContextManager:
@@ -216,60 +203,30 @@ class M4SERTrainer(WeightAveragingMixin, LongestFirstEvaluationMixin, Trainer):
         if self.adversary is not None and checkpoint is not None:
             self.adversary.load(checkpoint)
 
-    # ------------------------------------------------------------------ the data
 
-    def _read(self, dataset: Any, name: str, training: bool = False) -> Any:
-        """A data set, or several by name, in the collator's columns."""
-        if self._reader is None or dataset is None or isinstance(dataset, str):
-            return dataset
-        if isinstance(dataset, dict):
-            return {key: self._read(part, f"{name}[{key!r}]") for key, part in dataset.items()}
-        return self._reader.read(dataset, name, training)
-
-    @staticmethod
-    def _check_class_order(model: M4SERForEmotionClassification, compute_metrics: Any) -> None:
-        """Labels are the model's numbers: metrics that name them in another order would be wrong."""
-        names, own = getattr(compute_metrics, "label_names", []), list((model.config.id2label or {}).values())
-        if list(names) != own and sorted(names) == sorted(own):
-            raise TrainingError(
-                f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
-                f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
-            )
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return the batches of the training data; it may have been exchanged since the trainer was made."""
-        self.train_dataset = self._read(self.train_dataset, "train_dataset", training=True)
-        if self.args.train_sampling_strategy == "group_by_length" and not has_length(self.train_dataset):
-            logger.warning(
-                "The training data is a stream: it comes in its own order, and batches are not of utterances of "
-                "similar length. dataset.shuffle(seed=…, buffer_size=…) mixes a stream of `datasets`."
-            )
-        return super().get_train_dataloader()
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Return the batches of an evaluation, on a data set in columns of its own too."""
-        self._forget_batches()
-        self.eval_dataset = self._read(self.eval_dataset, "eval_dataset")
-        return super().get_eval_dataloader(self._read(eval_dataset, "eval_dataset"))
-
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
-        """Return the batches of a prediction, on a data set in columns of its own too."""
-        self._forget_batches()
-        return super().get_test_dataloader(self._read(test_dataset, "test_dataset"))
-
-    def _forget_batches(self) -> None:
-        """Metrics by batches (`batch_eval_metrics`) start anew, also after an evaluation that was interrupted."""
-        reset = getattr(self.compute_metrics, "reset", None)
-        if callable(reset):
-            reset()
-
-    def _get_train_sampler(self, train_dataset: Any = None):
-        train_dataset = cast(Any, self.train_dataset) if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        self._sampler_epoch.sampler = length_grouped_sampler(train_dataset, self.args)
-        return self._sampler_epoch.sampler
+def _check_class_order(model: M4SERForEmotionClassification, compute_metrics: Any) -> None:
+    """Labels are the model's numbers: metrics that name them in another order would be wrong."""
+    names, own = getattr(compute_metrics, "label_names", []), list((model.config.id2label or {}).values())
+    if list(names) != own and sorted(names) == sorted(own):
+        raise TrainingError(
+            f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
+            f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
+        )
 
 
 def _scaled(loss: torch.Tensor | None, weight: torch.Tensor | float) -> torch.Tensor | None:
     return None if loss is None else loss * weight
+
+
+def _set_learning_rate(
+    optimizer: torch.optim.Optimizer, modules: Iterable[nn.Module | None], learning_rate: float | None
+) -> None:
+    """Give the modules' parameters groups of their own with this rate; does nothing where the rate is None."""
+    if learning_rate is None:
+        return
+    theirs = {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
+    for group in list(optimizer.param_groups):
+        apart = [parameter for parameter in group["params"] if id(parameter) in theirs]
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
+        if apart:
+            optimizer.add_param_group({**group, "params": apart, "lr": learning_rate})

@@ -21,7 +21,7 @@ from data_scripts.files import folder_name
 from data_scripts.journal import locked
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.evaluation.resampling import METRICS
+from trainer.evaluation.significance import METRICS
 from trainer.evaluation.summary import format_row, summarize
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments

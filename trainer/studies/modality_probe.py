@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.fusion_m4ser import masked_mean
 from trainer.errors import ExperimentError
-from trainer.evaluation.significance import Comparison, Interval, bootstrap_interval, paired_bootstrap
+from trainer.evaluation.significance import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
 from trainer.evaluation.summary import markdown_table
 from trainer.studies.analysis import LoadedRun
 from trainer.studies.representations import Collator, run_model, untrained_fusion
@@ -182,7 +182,7 @@ def share_of(found: np.ndarray) -> Interval:
     return bootstrap_interval(*_as_predictions(found))
 
 
-def difference_of(first: np.ndarray, second: np.ndarray) -> Comparison:
+def difference_of(first: np.ndarray, second: np.ndarray) -> PairedDifference:
     """Return the difference of two shares of True, first − second, (S, N, k) of the same utterances and seeds."""
     labels, predictions, metric, clusters = _as_predictions(first)
     return paired_bootstrap(labels, predictions, _as_predictions(second)[1], metric, clusters)

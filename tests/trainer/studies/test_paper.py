@@ -5,7 +5,7 @@ import re
 import pytest
 
 from data_scripts.corpora.report import PreparationReport
-from trainer.evaluation.resampling import METRICS as KNOWN
+from trainer.evaluation.significance import METRICS as KNOWN
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.paper import (
     ABLATION_TABLE,
