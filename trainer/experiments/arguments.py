@@ -164,7 +164,7 @@ class GridArguments(RunArguments):
         },
     )
     num_folds: int = field(default=5, metadata={"help": "Folds of dialogues or speakers."})
-    rows: list[str] | None = field(default=None, metadata={"help": "Run these rows of the table only."})
+    rows: list[str] | None = field(default=None, metadata={"help": "Run these rows of the table only, in this order."})
     paper: bool = field(default=False, metadata={"help": "Show the paper's numbers beside a stand-in corpus too."})
     learning_rates: list[float] | None = field(
         default=None,
