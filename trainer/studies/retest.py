@@ -122,14 +122,15 @@ def retest_run(
     settings = {
         # By its results and not by its folder, which may be moved, or hold another model by now.
         "model": fingerprint(run.results),
-        "data": corpus_fingerprint(DatasetDict(test=data)),
+        "data": corpus_fingerprint(DatasetDict({"test": data})),
         "text_column": text_column,
         "bf16": options.get("bf16", False),
     }
+    folder = Path(folder)
     claim_folder(folder, settings, TESTED_FILE)
-    kept = Path(folder) / PREDICTIONS_FILE
+    kept = folder / PREDICTIONS_FILE
     if not kept.is_file():
-        model = M4SERForEmotionClassification.from_pretrained(run.folder)
+        model: Any = M4SERForEmotionClassification.from_pretrained(run.folder)
         processor = M4SERProcessor.from_pretrained(run.folder)
         table = predict(model, processor, data, text_column=text_column, **options)
         table = table[["id", "speaker", "emotion", "predicted"]].set_index("id").sort_index()

@@ -78,7 +78,9 @@ class Table:
         content = {"heading": self.heading, "metric": self.metric, "rows": list(self.records), "notes": self.notes}
         text = json.dumps({**content, "figures": list(figures)}, indent=2, ensure_ascii=False)
         write_atomically(path.with_suffix(".json"), text + "\n")
-        write_atomically(path.with_suffix(".csv"), pd.json_normalize(list(self.records)).to_csv(index=False))
+        write_atomically(
+            path.with_suffix(".csv"), pd.json_normalize([dict(record) for record in self.records]).to_csv(index=False)
+        )
         write_atomically(path.with_suffix(".md"), self.to_markdown())
 
     def to_markdown(self) -> str:
