@@ -44,12 +44,13 @@ def draw(utterances: Mapping[str, float], tables: "Mapping[str, Table]", path: P
     """Draw the curve of each row, by label -> how many utterances train, and its table."""
     from trainer.evaluation.figures import plot_learning_curve
     from trainer.evaluation.significance import Interval
-    from trainer.studies.tables import TITLES
+    from trainer.studies.tables import TITLES, names_in_figures
 
+    shown = names_in_figures(tables.values())
     curves: dict[str, list[tuple[float, Interval]]] = {}
     for label, table in tables.items():
         for record in table.records:
-            curves.setdefault(record["row"], []).append((utterances[label], Interval(**record["interval"])))
+            curves.setdefault(shown[record["row"]], []).append((utterances[label], Interval(**record["interval"])))
     plot_learning_curve(curves, TITLES[next(iter(tables.values())).metric], path)
 
 

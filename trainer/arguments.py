@@ -104,6 +104,8 @@ class ExperimentArguments(M4SERTrainingArguments):
         feature_cache_dir: where; by default beside the corpus (`.features` in its prepared folder), so that all runs on
             it share them.
 
+        figure_format: what figures are written as: `png`, `pdf`, `svg`, or several of them.
+
     Raises:
         ValueError: a speed is not positive.
     """
@@ -113,6 +115,9 @@ class ExperimentArguments(M4SERTrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept besides the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Test the epoch that was best in validation."})
     metric_for_best_model: str | None = field(default="ua", metadata={"help": "The validation metric that says so."})
+    figure_format: list[str] = field(
+        default_factory=lambda: ["png"], metadata={"help": "Figures are written as png, pdf, svg, or several of them."}
+    )
     balance_classes: bool = field(
         default=False, metadata={"help": "Weigh each class in L_ER by the inverse of its share of the training data."}
     )

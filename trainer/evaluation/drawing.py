@@ -15,11 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
 
+from trainer.errors import ExperimentError
+
 #: Okabe and Ito's colours, told apart with any colour vision.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 GREY = "#767676"
 #: Dots per inch of every figure.
 DPI = 150
+#: What a figure can be written as.
+FORMATS = ("png", "pdf", "svg")
 #: How a model looks in every figure: colour and line.
 MODEL_STYLES: dict[str, tuple[str, Any]] = {
     "M4SER": (COLOURS[0], "-"),
@@ -39,9 +43,16 @@ _formats: tuple[str, ...] = ("png",)
 
 
 def set_figure_formats(formats: Iterable[str]) -> None:
-    """Choose the files that every figure is written as from now on: `png`, `pdf`, `svg`."""
+    """Choose the files that every figure of this process is written as from now on, of `FORMATS`.
+
+    Raises:
+        ExperimentError: there is none, or an unknown one.
+    """
     global _formats
-    _formats = tuple(dict.fromkeys(formats))
+    chosen = tuple(dict.fromkeys(formats))
+    if not chosen or not set(chosen) <= set(FORMATS):
+        raise ExperimentError(f"figure_format: {' '.join(chosen)!r} is not of {', '.join(FORMATS)}.")
+    _formats = chosen
 
 
 def model_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

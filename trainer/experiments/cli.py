@@ -57,8 +57,11 @@ def run_script(main: Callable[..., None], *dataclasses: type, config: str | Path
             print(format_help(every, sys.modules[main.__module__].__doc__ or ""), flush=True)
             return
         from trainer.arguments import ExperimentArguments
+        from trainer.evaluation.drawing import set_figure_formats
 
-        main(*parse_arguments((*dataclasses, ExperimentArguments), config=config))
+        parsed = parse_arguments((*dataclasses, ExperimentArguments), config=config)
+        set_figure_formats(parsed[-1].figure_format)
+        main(*parsed)
 
     sys.exit(run_command(parse_and_run))
 

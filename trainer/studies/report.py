@@ -190,7 +190,8 @@ def figures_of(path: Path) -> list[Path]:
         found = [figure for kind in drawn for figure in sorted(path.parent.glob(f"{kind}*.png"))]
     else:
         found = []
-    return [figure for figure in found if figure.is_file()]
+    written = ([figure.with_suffix(ending) for ending in ENDINGS] for figure in found)
+    return [next(filter(Path.is_file, files)) for files in written if any(map(Path.is_file, files))]
 
 
 def keep_results(runs: str | Path, folder: str | Path) -> None:

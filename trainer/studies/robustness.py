@@ -16,7 +16,7 @@ from trainer.evaluation.figures import plot_robustness
 from trainer.evaluation.significance import Interval
 from trainer.studies.asr_noise import NoiseModel
 from trainer.studies.retest import Cluster, FinishedRun, check_runs_unique, retest_run, table_rows
-from trainer.studies.tables import TITLES, Table, make_table
+from trainer.studies.tables import TITLES, Table, make_table, names_in_figures
 from trainer.studies.text_pairs import read_columns
 
 #: The first one is that of intervals, differences and figure.
@@ -168,14 +168,15 @@ def draw(conditions: Sequence[Condition], tables: Mapping[str, Table], path: Pat
     difference: list[tuple[float, Interval]] = []
     markers: dict[str, tuple[float, dict[str, float]]] = {}
     by_name = {condition.name: condition for condition in conditions}
+    shown = names_in_figures(tables.values())
     for name, table in tables.items():
         wer, kind = by_name[name].wer, by_name[name].kind
         intervals = {record["row"]: _interval(record["interval"]) for record in table.records}
         if kind == "recogniser":
-            markers[name] = wer, {row: interval.estimate for row, interval in intervals.items()}
+            markers[name] = wer, {shown[row]: interval.estimate for row, interval in intervals.items()}
             continue
         for record in table.records:
-            curves.setdefault(record["row"], []).append((wer, intervals[record["row"]]))
+            curves.setdefault(shown[record["row"]], []).append((wer, intervals[record["row"]]))
             if REFERENCES[0] in record["differences"]:
                 difference.append((wer, _interval(record["differences"][REFERENCES[0]])))
     subtracted = (f"{COMPARED} − {REFERENCES[0]}", difference) if difference else None

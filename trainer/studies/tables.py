@@ -6,7 +6,7 @@ It is made of predictions alone, and of as many of them as there are, so that it
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from data_scripts.files import write_atomically
+from trainer.evaluation.drawing import ONE_CLASS
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.significance import bootstrap_interval, holm, paired_bootstrap
 from trainer.evaluation.summary import markdown_table, summarize
@@ -161,6 +162,14 @@ def join_tables(tables: Mapping[str, Table], heading: str, notes: Sequence[str] 
     records = [{**record, "row": f"{record['row']}, {label}"} for label, records in parts.items() for record in records]
     own = _notes(records, first.metric, comparisons)
     return Table(first.metrics, first.metric, first.references, records, heading, [*own, *notes])
+
+
+def names_in_figures(tables: Iterable[Table]) -> dict[str, str]:
+    """Return row -> its name in a figure, which says that a run of it predicts one class only."""
+    flagged: dict[str, str] = {}
+    for record in (record for table in tables for record in table.records):
+        flagged[record["row"]] = flagged.get(record["row"], "") or (ONE_CLASS if record["one_class_runs"] else "")
+    return {row: f"{row}{ending}" for row, ending in flagged.items()}
 
 
 def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from trainer.errors import ExperimentError
 from trainer.evaluation import drawing
 from trainer.evaluation.drawing import COLOURS, DPI, MATH, MODEL_STYLES, model_styles, new_axes, save_figure
 
@@ -28,6 +29,9 @@ def test_a_figure_is_written_in_every_format_and_the_same_again(tmp_path, format
     one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
     assert one == other
     assert {name: content[:4] for name, content in one.items()} == {"figure.pdf": b"%PDF", "figure.svg": b"<?xm"}
+    for wrong in ([], ["png", "jpg"]):
+        with pytest.raises(ExperimentError, match="figure_format"):
+            formats(wrong)
 
 
 def test_names_are_plain_and_mathematics_is_not(tmp_path):

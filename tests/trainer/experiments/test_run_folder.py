@@ -59,7 +59,11 @@ def test_what_decides_a_result():
     known = set(ExperimentArguments.__dataclass_fields__)
     assert known >= DECIDING_ARGUMENTS
     library = set(TrainingArguments.__dataclass_fields__)
-    assert {name for name in known - library if not decides(name)} == {"cache_features", "feature_cache_dir"}
+    assert {name for name in known - library if not decides(name)} == {
+        "cache_features",
+        "feature_cache_dir",
+        "figure_format",
+    }
     assert decides("learning_rate")
     assert decides("some_new_option_of_a_script")
     assert not any(map(decides, ("output_dir", "logging_steps", "per_device_eval_batch_size", "seeds", "folds")))

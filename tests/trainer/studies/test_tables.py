@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from trainer.evaluation.significance import holm, paired_bootstrap
-from trainer.studies.tables import TableRow, compare, join_tables, make_table
+from trainer.studies.tables import Table, TableRow, compare, join_tables, make_table, names_in_figures
 
 EMOTIONS = ["angry", "happy", "sad"]
 LABELS = np.array(["happy", "sad", "angry", "happy"] * 30)
@@ -177,3 +177,18 @@ def test_a_row_that_is_not_to_be_compared_is_none_of_the_comparisons():
     table = make_table(rows, EMOTIONS, METRICS, "weighted_f1", ("concat", "probe"), {}, "# Noise")
     assert [list(record["differences"]) for record in table.records] == [["concat", "probe"], [], []]
     assert "for 2 comparisons" in table.notes[0]
+
+
+def test_a_row_of_one_class_is_called_so_in_every_figure():
+    tables = [
+        Table(
+            [],
+            "ua",
+            [],
+            [{"row": "M4SER", "one_class_runs": {}}, {"row": "only speech", "one_class_runs": runs}],
+            "",
+            [],
+        )
+        for runs in ({"sad": 1}, {})
+    ]
+    assert names_in_figures(tables) == {"M4SER": "M4SER", "only speech": "only speech (one class only)"}
