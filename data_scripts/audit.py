@@ -119,12 +119,7 @@ def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: st
 
 
 def audit_dataset(data: Mapping[Any, Any], accepted: str = "") -> Audit:
-    """Compare the splits of a prepared dataset with one another; nothing is decoded for it.
-
-    Args:
-        data: canonical splits. Copies of recordings are found by the column `content`, which preparation fills.
-        accepted: why speakers may be in several of them, see `Audit`.
-    """
+    """Compare the splits of a prepared dataset with one another; nothing is decoded for it."""
     columns: dict[str, dict[str, Sequence[Any]]] = {}
     for split, part in data.items():
         found = {name: part[name][:] for name in AUDITED_COLUMNS if name in part.column_names}

@@ -27,12 +27,13 @@ from tqdm.auto import tqdm
 
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.corpora.meld import CLIP_FOLDERS
+from data_scripts.corpora.registry import SYNTHESIS_FILE
 from data_scripts.errors import CorpusError, run_command
 from data_scripts.files import replace_together
 from data_scripts.synthesis import require_programs, say
 from data_scripts.tables import Row, read_table
 
-SETTINGS_FILE = "synthesis.csv"
+SETTINGS_FILE = SYNTHESIS_FILE
 # Program, its voice, and semitones against that voice's own pitch. The first letter is the sex that it sounds like.
 VOICES = {
     "m_rms": ("flite", "rms", 0),

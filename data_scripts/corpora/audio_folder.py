@@ -35,9 +35,6 @@ def read_audio_folder(
         owner: what the dataset is called in messages.
         report: takes what is neither recording nor table, and recordings that no table names.
 
-    Returns:
-        split -> rows: `id` (the file's place in the folder), `audio` (its path), and the table's columns or `label`.
-
     Raises:
         CorpusError: a table without `file_name` or that names a file outside its folder; or no label anywhere.
         OSError: a file cannot be downloaded or read.

@@ -97,12 +97,7 @@ class CorpusRecord:
     paper: PaperNumbers | None = None
 
     def classes(self, label_map: Mapping[str, str], wanted: list[str] | None) -> tuple[list[str], dict[str, str]]:
-        """Return the classes in the order of their numbers, and the class of every label; of a corpus of fixed labels.
-
-        Args:
-            label_map: {label: class}.
-            wanted: the classes asked for; None: the usual ones.
-        """
+        """Return the classes of a corpus of fixed labels, and what each label becomes; see `plan_classes`."""
         return plan_classes(self.emotions, label_map, wanted, self.default_emotions, self.merged)
 
 

@@ -38,9 +38,6 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
             its splits must have their usual names; a single one is training data whatever its name.
         report: takes the drops, and what the columns were read as.
 
-    Returns:
-        The rows with their labels as they stand; no classes yet.
-
     Raises:
         CorpusError: it cannot be opened, has splits of unknown names or none that is asked for, columns are missing or
             ambiguous, or an id occurs twice in a split.

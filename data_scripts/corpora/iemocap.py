@@ -106,10 +106,6 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
 def select_turns(dataset: "DatasetDict", turns: str) -> "DatasetDict":
     """Return the utterances of improvised or of scripted dialogs, as the ids of a prepared corpus tell them.
 
-    Args:
-        dataset: IEMOCAP, prepared.
-        turns: one of `TURNS`.
-
     Raises:
         CorpusError: other turns; ids that are not IEMOCAP's; or nothing would be left.
     """

@@ -30,9 +30,6 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
         selection: `data_dir` is the manifest, or a folder with exactly one.
         report: takes the drops, and what the columns were read as.
 
-    Returns:
-        The rows with their labels as they stand; no classes yet.
-
     Raises:
         CorpusError: no manifest or several, one that is empty, damaged or in an unknown encoding, columns missing or
             ambiguous, ids twice, an unknown split, or a channel that is no number.

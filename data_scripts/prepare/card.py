@@ -34,14 +34,7 @@ waveform = load_audio(split[0]["audio"])  # float32, mono, 16 kHz
 
 
 def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool, tables: str) -> str:
-    """Return the card of a prepared corpus.
-
-    Args:
-        record: of the corpus.
-        report: of its preparation.
-        embedded: whether the Parquet files hold the audio.
-        tables: their fingerprint, see `data_scripts.schema.tables_digest`.
-    """
+    """Return the card of a prepared corpus; `tables` is what `data_scripts.schema.tables_digest` says of its files."""
     kept = (
         "The audio is inside the Parquet files."
         if embedded

@@ -42,22 +42,12 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
 
 
 def prepared_folder(arguments: CorpusArguments, folder: str | Path) -> Path:
-    """Return where a prepared corpus lies.
-
-    Args:
-        arguments: which corpus.
-        folder: where `prepare_corpus` keeps one that it prepares.
-    """
+    """Return where a prepared corpus lies: in `prepared_dir`, or in the folder where `prepare_corpus` keeps it."""
     return Path(folder if arguments.prepared_dir is None else arguments.prepared_dir)
 
 
 def accepted_in_own_split(arguments: CorpusArguments, folder: str | Path) -> str:
-    """Return why speakers may be in several of a corpus' own splits, as its preparation says; empty: they may not.
-
-    Args:
-        arguments: which corpus.
-        folder: where `prepare_corpus` kept it.
-    """
+    """Return why speakers may be in several of a corpus' own splits, as its preparation says; empty: they may not."""
     report = prepared_report(prepared_folder(arguments, folder))
     return "" if report is None or report.audit is None else report.audit.accepted
 

@@ -45,11 +45,6 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFol
 
     A protocol that makes folds joins the corpus' own splits first.
 
-    Args:
-        dataset: prepared.
-        corpus: its name in the registry; `prepared` where it is not known.
-        runs: the protocol, number and choice of folds.
-
     Raises:
         ExperimentError: an id is in two of the splits that are joined; or a fold is asked for that does not exist.
         SplitError: the corpus cannot be divided so.
@@ -78,33 +73,20 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFol
 
 
 def with_clusters(table: pd.DataFrame, cluster: Callable[[str, str | None], str]) -> pd.DataFrame:
-    """Return predictions, indexed by id and sorted, with what each utterance is drawn with as the column `cluster`.
-
-    Args:
-        table: with the columns `id` and `speaker`.
-        cluster: see `DatasetFolds`.
-    """
+    """Return predictions, indexed by id and sorted, with what each utterance is drawn with as the column `cluster`."""
     speakers = [None if pd.isna(speaker) else speaker for speaker in table["speaker"]]
     clusters = [cluster(*each) for each in zip(table["id"], speakers, strict=True)]
     return table.assign(cluster=clusters).set_index("id").sort_index()
 
 
 def usual_cluster(corpus: str) -> Callable[[str, str | None], str]:
-    """Return the `DatasetFolds.cluster` of a corpus that is tested as a whole: dialogues where ids tell, or speakers.
-
-    Args:
-        corpus: its name in the registry.
-    """
+    """Return the `DatasetFolds.cluster` of a corpus tested as a whole: dialogues where ids tell them, or speakers."""
     record = CORPORA.get(corpus)
     return _speaker if record is None or record.dialogue_of is None else _dialogue
 
 
 def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[DatasetDict, dict[str, Any]]]:
     """Return the corpus' own train, validation and test splits as the only fold.
-
-    Args:
-        dataset: the corpus.
-        runs: which runs to make of it.
 
     Raises:
         ExperimentError: `runs` chooses among folds.

@@ -49,14 +49,3 @@ def test_it_names_every_split_and_the_counts(report):
     assert "The audio is inside the Parquet files." in dataset_card(
         CORPORA["iemocap"], report, embedded=True, tables="abc"
     )
-
-
-def test_licenses():
-    licenses = {name: record.license for name, record in CORPORA.items()}
-    assert licenses == {
-        "dataset": None,
-        "iemocap": "other",
-        "manifest": None,
-        "meld": "gpl-3.0",
-        "ravdess": "cc-by-nc-sa-4.0",
-    }
