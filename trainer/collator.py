@@ -131,7 +131,7 @@ class M4SERDataCollator:
             if wants_detection:
                 targets[index] = {place + 1: target for place, target in alignment.targets.items()}
             else:
-                # Ablation "w/o AED": the whole reference is written anew from the first token.
+                # Ablation "w/o AED": the whole reference is rewritten from the first token.
                 targets[index] = {0: reference_pieces}
         labels = {}
         if wants_detection:

@@ -1,4 +1,4 @@
-"""How a command ends: one line for what the user can mend, a traceback for a bug."""
+"""How a command ends: one line for what the user can correct, a traceback for a bug."""
 
 import subprocess
 import sys

@@ -79,7 +79,7 @@ class LossLog:
         self._updates += 1
 
     def means(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return the means over the updates since the last call, by name, over all processes; then start anew."""
+        """Return the means over the updates since the last call, by name, over all processes; then start over."""
         if not (self._sums and self._updates):
             return {}
         names = sorted(self._sums)

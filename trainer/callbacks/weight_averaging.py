@@ -86,11 +86,7 @@ class WeightAveragingCallback(TrainerCallback):
 
 
 class WeightAveragingMixin(Trainer):
-    """The parts of a [`transformers.Trainer`] that use the average in place of the weights.
-
-    Evaluation, saving and choosing the best model see the average; checkpoints hold the moving weights as well. Without
-    a call of `average_weights`, everything is as in the library.
-    """
+    """Evaluation, saving and choosing the best model see the average; checkpoints hold the moving weights as well."""
 
     _average: WeightAveragingCallback | None = None
 

@@ -90,7 +90,7 @@ def parse_arguments(
     if named.preset is not None and named.preset not in PRESETS:
         raise ExperimentError(f"--preset {named.preset!r} is none of: {', '.join(PRESETS)}.")
     words: list[str] = []
-    for path in filter(None, (config, PRESETS.get(named.preset), named.config)):
+    for path in filter(None, (config, PRESETS.get(named.preset or ""), named.config)):
         words += _yaml_words(parser, Path(path))
     if "output_dir" in _names(parser) and parser.parse_known_args([*words, *arguments])[0].output_dir is None:
         raise ExperimentError("Say where the results go: --output_dir FOLDER.")

@@ -163,8 +163,8 @@ def check_run(
     Args:
         arguments: section -> argument object; `training` says which directory.
         data: as in `run_experiment`, as are the others.
-        split: see there.
-        text_column: see there.
+        split: as there.
+        text_column: as there.
 
     Raises:
         ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
@@ -216,14 +216,6 @@ def make_trainer(
     features_folder: str | Path | None = None,
 ) -> M4SERTrainer:
     """Return the trainer of an experiment: on the splits `train` and `validation`, with what `args` asks for.
-
-    Args:
-        model: to train; its labels are the corpus' classes.
-        processor: of the model.
-        data: prepared splits.
-        args: training arguments.
-        text_column: the text that the model reads.
-        features_folder: as in `run_experiment`.
 
     Raises:
         ExperimentError: `args.cache_features` without a frozen speech encoder.

@@ -1,4 +1,4 @@
-"""The order in which utterances come: by length, in training mixed anew each epoch, in evaluation longest first."""
+"""The order in which utterances come: by length, in training mixed in each epoch, in evaluation longest first."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ class SamplerEpochCallback(TrainerCallback):
 def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochSampler:
     """Return the sampler of `train_sampling_strategy="group_by_length"`.
 
-    Where the durations of the utterances are not known, their order is random, which is told.
+    Where the durations of the utterances are not known, a warning says that their order is random.
 
     Raises:
         TrainingError: the data set has no column `args.length_column_name`, and that is not the default.

@@ -116,9 +116,9 @@ def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, c
 def test_mistakes_end_in_one_line(tmp_path, arguments, message, capsys):
     arguments = [str(tmp_path / "out") if argument == "out" else argument for argument in arguments]
     run_example_here("run_custom.py", *arguments, status=2)
-    told = capsys.readouterr().err
-    assert message in told.splitlines()[-1]
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert message in printed.splitlines()[-1]
+    assert "Traceback" not in printed
 
 
 def test_a_wrong_validation_is_told_before_anything_is_prepared(tmp_path, capsys):
