@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_scripts.errors import run_command
 
@@ -19,7 +20,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
-    folder = {"nargs": "+", "metavar": "FOLDER"}
+    folder: dict[str, Any] = {"nargs": "+", "metavar": "FOLDER"}
     add("--prepared_dir", required=True, help="prepared folder that the models read; others for Fig. 6 alone", **folder)
     add("--runs", default=[], help="finished runs; without, Fig. 6 alone", **folder)
     add("--output_dir", required=True, type=Path, metavar="FOLDER", help="where figures and tables are written")

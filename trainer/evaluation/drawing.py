@@ -122,7 +122,8 @@ def _prepare_texts(figure: Figure) -> None:
         if text.get_gid() != MATH:
             text.set_parse_math(False)
             text.set_text(spelled(text.get_text()))
-            text.set_fontfamily(list(dict.fromkeys([_FAMILY, *map(_font_with, text.get_text())])))
+            families = {_FAMILY: None} | {name: None for name in map(_font_with, text.get_text()) if name}
+            text.set_fontfamily(list(families))
     if lost:
         _warn_of_letters("".join(sorted(lost)))
 

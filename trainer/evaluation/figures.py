@@ -113,7 +113,7 @@ def _draw_confusion(ax: Axes, shares: np.ndarray, texts: np.ndarray, names: Sequ
     if len(answers) == 1 and len(names) > 1:
         title = f"{title or ''}\nanswers {names[answers[0]]} only".strip()
     if title:
-        red = {"color": "#B00020"} if len(answers) == 1 and len(names) > 1 else {}
+        red: dict[str, Any] = {"color": "#B00020"} if len(answers) == 1 and len(names) > 1 else {}
         ax.set_title(title, fontsize=10, pad=8, **red)
     # White lines between the cells.
     ax.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
@@ -221,7 +221,8 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--", label="perfect calibration")
     for index, (name, curve) in enumerate(curves.items()):
         # Markers and line styles tell the curves apart in print too.
-        colour, style = COLOURS[index % len(COLOURS)], {"marker": "os^D"[index % 4], "linestyle": ("-", ":")[index % 2]}
+        colour = COLOURS[index % len(COLOURS)]
+        style: dict[str, Any] = {"marker": "os^D"[index % 4], "linestyle": ("-", ":")[index % 2]}
         error = np.nansum(np.abs(curve.accuracy - curve.confidence) * curve.utterances) / curve.utterances.sum()
         drawn = curve.utterances >= MIN_BIN
         x, y = 100 * curve.confidence[drawn], 100 * curve.accuracy[drawn]
@@ -303,7 +304,11 @@ def plot_sensitivity(
             ends = [interval.estimate if end is None else end for end in (interval.low, interval.high)]
             ax.plot([place, place], [100 * end for end in ends], color=GREY, linewidth=1.2)
             label = "usual value" if usual else "other value"
-            style = {"marker": "s" if usual else "o", "color": COLOURS[1 if usual else 0], "linestyle": "none"}
+            style: dict[str, Any] = {
+                "marker": "s" if usual else "o",
+                "color": COLOURS[1 if usual else 0],
+                "linestyle": "none",
+            }
             ax.plot(place, 100 * interval.estimate, zorder=3, label=label, **style)
         ax.plot(range(len(points)), [100 * point[1].estimate for point in points], color=COLOURS[0], linewidth=1.0)
         values = [f"{value:g}" if isinstance(value, float) else f"{value}" for value, *_ in points]

@@ -199,7 +199,7 @@ def mean_confusion(runs: Sequence[FinishedRun]) -> np.ndarray:
     emotions = runs[0].results["emotions"]
     tables = [pd.read_parquet(Path(run.folder) / PREDICTIONS_FILE) for run in runs]
     shares = [pd.crosstab(table["emotion"], table["predicted"], normalize="index") for table in tables]
-    whole = pd.concat([part.reindex(columns=emotions, fill_value=0) for part in shares])
+    whole: Any = pd.concat([part.reindex(columns=emotions, fill_value=0) for part in shares])
     return whole.groupby(level=0).mean().reindex(emotions).to_numpy()
 
 

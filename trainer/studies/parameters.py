@@ -81,9 +81,5 @@ def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -
 
 
 def inference_parameters(counts: Mapping[str, int]) -> int:
-    """Return how many parameters inference needs.
-
-    Args:
-        counts: what `count_parameters` returns.
-    """
+    """Return how many of what `count_parameters` counted inference needs."""
     return sum(count for group, count in counts.items() if group not in TRAINING_ONLY)

@@ -107,13 +107,7 @@ class Result:
 
     @classmethod
     def read(cls, item: Item, path: Path, paper: bool) -> "Result":
-        """Read a result.
-
-        Args:
-            item: its kind.
-            path: of its Markdown file.
-            paper: whether the paper's numbers stand beside those of another corpus, too.
-        """
+        """Read a result by its Markdown file; `paper` leaves the paper's numbers beside those of stand-ins, too."""
         content = _content(path)
         text, notes = path.read_text(encoding="utf-8"), []
         if rows := [row for row in content.get("rows", []) if isinstance(row, dict)]:
@@ -195,12 +189,7 @@ def figures_of(path: Path) -> list[Path]:
 
 
 def keep_results(runs: str | Path, folder: str | Path) -> None:
-    """Copy the results under `runs` to FOLDER/NAME/…: tables, their numbers and their figures, nothing large.
-
-    Args:
-        runs: folder of experiments.
-        folder: where small files are kept, e.g. in a repository. What was kept there before is replaced.
-    """
+    """Copy the results under `runs` to FOLDER/NAME/…, in the place of older ones: tables, numbers and figures."""
     runs, folder = Path(runs), Path(folder)
     for item, paths in find_results(runs).items():
         for path in paths:
@@ -241,13 +230,7 @@ def write_report(folder: str | Path, paper: bool = False) -> Path:
 
 
 def update_report(runs: Sequence[str | Path], folder: str | Path, paper: bool = False) -> Path:
-    """Keep what is under `runs` in `folder`, and write the report of all that is there.
-
-    Args:
-        runs: folders of experiments; those that do not exist are passed over.
-        folder: of results.
-        paper: see `write_report`.
-    """
+    """Keep what is under `runs`, where they exist, in `folder`, and write the report of all that is there."""
     for part in runs:
         if Path(part).is_dir():
             keep_results(part, folder)
