@@ -116,6 +116,7 @@ def test_defaults_are_recipe_a_and_table_i():
         "adversarial_weight": 0.01,
         "contrastive_weight": 0.1,
         "temperature": 0.07,
+        "calibration_temperature": 1.0,
         "contrastive_include_self": False,
         "modalities": "speech_text",
         "fusion": "m4ser",

@@ -220,11 +220,6 @@ def test_rows_are_ragged_and_distinct(case):
     assert spread.max() > 0.05, "rows so alike that a mixed-up batch would pass"
 
 
-def test_encoders_padded_batch_is_each_alone(case):
-    case.compare("speech_hidden")
-    case.compare("text_hidden")
-
-
 def test_eq_2_and_3_detection(case):
     expected = []
     for row, reference in enumerate(case.rows):
@@ -263,21 +258,17 @@ def test_eq_4_to_7_correction(case):
     torch.testing.assert_close(case.output.correction_loss, sum(expected) / len(expected), **TOLERANCE)
 
 
-def test_eq_8_token_level_speech(case):
-    case.compare("token_level")
-
-
-def test_eq_9_speech_specific(case):
-    case.compare("speech_specific")
-
-
-def test_eq_10_text_specific(case):
-    case.compare("text_specific")
-
-
-def test_interpolation_of_tokens_onto_frames(case):
-    case.compare("aligned")
-    case.compare("joint_hidden")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("speech_hidden", "text_hidden"),  # Eq. 1: a padded batch is each utterance alone
+        *("token_level", "speech_specific", "text_specific"),  # Eq. 8-10
+        *("aligned", "joint_hidden", "invariant"),  # Eq. 11-13
+        *("pooled", "logits"),  # Eq. 16-17: the mean over 3 m frames; Eq. 18
+    ],
+)
+def test_eq_1_and_8_to_18(case, name):
+    case.compare(name)
 
 
 def test_attention_of_frames_to_tokens():
@@ -296,10 +287,6 @@ def test_eq_14_and_15_hybrid_modal_attention(case, modality):
         torch.testing.assert_close(case.seen[f"{modality}_gated"][row, : len(gated)], gated, **TOLERANCE)
 
 
-def test_eq_11_to_13_generator(case):
-    case.compare("invariant")
-
-
 def test_a_generator_of_several_layers_with_gates_of_prelu():
     case = Case(generator_layers=3, gate_prelu=True)
     for name in ("joint_hidden", "invariant", "pooled", "logits"):
@@ -311,12 +298,7 @@ def test_a_generator_of_several_layers_with_gates_of_prelu():
     )
 
 
-def test_eq_16_and_17_mean_over_three_times_m_frames(case):
-    case.compare("pooled")
-
-
-def test_eq_18_and_19_classification(case):
-    case.compare("logits")
+def test_eq_19_classification(case):
     losses = [-torch.log(softmax(r["logits"])[y]) for r, y in zip(case.rows, case.batch["labels"], strict=True)]
     torch.testing.assert_close(case.output.emotion_loss, sum(losses) / len(losses), **TOLERANCE)
 
@@ -415,14 +397,13 @@ def test_eq_21_contrastive(labels, include_self):
 
 def test_eq_21_in_the_model(case):
     pooled = torch.stack([row["pooled"] for row in case.rows])
-    labels = case.batch["labels"].tolist()
-    for include_self in (False, True):
-        case.model.config.contrastive_include_self = include_self
+    labels, config = case.batch["labels"].tolist(), case.model.config
+    for include_self in (config.contrastive_include_self, True, False):
+        config.contrastive_include_self = include_self
         with torch.no_grad():
             ours = case.model(**case.batch).contrastive_loss
-        expected = contrastive(pooled, labels, case.model.config.temperature, include_self)
+        expected = contrastive(pooled, labels, config.temperature, include_self)
         torch.testing.assert_close(ours, expected, **TOLERANCE)
-    case.model.config.contrastive_include_self = False
 
 
 def _rank_gradient(rank, processes, folder):
@@ -468,11 +449,3 @@ def test_eq_22_combined(case):
     )
     torch.testing.assert_close(with_adversarial, expected + gamma * adversarial, **TOLERANCE)
     assert case.model.combine_losses() is None
-
-
-def test_eq_22_defaults_are_table_i():
-    config = tiny_model().config
-    weights = (config.auxiliary_weight, config.detection_weight, config.adversarial_weight, config.contrastive_weight)
-    assert weights == (0.1, 3.0, 0.01, 0.1)
-    assert config.temperature == 0.07
-    assert config.classifier_dropout == 0.5

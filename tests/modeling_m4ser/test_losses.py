@@ -16,19 +16,6 @@ from modeling_m4ser.losses_m4ser import (
 from tests.helpers.tiny import SIZE, ragged_batch, tiny_model
 
 
-def test_the_anchor_itself_is_no_candidate_unless_asked_for():
-    pooled, labels = torch.randn(4, 6, dtype=torch.float64), torch.tensor([0, 0, 1, 1])
-    default = label_contrastive_loss(pooled, labels, 0.5)
-    assert torch.equal(default, label_contrastive_loss(pooled, labels, 0.5, include_self=False))
-    assert label_contrastive_loss(pooled, labels, 0.5, include_self=True) > default
-    model = tiny_model(spread=True).double()
-    assert model.config.contrastive_include_self is False
-    batch = ragged_batch(model)
-    output = model(**batch)
-    expected = label_contrastive_loss(output.pooled, batch["labels"], model.config.temperature, include_self=False)
-    torch.testing.assert_close(output.contrastive_loss, expected)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_losses_are_in_float32_at_least(dtype):
     wanted = torch.float64 if dtype == torch.float64 else torch.float32
@@ -49,10 +36,11 @@ def test_token_cross_entropy_counts_labelled_tokens_alone():
     assert not logits.grad.any()
 
 
-def test_frames_of_long_utterances_weigh_more():
+def test_frames_of_long_utterances_weigh_more_and_one_process_gathers_nothing():
     values = torch.tensor([[1.0, 1.0, 1.0], [5.0, 9.0, 9.0]])
     mask = torch.tensor([[True, True, True], [True, False, False]])
     assert frame_mean(values, mask) == 2.0
+    assert gather_across_processes(values) is values
 
 
 def test_the_discriminator_wants_speech_above_zero_and_text_below():
@@ -79,11 +67,6 @@ def test_the_contrastive_loss_sees_the_rows_of_all_processes_in_training_alone(m
         if training:
             pooled, labels = torch.cat([pooled, pooled.roll(1, 0)]), torch.cat([labels, labels.roll(1, 0)])
         torch.testing.assert_close(output.contrastive_loss, label_contrastive_loss(pooled, labels, temperature))
-
-
-def test_one_process_gathers_nothing():
-    rows = torch.randn(3, 2, requires_grad=True)
-    assert gather_across_processes(rows) is rows
 
 
 def test_every_part_of_eq_22_has_its_weights_and_its_output():

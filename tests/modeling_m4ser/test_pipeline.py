@@ -1,8 +1,6 @@
 """The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
 
 import io
-import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from datasets import Audio, Dataset
 from transformers import AutoModelForAudioClassification, pipeline
 
 from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
-from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_pretrained, tiny_processor
+from tests.helpers.tiny import EMOTIONS, tiny_pretrained, tiny_processor
 from trainer.experiments.ablations import ABLATIONS
 
 RATE = 16000
@@ -102,29 +100,10 @@ def test_the_calibration_temperature_is_for_the_probabilities_alone(folder, wav,
     assert_same(answer, [{"label": label, "score": score / total} for label, score in sharper.items()])
 
 
-def test_models_saved_before_there_was_calibration_have_none(folder, wav, expected, tmp_path):
-    shutil.copytree(folder, tmp_path / "old")
-    path = tmp_path / "old" / "config.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    del fields["calibration_temperature"]
-    path.write_text(json.dumps(fields), encoding="utf-8")
-    old = load(tmp_path / "old")
-    assert old.model.config.calibration_temperature == 1
-    assert_same(old({"audio": str(wav), "text": TEXT}), expected)
-
-
 def test_the_audio_is_read_at_its_rate(pipe, wav, expected):
     """test_audio.py has every kind of audio, test_rows.py every way of writing a row."""
-    samples = tone(0.5)
-    kinds = {
-        "a path": wav,
-        "bytes": wav.read_bytes(),
-        "an array": {"array": samples, "sampling_rate": RATE},
-        "integers": {"array": np.round(samples * 32767).astype(np.int16), "sampling_rate": RATE},
-        "another rate": {"array": soxr.resample(samples, RATE, 44100), "sampling_rate": 44100},
-    }
-    for name, audio in kinds.items():
-        tolerance = {"integers": 2e-3, "another rate": 0.02}.get(name, 1e-5)
+    resampled = {"array": soxr.resample(tone(0.5), RATE, 44100), "sampling_rate": 44100}
+    for audio, tolerance in ((wav, 1e-5), (wav.read_bytes(), 1e-5), (resampled, 0.02)):
         assert_same(pipe({"audio": audio, "text": TEXT}), expected, tolerance)
         assert_same(pipe((audio, TEXT)), expected, tolerance)
     other = pipe({"audio": {"array": tone(0.5, pitch=900.0), "sampling_rate": RATE}, "text": TEXT})
@@ -160,23 +139,12 @@ def test_what_is_cut_or_silent_is_warned_of_once(folder, tmp_path, caplog):
     long.write_bytes(wav_bytes(tone(0.5)))
     off.write_bytes(wav_bytes(np.zeros(800)))
     caplog.clear()
-    answers = [short([(str(long), "so"), (str(off), "so happy so sad")], batch_size=size) for size in (1, 2)]
-    for one, other in zip(*answers, strict=True):
-        assert_same(one, other)
-    cut = short(({"array": tone(0.5)[:4000], "sampling_rate": RATE}, "so"))
-    assert_same(answers[0][0], cut)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{long} lasts 0.5 s, longer than max_audio_seconds=0.25: its last 0.2 s are not read.",
-        f"{off} holds no sound (silent: every sample is zero): what is recognised in it means nothing; check the "
-        "recording.",
-        "The transcript 'so happy so sad'… is longer than max_text_length=5 word pieces: its last 1 are not read.",
-    ]
-
-
-def test_half_a_surrogate_pair_is_a_sign_like_another(pipe, wav):
-    path = str(wav)
-    assert_same(pipe((path, "so \ud83d\ude00")), pipe((path, "so 😀")))
-    assert_same(pipe((path, "so \ud83d")), pipe((path, "so \ufffd")))
+    for size in (1, 2):
+        answers = short([(str(long), "so"), (str(off), "so happy so sad")], batch_size=size)
+        assert_same(answers[0], short(({"array": tone(0.5)[:4000], "sampling_rate": RATE}, "so")))
+    starts = (f"{long} lasts 0.5 s", f"{off} holds no sound", "The transcript 'so ")
+    for record, start in zip(caplog.records, starts, strict=True):
+        assert record.getMessage().startswith(start)
 
 
 def test_the_pipeline_of_another_task_names_ours(folder, wav):
@@ -189,15 +157,11 @@ def test_the_pipeline_of_another_task_names_ours(folder, wav):
             other(tone(0.5))
 
 
-def test_transcript_keys_and_normalisation(pipe, wav, expected):
-    path = str(wav)
-    for key in ("text", "hypothesis", "transcript"):
-        assert_same(pipe({"audio": path, key: "i CAN'T  believe it."}), expected)
-    assert_same(pipe({"audio": path, "text": None, "hypothesis": TEXT, "transcript": "not this"}), expected)
-    assert_same(pipe((path, TEXT)), expected)
-    changed = pipe((path, "so sad"))
+def test_the_transcript_is_normalized_and_read(pipe, wav, expected):
+    assert_same(pipe((str(wav), "i CAN'T  believe it.")), expected)
+    changed = pipe((str(wav), "so sad"))
     assert max(abs(scores(changed)[label] - scores(expected)[label]) for label in EMOTIONS) > 1e-3
-    assert all(np.isfinite(list(scores(pipe((path, ""))).values())))
+    assert all(np.isfinite(list(scores(pipe((str(wav), ""))).values())))
 
 
 def test_collections_and_batches(pipe, wav):
@@ -217,8 +181,8 @@ def test_collections_and_batches(pipe, wav):
     assert [item["label"] for item in pipe(pairs, batch_size=2, num_workers=1)[4]] == [e["label"] for e in alone[4]]
 
 
-@pytest.mark.parametrize("kind", ["hubert-group", "data2vec-audio"])
-def test_batches_of_an_encoder_that_reads_the_padding(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["hubert-group", "data2vec-audio", "whisper"])
+def test_batches_of_other_encoders(tmp_path, kind):
     pipe = load(tiny_pretrained(tmp_path / kind, kind))
     clips = [{"array": tone(seconds), "sampling_rate": RATE} for seconds in (0.4, 0.1, 1.2, 0.1, 0.001)]
     pairs = [(clip, TEXT) for clip in clips]
@@ -263,36 +227,23 @@ def test_asr_writes_a_missing_transcript(pipe, wav, expected):
         return TEXT
 
     assert_same(pipe(str(wav), asr=asr), expected)
-    assert_same(pipe({"audio": str(wav)}, asr=asr), expected)
     assert_same(pipe([wav.read_bytes(), {"raw": tone(0.5), "sampling_rate": RATE}], asr=asr, batch_size=2)[1], expected)
-    assert len(heard) == 4
+    assert len(heard) == 3
     np.testing.assert_allclose(heard[0], tone(0.5), atol=1e-6)
-    given = pipe((str(wav), "so sad"), asr=asr)
-    assert len(heard) == 4, "a transcript that is there is not recognised again"
-    assert_same(given, pipe((str(wav), "so sad")))
+    assert_same(pipe((str(wav), "so sad"), asr=asr), pipe((str(wav), "so sad")))
+    assert len(heard) == 3, "a transcript that is there is not recognised again"
     with pytest.raises(ValueError, match="asr"):
         pipe(str(wav), asr=7)
 
 
-def test_missing_transcript_says_what_to_do(pipe, wav):
-    for inputs in (str(wav), {"audio": str(wav)}, {"audio": str(wav), "text": None}, (str(wav), None)):
-        with pytest.raises(ValueError, match=r"No transcript.*asr="):
-            pipe(inputs)
-
-
-def test_bad_inputs(pipe, wav, tmp_path):
-    broken = tmp_path / "broken.wav"
-    broken.write_bytes(b"RIFF not audio")
+def test_bad_inputs(pipe, wav):
     cases = [
         ({"audio": tone(0.1), "text": TEXT}, "sampling rate"),
-        (({"array": tone(0.1)}, TEXT), "sampling_rate"),
         (("nowhere.wav", TEXT), "nowhere.wav"),
-        ((str(broken), TEXT), "broken.wav"),
-        (({"array": np.array([0.1, np.nan]), "sampling_rate": RATE}, TEXT), "NaN"),
-        ({"speech": str(wav)}, "'audio' and 'text'.*speech"),
         ({"text": TEXT}, "needs audio"),
         ((str(wav), TEXT, 3), "3 items"),
-        ((str(wav), 3), "must be a string, not int"),
+        (str(wav), r"No transcript.*asr="),
+        ((str(wav), None), r"No transcript.*asr="),
     ]
     for inputs, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -339,44 +290,21 @@ def test_return_corrections(pipe, wav):
 
 @pytest.mark.parametrize(("name", "inputs"), [("only speech", "audio"), ("only text", "text")])
 def test_models_of_one_modality(tmp_path, wav, name, inputs):
-    folder = tiny_pretrained(tmp_path / "model", **ABLATIONS[name])
-    pipe = load(folder)
-    both = pipe({"audio": str(wav), "text": TEXT})
+    pipe = load(tiny_pretrained(tmp_path / "model", **ABLATIONS[name]))
+    row = {"audio": str(wav), "text": TEXT}
+    both = pipe(row)
     assert len(both) == 4
-    assert_same(pipe({"audio": str(wav)} if inputs == "audio" else {"text": TEXT}), both)
+    assert_same(pipe({inputs: row[inputs]}), both)
     if inputs == "audio":
-        assert_same(pipe(str(wav)), both)
         assert_same(pipe([str(wav)] * 2, batch_size=2)[1], both)
-    if inputs == "audio":
         with pytest.raises(ValueError, match="no error detection or correction"):
             pipe(str(wav), return_corrections=True)
+    del row[inputs]
     with pytest.raises(ValueError, match="needs audio" if inputs == "audio" else "No transcript was given"):
-        pipe({"text": TEXT} if inputs == "audio" else {"audio": str(wav)})
-
-
-def test_whisper_encoder(tmp_path, wav):
-    pipe = load(tiny_pretrained(tmp_path / "model", "whisper"))
-    pairs = [(str(wav), TEXT), ({"array": tone(0.23), "sampling_rate": RATE}, "so")]
-    together = pipe(pairs, batch_size=2)
-    for answer, pair in zip(together, pairs, strict=True):
-        assert_same(answer, pipe(pair))
-
-
-def test_model_and_processor_objects(folder, wav, expected):
-    model = AutoModelForAudioClassification.from_pretrained(folder)
-    pipe = SpeechTextEmotionPipeline(model=model, processor=tiny_processor(folder))
-    assert_same(pipe((str(wav), TEXT)), expected)
+        pipe(row)
 
 
 def test_half_precision(folder, wav, expected):
     pipe = load(folder, dtype=torch.bfloat16)
     assert pipe.model.dtype == torch.bfloat16
     assert_same(pipe((str(wav), TEXT)), expected, 0.1)
-
-
-def test_dropped_training_modules(tmp_path, wav, expected):
-    model = tiny_model(spread=True).drop_auxiliary_heads()
-    pipe = SpeechTextEmotionPipeline(model=model, processor=tiny_processor(tmp_path))
-    assert_same(pipe((str(wav), TEXT)), expected)
-    with pytest.raises(ValueError, match="drop_auxiliary_heads"):
-        pipe((str(wav), TEXT), return_corrections=True)

@@ -1,7 +1,5 @@
 """The processor: one text rule, one utterance at a time, padding, limits, clear errors, saving."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -18,10 +16,6 @@ KINDS = ("hubert", "hubert-group", "whisper")
 
 def waveform(samples, seed=0):
     return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
-
-
-def messages(caplog):
-    return [record.getMessage() for record in caplog.records]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -83,7 +77,6 @@ def test_normalize_text_options():
     text = "Well, I CAN’T [cough] — no!"
     assert normalize_text(text, lowercase=False) == "Well I CAN'T no"
     assert normalize_text(text, keep_punctuation=True) == "well, i can't - no!"
-    assert normalize_text(text, lowercase=False, keep_punctuation=True) == "Well, I CAN'T - no!"
 
 
 SIGNS = "aAs'’‘´ʼŉ\"“”‴-—﹘.,[](){}<> \t\n$+😀🏽\u200d我ßẞİΣς\u0301\u0331\u0338H"
@@ -104,11 +97,6 @@ def test_normalize_text_is_idempotent(text, lowercase, keep_punctuation):
     once.encode()  # there is no half of a surrogate pair left
     if not keep_punctuation:
         assert not set(once) & set('.,!?;:"()[]{}-“”’')
-
-
-@given(st.lists(st.sampled_from(["i", "can't", "我", "😀", "x2", "é"]), min_size=1))
-def test_clean_text_stays(words):
-    assert normalize_text(" ".join(words)) == " ".join(words)
 
 
 # Batches
@@ -132,20 +120,15 @@ def test_batch_is_its_members_padded(processor):
     audio = [waveform(4000), waveform(1700, 1) * 0.01, waveform(6404, 2) + 3]
     text = ["so happy", "", "I can't believe it"]
     together = processor(audio=audio, text=text, sampling_rate=RATE)
-    for row in range(3):
-        alone = processor(audio=audio[row], text=text[row], sampling_rate=RATE)
+    rows = [processor(audio=a, text=t, sampling_rate=RATE) for a, t in zip(audio, text, strict=True)]
+    for row, alone in enumerate(rows):
         for name, value in alone.items():
             size = value.shape[-1]
             assert torch.equal(together[name][row : row + 1, ..., :size], value), name
             pad = processor.tokenizer.pad_token_id if name == "input_ids" else 0
             assert (together[name][row, ..., size:] == pad).all(), name
     assert together["text_attention_mask"].sum(-1).tolist() == [4, 2, 8]
-
-
-def test_pad_joins_what_call_made(processor):
-    audio, text = [waveform(4000), waveform(1700, 1)], ["so happy", "no"]
-    rows = [processor(audio=a, text=t, sampling_rate=RATE) for a, t in zip(audio, text, strict=True)]
-    joined, together = processor.pad(rows), processor(audio=audio, text=text, sampling_rate=RATE)
+    joined = processor.pad(rows)
     assert joined.keys() == together.keys()
     assert all(torch.equal(joined[name], together[name]) for name in joined)
 
@@ -158,16 +141,12 @@ def test_kinds_of_audio_are_the_same(processor):
         torch.testing.assert_close(batch[processor.speech_input_name], expected[processor.speech_input_name])
 
 
-def test_one_input_alone(processor):
-    assert list(processor(text=["so", "happy"])) == ["input_ids", "text_attention_mask"]
-    assert list(processor(audio=waveform(900), sampling_rate=RATE)) == processor.model_input_names[:2]
-
-
-@pytest.mark.parametrize("samples", [1, 160, 399, 480])
-def test_very_short_audio(processor, samples):
-    features = processor(audio=waveform(samples), sampling_rate=RATE)[processor.speech_input_name]
-    assert features.isfinite().all()
-    assert features.shape[-1] >= 1
+@pytest.mark.parametrize("audio", [*map(waveform, (1, 160, 399, 480)), np.zeros(2000)])
+def test_very_short_audio_and_silence(processor, audio):
+    batch = processor(audio=audio, sampling_rate=RATE)
+    assert list(batch) == processor.model_input_names[:2]
+    assert batch[processor.speech_input_name].isfinite().all()
+    assert batch[processor.speech_input_name].shape[-1] >= 1
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length"), [(400, 160), (512, 100), (200, 320), (1024, 160)])
@@ -184,19 +163,6 @@ def test_audio_shorter_than_whisper_s_window_is_padded_to_it(tmp_path, n_fft, ho
     assert torch.equal(features, processor(audio=padded, sampling_rate=RATE)["input_features"])
 
 
-def test_silence_is_finite(processor):
-    features = processor(audio=np.zeros(2000), sampling_rate=RATE)[processor.speech_input_name]
-    assert features.isfinite().all()
-
-
-def test_loudness_is_normalised(tmp_path):
-    processor = tiny_processor(tmp_path)
-    quiet, loud = (processor(audio=waveform(4000) * gain, sampling_rate=RATE)["input_values"] for gain in (0.1, 1.0))
-    torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-4)
-    assert quiet.mean().abs() < 1e-4
-    assert abs(quiet.std() - 1) < 1e-2
-
-
 def test_whisper_model_takes_thirty_seconds(tmp_path):
     processor = tiny_processor(tmp_path, "whisper")
     features = processor(audio=waveform(31 * RATE), text="so", sampling_rate=RATE)
@@ -209,12 +175,6 @@ def test_whisper_model_takes_thirty_seconds(tmp_path):
 # Limits
 
 
-def test_long_transcript_is_cut(processor):
-    batch = processor(text="happy " * 2000)
-    assert batch["input_ids"].shape == (1, 64) == (1, processor.max_text_length)
-    assert batch["input_ids"][0, [0, -1]].tolist() == [2, 3]
-
-
 def test_limits_of_the_constructor(tmp_path, caplog):
     processor = tiny_processor(tmp_path, max_audio_seconds=0.375, max_text_length=6)
     audio, text = [waveform(9000), waveform(6000, 1)], ["i " * 9, "i " * 4]
@@ -225,20 +185,11 @@ def test_limits_of_the_constructor(tmp_path, caplog):
     assert batch["text_attention_mask"].all()
     alone = processor(audio=waveform(9000)[:6000], sampling_rate=RATE)
     assert torch.equal(batch["input_values"][:1], alone["input_values"])
-    assert messages(caplog) == [
-        "long.wav lasts 0.6 s, longer than max_audio_seconds=0.375: its last 0.2 s are not read.",
-        "The transcript 'i i i i i i i i i'… is longer than max_text_length=6 word pieces: its last 5 are not read.",
-    ]
-    processor(audio=[waveform(9000), waveform(9000), waveform(9000, 1)], text=["i " * 10] * 3, sampling_rate=RATE)
-    assert [text.split(" ")[0] for text in messages(caplog)[2:]] == ["An", "The"], "once for each message"
-
-
-def test_warned_files_are_not_kept_in_the_processor(tmp_path):
-    processor = tiny_processor(tmp_path, max_audio_seconds=0.25, max_text_length=4)
-    before = processor.to_dict()
-    processor(audio=waveform(9000, 7), text="so happy so happy", sampling_rate=RATE, names=["a.wav"])
-    assert processor.to_dict() == before
-    assert pickle.loads(pickle.dumps(processor)).to_dict() == before
+    processor(audio=waveform(9000), sampling_rate=RATE)
+    first, second, third = (record.getMessage() for record in caplog.records)
+    assert first == "long.wav lasts 0.6 s, longer than max_audio_seconds=0.375: its last 0.2 s are not read."
+    assert second.startswith("The transcript 'i i i i i i i i i'… is longer than max_text_length=6 word pieces")
+    assert third.startswith("An audio clip lasts 0.6 s")
 
 
 def test_default_text_limit_is_at_most_512(tmp_path):
@@ -257,28 +208,28 @@ def test_default_text_limit_is_at_most_512(tmp_path):
         ({"audio": waveform(900)}, "sampling_rate=.*16000"),
         ({"audio": waveform(900), "sampling_rate": 8000}, "8000 Hz.*16000 Hz"),
         ({"audio": [waveform(900)] * 2, "text": ["so"], "sampling_rate": RATE}, "2 audio clips but 1 texts"),
-        ({"audio": waveform(900), "text": ["so", "no"], "sampling_rate": RATE}, "1 audio clips but 2 texts"),
         ({"audio": waveform(900), "names": ["a", "b"], "sampling_rate": RATE}, "1 audio clips but 2 names"),
         ({"audio": [waveform((2, 900))], "sampling_rate": RATE}, r"one-dimensional.*\(2, 900\)"),
-        ({"audio": waveform((2, 900)), "text": "so", "sampling_rate": RATE}, "2 audio clips but 1 texts"),
         ({"audio": np.zeros((1, 2, 900)), "sampling_rate": RATE}, "one-dimensional"),
         ({"audio": np.zeros(0), "sampling_rate": RATE}, "not empty"),
         ({"audio": [], "text": [], "sampling_rate": RATE}, "empty list"),
-        ({"text": []}, "empty list"),
         ({"text": ["so", None]}, "must be a string, not NoneType"),
-        ({"text": [3.5]}, r"must be a string, not float \(3.5\)"),
-        ({"text": 7}, "must be a string, not int"),
         ({"text": b"so"}, "must be a string, not bytes"),
+        ({"text": "so", "truncation": True, "padding": True}, "padding, truncation"),
     ],
 )
 def test_errors(processor, inputs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         processor(**inputs)
 
 
-def test_unknown_arguments_are_refused(processor):
-    with pytest.raises(TypeError, match="padding, truncation"):
-        processor(text="so", truncation=True, padding=True)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"target_dbfs": 25}, "target_dbfs must be 0 or less"), ({"trim_silence_db": -40}, "must be positive")],
+)
+def test_impossible_levels_are_refused(processor, options, message):
+    with pytest.raises(ValueError, match=message):
+        M4SERProcessor(processor.feature_extractor, processor.tokenizer, **options)
 
 
 # Silence
@@ -306,8 +257,9 @@ def test_the_threshold_is_in_decibels_under_the_loudest_part(quieter_db, kept):
 
 
 @pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), waveform(100), np.zeros(0, np.float32)])
-def test_trimming_leaves_what_has_no_loudest_part(audio):
+def test_what_has_no_loudest_part_stays(audio):
     assert np.array_equal(trim_silence(audio, RATE, 40), audio)
+    assert audio.any() or np.array_equal(normalize_rms(audio, -25), audio)
 
 
 def test_a_set_level_hides_how_loud_a_recording_was(processor):
@@ -322,48 +274,24 @@ def test_a_set_level_hides_how_loud_a_recording_was(processor):
     assert torch.equal(loud[name], processor(audio=trimmed, sampling_rate=RATE)[name])
 
 
-@pytest.mark.parametrize("audio", [np.zeros(16000, np.float32), np.zeros(0, np.float32)])
-def test_digital_silence_has_no_level_to_set(audio):
-    assert np.array_equal(normalize_rms(audio, -25), audio)
-
-
-def test_a_level_over_full_scale_is_refused(processor):
-    with pytest.raises(ValueError, match="target_dbfs must be 0 or less"):
-        M4SERProcessor(processor.feature_extractor, processor.tokenizer, target_dbfs=25)
-
-
-def test_trimming_needs_a_positive_threshold(processor):
-    with pytest.raises(ValueError, match="trim_silence_db must be positive"):
-        M4SERProcessor(processor.feature_extractor, processor.tokenizer, trim_silence_db=-40)
-
-
 # Saving
 
 
 def test_save_and_load_with_the_rule(tmp_path, processor):
-    custom = M4SERProcessor(
-        processor.feature_extractor,
-        processor.tokenizer,
-        lowercase=False,
-        keep_punctuation=True,
-        max_audio_seconds=0.5,
-        max_text_length=9,
-        trim_silence_db=35.0,
-        target_dbfs=-20.0,
-    )
+    options = {"lowercase": False, "keep_punctuation": True, "max_audio_seconds": 0.5, "max_text_length": 9}
+    options |= {"trim_silence_db": 35.0, "target_dbfs": -20.0}
+    custom = M4SERProcessor(processor.feature_extractor, processor.tokenizer, **options)
     custom.save_pretrained(tmp_path)
     inputs = {"audio": waveform(9000), "text": "So, I can’t believe it (laughs)!", "sampling_rate": RATE}
     expected = custom(**inputs)
     for loaded in (M4SERProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
         assert isinstance(loaded, M4SERProcessor)
-        assert (loaded.lowercase, loaded.keep_punctuation) == (False, True)
-        assert (loaded.max_audio_seconds, loaded.max_text_length) == (0.5, 9)
-        assert (loaded.trim_silence_db, loaded.target_dbfs) == (35.0, -20.0)
+        assert {name: getattr(loaded, name) for name in options} == options
         assert loaded.normalize_text("So, I can’t") == "So, I can't"
         batch = loaded(**inputs)
         assert batch.keys() == expected.keys()
         assert all(torch.equal(batch[name], expected[name]) for name in batch)
-    assert any(not torch.equal(value, processor(**inputs)[name]) for name, value in expected.items() if "ids" in name)
+    assert not torch.equal(expected["input_ids"], processor(**inputs)["input_ids"])
 
 
 def test_from_encoders_pretrained(tmp_path, processor):
@@ -378,15 +306,9 @@ def test_from_encoders_pretrained(tmp_path, processor):
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
-def test_decoding_joins_what_the_tokenizer_split(tmp_path):
-    processor = tiny_processor(tmp_path)
-    for text in ("i can't believe it", "we go home now", ""):
-        ids = processor.tokenizer(processor.normalize_text(text))["input_ids"]
-        assert processor.decode_transcript(ids) == text
-
-
 def test_encode_transcript_gives_what_the_model_reads_between_the_special_tokens(tmp_path):
-    processor = tiny_processor(tmp_path, "whisper", max_text_length=6)
-    for text in ("I can’t, believe it!", "so", "", "i am so happy now, go home [laughter]"):
+    processor = tiny_processor(tmp_path, "whisper", max_text_length=7)
+    for text, decoded in (("I can’t, believe!", "i can't believe"), ("", ""), ("i am so happy now go home [ha]", None)):
         (ids,) = processor(text=text)["input_ids"].tolist()
         assert processor.encode_transcript(text) == ids[1:-1]
+        assert processor.decode_transcript(ids) == (decoded if decoded is not None else "i am so happy now")
