@@ -49,7 +49,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from data_scripts.prepare.folder import prepare_folder, push_to_hub
 
     embed_audio = options.embed_audio or options.push_to_hub is not None
-    report = prepare_folder(selection, options.output_dir, embed_audio, selection.num_workers, selection.strict)
+    report = prepare_folder(selection, options.output_dir, embed_audio)
     print(report.table())
     for warning in report.audit.warnings() if report.audit is not None else ():
         print(f"warning: {warning}", file=sys.stderr)

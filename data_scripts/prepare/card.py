@@ -41,8 +41,17 @@ def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool
         else "The Parquet files refer to the audio by absolute paths on the machine that prepared it; after moving "
         "anything, prepare again, or once with `--embed_audio`."
     )
+    # Without its data_files, `datasets` would take the FLACs in audio/ for the dataset.
+    header = ["---", f"pretty_name: {json.dumps(record.title)}"]
+    header += [f"license: {record.license}"] if record.license else []
+    header += ["task_categories:", "- audio-classification", "tags:", "- speech-emotion-recognition", "- m4ser"]
+    header += ["configs:", "- config_name: default", "  data_files:"]
+    for split in report.splits:
+        header += [f"  - split: {split}", f"    path: {split}.parquet"]
     parts = [
-        _header(record, report, tables),
+        *header,
+        f"{TABLES_LINE}{tables}",
+        "---\n",
         CARD_MARK,
         f"# {record.title}, prepared for speech emotion recognition\n",
         f"{record.about}\n",
@@ -56,15 +65,3 @@ def dataset_card(record: CorpusRecord, report: PreparationReport, embedded: bool
         _LOADING_SECTION,
     ]
     return "\n".join(parts)
-
-
-def _header(record: CorpusRecord, report: PreparationReport, tables: str) -> str:
-    """The YAML head. Without its data_files, `datasets` would take the FLACs in audio/ for the dataset."""
-    lines = ["---", f"pretty_name: {json.dumps(record.title)}"]
-    lines += [f"license: {record.license}"] if record.license else []
-    lines += ["task_categories:", "- audio-classification", "tags:", "- speech-emotion-recognition", "- m4ser"]
-    lines += ["configs:", "- config_name: default", "  data_files:"]
-    for split in report.splits:
-        lines += [f"  - split: {split}", f"    path: {split}.parquet"]
-    lines.append(f"{TABLES_LINE}{tables}")
-    return "\n".join([*lines, "---", ""])

@@ -22,47 +22,26 @@ from data_scripts.corpora.report import REPORT_NAME, PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.prepare.card import CARD_MARK, dataset_card
-from data_scripts.prepare.recordings import RecordingStore, check_num_workers
+from data_scripts.prepare.recordings import RecordingStore
 from data_scripts.schema import CARD_NAME, save_splits, tables_digest
 
 
 def prepare_folder(
-    selection: CorpusSelection,
-    output_dir: str | os.PathLike,
-    embed_audio: bool = False,
-    num_workers: int = 1,
-    strict: bool = False,
+    selection: CorpusSelection, output_dir: str | os.PathLike, embed_audio: bool = False
 ) -> PreparationReport:
-    """Prepare a corpus into `output_dir`, which `load_prepared` and `datasets.load_dataset` open.
+    """Prepare a corpus into `output_dir`, which `load_prepared` and `datasets.load_dataset` open; return its report.
 
     A recording that is 16 kHz mono WAV or FLAC is referred to where it lies, by its absolute path; of any other a FLAC
     is made in `output_dir/audio`. With `embed_audio`, all of them go as FLAC into the Parquet files, which then depend
     on no other file. Recordings that have not changed since an earlier run are not decoded again, unless they are
     embedded, and the hypotheses that `data_scripts.transcribe` has filled in since are kept.
-
-    Args:
-        selection: the corpus, its folder, and what is wanted of it.
-        output_dir: made if absent; must not be the corpus's own folder.
-        embed_audio: put the audio into the Parquet files.
-        num_workers: how many recordings are decoded at once.
-        strict: refuse splits that leak, see `data_scripts.audit`, instead of reporting it.
-
-    Returns:
-        The report, which `output_dir/report.json` holds too.
-
-    Raises:
-        CorpusError: the corpus cannot be used, or nothing of it (or of a session or official split) is kept; or the
-            output folder holds files of others; or, with `strict`, the splits leak.
-        JournalError: another process is preparing the output folder.
-        OSError: something cannot be read or written.
     """
     folder = Path(output_dir)
-    check_num_workers(num_workers)
     _check_output(folder, selection.place)
     scanned, report = scan_corpus(selection)
     with RecordingStore(folder, embed_audio) as store:
-        splits = store.finished_splits(scanned, report, num_workers)
-        if strict and report.audit is not None:
+        splits = store.finished_splits(scanned, report, selection.num_workers)
+        if selection.strict and report.audit is not None:
             report.audit.refuse()
         save_splits(splits, scanned.emotions, folder)
         report.save(folder / REPORT_NAME)
@@ -73,18 +52,7 @@ def prepare_folder(
 
 
 def push_to_hub(folder: str | os.PathLike, repository: str) -> str:
-    """Upload a prepared folder with embedded audio as a dataset, private where it is new.
-
-    Args:
-        folder: written by `prepare_folder` with `embed_audio`.
-        repository: its name on the Hub.
-
-    Returns:
-        Its address.
-
-    Raises:
-        CorpusError: the audio is not embedded, so nobody else could use it; or the Hub cannot be reached, or refuses.
-    """
+    """Upload a prepared folder with embedded audio as a dataset, private where it is new; return its address."""
     folder = Path(folder)
     files = [folder / f"{split}.parquet" for split in SPLITS if (folder / f"{split}.parquet").is_file()]
     for file in files:
@@ -92,7 +60,9 @@ def push_to_hub(folder: str | os.PathLike, repository: str) -> str:
         if audio["audio"][0].as_py()["bytes"] is None:
             raise CorpusError(f"{folder} only refers to its audio by path: prepare it with --embed_audio first")
     operations = [CommitOperationAdd(file.name, file) for file in [*files, folder / CARD_NAME]]
-    operations.append(CommitOperationAdd(REPORT_NAME, _public_report(folder / REPORT_NAME)))
+    report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+    report.get("selection", {}).pop("data_dir", None)  # a place on this machine
+    operations.append(CommitOperationAdd(REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False).encode()))
     api = HfApi()
     try:
         address = api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
@@ -104,16 +74,9 @@ def push_to_hub(folder: str | os.PathLike, repository: str) -> str:
     return str(address)
 
 
-def _public_report(path: Path) -> bytes:
-    """The report without the place of the corpus on this machine."""
-    report = json.loads(path.read_text(encoding="utf-8"))
-    report.get("selection", {}).pop("data_dir", None)
-    return (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
-
-
 def _check_output(folder: Path, data_dir: Any) -> None:
     """Raise where the output would come between files that are not ours."""
-    if isinstance(data_dir, Path) and data_dir.exists() and folder.exists():  # it may be a dataset in memory
+    if isinstance(data_dir, Path) and data_dir.exists():  # it may be a dataset in memory, or on the Hub
         source = data_dir if data_dir.is_dir() else data_dir.parent
         if folder.resolve() == source.resolve():
             raise CorpusError(

@@ -14,12 +14,7 @@ from data_scripts.schema import build_dataset
 
 @dataclass
 class Corpus:
-    """A corpus in the canonical schema, and the account of how it came to be.
-
-    Attributes:
-        dataset: its splits, see `data_scripts.schema.corpus_features`.
-        report: what was kept, dropped, repaired and noted.
-    """
+    """A corpus in the canonical schema, and the account of what was kept, dropped, repaired and noted."""
 
     dataset: DatasetDict
     report: PreparationReport

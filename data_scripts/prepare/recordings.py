@@ -8,9 +8,10 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -43,27 +44,17 @@ FileState = tuple[str, int, int, int | None]  # path (or digest of bytes), size,
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """What the inspection of one recording found.
+    """What the inspection of one recording found."""
 
-    Attributes:
-        duration: in seconds.
-        needs_no_conversion: whether it is 16 kHz mono WAV or FLAC, which is used where it lies.
-        content: equal for copies with equal samples, see `data_scripts.copies.content_digest`.
-        fingerprint: what other copies are looked for by, see `data_scripts.copies.acoustic_fingerprint`.
-        silence: why it holds no sound, see `silence_reason`; None where it does. Such a one has no FLAC.
-        flac: the file name of its 16 kHz mono FLAC; None where none was made.
-        size: of that FLAC, in bytes.
-        data: where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC
-            of one of several channels; never in the journal.
-    """
-
-    duration: float
-    needs_no_conversion: bool
-    content: str = ""
-    fingerprint: str = ""
-    silence: str | None = None
-    flac: str | None = None
-    size: int | None = None
+    duration: float  # seconds
+    needs_no_conversion: bool  # 16 kHz mono WAV or FLAC, which is used where it lies
+    content: str = ""  # equal for copies with equal samples, see `content_digest`
+    fingerprint: str = ""  # what other copies are looked for by, see `acoustic_fingerprint`
+    silence: str | None = None  # why it holds no sound; such a one has no FLAC
+    flac: str | None = None  # the file name of its 16 kHz mono FLAC
+    size: int | None = None  # of that FLAC, in bytes
+    # Where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC of one of
+    # several channels; never in the journal.
     data: bytes | None = None
 
 
@@ -75,16 +66,13 @@ def encode_flac(samples: np.ndarray) -> bytes:
 
 
 def needs_no_conversion(source: str | bytes | None) -> bool:
-    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion.
-
-    A header that states no samples, as of a recorder that was cut off, is read so by some programs: it is not.
-    """
+    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
     if source is None:
         return False
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             usual = (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
-            return usual and file.frames > 0
+            return usual and file.frames > 0  # a header without samples, of a recorder cut off, is read so by some
     except soundfile.SoundFileError:
         return False
 
@@ -96,19 +84,9 @@ def flac_name(identity: str) -> str:
 
 
 def inspect_recording(row: Row, folder: Path | None = None, always: bool = False) -> RecordingInfo | AudioError:
-    """Decode a row's recording once, all of it.
+    """Decode a row's recording once, all of it; return what was found, or the error of one that cannot be used.
 
-    Args:
-        row: with `id`, and `path` or `bytes`; `channel`, where given, is the one that is taken.
-        folder: gets a FLAC, whole or not at all, of what is not used where it lies; None: none is written.
-        always: make a FLAC of any recording.
-
-    Returns:
-        What was found, or the error of a recording that cannot be used.
-
-    Raises:
-        CorpusError: this user may not read the file. That is no fault of the recording, so it is not left out for it.
-        OSError: the FLAC cannot be written.
+    `folder` gets a FLAC of what is not used where it lies (with `always`, of any recording); None: none is written.
     """
     path, channel = row.get("path"), row.get("channel")
     try:
@@ -120,7 +98,7 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
             return RecordingInfo(duration, as_it_is, silence=silence)
         samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
     except AudioError as error:
-        if isinstance(error.__cause__, PermissionError):
+        if isinstance(error.__cause__, PermissionError):  # no fault of the recording, so it is not left out for it
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
     info = RecordingInfo(duration, as_it_is, content_digest(samples), acoustic_fingerprint(samples))
@@ -143,12 +121,7 @@ def bytes_of(row: Row) -> bytes | None:
 def inspect_recordings(
     rows: Sequence[Row], inspect: Callable[[Row], RecordingInfo | AudioError], num_workers: int
 ) -> Iterator[RecordingInfo | AudioError]:
-    """Yield `inspect` of every row, in order, with a progress bar; the first exception stops it.
-
-    Raises:
-        CorpusError: `num_workers` below 1.
-    """
-    check_num_workers(num_workers)
+    """Yield `inspect` of every row, in order, with a progress bar; the first exception stops it."""
     # Threads: the decoders release the interpreter while they work, and nothing has to be copied between processes.
     pool = ThreadPoolExecutor(num_workers)
     try:
@@ -157,24 +130,10 @@ def inspect_recordings(
         pool.shutdown(cancel_futures=True)
 
 
-def check_num_workers(num_workers: int) -> None:
-    """Check how many recordings are decoded at once.
-
-    Raises:
-        CorpusError: fewer than one.
-    """
-    if num_workers < 1:
-        raise CorpusError(f"num_workers must be at least 1, got {num_workers}")
-
-
 def keep_usable(
     scanned: ScannedCorpus, found: Sequence[RecordingInfo | AudioError], report: PreparationReport
 ) -> dict[str, list[tuple[Row, RecordingInfo]]]:
-    """Return each split's usable rows, with `duration` and what was found; report the others, and the counts.
-
-    Raises:
-        CorpusError: nothing is kept, or nothing of a session or split that must not be empty.
-    """
+    """Return each split's usable rows, with `duration`, `content` and what was found; report the others, and leaks."""
     kept: dict[str, list[tuple[Row, RecordingInfo]]] = {split: [] for split in SPLITS}
     for row, info in zip(scanned.rows, found, strict=True):
         if isinstance(info, AudioError):
@@ -199,42 +158,31 @@ def keep_usable(
         if kept[split]:
             report.count(split, [row for row, _ in kept[split]], scanned.emotions)
     splits = {split: part for split, part in kept.items() if part}
-    _audit(splits, scanned, report)
-    return splits
-
-
-def _audit(
-    splits: Mapping[str, Sequence[tuple[Row, RecordingInfo]]], scanned: ScannedCorpus, report: PreparationReport
-) -> None:
-    """Give every row its `content`, and the report its audit."""
-    parts = [pair for part in splits.values() for pair in part]
-
-    def load(number: int) -> np.ndarray:
-        row, _ = parts[number]
-        audio = {"path": row.get("path"), "bytes": bytes_of(row)}
-        return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
-
-    names = group_copies([info.content for _, info in parts], [info.fingerprint for _, info in parts], load)
-    for (row, _), name in zip(parts, names, strict=True):
-        row["content"] = name
+    _name_copies([pair for part in splits.values() for pair in part])
     columns = {
         split: {name: [row.get(name) for row, _ in part] for name in AUDITED_COLUMNS} for split, part in splits.items()
     }
     report.audit = audit_splits(columns, OFFICIAL_SPLIT if scanned.official_split else "")
+    return splits
+
+
+def _name_copies(pairs: Sequence[tuple[Row, RecordingInfo]]) -> None:
+    """Give every row its `content`."""
+
+    def load(number: int) -> np.ndarray:
+        row, _ = pairs[number]
+        audio = {"path": row.get("path"), "bytes": bytes_of(row)}
+        return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
+
+    names = group_copies([info.content for _, info in pairs], [info.fingerprint for _, info in pairs], load)
+    for (row, _), name in zip(pairs, names, strict=True):
+        row["content"] = name
 
 
 class RecordingStore:
     """The recordings of one prepared folder: what is known of each, and the FLAC files made of them.
 
-    The FLACs lie in `folder/audio` until they are embedded.
-
-    Args:
-        folder: the prepared folder, made if absent.
-        embed: every recording gets a FLAC, not only those that need conversion, and it goes into the split files.
-
-    Raises:
-        JournalError: another process is preparing this folder.
-        OSError: the folder cannot be written.
+    The FLACs lie in `folder/audio`. With `embed`, every recording gets one, and it goes into the split files.
     """
 
     def __init__(self, folder: Path, embed: bool):
@@ -257,20 +205,9 @@ class RecordingStore:
     def finished_splits(
         self, scanned: ScannedCorpus, report: PreparationReport, num_workers: int
     ) -> dict[str, Iterator[Row]]:
-        """Inspect a corpus's recordings and finish its rows.
+        """Inspect a corpus's recordings; return for each split that keeps a row an iterator of its canonical rows.
 
-        Args:
-            scanned: the rows as its `scan` returned them.
-            report: takes the drops, notes and counts.
-            num_workers: how many recordings are decoded at once.
-
-        Returns:
-            For each split that keeps a row, an iterator of its canonical rows. It loads their audio one by one, and
-            gives them the hypotheses they had in an earlier preparation.
-
-        Raises:
-            CorpusError: nothing is kept, or nothing of a session or split that must not be empty.
-            OSError: something cannot be read or written.
+        The iterator loads their audio one by one, and gives them the hypotheses of an earlier preparation.
         """
         found = self._inspect(scanned.rows, num_workers)
         kept = keep_usable(scanned, found, report)
@@ -290,12 +227,8 @@ class RecordingStore:
         states = [_file_state(row) for row in rows]
         found: list[Any] = [self._known(row, state) for row, state in zip(rows, states, strict=True)]
         new = [number for number, info in enumerate(found) if info is None]
-        results = inspect_recordings(
-            [rows[number] for number in new],
-            lambda row: inspect_recording(row, self.audio_folder, self.embed),
-            num_workers,
-        )
-        for number, info in zip(new, results, strict=True):
+        inspect = partial(inspect_recording, folder=self.audio_folder, always=self.embed)
+        for number, info in zip(new, inspect_recordings([rows[n] for n in new], inspect, num_workers), strict=True):
             found[number], state = info, states[number]
             # Errors are not remembered: their cause (a missing package, the disk) may lie outside the recording.
             if isinstance(info, RecordingInfo) and state is not None:
@@ -313,12 +246,10 @@ class RecordingStore:
         file = self.audio_folder / info.flac
         return info if file.is_file() and file.stat().st_size == info.size else None
 
-    def _stays(self, row: Row, info: RecordingInfo) -> bool:
-        """Whether a recording is used where it lies."""
+    def _stays(self, row: Row, info: RecordingInfo) -> bool:  # is used where it lies
         return info.needs_no_conversion and row.get("bytes") is None and not self.embed
 
     def _remember(self, state: FileState, info: RecordingInfo) -> None:
-        """Take over what was found of a recording, now or in an earlier run."""
         self._infos[state] = info
         if info.flac is not None:
             self._flac_sources[info.flac] = state
@@ -337,14 +268,10 @@ class RecordingStore:
         """The `audio` value of a row: where its recording lies, or its bytes."""
         if self._stays(row, info):
             return {"path": row["path"], "bytes": None}
-        if info.flac is None:
-            raise RuntimeError(f"{row['id']} was to be converted, but has no FLAC")
-        file = self.audio_folder / info.flac
-        return (
-            {"path": info.flac, "bytes": file.read_bytes()}
-            if self.embed
-            else {"path": str(file.resolve()), "bytes": None}
-        )
+        file = self.audio_folder / str(info.flac)
+        if self.embed:
+            return {"path": info.flac, "bytes": file.read_bytes()}
+        return {"path": str(file.resolve()), "bytes": None}
 
 
 def earlier_hypotheses(path: Path) -> dict[str, Row]:

@@ -86,9 +86,7 @@ def _transcribe(options: argparse.Namespace) -> None:
     if options.prepared_dir is None:
         from data_scripts.prepare.folder import prepare_folder
 
-        selection = CorpusSelection.parse(options)
-        prepared = prepare_folder(selection, options.output_dir, num_workers=options.num_workers, strict=options.strict)
-        print(prepared.table())
+        print(prepare_folder(CorpusSelection.parse(options), options.output_dir).table())
         options.prepared_dir = options.output_dir
     if options.hypotheses is not None:
         report = import_into_folder(options.prepared_dir, options.hypotheses, options.asr_model)
@@ -102,9 +100,10 @@ def _transcribe(options: argparse.Namespace) -> None:
 
 def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     """The recogniser that the options ask for."""
+    record = CORPORA.get(prepared_name(options.prepared_dir))
     shared = {
         "device": options.device,
-        "language": options.language or _language_of(options.prepared_dir),
+        "language": options.language or (record.language if record else None),
         "max_new_tokens": options.max_new_tokens,
         "name": options.asr_model,
     }
@@ -115,12 +114,6 @@ def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     from data_scripts.transcribe.whisper import WhisperRecognizer
 
     return WhisperRecognizer(options.model, seed=options.seed, **shared)
-
-
-def _language_of(folder: Path) -> str | None:
-    """The language of the corpus that a folder was prepared from; None where it is not known."""
-    record = CORPORA.get(prepared_name(folder))
-    return None if record is None else record.language
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ command takes up where it stopped.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,13 +38,9 @@ class TranscriptionError(CorpusError):
 
 
 class Recognizer(Protocol):
-    """What `transcribe_folder` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one.
+    """What `transcribe_folder` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one."""
 
-    Attributes:
-        name: what goes into the `asr_model` column.
-    """
-
-    name: str
+    name: str  # what goes into the `asr_model` column
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -58,25 +55,11 @@ class Recognizer(Protocol):
 def transcribe_folder(
     folder: str | Path, recognizer: Recognizer, batch_size: int = 16, missing_only: bool = False
 ) -> dict[str, Any]:
-    """Recognise a prepared folder's utterances in place; an interrupted run goes on where it stopped.
+    """Recognise a prepared folder's utterances in place, and return the report that went into `transcription.json`.
 
     Batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
-    undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch.
-
-    Args:
-        folder: written by `data_scripts.prepare`.
-        recognizer: see `Recognizer`.
-        batch_size: clips recognised at once.
-        missing_only: whether to leave the utterances alone that have a hypothesis.
-
-    Returns:
-        The report that went into `transcription.json`. An utterance whose audio cannot be decoded is listed in it, and
-        has neither `hypothesis` nor `asr_model`.
-
-    Raises:
-        CorpusError: the folder is not a prepared one, `batch_size` is below 1, or an id is twice in a split.
-        JournalError: another process is transcribing the folder with this recogniser.
-        OSError: the folder cannot be written.
+    undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch. An utterance
+    whose audio cannot be decoded has neither `hypothesis` nor `asr_model`, and is tried again by the next run.
     """
     if batch_size < 1:
         raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
@@ -89,37 +72,22 @@ def transcribe_folder(
     # Hidden, so that load_dataset(folder) passes it over.
     path = folder / f".transcribe-{fingerprint(recognizer.settings)}.jsonl"
     with Journal(path, recognizer.settings, activity="transcribed") as journal:
-        _recognize_all(wanted, parts, recognizer, journal, batch_size)
-        entries = _entries(journal)
-        filled, undecodable = {}, {}
+        undecodable = _recognize_all(wanted, parts, recognizer, journal, batch_size)
+        found = _found(journal)
+        filled = {}
         for split, part in parts.items():
             texts, models = part["hypothesis"][:], part["asr_model"][:]
             for row, key in enumerate(keys[split]):
                 if not given[split][row]:
-                    texts[row] = entries[key]["hypothesis"]
-                    models[row] = None if texts[row] is None else recognizer.name
-                    if error := entries[key]["error"]:
-                        undecodable[f"{split}/{key[1]}"] = error
+                    texts[row] = found.get(key)
+                    models[row] = recognizer.name if key in found else None
             filled[split] = _with_hypotheses(part, texts, models)
         report = {"asr_model": recognizer.name, "settings": recognizer.settings, "undecodable": undecodable}
         return _save(DatasetDict(filled), report, folder, getattr(recognizer, "spelling_mapping", None))
 
 
 def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: str) -> dict[str, Any]:
-    """Put a file's hypotheses into a prepared folder.
-
-    Args:
-        folder: written by `data_scripts.prepare`.
-        hypotheses: the file, see `read_hypotheses`.
-        asr_model: the name of the recogniser that they come from.
-
-    Returns:
-        The report that went into `transcription.json`.
-
-    Raises:
-        CorpusError: the folder is not a prepared one, or the file cannot be used.
-        OSError: the folder cannot be written.
-    """
+    """Put a file's hypotheses into a prepared folder, and return the report that went into `transcription.json`."""
     folder = Path(folder)
     dataset, imported = import_hypotheses(load_prepared(folder), read_hypotheses(hypotheses), asr_model)
     return _save(dataset, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, folder)
@@ -131,52 +99,41 @@ def _recognize_all(
     recognizer: Recognizer,
     journal: Journal,
     batch_size: int,
-) -> None:
-    """Recognise every utterance (key, row) that the journal does not hold yet; one record of it for each batch."""
-    entries = _entries(journal)
-    new = [place for place in wanted if place[0] not in entries]
-    # What could not be decoded last time may have been repaired since; tried apart, it leaves the other batches alone.
-    failed = [place for place in wanted if place[0] in entries and entries[place[0]]["error"]]
-    batches = [some[start : start + batch_size] for some in (new, failed) for start in range(0, len(some), batch_size)]
-    done = len(wanted) - len(new) - len(failed)
-    with tqdm(total=len(wanted), initial=done, desc=f"transcribing with {recognizer.name}", unit="clip") as progress:
-        for batch in batches:
-            journal.append({"utterances": _recognize(batch, parts, recognizer)})
-            progress.update(len(batch))
+) -> dict[str, str]:
+    """Recognise every utterance (key, row) that the journal lacks, a record a batch; those not decodable, and why."""
+    found, undecodable = _found(journal), {}
+    with tqdm(total=len(wanted), desc=f"transcribing with {recognizer.name}", unit="clip") as progress:
+        for start in range(0, len(wanted), batch_size):
+            keys, clips = [], []
+            for key, row in wanted[start : start + batch_size]:
+                if key in found:
+                    continue
+                try:
+                    clips.append(load_audio(parts[key[0]][row]["audio"], name=key[1]))
+                    keys.append(key)
+                except AudioError as error:
+                    undecodable[f"{key[0]}/{key[1]}"] = str(error)
+            if clips:
+                texts = recognizer.transcribe(clips)
+                entries = [(*key, text) for key, text in zip(keys, texts, strict=True)]
+                names = ("split", "id", "duration", "hypothesis")
+                journal.append({"utterances": [dict(zip(names, entry, strict=True)) for entry in entries]})
+            progress.update(min(batch_size, len(wanted) - start))
+    return undecodable
 
 
-def _entries(journal: Journal) -> dict[Key, dict[str, Any]]:
-    """The last entry of each utterance in the journal."""
+def _found(journal: Journal) -> dict[Key, str]:
+    """The transcripts in the journal."""
     entries = (entry for record in journal.records for entry in record["utterances"])
-    return {(entry["split"], entry["id"], entry["duration"]): entry for entry in entries}
+    return {(e["split"], e["id"], e["duration"]): e["hypothesis"] for e in entries if e["hypothesis"] is not None}
 
 
 def _keys(part: Dataset, split: str) -> list[Key]:
     """The keys of a split's rows in the journal, in order."""
     ids, durations = part["id"][:], part["duration"][:]
-    if len(set(ids)) != len(ids):
-        twice = sorted({name for name in ids if ids.count(name) > 1})
+    if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
         raise TranscriptionError(f"split {split!r} has {len(twice)} ids more than once, the first is {twice[0]!r}")
     return [(split, name, None if d is None else round(d, 4)) for name, d in zip(ids, durations, strict=True)]
-
-
-def _recognize(
-    batch: Sequence[tuple[Key, int]], parts: Mapping[str, Dataset], recognizer: Recognizer
-) -> list[dict[str, Any]]:
-    """One batch of (key, row), recognised: an entry for the journal for each."""
-    entries, clips, decoded = [], [], []
-    for (split, name, duration), row in batch:
-        entry = {"split": split, "id": name, "duration": duration, "hypothesis": None, "error": None}
-        try:
-            clips.append(load_audio(parts[split][row]["audio"], name=name))
-            decoded.append(entry)
-        except AudioError as error:
-            entry["error"] = str(error)
-        entries.append(entry)
-    if clips:
-        for entry, text in zip(decoded, recognizer.transcribe(clips), strict=True):
-            entry["hypothesis"] = text
-    return entries
 
 
 def _with_hypotheses(dataset: Dataset, texts: list[str | None], models: list[str | None]) -> Dataset:
@@ -189,22 +146,10 @@ def _with_hypotheses(dataset: Dataset, texts: list[str | None], models: list[str
 
 
 def read_hypotheses(path: str | Path) -> dict[tuple[str | None, str], str]:
-    """Read ready hypotheses.
-
-    Args:
-        path: a UTF-8 CSV with a header, a JSON Lines or a Parquet file; columns `id` and `hypothesis`, and `split`
-            where ids repeat across splits.
-
-    Returns:
-        {(split or None, id): hypothesis}
-
-    Raises:
-        TranscriptionError: not readable, not UTF-8, a column or value missing, or an id given twice.
-    """
-    path = Path(path)
+    """Read a table of ready hypotheses, with the columns `id`, `hypothesis` and, where ids repeat, `split`."""
     try:
         # An empty cell is a hypothesis without words; a missing one is an error.
-        rows = read_table(path, empty_cell="")
+        rows = read_table(Path(path), empty_cell="")
     except (CorpusError, OSError) as error:
         raise TranscriptionError(f"cannot read hypotheses: {error}") from error
     found: dict[tuple[str | None, str], str] = {}
@@ -223,16 +168,7 @@ def import_hypotheses(
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Fill `hypothesis` and `asr_model` from ready hypotheses; other utterances keep what they have.
 
-    Args:
-        dataset: a canonical dataset.
-        hypotheses: as `read_hypotheses` returns them.
-        asr_model: the name of the recogniser that they come from.
-
-    Returns:
-        The dataset, and {"imported": n, "without_hypothesis": ["split/id", …], "not_in_dataset": [id, …]}.
-
-    Raises:
-        TranscriptionError: not one id fits the dataset, or an id without a split is in several splits.
+    Returns the dataset, and {"imported": n, "without_hypothesis": ["split/id", …], "not_in_dataset": [id, …]}.
     """
     used: dict[tuple[str | None, str], str] = {}
     without, filled = [], {}
@@ -258,42 +194,28 @@ def import_hypotheses(
 
 
 def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return the word error rate of each split after Whisper's English normaliser.
+    """Return the word error rate of each split after Whisper's English normaliser, over texts that have words there.
 
     Typographic apostrophes become plain ones first: the normaliser reads "I’m" as two words and "I'm" as "i am".
-
-    Args:
-        dataset: a canonical dataset; utterances count that have both texts and whose normalised transcript has words.
-        spelling_mapping: British to American spellings (`WhisperRecognizer.spelling_mapping`); none by default.
-
-    Returns:
-        {split: {"wer": errors per word, or None, "with_error": share of utterances, "utterances", "words"}}
+    `spelling_mapping` makes British spellings American, as `WhisperRecognizer` has it.
     """
     normalizer = EnglishTextNormalizer(spelling_mapping or {})
-
-    def normalize(text: str) -> str:
-        return normalizer(text.translate(LIKE_APOSTROPHE))
-
-    return {split: _word_error_rate(part, normalize) for split, part in split_parts(dataset).items()}
-
-
-def _word_error_rate(part: Dataset, normalize: Callable[[str], str]) -> dict[str, Any]:
-    """One split's entry of `word_error_rates`."""
-    pairs = [
-        (normalize(reference), normalize(hypothesis))
-        for reference, hypothesis in zip(part["transcript"], part["hypothesis"], strict=True)
-        if reference is not None and hypothesis is not None
-    ]
-    pairs = [(reference, hypothesis) for reference, hypothesis in pairs if reference]
-    if not pairs:
-        return {"wer": None, "with_error": None, "utterances": 0, "words": 0}
-    references, hypotheses = (list(texts) for texts in zip(*pairs, strict=True))
-    return {
-        "wer": round(jiwer.wer(references, hypotheses), 4),
-        "with_error": round(sum(r != h for r, h in pairs) / len(pairs), 4),
-        "utterances": len(pairs),
-        "words": sum(len(reference.split()) for reference in references),
-    }
+    rates = {}
+    for split, part in split_parts(dataset).items():
+        pairs = [
+            [normalizer(text.translate(LIKE_APOSTROPHE)) for text in pair]
+            for pair in zip(part["transcript"], part["hypothesis"], strict=True)
+            if None not in pair
+        ]
+        pairs = [pair for pair in pairs if pair[0]]
+        references, hypotheses = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        rates[split] = {
+            "wer": round(jiwer.wer(references, hypotheses), 4) if pairs else None,
+            "with_error": round(sum(r != h for r, h in pairs) / len(pairs), 4) if pairs else None,
+            "utterances": len(pairs),
+            "words": sum(len(reference.split()) for reference in references),
+        }
+    return rates
 
 
 def _save(

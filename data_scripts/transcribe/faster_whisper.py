@@ -6,7 +6,8 @@ temperatures are not used: CTranslate2 seeds its generator once per thread, so a
 was recognised before it, and a resumed run would differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,9 @@ from data_scripts.transcribe.whisper import (
     LOGPROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
     PROMPT_TOKENS,
+    ClipRecognizer,
     RecognizerError,
-    check_clips,
-    check_source,
     compression_ratio,
-    is_audible,
     loading_error,
 )
 
@@ -30,20 +29,11 @@ WINDOW_SAMPLES = 30 * SAMPLING_RATE
 BEAM_SIZES = (1, 5)
 
 
-class FasterWhisperRecognizer:
+class FasterWhisperRecognizer(ClipRecognizer):
     """Transcribe 16 kHz speech with a Whisper checkpoint in CTranslate2's format.
 
-    Args:
-        model: a size that faster-whisper knows (such as "medium.en"), a Hub repository of a converted checkpoint, or a
-            folder made by `ct2-transformers-converter`.
-        device: "cpu", "cuda", or by default whichever there is.
-        language: e.g. "en" or "english"; multilingual checkpoints only (None: detected per clip).
-        max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
-        name: what goes into the `asr_model` column; by default `model` as given (the last part, for a folder).
-
-    Raises:
-        RecognizerError: faster-whisper is not installed, the checkpoint cannot be loaded, or `language` does not
-            fit it.
+    `model` is a size that faster-whisper knows (such as "medium.en"), a Hub repository of a converted checkpoint, or a
+    folder made by `ct2-transformers-converter`; the rest is as in `WhisperRecognizer`.
     """
 
     def __init__(
@@ -54,14 +44,14 @@ class FasterWhisperRecognizer:
         max_new_tokens: int = 224,
         name: str | None = None,
     ):
-        path = check_source(model, max_new_tokens)
+        super().__init__(model, max_new_tokens, name)
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise RecognizerError(
                 f"the backend faster-whisper is not installed ({error}): pip install 'm4ser[faster-whisper]'"
             ) from error
-        if path.is_dir() and not (path / "model.bin").is_file():
+        if Path(model).is_dir() and not (Path(model) / "model.bin").is_file():
             raise RecognizerError(
                 f"{str(model)!r} holds no model.bin, so it is no CTranslate2 checkpoint: convert it with "
                 f"`ct2-transformers-converter --model {model} --copy_files tokenizer.json --output_dir CONVERTED`"
@@ -70,25 +60,16 @@ class FasterWhisperRecognizer:
             self.model = WhisperModel(str(model), device=device or "auto")
         except (OSError, ValueError, RuntimeError) as error:
             raise loading_error(model, error) from error
-        self.checkpoint = path.resolve().name if path.is_dir() else str(model)
-        self.name = name or self.checkpoint
         self.max_new_tokens = min(max_new_tokens, self.model.max_length - PROMPT_TOKENS)
         self.language = language
-        self._language = self._language_code(language)
-
-    def _language_code(self, language: str | None) -> str | None:
-        """Whisper's code of a language given by name or code."""
-        if language is None:
-            return None
-        code = TO_LANGUAGE_CODE.get(language.lower(), language.lower())
-        if code not in self.model.supported_languages:
+        self._language = language and TO_LANGUAGE_CODE.get(language.lower(), language.lower())
+        if self._language is not None and self._language not in self.model.supported_languages:
             known = "is English-only" if not self.model.model.is_multilingual else "does not know it"
             raise RecognizerError(f"language {language!r} does not fit {self.name}, which {known}")
-        return code
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides a transcript, JSON-ready: equal settings give equal transcripts."""
+        """Everything that decides a transcript, JSON-ready."""
         return {
             "backend": "faster-whisper",
             "model": self.checkpoint,
@@ -97,20 +78,10 @@ class FasterWhisperRecognizer:
             "max_new_tokens": self.max_new_tokens,
         }
 
-    def transcribe(self, batch: Sequence[np.ndarray]) -> list[str]:
-        """Transcribe clips, one after the other.
+    def _decode(self, clips: list[np.ndarray]) -> Iterable[str]:
+        return map(self._decode_one, clips)
 
-        Args:
-            batch: float32 arrays of shape (samples,), mono, 16 kHz, of any lengths.
-
-        Returns:
-            One stripped transcript per clip, in order; "" where there is no speech (an empty or silent clip).
-        """
-        return [self._transcribe(clip) for clip in check_clips(batch)]
-
-    def _transcribe(self, clip: np.ndarray) -> str:
-        if not is_audible(clip):
-            return ""
+    def _decode_one(self, clip: np.ndarray) -> str:
         text = ""
         for beam_size in BEAM_SIZES:
             found, _ = self.model.transcribe(

@@ -9,7 +9,8 @@ float32 on CPU; half precision on a GPU makes it a little likelier.
 """
 
 import zlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,58 +42,44 @@ def compression_ratio(text: str) -> float:
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
-def check_source(model: str, max_new_tokens: int) -> Path:
-    """Return `model` as a path, whether it is a folder or a name on the Hub.
-
-    Raises:
-        RecognizerError: it can be neither; or `max_new_tokens` is below 1.
-    """
-    if max_new_tokens < 1:
-        raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    path = Path(model)
-    if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
-        raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
-    return path
-
-
 def loading_error(model: str, error: Exception) -> RecognizerError:
     """Return the error for a checkpoint that does not load, with the first line of the library's explanation."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}")
 
 
-def check_clips(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the clips as float32 arrays.
+class ClipRecognizer(ABC):
+    """What the backends share: how a checkpoint is named, and that where nothing sounds there is nothing to decode."""
 
-    Raises:
-        ValueError: a clip is not mono.
-    """
-    clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
-    for clip in clips:
-        if clip.ndim != 1:
-            raise ValueError(f"a clip must be mono, of shape (samples,), got {clip.shape}")
-    return clips
+    def __init__(self, model: str, max_new_tokens: int, name: str | None):
+        if max_new_tokens < 1:
+            raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        path = Path(model)
+        if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
+            raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
+        self.checkpoint = path.resolve().name if path.is_dir() else str(model)
+        self.name = name or self.checkpoint
+
+    def transcribe(self, batch: Sequence[np.ndarray]) -> list[str]:
+        """Return the stripped transcripts of float32 mono 16 kHz clips (samples,), in order; "" without speech."""
+        clips = [np.asarray(clip, dtype=np.float32) for clip in batch]
+        texts = [""] * len(clips)
+        audible = [i for i, clip in enumerate(clips) if clip.size and np.abs(clip).max() >= SILENCE_PEAK]
+        for i, text in zip(audible, self._decode([clips[i] for i in audible]), strict=True):
+            texts[i] = text
+        return texts
+
+    @abstractmethod
+    def _decode(self, clips: list[np.ndarray]) -> Iterable[str]:
+        """The transcripts of clips in which something sounds."""
 
 
-def is_audible(clip: np.ndarray) -> bool:
-    """Return whether a clip is neither empty nor digital silence."""
-    return bool(clip.size) and np.abs(clip).max() >= SILENCE_PEAK
+class WhisperRecognizer(ClipRecognizer):
+    """Transcribe 16 kHz speech with any Whisper checkpoint, given as repository id or folder.
 
-
-class WhisperRecognizer:
-    """Transcribe 16 kHz speech with any Whisper checkpoint.
-
-    Args:
-        model: repository id or folder of a Whisper checkpoint (model and processor).
-        device: torch device; by default a CUDA GPU where there is one, else the CPU.
-        language: e.g. "en" or "english"; None lets a multilingual checkpoint detect each clip's. English-only ones take
-            no other, and transcribe the same with it as without.
-        max_new_tokens: cap on the tokens of a 30 s window, lowered to what the checkpoint's decoder can hold.
-        seed: of the sampling at temperatures above 0.
-        name: what goes into the `asr_model` column; by default `model` as given (the last part, for a folder).
-
-    Raises:
-        RecognizerError: the checkpoint cannot be loaded or is not a Whisper, or `language` does not fit it.
+    With the language None a multilingual checkpoint detects each clip's; English-only ones take no other than English.
+    `max_new_tokens` is the cap on the tokens of 30 s, lowered to what the checkpoint's decoder can hold. `seed` is of
+    the sampling at temperatures above 0, and `name` goes into the `asr_model` column.
     """
 
     def __init__(
@@ -104,7 +91,7 @@ class WhisperRecognizer:
         seed: int = 0,
         name: str | None = None,
     ):
-        path = check_source(model, max_new_tokens)
+        super().__init__(model, max_new_tokens, name)
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.dtype = torch.float32 if self.device.type == "cpu" else torch.float16
@@ -117,8 +104,6 @@ class WhisperRecognizer:
             raise RecognizerError(f"{str(model)!r} is not a Whisper but a {self.model.config.model_type!r} model")
         # A default max_length beside max_new_tokens makes generate warn on every call.
         self.model.generation_config.max_length = None
-        self.checkpoint = path.resolve().name if path.is_dir() else str(model)
-        self.name = name or self.checkpoint
         self.seed = seed
         self.window_samples = self.processor.feature_extractor.n_samples  # of 30 s
         self.max_new_tokens = min(max_new_tokens, self.model.config.max_target_positions - PROMPT_TOKENS)
@@ -138,7 +123,7 @@ class WhisperRecognizer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides a transcript, JSON-ready: equal settings give equal transcripts."""
+        """Everything that decides a transcript, JSON-ready."""
         return {
             "model": self.checkpoint,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -153,25 +138,13 @@ class WhisperRecognizer:
         return getattr(self.processor.tokenizer, "english_spelling_normalizer", None) or {}
 
     @torch.inference_mode()
-    def transcribe(self, batch: Sequence[np.ndarray]) -> list[str]:
-        """Transcribe clips.
-
-        Args:
-            batch: float32 arrays of shape (samples,), mono, 16 kHz, of any lengths. Those over 30 s are decoded one
-                by one with Whisper's long-form algorithm.
-
-        Returns:
-            One stripped transcript per clip, in order; "" where there is no speech (an empty or silent clip).
-        """
-        clips = check_clips(batch)
-        texts: list[str | None] = [None if is_audible(clip) else "" for clip in clips]
-        short = [i for i, clip in enumerate(clips) if texts[i] is None and clip.size <= self.window_samples]
+    def _decode(self, clips: list[np.ndarray]) -> Iterable[str]:
+        short = [clip for clip in clips if clip.size <= self.window_samples]
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()  # generate warns of its own internal settings at every batch
         try:
-            if short:
-                for i, text in zip(short, self._decode_greedily([clips[i] for i in short]), strict=True):
-                    texts[i] = text
+            greedy = iter(self._decode_greedily(short) if short else ())
+            texts = [next(greedy) if clip.size <= self.window_samples else None for clip in clips]
             return [self._decode_alone(clip) if text is None else text for clip, text in zip(clips, texts, strict=True)]
         finally:
             transformers_logging.set_verbosity(verbosity)

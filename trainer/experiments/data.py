@@ -31,7 +31,7 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     folder = prepared_folder(arguments, folder)
     with PartialState().main_process_first():
         if arguments.prepared_dir is None and not _is_prepared(folder, arguments):
-            report = prepare_folder(arguments, folder, num_workers=arguments.num_workers, strict=arguments.strict)
+            report = prepare_folder(arguments, folder)
             print(report.table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):

@@ -167,7 +167,7 @@ def test_a_csv_in_windows_encoding_or_without_columns(raw):
 
 
 def test_prepared_clips_become_flac(raw, tmp_path):
-    report = prepare_folder(CorpusSelection("meld", raw), tmp_path / "out", num_workers=2)
+    report = prepare_folder(CorpusSelection("meld", raw, num_workers=2), tmp_path / "out")
     dataset = load_prepared(tmp_path / "out")
     assert report.kept == 6
     row = dataset["train"][0]
@@ -195,7 +195,7 @@ def spoken(shared_dir):
 def prepared_spoken(spoken, tmp_path_factory):
     """The whole of it prepared, once."""
     out = tmp_path_factory.mktemp("meld") / "out"
-    report = prepare_folder(CorpusSelection("meld", spoken[0]), out, num_workers=2)
+    report = prepare_folder(CorpusSelection("meld", spoken[0], num_workers=2), out)
     return out, report
 
 

@@ -29,7 +29,7 @@ from tests.helpers.layouts import make_meld, write_wav
 
 
 def test_only_what_is_not_16_khz_mono_is_converted(mixed, tmp_path):
-    report = prepare_folder(CorpusSelection("manifest", mixed), tmp_path / "out", num_workers=2)
+    report = prepare_folder(CorpusSelection("manifest", mixed, num_workers=2), tmp_path / "out")
     rows = {row["id"]: row for row in load_prepared(tmp_path / "out")["train"]}
     assert report.kept == 5
     for name, row in rows.items():

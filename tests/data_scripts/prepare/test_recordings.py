@@ -10,7 +10,6 @@ import soundfile
 from data_scripts.copies import acoustic_fingerprint, as_16_bit, content_digest
 from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.errors import CorpusError
 from data_scripts.prepare.recordings import (
     JOURNAL_NAME,
     RecordingInfo,
@@ -163,11 +162,6 @@ def test_a_lossy_copy_of_one_channel_is_found(tmp_path):
     report = PreparationReport("toy")
     keep_usable(scanned, list(inspect_recordings(scanned.rows, inspect_recording, 1)), report)
     assert report.audit.recordings == [{"train": ["b"], "test": ["c"]}]
-
-
-def test_at_least_one_worker():
-    with pytest.raises(CorpusError, match="num_workers must be at least 1, got 0"):
-        list(inspect_recordings([], inspect_recording, 0))
 
 
 def test_hypotheses_of_an_earlier_preparation(tmp_path):
