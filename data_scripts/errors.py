@@ -21,9 +21,7 @@ class CorpusError(UserError):
 def user_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a user can correct; everything else is a bug.
 
-    Returns:
-        `UserError`, `modeling_m4ser.audio_m4ser.AudioError` (which cannot derive from it: the model's folder is
-        self-contained), and `OSError` (a full disk, a missing permission).
+    `AudioError` cannot derive from `UserError`: the model's folder is self-contained.
     """
     from modeling_m4ser.audio_m4ser import AudioError  # imports torch
 
@@ -35,9 +33,6 @@ def run_command(main: Callable[[], int | None]) -> int:
 
     Under `accelerate launch` that line says that what the launcher prints below it is the launcher's own traceback. A
     reader that closes the output early, such as `| head`, ends the command quietly.
-
-    Args:
-        main: does the work of the command; what it returns is the exit status, None counting as 0.
 
     Returns:
         The exit status: that of `main`, or 2 after an `error: …` line.

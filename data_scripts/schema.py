@@ -28,17 +28,7 @@ _ROW_GROUP_BYTES = 8 << 20
 CARD_NAME = "README.md"
 TABLES_LINE = "  description: tables "
 _TABLES_LINE = re.compile(rf"^({TABLES_LINE})[0-9a-f]*$", re.MULTILINE)
-REQUIRED_COLUMNS = (
-    "id",
-    "audio",
-    "duration",
-    "speaker",
-    "session",
-    "emotion",
-    "transcript",
-    "hypothesis",
-    "asr_model",
-)
+REQUIRED_COLUMNS = ("id", "audio", "duration", "speaker", "session", "emotion", "transcript", "hypothesis", "asr_model")
 #: The columns in order. Folders prepared by earlier versions lack the last one.
 COLUMNS = (*REQUIRED_COLUMNS, "content")
 
@@ -50,9 +40,6 @@ def corpus_features(emotions: Sequence[str]) -> Features:
     decoded by `datasets` (that would need torchcodec and FFmpeg): `modeling_m4ser.audio_m4ser.load_audio` reads its
     dictionaries. `content` is equal in rows whose recordings are copies of one another, so that every later division
     into splits can be audited; it is null where nobody looked.
-
-    Raises:
-        CorpusError: no class names, or one of them twice.
     """
     names = list(emotions)
     if not names or len(set(names)) != len(names):
@@ -71,9 +58,6 @@ def build_dataset(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) ->
         rows: dictionaries of canonical columns; `audio` is {"path", "bytes"}, `emotion` a class name; other keys are
             left out and missing ones become null.
         emotions: the class names.
-
-    Raises:
-        CorpusError: an emotion that is not among `emotions`.
     """
     # Not Dataset.from_list: encoding an Audio column imports torchcodec, even for a path that is only stored.
     return Dataset(_as_table(rows, emotions))
@@ -91,14 +75,7 @@ def _as_table(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> pya
 
 
 def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file: BinaryIO) -> None:
-    """Write the rows (as `build_dataset` takes them) as Parquet, holding a few megabytes of them at a time.
-
-    The same rows give the same bytes.
-
-    Raises:
-        CorpusError: an emotion that is not among `emotions`.
-        OSError: the file cannot be written.
-    """
+    """Write the rows as Parquet, holding a few megabytes of them at a time; the same rows give the same bytes."""
     # Statistics of the audio column would hold whole recordings.
     columns = [name for name in COLUMNS if name != "audio"]
     schema = corpus_features(emotions).arrow_schema
@@ -122,15 +99,7 @@ def split_parts(dataset: DatasetDict) -> dict[str, Dataset]:
 def save_splits(
     splits: Mapping[str, Iterable[Mapping[str, Any]]], emotions: Sequence[str], folder: str | os.PathLike
 ) -> None:
-    """Write each split's rows (as `build_dataset` takes them) into a prepared folder, in place of the splits there.
-
-    All files appear together, whole, once the last row is written; splits left by an earlier preparation and absent
-    from `splits` are removed.
-
-    Raises:
-        CorpusError: an emotion that is not among `emotions`.
-        OSError: the folder cannot be written.
-    """
+    """Write each split's rows (as `build_dataset` takes them) into a prepared folder, in place of the splits there."""
     with _replace_splits(Path(folder), splits) as temporary:
         for split, rows in splits.items():
             with open(temporary[split], "wb") as file:
@@ -138,15 +107,7 @@ def save_splits(
 
 
 def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
-    """Write one Parquet file per split into `folder` (made if absent) and return it.
-
-    All files appear together, whole, or none does. Splits left there by an earlier preparation and absent from
-    `dataset` are removed: they would silently join it.
-
-    Raises:
-        CorpusError: no split, a split that is not train, validation or test, or one without a canonical column.
-        OSError: the folder cannot be written.
-    """
+    """Write one Parquet file per split into `folder` (made if absent), in place of the splits there, and return it."""
     if not dataset:
         raise CorpusError("there is no split to save")
     parts = split_parts(dataset)
@@ -163,11 +124,7 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
 
 
 def tables_digest(folder: str | os.PathLike) -> str:
-    """Return a short fingerprint of a prepared folder's split files.
-
-    Raises:
-        OSError: one cannot be read.
-    """
+    """Return a short fingerprint of a prepared folder's split files."""
     digest = hashlib.sha256()
     for split in SPLITS:
         path = Path(folder) / f"{split}.parquet"
@@ -182,9 +139,6 @@ def stamp_card(folder: str | os.PathLike) -> None:
 
     `datasets.load_dataset(folder)` takes what it has cached of any folder with the same name and the same card, even
     where the tables are others: with their fingerprint in it, the card differs whenever they do.
-
-    Raises:
-        OSError: a file cannot be read or written.
     """
     card = Path(folder) / CARD_NAME
     if card.is_file():
@@ -196,7 +150,7 @@ def stamp_card(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def _replace_splits(folder: Path, splits: Iterable[str]) -> Iterator[dict[str, Path]]:
-    """Temporary paths by split, which become the split files together; other splits are then removed."""
+    """Temporary paths by split, which become the split files together, whole; other splits are then removed."""
     names = list(splits)
     with replace_together(folder / f"{split}.parquet" for split in names) as temporary:
         yield dict(zip(names, temporary, strict=True))
@@ -233,20 +187,12 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
 
 
 def load_split(folder: str | os.PathLike, split: str) -> Dataset:
-    """Return one split of a prepared folder.
-
-    Raises:
-        CorpusError: the folder is none, or has no such split.
-    """
+    """Return one split of a prepared folder."""
     return pick_split(load_prepared(folder), split, folder)
 
 
 def pick_split(dataset: DatasetDict, split: str, folder: str | os.PathLike) -> Dataset:
-    """Return one split of what `load_prepared` found in a folder.
-
-    Raises:
-        CorpusError: there is no such split.
-    """
+    """Return one split of what `load_prepared` found in a folder."""
     if split not in dataset:
         raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
     return dataset[split]
@@ -255,16 +201,7 @@ def pick_split(dataset: DatasetDict, split: str, folder: str | os.PathLike) -> D
 def select_rows(
     dataset: DatasetDict, emotions: Sequence[str] | None = None, sessions: Sequence[str] | None = None
 ) -> DatasetDict:
-    """Return the rows of some classes and sessions of a prepared dataset.
-
-    Args:
-        dataset: as `load_prepared` gives it.
-        emotions: the classes to keep, in the order of their new numbers; None: all, as they are.
-        sessions: the sessions to keep; None: all.
-
-    Raises:
-        CorpusError: a class or session that the dataset does not have, or nothing is left.
-    """
+    """Return the rows of some classes, in the order of their new numbers, and sessions of a prepared dataset."""
     _check_known("emotion", emotions, [name for part in dataset.values() for name in part.features["emotion"].names])
     _check_known("session", sessions, [name for part in dataset.values() for name in part["session"] if name])
     selected = DatasetDict()
@@ -296,8 +233,7 @@ def _check_known(kind: str, wanted: Sequence[str] | None, known: Sequence[str]) 
 
 def _check_columns(part: Dataset, where: str) -> None:
     """Raise where a canonical column is absent or the emotions are not class labels."""
-    missing = [column for column in REQUIRED_COLUMNS if column not in part.column_names]
-    if missing:
+    if missing := [column for column in REQUIRED_COLUMNS if column not in part.column_names]:
         found = ", ".join(part.column_names) or "none"
         raise CorpusError(f"{where} lacks the columns {', '.join(missing)} of a prepared corpus; its columns: {found}")
     if not isinstance(part.features["emotion"], ClassLabel):

@@ -30,11 +30,8 @@ class Fold:
 
     Attributes:
         name: of the fold, fit for a folder name.
-        train: its row numbers, ascending; only a split asked for with a share of 0 is empty.
-        validation: its row numbers, likewise.
-        test: its row numbers, likewise.
-        speakers: the speakers of each split, sorted; empty where the dataset names none.
-        sessions: the sessions of each split, likewise.
+        train: its row numbers, ascending; only a split asked for with a share of 0 is empty. So for the other two.
+        speakers: the speakers of each split, sorted; empty where the dataset names none. So for the sessions.
         num_rows: the length of the dataset that the row numbers belong to.
     """
 
@@ -47,11 +44,7 @@ class Fold:
     num_rows: int
 
     def select(self, dataset: Dataset | DatasetDict) -> DatasetDict:
-        """Return the fold's splits (those that are not empty) of the dataset it was made from.
-
-        Raises:
-            SplitError: the dataset has another number of rows.
-        """
+        """Return the fold's splits (those that are not empty) of the dataset it was made from."""
         dataset = _single(dataset)
         if len(dataset) != self.num_rows:
             raise SplitError(f"{self.name} was made from {self.num_rows} rows; this dataset has {len(dataset)}")
@@ -59,7 +52,7 @@ class Fold:
 
     def describe(self) -> dict[str, Any]:
         """Return what results.json says of the fold: per split the utterances, speakers and number of sessions."""
-        splits = {
+        return {"name": self.name} | {
             split: {
                 "utterances": len(getattr(self, split)),
                 "speakers": self.speakers[split],
@@ -67,7 +60,6 @@ class Fold:
             }
             for split in SPLITS
         }
-        return {"name": self.name, **splits}
 
 
 def speaker_folds(
@@ -289,24 +281,11 @@ def random_split(
     test: float = 0.1,
     by: str = "speaker",
     seed: int = 0,
-    name: str = "random",
 ) -> Fold:
-    """Return one random division by shares of the utterances.
+    """Return one random division by shares of the utterances; a share of 0 leaves its split empty.
 
-    Args:
-        dataset: canonical.
-        train: its share; the three have a sum of 1, and a share of 0 leaves its split empty (30 % validation and 70 %
-            test, for a corpus that another one is transferred to).
-        validation: its share.
-        test: its share.
-        by: "speaker" or "session" keeps each of those whole, so the shares are met as nearly as their sizes allow;
-            "utterance" divides each emotion by the shares.
-        seed: of the draw.
-        name: of the fold.
-
-    Raises:
-        SplitError: shares that are not between 0 and 1 or do not sum to 1, another `by`, rows without that column, or
-            fewer speakers (sessions, utterances) than splits.
+    `by` "speaker" or "session" keeps each of those whole, so the shares are met as nearly as their sizes allow;
+    "utterance" divides each emotion by the shares.
     """
     dataset = _single(dataset)
     shares = {"train": train, "validation": validation, "test": test}
@@ -324,35 +303,26 @@ def random_split(
         parts = _allot(groups, shares)
     else:
         raise SplitError(f'by must be "speaker", "session" or "utterance", got {by!r}')
-    fold = _fold(name, dataset, {split: parts.get(split, []) for split in SPLITS}, wanted=tuple(shares))
+    fold = _fold("random", dataset, {split: parts.get(split, []) for split in SPLITS}, wanted=tuple(shares))
     if by != "utterance":
         _check_apart(fold, by)
     return fold
 
 
 def k_shot(dataset: Dataset | DatasetDict, k: int, seed: int = 0) -> list[int]:
-    """Return the row numbers, ascending, of `k` random utterances of every emotion.
-
-    Raises:
-        SplitError: `k` below 1, or an emotion with fewer than `k` utterances.
-    """
+    """Return the row numbers, ascending, of `k` random utterances of every emotion."""
     dataset = _single(dataset)
     if k < 1:
         raise SplitError(f"k must be at least 1, got {k}")
     by_emotion = rows_by_emotion(dataset, range(len(dataset)))
-    scarce = [f"{name} ({len(rows)})" for name, rows in by_emotion.items() if len(rows) < k]
-    if scarce:
+    if scarce := [f"{name} ({len(rows)})" for name, rows in by_emotion.items() if len(rows) < k]:
         raise SplitError(f"not every emotion has {k} utterances: {', '.join(scarce)}; choose a smaller k")
     generator = random.Random(seed)
     return sorted(row for rows in by_emotion.values() for row in generator.sample(rows, k))
 
 
 def evenly_spaced(size: int, count: int) -> range:
-    """Return row numbers of `size`, equally far apart from the first on: at most `count`, and at least half of it.
-
-    Raises:
-        SplitError: `count` below 1.
-    """
+    """Return row numbers of `size`, equally far apart from the first on: at most `count`, and at least half of it."""
     if count < 1:
         raise SplitError(f"the number of utterances must be at least 1, got {count}")
     return range(0, size, max(1, -(-size // count)))
@@ -448,11 +418,11 @@ def _fold(name: str, dataset: Dataset, rows: Mapping[str, Sequence[int]], wanted
     for split in wanted:
         if not rows[split]:
             raise SplitError(f"{name} would have no {split} data: use fewer folds, other shares or more data")
-    present = {
-        column: {split: _present(dataset, column, rows[split]) for split in SPLITS} for column in ("speaker", "session")
-    }
     ordered = {split: sorted(rows[split]) for split in SPLITS}
-    return Fold(name, **ordered, speakers=present["speaker"], sessions=present["session"], num_rows=len(dataset))
+    speakers, sessions = (
+        {split: _present(dataset, column, rows[split]) for split in SPLITS} for column in ("speaker", "session")
+    )
+    return Fold(name, **ordered, speakers=speakers, sessions=sessions, num_rows=len(dataset))
 
 
 def _present(dataset: Dataset, column: str, rows: Sequence[int]) -> list[str]:

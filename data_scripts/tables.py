@@ -38,9 +38,7 @@ def read_table(path: Path, empty_cell: str | None = None, suffix: str | None = N
         suffix: what the name would end in, of a file whose own name says nothing, as in a cache of downloads.
 
     Raises:
-        CorpusError: the name ends otherwise, the file is damaged or in another encoding, or its header has a name twice
-            or two delimiters equally often; the message names file and line.
-        OSError: the file cannot be read.
+        CorpusError: it cannot be read so; the message names file and line.
     """
     reader = _READERS.get((suffix or path.suffix).lower())
     if reader is None:
@@ -71,13 +69,7 @@ def _read_text(path: Path) -> str:
 
 
 def find_delimiter(text: str) -> str:
-    """Return what separates the columns of a CSV: the one of `DELIMITERS` that its header has most of.
-
-    The rows are not looked at: their texts are full of commas. A header without any is one column.
-
-    Raises:
-        ValueError: it has two of them equally often.
-    """
+    """Return the one of `DELIMITERS` that a CSV's header has most of; the rows' texts are full of commas."""
     match = _HEADER.match(text)
     header = _QUOTED_NAME.sub("", match[0] if match else "")
     counts = Counter(character for character in header if character in DELIMITERS).most_common(2)
@@ -90,16 +82,9 @@ def find_delimiter(text: str) -> str:
 def _read_csv(path: Path, empty_cell: str | None) -> list[Row]:
     text = _read_text(path)
     try:
-        return _read_delimited(path, text, find_delimiter(text), empty_cell)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else find_delimiter(text)
     except ValueError as error:
-        raise error if isinstance(error, CorpusError) else CorpusError(f"{path}: {error}") from None
-
-
-def _read_tsv(path: Path, empty_cell: str | None) -> list[Row]:
-    return _read_delimited(path, _read_text(path), "\t", empty_cell)
-
-
-def _read_delimited(path: Path, text: str, delimiter: str, empty_cell: str | None) -> list[Row]:
+        raise CorpusError(f"{path}: {error}") from None
     # Not pandas, which turns the word "None" into a null.
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -145,6 +130,6 @@ _READERS: dict[str, Callable[[Path, str | None], list[Row]]] = {
     ".json": _read_json_lines,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,
-    ".tsv": _read_tsv,
+    ".tsv": _read_csv,
 }
 TABLE_SUFFIXES = tuple(_READERS)

@@ -11,6 +11,8 @@ frustrated angry sad happy excited`; four without the excited utterances (4,490)
 of dialog with `--turns improvised` or `scripted`.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,13 +64,11 @@ class IemocapArguments(CorpusArguments):
                 raise ExperimentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
         if not self.merge_excited and "excited" in map(plain_label, self.label_map or ()):
             raise ExperimentError("label_map says what excited becomes: leave --merge_excited out.")
-        if self.validation is None:
-            return
         if self.validation == "partner" and self.protocol != "speaker":
             raise ExperimentError(
                 "validation 'partner' needs --protocol speaker: by session, both speakers are tested."
             )
-        if self.validation not in ("speaker", "partner") and not 0 < _as_number(self.validation) < 1:
+        if self.validation not in (None, "speaker", "partner") and not re.fullmatch(r"0?\.0*[1-9]\d*", self.validation):
             raise ExperimentError(
                 "validation must be 'speaker' or a share between 0 and 1 such as 0.1 (with --protocol speaker also "
                 f"'partner'), not {self.validation!r}."
@@ -78,13 +78,6 @@ class IemocapArguments(CorpusArguments):
     def drops_excited(self) -> bool:
         """Whether excited utterances are left out, rather than counted as happy or kept as a class."""
         return not self.merge_excited and "excited" not in (self.emotions or ())
-
-
-def _as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def load_corpus(corpus: IemocapArguments, folder: Path) -> "DatasetDict":
@@ -102,28 +95,18 @@ def load_corpus(corpus: IemocapArguments, folder: Path) -> "DatasetDict":
     return dataset if corpus.turns == "all" else select_turns(dataset, corpus.turns)
 
 
-def count_classes(dataset: "DatasetDict") -> str:
-    """Say how many utterances there are of each class."""
-    names = next(iter(dataset.values())).features["emotion"].names
-    labels = [label for part in dataset.values() for label in part["emotion"]]
-    return f"{len(labels)} utterances: " + ", ".join(f"{name} {labels.count(i)}" for i, name in enumerate(names))
-
-
-def describe(corpus: IemocapArguments) -> str:
+def describe(protocol: str, validation: str | float, turns: str, drops_excited: bool) -> str:
     """Say what is tested and validated on, and what was left out, for the model cards."""
-    by_session = corpus.protocol == "session"
-    if corpus.validation not in (None, "speaker", "partner"):
-        held_out = f"{float(corpus.validation):.0%} of the training {'sessions' if by_session else 'speakers'}"
-    elif by_session:
-        held_out = "one speaker of the training sessions"
-    elif corpus.validation == "speaker":
-        held_out = "one speaker of the other sessions"
-    else:
-        held_out = "the other speaker of the same session"
-    sentence = f"IEMOCAP, leave one {corpus.protocol} out; validation on {held_out}, never the test {corpus.protocol}."
-    if corpus.turns != "all":
-        sentence += f" Only {corpus.turns} dialogs."
-    return sentence + (" Excited utterances are left out." if corpus.drops_excited else "")
+    sessions = "sessions" if protocol == "session" else "speakers"
+    held_out = {
+        ("session", "speaker"): "one speaker of the training sessions",
+        ("speaker", "speaker"): "one speaker of the other sessions",
+        ("speaker", "partner"): "the other speaker of the same session",
+    }.get((protocol, validation)) or f"{validation:.0%} of the training {sessions}"
+    sentence = f"IEMOCAP, leave one {protocol} out; validation on {held_out}, never the test {protocol}."
+    if turns != "all":
+        sentence += f" Only {turns} dialogs."
+    return sentence + (" Excited utterances are left out." if drops_excited else "")
 
 
 def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
@@ -131,13 +114,18 @@ def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, ar
     from data_scripts.splits import leave_one_session_out, leave_one_speaker_out  # late: --help needs no datasets
 
     dataset = load_corpus(corpus, Path(args.output_dir) / "corpus")
-    if args.should_log and (corpus.drops_excited or corpus.turns != "all"):
-        print(f"{describe(corpus)} {count_classes(dataset)}", flush=True)
     validation = corpus.validation or ("speaker" if corpus.protocol == "session" else "partner")
     validation = validation if validation in ("speaker", "partner") else float(validation)
+    description = describe(corpus.protocol, validation, corpus.turns, corpus.drops_excited)
+    if args.should_log and (corpus.drops_excited or corpus.turns != "all"):
+        part = next(iter(dataset.values()))
+        emotion = part.features["emotion"]
+        counts = Counter(emotion.int2str(part["emotion"][:]))
+        shares = ", ".join(f"{name} {counts[name]}" for name in emotion.names)
+        print(f"{description} {counts.total()} utterances: {shares}", flush=True)
     leave_one_out = leave_one_session_out if corpus.protocol == "session" else leave_one_speaker_out
     folds = leave_one_out(dataset, validation, runs.split_seed)
-    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, describe(corpus))
+    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, description)
 
 
 if __name__ == "__main__":

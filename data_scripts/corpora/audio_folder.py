@@ -34,10 +34,6 @@ def read_audio_folder(
         base: the folder, or its address on the Hub, that they lie in.
         owner: what the dataset is called in messages.
         report: takes what is neither recording nor table, and recordings that no table names.
-
-    Raises:
-        CorpusError: a table without `file_name` or that names a file outside its folder; or no label anywhere.
-        OSError: a file cannot be downloaded or read.
     """
     from datasets import Dataset
 

@@ -1,10 +1,10 @@
 """What a corpus is to the rest of the code: one record, one function that scans it, and what that function returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_scripts.corpora.labels import plan_classes
+from data_scripts.corpora.labels import map_label, plain_label
 from data_scripts.corpora.report import PreparationReport
 
 
@@ -17,11 +17,10 @@ class ScannedCorpus:
             function that loads them), `emotion` (the corpus's own label), and where known `channel` (of the audio, from
             0), `speaker`, `session`, `transcript`, `hypothesis`, `asr_model`.
         search_hint: the files that were searched for, in words, for the error that nothing was found.
-        required_values: the values of a column (`split` or `session`) that must keep an utterance each: an empty one
-            would make an empty fold or split.
+        required_values: the values of a column (`split` or `session`) that must keep an utterance each.
         remedy: what a user can do where one of those is empty.
-        expected: what a complete corpus has: {"emotions": utterances of each own label, "sessions" | "splits":
-            utterances of the default classes}, as far as it is known; see `PreparationReport.expected`.
+        expected: what a complete corpus has, as far as it is known: {"emotions": utterances of each own label,
+            "sessions" | "splits": utterances of the default classes}.
         official_split: whether the corpus's makers divided it, so that a speaker in several splits is their choice.
         emotions: the class names, in the order of their numbers; filled in by `scan_corpus`, not by `scan`.
     """
@@ -40,7 +39,6 @@ class PaperNumbers:
     """What the paper (He et al., IEEE TASLP 2025) says of a corpus, exactly as it prints it.
 
     Attributes:
-        utterances: of the corpus in its tables.
         metrics: the paper's name of each metric -> the one that `emotion_metrics` uses, in the paper's order.
         ablations: row of `trainer.experiments.ablations.ABLATIONS` -> the metrics' values, in percent.
     """
@@ -96,9 +94,28 @@ class CorpusRecord:
     protocol: str = "speaker_folds"
     paper: PaperNumbers | None = None
 
-    def classes(self, label_map: Mapping[str, str], wanted: list[str] | None) -> tuple[list[str], dict[str, str]]:
-        """Return the classes of a corpus of fixed labels, and what each label becomes; see `plan_classes`."""
-        return plan_classes(self.emotions, label_map, wanted, self.default_emotions, self.merged)
+    def classes(
+        self, label_map: Mapping[str, str], wanted: Sequence[str] | None, labels: Sequence[str] | None = None
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the classes in the order of their numbers, and what each label becomes (maybe no class).
+
+        Args:
+            label_map: {label: class}.
+            wanted: the classes asked for, in order; None: what the default labels and those of the map become.
+            labels: those that occur, of a corpus without fixed ones.
+        """
+        named = {plain_label(label) for label in label_map}
+        becomes = {label: map_label(label, label_map) for label in labels or self.emotions}
+        usual = (
+            name
+            for label, name in becomes.items()
+            if not self.default_emotions or label in self.default_emotions or plain_label(label) in named
+        )
+        classes = list(wanted or dict.fromkeys(usual))
+        for label, other in self.merged.items():
+            if label not in classes and plain_label(label) not in named:
+                becomes[label] = becomes[other]
+        return classes, becomes
 
 
 #: Every corpus by its name; filled in by `data_scripts.corpora.registry`.

@@ -1,7 +1,7 @@
 """Reading other people's folders: nothing is passed over silently."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from data_scripts.corpora.report import PreparationReport
@@ -10,25 +10,17 @@ APPLE_DOUBLE = "AppleDouble file of macOS (._*), neither text nor media"
 
 
 def children(folder: Path) -> list[Path]:
-    """Return what a folder holds, sorted by name.
-
-    Raises:
-        OSError: it cannot be read. (`Path.glob` would answer with an empty list.)
-    """
+    """Return what a folder holds, sorted; raises where it cannot be read (`Path.glob` would answer with nothing)."""
     with os.scandir(folder) as entries:
         return sorted(folder / entry.name for entry in entries)
 
 
-def walk(folder: Path, depth: int | None = None) -> Iterator[Path]:
-    """Yield every file and folder below `folder`, sorted, at most `depth` levels down.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
+def walk(folder: Path, depth: int = 99, closed: Container[str] = ()) -> Iterator[Path]:
+    """Yield every file and folder at most `depth` levels below `folder`, sorted; not what folders named so hold."""
     for path in children(folder):
         yield path
-        if depth != 1 and path.is_dir() and not path.is_symlink():
-            yield from walk(path, None if depth is None else depth - 1)
+        if depth > 1 and path.name not in closed and path.is_dir() and not path.is_symlink():
+            yield from walk(path, depth - 1, closed)
 
 
 def read_text(path: Path, item: str, report: PreparationReport) -> str:

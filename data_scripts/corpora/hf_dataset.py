@@ -33,14 +33,8 @@ DATASET_LAYOUT = "rows with a recording and a label: a dataset of the Hub, an Au
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Read a dataset; rows without a label or audio go into `report`, by their id.
 
-    Args:
-        selection: `data_dir` is a name on the Hub, a folder, or a `Dataset` or `DatasetDict`. Without `split_names`,
-            its splits must have their usual names; a single one is training data whatever its name.
-        report: takes the drops, and what the columns were read as.
-
-    Raises:
-        CorpusError: it cannot be opened, has splits of unknown names or none that is asked for, columns are missing or
-            ambiguous, or an id occurs twice in a split.
+    `data_dir` is a name on the Hub, a folder, or a `Dataset` or `DatasetDict`. Without `split_names`, its splits must
+    have their usual names; a single one is training data whatever its name.
     """
     from modeling_m4ser.rows_m4ser import find_columns  # imports torch
 
@@ -59,23 +53,11 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     if len({item["id"] for item in items}) < len(items):  # numbered anew in each split
         for item in items:
             item["id"] = f"{item['split']}/{item['id']}"
-    rows = drop_unusable(items, report)
-    return ScannedCorpus(rows, search_hint=DATASET_LAYOUT)
-
-
-# Opening
+    return ScannedCorpus(drop_unusable(items, report), search_hint=DATASET_LAYOUT)
 
 
 def open_dataset(selection: CorpusSelection, report: PreparationReport) -> "Mapping[str, Dataset]":
-    """Return a dataset's splits by their own names, their audio undecoded.
-
-    Args:
-        selection: see `scan`.
-        report: takes what an AudioFolder leaves out.
-
-    Raises:
-        CorpusError: there is no such dataset, it cannot be reached or read, or needs a configuration named.
-    """
+    """A dataset's splits by their own names, their audio undecoded; `report` takes what an AudioFolder leaves out."""
     from datasets import Dataset, DatasetDict
 
     from modeling_m4ser.rows_m4ser import without_decoding
@@ -142,9 +124,6 @@ def _reason(error: BaseException) -> str:
     return text
 
 
-# Splits
-
-
 def _choose_splits(
     parts: "Mapping[str, Dataset]", selection: CorpusSelection, report: PreparationReport
 ) -> "dict[str, Dataset]":
@@ -169,9 +148,6 @@ def _choose_splits(
             raise CorpusError(f"{selection.where} has the splits {there}: say which is what, {options}")
         named[split] = part
     return {split: named[split] for split in SPLITS if split in named}
-
-
-# Rows
 
 
 def _read_rows(
@@ -222,11 +198,7 @@ class AudioColumn:
         self.number_type = _number_type(part.features[column])
 
     def describe(self, row: Mapping[str, Any], number: int) -> Row:
-        """Return the `path` of a row's recording or a function that loads its `bytes`, and a `name` for an id.
-
-        Raises:
-            CorpusError: an array without its rate.
-        """
+        """Return the `path` of a row's recording or a function that loads its `bytes`, and a `name` for an id."""
         audio = row[self.column]
         name: Any = audio.get("path") if isinstance(audio, Mapping) else audio if isinstance(audio, str) else None
         data = _data_of(audio)
@@ -241,11 +213,7 @@ class AudioColumn:
         return {"path": name, "bytes": partial(self.load, number), "name": name and Path(name).name}
 
     def load(self, number: int) -> bytes:
-        """Return the bytes of a row's recording, those of a WAV file where the row holds an array.
-
-        Raises:
-            AudioError: the row holds no waveform, or one at a wrong level.
-        """
+        """Return the bytes of a row's recording, those of a WAV file where the row holds an array."""
         row = self.part[number]
         data = _data_of(row[self.column])
         return bytes(data) if isinstance(data, (bytes, bytearray)) else self._as_wav(data, self._rate(row))
@@ -268,10 +236,10 @@ class AudioColumn:
         try:
             waveform = channels_last(np.asarray(samples, dtype=self.number_type), "the recording")
             soundfile.write(buffer, waveform, int(rate), format="WAV", subtype="FLOAT")
+        except AudioError:
+            raise
         except (ValueError, TypeError, soundfile.SoundFileError) as error:
-            raise (
-                error if isinstance(error, AudioError) else AudioError(f"the recording is no waveform: {error}")
-            ) from None
+            raise AudioError(f"the recording is no waveform: {error}") from None
         return buffer.getvalue()
 
 

@@ -4,11 +4,9 @@
     Session{1..5}/dialog/EmoEvaluation/<dialog>.txt            the labels: "[start - end]<TAB>id<TAB>neu<TAB>[V, A, D]"
     Session{1..5}/dialog/transcriptions/<dialog>.txt           the words: "id [start-end]: text"
 
-The three are joined on the utterance's id. Their codes are, with the utterances of the full release: neu neutral 1708,
-ang angry 1103, sad sad 1084, exc excited 1041, hap happy 595, fru frustrated 1849, sur surprised 107, fea fearful 40,
-dis disgust 2, oth other 3, xxx no agreement 2507. The four classes of most papers, the default, count excited as happy:
-5,531 utterances; without excited they are 4,490, and six classes (frustrated and excited by themselves) 7,380. A dialog
-is improvised or scripted, as its name says.
+The three are joined on the utterance's id. The four classes of most papers, the default, count excited as happy: 5,531
+utterances; without excited they are 4,490, and six classes (frustrated and excited by themselves) 7,380. The raters did
+not agree (xxx) on 2,507. A dialog is improvised or scripted, as its name says.
 
 Busso et al. 2008, Language Resources and Evaluation 42(4); the licence comes with the corpus.
 """
@@ -29,37 +27,26 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 DEFAULT_EMOTIONS = ("neutral", "happy", "angry", "sad")
-EMOTION_CODES = {
-    "neu": "neutral",
-    "hap": "happy",
-    "exc": "excited",
-    "ang": "angry",
-    "sad": "sad",
-    "fru": "frustrated",
-    "sur": "surprised",
-    "fea": "fearful",
-    "dis": "disgust",
-    "oth": "other",
+# Each code's label, and its utterances in the full release, excited and happy apart.
+_CODES = {
+    "neu": ("neutral", 1708),
+    "hap": ("happy", 595),
+    "exc": ("excited", 1041),
+    "ang": ("angry", 1103),
+    "sad": ("sad", 1084),
+    "fru": ("frustrated", 1849),
+    "sur": ("surprised", 107),
+    "fea": ("fearful", 40),
+    "dis": ("disgust", 2),
+    "oth": ("other", 3),
 }
+EMOTION_CODES = {code: label for code, (label, _) in _CODES.items()}
+EXPECTED_LABELS = dict(_CODES.values())
 NO_AGREEMENT_CODE = "xxx"
 SESSION_NUMBERS = ("1", "2", "3", "4", "5")
 IEMOCAP_LAYOUT = "Session1 … Session5 with sentences/wav, dialog/EmoEvaluation and dialog/transcriptions"
-# Utterances of the full release by their own label, excited and happy apart.
-EXPECTED_LABELS = {
-    "neutral": 1708,
-    "happy": 595,
-    "excited": 1041,
-    "angry": 1103,
-    "sad": 1084,
-    "frustrated": 1849,
-    "surprised": 107,
-    "fearful": 40,
-    "disgust": 2,
-    "other": 3,
-}
-# Those of the four default classes, excited counted as happy.
+# Utterances of the four default classes, excited counted as happy.
 EXPECTED_SESSIONS = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
-EXPECTED_EMOTIONS = {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}
 TURNS = ("improvised", "scripted")
 
 _RELEASE_FOLDER = "IEMOCAP_full_release"
@@ -79,61 +66,46 @@ def sex(speaker: str) -> str | None:
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Join recordings, labels and words; every file, line and utterance left out goes into `report`.
 
-    Args:
-        selection: `data_dir` is IEMOCAP_full_release or the folder that holds it. Excited counts as happy unless it is
-            among the wanted classes itself. All five sessions must be there, unless others are wanted.
-        report: takes the drops, repairs and notes.
-
-    Raises:
-        CorpusError: no IEMOCAP here, or a session or one of its folders is missing.
-        OSError: a folder or text file cannot be read.
+    `data_dir` is IEMOCAP_full_release or the folder that holds it. All five sessions must be there, unless others are
+    wanted.
     """
     root = _find_root(selection.place)
     numbers = _choose_sessions(root, selection.sessions, report)
     for path in walk(root):
         if path.name.startswith("._"):
             report.drop(path.relative_to(root).as_posix(), APPLE_DOUBLE)
-    rows = [row for number in numbers for row in _Session(root, number, report).rows()]
+    expected = {"sessions": {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}}
+    if tuple(numbers) == SESSION_NUMBERS:  # the labels' counts in each session are not published
+        expected["emotions"] = EXPECTED_LABELS
     return ScannedCorpus(
-        rows=rows,
+        rows=[row for number in numbers for row in _Session(root, number, report).rows()],
         search_hint=IEMOCAP_LAYOUT,
         required_values={"session": numbers},
         remedy="copy the session again, or leave it out on purpose: --sessions followed by the others",
-        expected=_expected_counts(numbers),
+        expected=expected,
     )
 
 
 def select_turns(dataset: "DatasetDict", turns: str) -> "DatasetDict":
-    """Return the utterances of improvised or of scripted dialogs, as the ids of a prepared corpus tell them.
-
-    Raises:
-        CorpusError: other turns; ids that are not IEMOCAP's; or nothing would be left.
-    """
-    if turns not in TURNS:
-        raise CorpusError(f"turns must be one of {', '.join(TURNS)}, got {turns!r}")
+    """Return the utterances of improvised or of scripted dialogs, as the ids of a prepared corpus tell them."""
     from datasets import DatasetDict  # late: a command line's --help reads this file
 
     kept = DatasetDict()
     for split, part in dataset.items():
-        kinds = [_turn(name) for name in part["id"]]
+        kinds = [match and match[1] for match in map(_DIALOG_KIND.match, part["id"])]
         if None in kinds:
             raise CorpusError(
                 f"the id {part[kinds.index(None)]['id']!r} names no improvised or scripted dialog of IEMOCAP: turns "
                 "can be chosen of that corpus only"
             )
-        kept[split] = part.select([row for row, kind in enumerate(kinds) if kind == turns])
+        kept[split] = part.select([row for row, kind in enumerate(kinds) if turns.startswith(str(kind))])
     if not any(map(len, kept.values())):
         raise CorpusError(f"no {turns} utterance among the {sum(map(len, dataset.values()))} of this selection")
     return kept
 
 
 def drop_excited(dataset: "DatasetDict") -> "DatasetDict":
-    """Return a prepared corpus, in which excited is a class by itself, without that class.
-
-    Raises:
-        CorpusError: it has no such class: prepared with the default classes, excited is counted as happy for good. Or
-            nothing would be left.
-    """
+    """Return a prepared corpus, in which excited is a class by itself, without that class."""
     from data_scripts.schema import select_rows  # late: a command line's --help reads this file
 
     names = next(iter(dataset.values())).features["emotion"].names
@@ -145,44 +117,30 @@ def drop_excited(dataset: "DatasetDict") -> "DatasetDict":
     return select_rows(dataset, [name for name in names if name != "excited"])
 
 
-def _turn(name: str) -> str | None:
-    """Whether an utterance is improvised or scripted, by its id; None where the id is of another form."""
-    match = _DIALOG_KIND.match(name)
-    return {"impro": "improvised", "script": "scripted"}[match[1]] if match else None
-
-
-def _expected_counts(numbers: Sequence[str]) -> dict[str, dict[str, int]]:
-    """What the full release has of these sessions; of the labels, the counts of each session are not published."""
-    sessions = {number: EXPECTED_SESSIONS[number] for number in numbers if number in EXPECTED_SESSIONS}
-    return {"sessions": sessions, **({"emotions": EXPECTED_LABELS} if tuple(numbers) == SESSION_NUMBERS else {})}
-
-
 def _find_root(data_dir: Path) -> Path:
     """The folder that holds the Session folders."""
     for root in (data_dir, data_dir / _RELEASE_FOLDER):
-        if root.is_dir() and any(
-            _SESSION_FOLDER_NAME.fullmatch(path.name) and path.is_dir() for path in children(root)
-        ):
+        if root.is_dir() and _sessions_in(root):
             return root
-    hint = (
-        "you gave one session: give the folder above it"
-        if _SESSION_FOLDER_NAME.fullmatch(data_dir.resolve().name)
-        else ""
-    )
-    raise CorpusError(
-        f"{data_dir} is no IEMOCAP: {hint or f'give {_RELEASE_FOLDER}, the folder of Session1 … Session5'}"
-    )
+    hint = f"give {_RELEASE_FOLDER}, the folder of Session1 … Session5"
+    if _SESSION_FOLDER_NAME.fullmatch(data_dir.resolve().name):
+        hint = "you gave one session: give the folder above it"
+    raise CorpusError(f"{data_dir} is no IEMOCAP: {hint}")
+
+
+def _sessions_in(root: Path) -> list[str]:
+    """The numbers of the sessions there."""
+    folders = {path.name for path in children(root) if path.is_dir()}
+    return sorted((match[1] for match in map(_SESSION_FOLDER_NAME.fullmatch, folders) if match), key=int)
 
 
 def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: PreparationReport) -> list[str]:
     """The numbers of the sessions to read, ascending; all of them must be there, whole."""
-    present = sorted(
-        (match[1] for path in children(root) if (match := _SESSION_FOLDER_NAME.fullmatch(path.name)) and path.is_dir()),
-        key=int,
-    )
-    wanted = sorted(sessions or SESSION_NUMBERS, key=_number)
-    missing = [number for number in wanted if number not in present]
-    if missing:
+    present = _sessions_in(root)
+    if odd := [session for session in sessions or () if not session.isdecimal()]:
+        raise CorpusError(f"the sessions of IEMOCAP are numbers, 1 to 5, got {odd[0]!r}")
+    wanted = sorted(sessions or SESSION_NUMBERS, key=int)
+    if missing := [number for number in wanted if number not in present]:
         there = " ".join(number for number in wanted if number in present) or " ".join(present)
         verb = "is" if len(missing) == 1 else "are"
         raise CorpusError(
@@ -190,12 +148,8 @@ def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: Prepara
             f"or prepare what is there on purpose: --sessions {there}"
         )
     for number in wanted:
-        lacking = [
-            part
-            for part in (_WAV_FOLDER, _LABEL_FOLDER, _TEXT_FOLDER)
-            if not (root / f"Session{number}" / part).is_dir()
-        ]
-        if lacking:
+        parts = (_WAV_FOLDER, _LABEL_FOLDER, _TEXT_FOLDER)
+        if lacking := [part for part in parts if not (root / f"Session{number}" / part).is_dir()]:
             others = " ".join(other for other in wanted if other != number)
             raise CorpusError(
                 f"Session{number} in {root} lacks {', '.join(lacking)}: copy the whole session"
@@ -205,13 +159,6 @@ def _choose_sessions(root: Path, sessions: Sequence[str] | None, report: Prepara
         if number not in wanted:
             report.drop(f"Session{number}", "session not selected")
     return wanted
-
-
-def _number(session: str) -> int:
-    """The session's number."""
-    if not session.isdecimal():
-        raise CorpusError(f"the sessions of IEMOCAP are numbers, 1 to 5, got {session!r}")
-    return int(session)
 
 
 class _Session:

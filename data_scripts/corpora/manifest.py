@@ -24,42 +24,26 @@ MANIFEST_LAYOUT = (
 
 
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
-    """Read a manifest; rows without a usable label or audio file go into `report`, by their id.
-
-    Args:
-        selection: `data_dir` is the manifest, or a folder with exactly one.
-        report: takes the drops, and what the columns were read as.
-
-    Raises:
-        CorpusError: no manifest or several, one that is empty, damaged or in an unknown encoding, columns missing or
-            ambiguous, ids twice, an unknown split, or a channel that is no number.
-        OSError: the folder or file cannot be read.
-    """
-    path = find_manifest(selection.place)
+    """Read a manifest; rows without a usable label or audio file go into `report`, by their id."""
+    path = _find_manifest(selection.place)
     items = _read_items(path, selection, report)
     check_ids(items, path)
     set_splits(items, path)
-    kept = drop_unusable(items, report)
-    return ScannedCorpus(kept, search_hint=MANIFEST_LAYOUT)
+    return ScannedCorpus(drop_unusable(items, report), search_hint=MANIFEST_LAYOUT)
 
 
-def find_manifest(data_dir: Path) -> Path:
-    """Return the manifest that `data_dir` is or contains.
-
-    Raises:
-        CorpusError: it contains none or several.
-        OSError: the folder cannot be read.
-    """
+def _find_manifest(data_dir: Path) -> Path:
+    """The manifest that `data_dir` is or contains."""
     if data_dir.is_file():
         if data_dir.suffix.lower() not in MANIFEST_SUFFIXES:
             raise CorpusError(f"{data_dir} is not a manifest: its name must end in {', '.join(MANIFEST_SUFFIXES)}")
         return data_dir
     visible = (path for path in children(data_dir) if not path.name.startswith("."))
     files = [path for path in visible if path.suffix.lower() in MANIFEST_SUFFIXES]
-    if len(files) != 1:
+    if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        if files:
-            raise CorpusError(f"{data_dir} holds {len(files)} manifests ({names}): name one of them")
+        raise CorpusError(f"{data_dir} holds {len(files)} manifests ({names}): name one of them")
+    if not files:
         raise CorpusError(
             f"{data_dir} holds nothing; looked for {MANIFEST_LAYOUT}. Folders of recordings, one for each class, go in "
             "by --dataset_name"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_scripts.constants import dialogue_of
 from data_scripts.corpora.base import CorpusRecord, PaperNumbers, ScannedCorpus
-from data_scripts.corpora.folders import APPLE_DOUBLE, children, walk
+from data_scripts.corpora.folders import APPLE_DOUBLE, walk
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -27,15 +27,7 @@ MELD_LAYOUT = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4, and the sam
 # The rows of the official CSVs. Every copy of MELD.Raw lacks two clips: train dia125_utt3 is broken, dev dia110_utt7 is
 # absent, so 13,706 of 13,708 can be kept.
 EXPECTED_SPLITS = {"train": 9989, "validation": 1109, "test": 2610}
-EXPECTED_EMOTIONS = {
-    "neutral": 6436,
-    "joy": 2308,
-    "surprise": 1636,
-    "anger": 1607,
-    "sadness": 1002,
-    "disgust": 361,
-    "fear": 358,
-}
+EXPECTED_EMOTIONS = dict(zip(EMOTIONS, (6436, 2308, 1636, 1607, 1002, 361, 358), strict=True))
 
 _CLIP_NAME = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
 _SEARCH_DEPTH = 3  # levels below data_dir searched for CSVs and clip folders: MELD.Raw/train/train_splits
@@ -46,22 +38,15 @@ ClipNumber = tuple[int, int]  # of the dialogue, and of the utterance in it
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Join the clips and the rows of the three CSVs; whatever is left out goes into `report`.
 
-    Args:
-        selection: `data_dir` is MELD.Raw or the folder that holds it. Each archive may lie unpacked in a folder of its
-            own (`train/train_splits`), and the CSVs may lie apart from the clips.
-        report: takes the drops, repairs and notes.
-
-    Raises:
-        CorpusError: no MELD here, one of its CSVs or clip folders is missing, or a CSV is not UTF-8 or lacks a column.
-        OSError: a folder or CSV cannot be read.
+    `data_dir` is MELD.Raw or the folder that holds it. Each archive may lie unpacked in a folder of its own
+    (`train/train_splits`), and the CSVs may lie apart from the clips.
     """
     data_dir = selection.place
     tables, folders = _find(data_dir, report)
     rows = []
     for split in SPLIT_NAMES:
-        labelled = _read_table(tables[split], split, report)
         clips = _find_clips(folders[split], data_dir, report)
-        rows.extend(_join(split, labelled, clips, data_dir, report))
+        rows.extend(_join(split, _read_table(tables[split], report), clips, data_dir, report))
     return ScannedCorpus(
         rows=rows,
         search_hint=MELD_LAYOUT,
@@ -75,7 +60,7 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
 def _find(data_dir: Path, report: PreparationReport) -> tuple[dict[str, Path], dict[str, Path]]:
     """The CSV and the folder of clips of each split; the shallowest where there are several."""
     by_name: dict[str, list[Path]] = {}
-    for path in _walk_outside_clips(data_dir, _SEARCH_DEPTH):
+    for path in walk(data_dir, _SEARCH_DEPTH, closed=CLIP_FOLDERS.values()):
         if path.name.startswith("._"):
             report.drop(path.relative_to(data_dir).as_posix(), APPLE_DOUBLE)
         else:
@@ -102,17 +87,7 @@ def _find(data_dir: Path, report: PreparationReport) -> tuple[dict[str, Path], d
     return tables, folders
 
 
-def _walk_outside_clips(folder: Path, depth: int) -> list[Path]:
-    """What lies up to `depth` levels below a folder, the clips themselves excepted."""
-    found = []
-    for path in children(folder):
-        found.append(path)
-        if depth > 1 and path.is_dir() and path.name not in CLIP_FOLDERS.values():
-            found.extend(_walk_outside_clips(path, depth - 1))
-    return found
-
-
-def _read_table(path: Path, split: str, report: PreparationReport) -> dict[ClipNumber, Row]:
+def _read_table(path: Path, report: PreparationReport) -> dict[ClipNumber, Row]:
     """The rows of a CSV by (dialogue, utterance)."""
     rows = read_table(path)
     if not rows:
@@ -166,18 +141,14 @@ def _find_clips(folder: Path, data_dir: Path, report: PreparationReport) -> dict
 
 
 def _join(
-    split: str,
-    labelled: dict[ClipNumber, Row],
-    clips: dict[ClipNumber, Path],
-    data_dir: Path,
-    report: PreparationReport,
+    split: str, table: dict[ClipNumber, Row], clips: dict[ClipNumber, Path], data_dir: Path, report: PreparationReport
 ) -> list[dict]:
     """The canonical rows of a split, by dialogue and utterance."""
-    for key in sorted(clips.keys() - labelled.keys()):
+    for key in sorted(clips.keys() - table.keys()):
         report.drop(clips[key].relative_to(data_dir).as_posix(), "unlabelled extra: no row of the CSV names this clip")
     rows = []
-    for key in sorted(labelled):
-        row, name = labelled[key], f"{split}_dia{key[0]}_utt{key[1]}"
+    for key in sorted(table):
+        row, name = table[key], f"{split}_dia{key[0]}_utt{key[1]}"
         emotion = (row["Emotion"] or "").strip().lower()
         if key not in clips:
             report.drop(name, "clip absent")

@@ -24,20 +24,12 @@ _RECORDING_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)"
 
 
 def voice(speaker: str) -> str:
-    """Return "male" or "female" for a RAVDESS speaker such as "01"; lets `speaker_folds` balance its groups."""
+    """Return "male" or "female" for a RAVDESS speaker such as "01"."""
     return "male" if int(speaker) % 2 else "female"
 
 
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
-    """Find the recordings below `data_dir`; what is not one goes into `report`, by its path.
-
-    Args:
-        selection: `data_dir` is the folder that holds the Actor_NN folders.
-        report: takes the drops and repairs.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
+    """Find the recordings below `data_dir`; what is not one goes into `report`, by its path."""
     data_dir = selection.place
     media = [path for path in walk(data_dir) if path.suffix.lower() in (*_AUDIO_SUFFIXES, *_OTHER_MEDIA_SUFFIXES)]
     # The shallowest copy first: a popular mirror of the corpus contains it twice, the second time one folder deeper.
@@ -45,14 +37,10 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     rows, taken = [], set()
     for path in media:
         item = path.relative_to(data_dir).as_posix()
-        reason = _unusable(path)
-        if reason is None and path.stem in taken:
-            reason = "second copy of a recording"
-        if reason is None:
-            taken.add(path.stem)
-        if reason is not None:
+        if reason := _unusable(path) or ("second copy of a recording" if path.stem in taken else None):
             report.drop(item, reason)
             continue
+        taken.add(path.stem)
         row = _row(path)
         if re.fullmatch(r"Actor_\d\d", path.parent.name) and path.parent.name != f"Actor_{row['speaker']}":
             report.repair(item, "in another actor's folder: the speaker is taken from the file name")

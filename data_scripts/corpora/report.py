@@ -32,14 +32,13 @@ class PreparationReport:
     """The account of one preparation.
 
     Attributes:
-        corpus: the corpus's name.
         splits: the counts of each split.
         dropped: {"id", "reason"} of every item left out: an utterance by its id, a file or line by its place.
         repaired: {"id", "reason"} of every item kept after a repair.
         noted: {"id", "reason"} of every item kept as it is that a user may want to look at.
         expected: what a complete corpus would keep, {"emotions" | "sessions" | "splits": {name: utterances}}; empty
             where nothing is known, or another selection was asked for.
-        selection: what was asked for, see `Selection.describe`; empty in reports of earlier versions.
+        selection: what was asked for, see `CorpusSelection.describe`; empty in reports of earlier versions.
         columns: which column of a table was read as what, {role: column}; empty where the corpus is no table.
         unread_columns: the table's other columns.
         labels: where a map or another spelling changed labels, the utterances of each label "before" and of each class
@@ -64,15 +63,15 @@ class PreparationReport:
 
     def drop(self, item: str, reason: str) -> None:
         """Note that an item is left out. Items that share a reason are counted together, so keep ids out of it."""
-        self.dropped.append(_note(item, reason))
+        self.dropped.append({"id": item, "reason": reason})
 
     def repair(self, item: str, reason: str) -> None:
         """Note that an item was kept after a repair."""
-        self.repaired.append(_note(item, reason))
+        self.repaired.append({"id": item, "reason": reason})
 
     def note(self, item: str, reason: str) -> None:
         """Note something about an item that is kept as it is."""
-        self.noted.append(_note(item, reason))
+        self.noted.append({"id": item, "reason": reason})
 
     def count(self, split: str, rows: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> None:
         """Count a split's kept rows (canonical columns, `emotion` a name); a class without any shows as 0."""
@@ -125,11 +124,7 @@ class PreparationReport:
 
     @classmethod
     def from_json(cls, text: str) -> "PreparationReport":
-        """Return the report that `to_json` wrote.
-
-        Raises:
-            ValueError: the text is no such report.
-        """
+        """Return the report that `to_json` wrote; a text that is none is a `ValueError`."""
         try:
             fields = json.loads(text)
             splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
@@ -147,14 +142,14 @@ class PreparationReport:
 
     def table(self) -> str:
         """Return a plain-text table: emotions by split, sessions, leaks, and what was dropped, repaired, noted."""
-        splits = list(self.splits)
-        rows = [["", *splits, "all"]]
-        for name in self.found("emotions"):
-            rows.append(_row(name, [self.splits[split].emotions.get(name, 0) for split in splits]))
-        rows.append(_row("utterances", [self.splits[split].utterances for split in splits]))
-        speakers = [set(self.splits[split].speakers) - {_NOT_GIVEN} for split in splits]
-        rows.append(["speakers", *(str(len(some)) for some in speakers), str(len(set().union(*speakers)))])
-        hours = [self.splits[split].hours for split in splits]
+        splits = self.splits.values()
+        counts = {name: [split.emotions.get(name, 0) for split in splits] for name in self.found("emotions")}
+        counts["utterances"] = [split.utterances for split in splits]
+        rows = [["", *self.splits, "all"]]
+        rows += [[name, *map(str, [*numbers, sum(numbers)])] for name, numbers in counts.items()]
+        speakers = [set(split.speakers) - {_NOT_GIVEN} for split in splits]
+        rows.append(["speakers", *(str(len(some)) for some in [*speakers, set().union(*speakers)])])
+        hours = [split.hours for split in splits]
         rows.append(["hours", *(f"{value:.2f}" for value in [*hours, sum(hours)])])
         lines = _aligned(rows)
         for kind, title in (("splits", "split"), ("sessions", "session"), ("emotions", "emotion")):
@@ -165,43 +160,34 @@ class PreparationReport:
             if kind != "noted" or reasons:
                 lines.append(f"{kind}: {sum(reasons.values())}")
             lines.extend(f"  {count}  {reason}" for reason, count in reasons.items())
-        return "\n".join(
-            [f"{self.corpus}: {self.kept} utterances kept", *self._column_lines(), *self._label_lines(), *lines]
-        )
+        return "\n".join([f"{self.corpus}: {self.kept} utterances kept", *self._origin(), *lines])
 
-    def _column_lines(self) -> list[str]:
-        """Lines that say which column was read as what."""
-        if not self.columns:
-            return []
-        named = (role if role == column else f"{role} from {column}" for role, column in self.columns.items())
-        unread = [f"columns not read: {', '.join(self.unread_columns)}"] if self.unread_columns else []
-        return [f"columns: {', '.join(named)}", *unread]
-
-    def _label_lines(self) -> list[str]:
-        """A line that says what labels became, in numbers."""
-        if not self.labels:
-            return []
-        before, after = (
-            ", ".join(f"{name} {count}" for name, count in self.labels[when].items()) for when in ("before", "after")
-        )
-        return [f"labels: {before} -> {after}"]
+    def _origin(self) -> list[str]:
+        """Lines that say which column was read as what, and what labels became, in numbers."""
+        lines = []
+        if self.columns:
+            named = (role if role == column else f"{role} from {column}" for role, column in self.columns.items())
+            lines.append(f"columns: {', '.join(named)}")
+        if self.unread_columns:
+            lines.append(f"columns not read: {', '.join(self.unread_columns)}")
+        if self.labels:
+            counts = (", ".join(f"{name} {count}" for name, count in some.items()) for some in self.labels.values())
+            lines.append(f"labels: {' -> '.join(counts)}")
+        return lines
 
     def _comparison(self, kind: str, title: str) -> list[str]:
         """Lines that set what is kept beside what a complete corpus keeps; sessions are listed in any case."""
         expected, found = self.expected.get(kind, {}), self.found(kind)
         found.pop(_NOT_GIVEN, None)
-        if not expected and (kind != "sessions" or not found):
-            return []
-        rows = [[title, "kept", *(["expected", "difference"] if expected else [])]]
-        for name in dict.fromkeys([*expected, *found]):
-            row = [name, str(found.get(name, 0))]
-            if expected:
-                whole = expected.get(name)
-                row += ["" if whole is None else str(whole), _difference(found.get(name, 0), whole)]
-            rows.append(row)
-        if expected:
-            kept, whole = sum(found.values()), sum(expected.values())
-            rows.append(["all", str(kept), str(whole), _difference(kept, whole)])
+        if not expected:
+            rows = [[title, "kept"], *([name, str(kept)] for name, kept in found.items())]
+            return _aligned(rows) if kind == "sessions" and found else []
+        counts = {name: (found.get(name, 0), expected.get(name)) for name in dict.fromkeys([*expected, *found])}
+        counts["all"] = sum(found.values()), sum(expected.values())
+        rows = [[title, "kept", "expected", "difference"]]
+        for name, (kept, whole) in counts.items():
+            difference = "" if whole is None or kept == whole else f"{kept - whole:+d}"
+            rows.append([name, str(kept), "" if whole is None else str(whole), difference])
         return _aligned(rows)
 
 
@@ -229,23 +215,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _difference(kept: int, expected: int | None) -> str:
-    """The cell that says how many are missing (-) or too many (+)."""
-    return "" if expected is None or kept == expected else f"{kept - expected:+d}"
-
-
-def _note(item: str, reason: str) -> dict[str, str]:
-    """One entry of a list of the report."""
-    if not item or not reason:
-        raise ValueError(f"an item is dropped or repaired with its id and a reason, got {item!r} and {reason!r}")
-    return {"id": item, "reason": reason}
-
-
 def _counted(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, int]:
     """How often each value of a column occurs, sorted by value."""
     return dict(sorted(Counter(row.get(column) or _NOT_GIVEN for row in rows).items()))
-
-
-def _row(name: str, counts: Sequence[int]) -> list[str]:
-    """One line of the table, with its total."""
-    return [name, *(str(count) for count in [*counts, sum(counts)])]

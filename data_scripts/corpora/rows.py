@@ -29,21 +29,7 @@ def read_columns(
     report: PreparationReport,
     ignored: Container[str] = (),
 ) -> dict[str, str]:
-    """Return which column is read as what, and say so in the report.
-
-    Args:
-        found: the columns.
-        selection: its `columns` are those chosen.
-        owner: what the table is called in messages.
-        report: gets the columns read, and the others.
-        ignored: columns that are nothing, whatever their name.
-
-    Returns:
-        {role: column}, see `assign_columns`.
-
-    Raises:
-        CorpusError: a chosen column is absent, two may be the same role, or there is none for a role that is needed.
-    """
+    """Return {role: column}, see `assign_columns`, and say it in the report; columns in `ignored` are nothing."""
     columns = assign_columns([column for column in found if column not in ignored], selection.columns, owner)
     if missing := [role for role in REQUIRED_ROLES if role not in columns]:
         raise missing_columns(missing, found, owner)
@@ -53,17 +39,7 @@ def read_columns(
 
 
 def as_utterance(values: Mapping[str, Any]) -> Row:
-    """Return a row's values as text, and its label too.
-
-    Args:
-        values: {role: value}, the roles of `columns.TABLE_ROLES`.
-
-    Returns:
-        Every role of `TEXT_ROLES` and `emotion`, None where there is no value, and `channel` where there is one.
-
-    Raises:
-        CorpusError: a channel that is no whole number from 0.
-    """
+    """Return a row's values {role: value} as text: all of `TEXT_ROLES`, `emotion`, and `channel` where there is one."""
     item: Row = {name: _as_text(values.get(name)) for name in TEXT_ROLES}
     for name in _TRIMMED_ROLES:
         item[name] = (item[name] or "").strip() or None
@@ -97,11 +73,7 @@ def _as_channel(value: Any) -> int | None:
 
 
 def check_ids(items: Iterable[Row], owner: object) -> None:
-    """Check that no id occurs twice: results and hypotheses are joined on it.
-
-    Raises:
-        CorpusError: one does.
-    """
+    """Raise where an id occurs twice: results and hypotheses are joined on it."""
     twice = [name for name, count in Counter(item["id"] for item in items).items() if count > 1]
     if twice:
         names = ", ".join(twice[:5]) + (" …" if len(twice) > 5 else "")
@@ -109,11 +81,7 @@ def check_ids(items: Iterable[Row], owner: object) -> None:
 
 
 def set_splits(items: list[Row], owner: object) -> None:
-    """Bring the splits to their canonical names; without any, all rows are training data.
-
-    Raises:
-        CorpusError: an unknown split, or none where other rows have one.
-    """
+    """Bring the splits to their canonical names; without any, all rows are training data."""
     if not any(item["split"] for item in items):
         for item in items:
             item["split"] = "train"
@@ -132,20 +100,12 @@ def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:
     """Return the rows that have a label and audio; the others go into the report, by their id."""
     kept = []
     for item in items:
-        reason = _unusable(item)
-        if reason is None:
-            kept.append(item)
+        if item["emotion"] is None:
+            report.drop(item["id"], "no emotion")
+        elif item["bytes"] is None and item["path"] is None:
+            report.drop(item["id"], "no audio")
+        elif item["bytes"] is None and not Path(item["path"]).is_file():
+            report.drop(item["id"], "audio file missing")
         else:
-            report.drop(item["id"], reason)
+            kept.append(item)
     return kept
-
-
-def _unusable(item: Row) -> str | None:
-    """Why a row cannot be kept; None where it can."""
-    if item["emotion"] is None:
-        return "no emotion"
-    if item["bytes"] is None and item["path"] is None:
-        return "no audio"
-    if item["bytes"] is None and not Path(item["path"]).is_file():
-        return "audio file missing"
-    return None

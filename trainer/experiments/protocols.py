@@ -29,7 +29,6 @@ class DatasetFolds:
     Attributes:
         folds: name -> (splits, description), see `run_folds`.
         numbers: name -> the fold's number on the command line; None for the corpus' own split.
-        description: of the protocol, in words.
         cluster: maps an utterance's id and speaker to what it is drawn with in a bootstrap: utterances of one dialogue,
             or of one speaker, are not independent.
     """
@@ -44,10 +43,6 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFol
     """Divide a corpus as `runs.protocol` says; by default by its own split, by session (IEMOCAP) or by speaker.
 
     A protocol that makes folds joins the corpus' own splits first.
-
-    Raises:
-        ExperimentError: an id is in two of the splits that are joined; or a fold is asked for that does not exist.
-        SplitError: the corpus cannot be divided so.
     """
     protocol = runs.protocol or _usual_protocol(dataset, corpus)
     cluster = _dialogue if protocol == "dialogue_folds" else usual_cluster(corpus)

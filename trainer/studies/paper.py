@@ -8,8 +8,6 @@ from data_scripts.corpora.report import prepared_report
 
 _CORPORA = {name: record.paper for name, record in CORPORA.items() if record.paper is not None}
 
-#: What a corpus of a table is called in the paper -> its utterances there (IEMOCAP's four classes; MELD's tables).
-UTTERANCES: Mapping[str, int] = {name: numbers.utterances for name, numbers in _CORPORA.items()}
 
 #: Their names as the paper writes them.
 TITLES: Mapping[str, str] = {name: CORPORA[name].title for name in _CORPORA}
@@ -92,15 +90,12 @@ CONSISTENCY_TABLE: Mapping[str, Mapping[str, float]] = {
 def stand_in_reason(corpus: str, utterances: int, folder: str | Path) -> str:
     """Return why a corpus is another one in the layout of the paper's; empty where it is the paper's, or none of them.
 
-    Args:
-        corpus: its name in the registry.
-        utterances: that it has here; they are judged where its report, of an earlier version, does not say.
-        folder: where it lies, prepared.
+    The number of utterances decides where the report of its prepared folder, of an earlier version, does not say.
     """
-    if corpus not in UTTERANCES:
+    if corpus not in _CORPORA:
         return ""
     report = prepared_report(folder)
     if report is not None and report.stand_in is not None:
         return report.stand_in
-    whole = UTTERANCES[corpus]
+    whole = _CORPORA[corpus].utterances
     return f"{utterances} utterances instead of {whole}" if abs(utterances - whole) > whole / 100 else ""

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from data_scripts import load_corpus
-from data_scripts.corpora import CorpusSelection
-from data_scripts.corpora.labels import assign_classes, map_label, parse_label_map, plan_classes
+from data_scripts.corpora import CORPORA, CorpusSelection
+from data_scripts.corpora.labels import map_label, parse_label_map
 from data_scripts.corpora.ravdess import EMOTIONS
-from data_scripts.corpora.registry import scan_corpus
+from data_scripts.corpora.registry import assign_classes, scan_corpus
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import make_iemocap, make_ravdess, write_wav
@@ -24,7 +24,8 @@ def rows(*labels):
 def assigned(*labels, label_map=None, wanted=None):
     """The classes of rows with these labels, the classes there are, and the report."""
     report = PreparationReport("x")
-    kept, classes = assign_classes(rows(*labels), label_map or {}, wanted, "the table", report)
+    selection = CorpusSelection("manifest", "table.csv", wanted, label_map=label_map)
+    kept, classes = assign_classes(rows(*labels), selection, report)
     return [row["emotion"] for row in kept], classes, report
 
 
@@ -77,7 +78,7 @@ def test_a_map_in_a_file_without_a_mapping(tmp_path):
 def test_a_map_is_applied_once_and_in_any_case():
     assert map_label("HAPPY ", {"happy": "joy"}) == "joy"
     assert [map_label(name, {"a": "b", "b": "a"}) for name in "abc"] == ["b", "a", "c"]
-    assert plan_classes("ab", {"a": "c"}, None) == (["c", "b"], {"a": "c", "b": "b"})
+    assert CORPORA["manifest"].classes({"a": "c"}, None, "ab") == (["c", "b"], {"a": "c", "b": "b"})
 
 
 def test_spellings_of_a_label_are_one_class():
@@ -115,9 +116,9 @@ def test_a_map_then_a_selection():
 
 
 def test_what_no_row_has_is_named():
-    with pytest.raises(CorpusError, match="label_map names hapy, which the table does not have; it has happy, sad"):
+    with pytest.raises(CorpusError, match=r"label_map names hapy, which .*table.csv does not have; it has happy, sad"):
         assigned("happy", "sad", label_map={"hapy": "joy"})
-    with pytest.raises(CorpusError, match="the table has no emotion happy; it has joy, sad"):
+    with pytest.raises(CorpusError, match=r"table.csv has no emotion happy; it has joy, sad"):
         assigned("happy", "sad", label_map={"happy": "joy"}, wanted=["happy"])
 
 

@@ -38,13 +38,6 @@ def test_counts(report):
     assert report.reasons("repaired") == {"wrong folder": 1}
 
 
-@pytest.mark.parametrize(("item", "reason"), [("", "too short"), ("x", "")])
-def test_nothing_is_dropped_without_id_and_reason(item, reason):
-    for note in (PreparationReport("toy").drop, PreparationReport("toy").repair):
-        with pytest.raises(ValueError, match="with its id and a reason"):
-            note(item, reason)
-
-
 def test_json_round_trip(report, tmp_path):
     report.drop("naïve 漢", "é")
     report.save(tmp_path / "report.json")
