@@ -24,20 +24,10 @@ __all__ = ["Alignment", "align_hypothesis", "apply_edits"]
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a hypothesis of n pieces becomes its reference.
+    """How a hypothesis of n pieces becomes its reference."""
 
-    Attributes:
-        labels: n labels, KEEP, DELETE or CHANGE.
-        targets: for each CHANGE position its replacement, never empty.
-        matched: the length of the longest common subsequence.
-        anchored: how many matched pieces are labelled CHANGE, not KEEP, because they carry an insertion; the number of
-            KEEP labels is `matched - anchored`.
-    """
-
-    labels: list[int]
-    targets: dict[int, list[Hashable]]
-    matched: int
-    anchored: int
+    labels: list[int]  # KEEP, DELETE or CHANGE of each piece
+    targets: dict[int, list[Hashable]]  # for each CHANGE position its replacement, never empty
 
 
 def _matched_pairs(hypothesis: list[Hashable], reference: list[Hashable]) -> list[tuple[int, int]]:
@@ -45,13 +35,12 @@ def _matched_pairs(hypothesis: list[Hashable], reference: list[Hashable]) -> lis
     # rapidfuzz compares hashes, and different pieces can share one: hash(-1) == hash(-2), and "a" equals 97.
     numbers: dict[Hashable, int] = {}
     source, target = ([numbers.setdefault(piece, len(numbers)) for piece in side] for side in (hypothesis, reference))
-    pairs: list[tuple[int, int]] = []
-    for block in LCSseq.opcodes(source, target):
-        if block.tag == "equal":
-            pairs.extend(
-                zip(range(block.src_start, block.src_end), range(block.dest_start, block.dest_end), strict=True)
-            )
-    return pairs
+    blocks = [block for block in LCSseq.opcodes(source, target) if block.tag == "equal"]
+    return [
+        (block.src_start + step, block.dest_start + step)
+        for block in blocks
+        for step in range(block.src_end - block.src_start)
+    ]
 
 
 def align_hypothesis(hypothesis: Sequence[Hashable], reference: Sequence[Hashable]) -> Alignment:
@@ -91,5 +80,4 @@ def align_hypothesis(hypothesis: Sequence[Hashable], reference: Sequence[Hashabl
                 targets[anchor] = [*wanted, hypothesis[anchor]]
         previous = following
 
-    anchored = sum(labels[place] == CHANGE for place, _ in pairs)
-    return Alignment(labels=labels, targets=targets, matched=len(pairs), anchored=anchored)
+    return Alignment(labels, targets)

@@ -5,7 +5,7 @@ A test result says something about new recordings and new people only where none
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from data_scripts.errors import CorpusError
@@ -21,29 +21,15 @@ _NAMED_CASES = 3  # in a message; the report holds all
 
 @dataclass
 class Audit:
-    """What the leak audit of some splits found.
+    """What the leak audit of some splits found."""
 
-    Attributes:
-        splits: the names of the splits that were compared.
-        recordings: the recordings that are in several splits, each as {split: ids of its copies}.
-        speakers: the speakers who are in several splits: {speaker: splits}.
-        classes: what train lacks: {split: {class: utterances}}.
-        repeated: {split: utterances that are copies of another one of the same split}; no leak.
-        unchecked: {column: rows} whose `speaker` or `content` is not known.
-        accepted: why speakers may be in several splits here; empty where they should not.
-    """
-
-    splits: list[str]
-    recordings: list[dict[str, list[str]]] = field(default_factory=list)
-    speakers: dict[str, list[str]] = field(default_factory=dict)
-    classes: dict[str, dict[str, int]] = field(default_factory=dict)
-    repeated: dict[str, int] = field(default_factory=dict)
-    unchecked: dict[str, int] = field(default_factory=dict)
-    accepted: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the audit as JSON, of which `Audit(**fields)` makes it again."""
-        return asdict(self)
+    splits: list[str]  # those that were compared
+    recordings: list[dict[str, list[str]]] = field(default_factory=list)  # in several: {split: ids of its copies}
+    speakers: dict[str, list[str]] = field(default_factory=dict)  # {speaker: the several splits}
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)  # {split: {class that train lacks: utterances}}
+    repeated: dict[str, int] = field(default_factory=dict)  # {split: copies of others of the same split}; no leak
+    unchecked: dict[str, int] = field(default_factory=dict)  # {column: rows} without `speaker` or `content`
+    accepted: str = ""  # why speakers may be in several splits here; empty where they should not
 
     def warnings(self) -> list[str]:
         """Return one sentence for each kind of leak, with the first cases and what to do."""
@@ -79,22 +65,15 @@ class Audit:
         return ["leak audit", *(f"  {line}" for line in lines)] if lines else []
 
     def refuse(self) -> None:
-        """Refuse splits that leak.
-
-        Raises:
-            CorpusError: there is a leak; the message names the first cases.
-        """
+        """Raise `CorpusError` where there is a leak; the message names the first cases."""
         if found := self.warnings():
             raise CorpusError(f"the splits leak: {'; '.join(found)}. Without --strict this is only a warning")
 
 
 def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: str = "") -> Audit:
-    """Compare splits with one another.
+    """Compare splits, for each of which its `AUDITED_COLUMNS` are given, with one another.
 
-    Args:
-        splits: for each split its `AUDITED_COLUMNS`; `emotion` holds names, and equal `content` means that two
-            recordings are copies of one another. A column that is absent, and a value that is None, is not checked.
-        accepted: why speakers may be in several of these splits, e.g. that the corpus's makers divided it so.
+    `emotion` holds names. A column that is absent, and a value that is None, is not checked.
     """
     audit = Audit(list(splits), accepted=accepted)
     for copies in _places(splits, "content").values():

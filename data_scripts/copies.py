@@ -65,10 +65,7 @@ def acoustic_fingerprint(samples: np.ndarray) -> str:
 
 
 def same_sound(first: np.ndarray, second: np.ndarray) -> bool:
-    """Return whether two 16 kHz waveforms (samples,) are one recording but for a shift, the level and a codec's noise.
-
-    They are compared within what a telephone line keeps.
-    """
+    """Return whether two 16 kHz waveforms (samples,) are one recording but for a shift, the level and a codec."""
     size = 1 << (len(first) + len(second) - 1).bit_length()
     low, high = (round(limit * size / SAMPLING_RATE) for limit in _BAND_HZ[[0, -1]])
     one, other = (np.fft.rfft(samples, size)[low:high] for samples in (first, second))
@@ -83,10 +80,7 @@ def same_sound(first: np.ndarray, second: np.ndarray) -> bool:
 def group_copies(digests: Sequence[str], fingerprints: Sequence[str], load: Callable[[int], np.ndarray]) -> list[str]:
     """Return one name for each recording, the same for copies of one another: the lowest of their digests.
 
-    Args:
-        digests: `content_digest` of each recording.
-        fingerprints: `acoustic_fingerprint` of each.
-        load: returns the 16 kHz waveform of a recording, given its number; called for a few of them.
+    `load` returns the 16 kHz waveform of a recording, given its number; it is called for a few of them.
     """
     first_with = {digest: number for number, digest in reversed(list(enumerate(digests)))}
     different = sorted(first_with.values())

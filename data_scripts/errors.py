@@ -18,31 +18,23 @@ class CorpusError(UserError):
     """A corpus, a table or a prepared folder cannot be used; the message names it and says what to do."""
 
 
-def user_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a user can correct; everything else is a bug.
-
-    `AudioError` cannot derive from `UserError`: the model's folder is self-contained.
-    """
-    from modeling_m4ser.audio_m4ser import AudioError  # imports torch
-
-    return UserError, AudioError, OSError
-
-
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command; what the user can correct ends it with one line on stderr instead of a traceback.
+    """Run a command and return its exit status; what the user can correct is one line on stderr, and status 2.
 
-    Under `accelerate launch` that line says that what the launcher prints below it is the launcher's own traceback. A
-    reader that closes the output early, such as `| head`, ends the command quietly.
-
-    Returns:
-        The exit status: that of `main`, or 2 after an `error: …` line.
+    That is a `UserError`, an `AudioError` (which cannot derive from it: the model's folder is self-contained), or an
+    `OSError` (a full disk, a missing permission). A reader that closes the output early, such as `| head`, ends the
+    command quietly.
     """
     try:
         return main() or 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
         return 1
-    except user_errors() as error:
+    except Exception as error:
+        from modeling_m4ser.audio_m4ser import AudioError  # imports torch
+
+        if not isinstance(error, (UserError, AudioError, OSError)):
+            raise
         message = explain(error) if isinstance(error, OSError) else " ".join(str(error).split())
         if "ACCELERATE_MIXED_PRECISION" in os.environ:
             message += " (The traceback below is of accelerate launch, which prints it for any status but 0.)"

@@ -16,15 +16,7 @@ _DISK_FULL_MESSAGES = ("No space left", "Disk quota exceeded")
 
 
 def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
-    """Write a file so that it appears whole or not at all.
-
-    Args:
-        path: the file; its folder is made if absent, and what it held before is replaced.
-        data: its content; text is written as UTF-8.
-
-    Raises:
-        OSError: the file cannot be written; what it held before is unchanged.
-    """
+    """Write a file (text as UTF-8) and its folder, so that it appears whole or not at all."""
     with replace_together([path]) as (temporary,):
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
@@ -33,15 +25,8 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
 def replace_together(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
     """Write several files that appear together, once all of them are whole.
 
-    Args:
-        paths: the files; their folders are made if absent.
-
-    Yields:
-        One temporary path for each, beside it, to be written inside the `with` block. On leaving it they take the
-        places of `paths`; if an exception leaves it, they are removed and nothing else has changed.
-
-    Raises:
-        OSError: a folder cannot be made or a file not be replaced.
+    Yields one temporary path for each, beside it, to be written inside the `with` block. On leaving it they take the
+    places of `paths`; if an exception leaves it, they are removed and nothing else has changed.
     """
     targets = [Path(path) for path in paths]
     temporary = [path.with_name(f".{path.name}.tmp") for path in targets]

@@ -28,14 +28,11 @@ class JournalError(UserError):
 def locked(path: str | os.PathLike, activity: str, wait: bool = False) -> Iterator[None]:
     """Keep other processes from doing the same to a folder; where its file system has no locks, warn and go on.
 
-    Args:
-        path: the lock file, made in the folder, which must exist; it stays there.
-        activity: what is done to the folder ("prepared"), for the message that another process does so already.
-        wait: wait for the other process, instead of refusing.
+    `path` is the lock file, made in the folder, which must exist. `activity` is what is done to it ("prepared"), for
+    the message that another process does so already; with `wait`, it is waited for.
 
     Raises:
         JournalError: another process holds the lock, and `wait` is not asked for.
-        OSError: the lock file cannot be written.
     """
     lock, folder = FileLock(path), Path(path).parent
     try:
@@ -68,12 +65,8 @@ class Journal:
         restart: start over where the file was written under other settings, instead of refusing.
         activity: as in `locked`.
 
-    Attributes:
-        records: all records, the oldest first: those found in the file and those appended since.
-
     Raises:
         JournalError: another process has it open; or, without `restart`, it was written under other settings.
-        OSError: the file cannot be written.
     """
 
     def __init__(
@@ -88,11 +81,7 @@ class Journal:
             self._held = held.pop_all()
 
     def append(self, record: Any) -> None:
-        """Add a record (any JSON-ready value); on return a kill of the process cannot lose it.
-
-        Raises:
-            OSError: the record cannot be written.
-        """
+        """Add a record (any JSON-ready value); on return a kill of the process cannot lose it."""
         self._write(record)
         self.records.append(record)
 

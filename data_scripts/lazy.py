@@ -9,12 +9,7 @@ from typing import Any
 def lazy_exports(
     package: str, exports: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return a package's `__getattr__` and `__dir__` (PEP 562).
-
-    Args:
-        package: the package's `__name__`.
-        exports: module -> the public names that it defines.
-    """
+    """Return a package's `__getattr__` and `__dir__` (PEP 562); `exports` are its {module: public names}."""
     module_of = {name: module for module, names in exports.items() for name in names}
 
     def __getattr__(name: str) -> Any:  # noqa: N807 (PEP 562 asks for it)

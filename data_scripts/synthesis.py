@@ -17,11 +17,7 @@ INSTALL = "install the voices (Debian: apt install flite espeak-ng)"
 
 
 def require_programs() -> None:
-    """Check that both programs run.
-
-    Raises:
-        CorpusError: one is missing or does not run; the message names the packages.
-    """
+    """Raise `CorpusError`, which names the packages, where one of both programs is missing or does not run."""
     for program, option in (("flite", "-lv"), ("espeak-ng", "--version")):
         if shutil.which(program) is None:
             raise CorpusError(f"{program} not found: {INSTALL}")
@@ -30,19 +26,9 @@ def require_programs() -> None:
 
 
 def say(program: str, options: Sequence[str], shift: float = 1.0, margin: float = 0.0) -> np.ndarray:
-    """Run one of the programs.
+    """Return what a program says, given voice, prosody and text: float64 mono at 16 kHz, shape (samples,).
 
-    Args:
-        program: "flite" or "espeak-ng".
-        options: voice, prosody and text; where the sound goes is added.
-        shift: play what it says so many times faster and higher.
-        margin: seconds of the silence at either end that stay.
-
-    Returns:
-        float64 mono at 16 kHz, shape (samples,).
-
-    Raises:
-        CorpusError: the program fails or says nothing.
+    It is played `shift` times faster and higher; `margin` seconds of the silence at either end stay.
     """
     with tempfile.TemporaryDirectory() as scratch:
         wav = str(Path(scratch) / "speech.wav")

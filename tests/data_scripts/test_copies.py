@@ -93,8 +93,8 @@ def test_lossy_copies_are_found_and_the_same_words_are_not_taken_for_one():
 def test_every_kind_of_copy_alone(kind):
     original = voice(5)
     copy = copies_of(original)[kind]
-    assert content_digest(copy) != content_digest(original)
     found, digests, _ = names([original, voice(6), copy])
+    assert digests[0] != digests[2]
     assert found == [min(digests[0], digests[2]), digests[1], min(digests[0], digests[2])]
 
 
@@ -114,18 +114,13 @@ def test_the_same_words_by_the_same_voice_are_alike_but_no_copies():
         assert not same_sound(one, other)
 
 
-def test_noises_are_distinguished_without_listening():
-    noises = [np.random.default_rng(seed).normal(scale=0.1, size=RATE).astype(np.float32) for seed in range(20)]
-    found, digests, asked = names(noises)
+@pytest.mark.parametrize("recordings", ["noises", "equal samples"])
+def test_only_what_is_alike_is_listened_to(recordings):
+    rng = np.random.default_rng(0)
+    noises = [rng.normal(scale=0.1, size=RATE).astype(np.float32) for _ in range(20)]
+    found, digests, asked = names(noises if recordings == "noises" else [voice(0), voice(0)])
     assert found == digests
-    assert not asked
-
-
-def test_equal_samples_are_not_listened_to():
-    sound = voice(0)
-    found, digests, asked = names([sound, sound.copy()])
-    assert found == digests
-    assert digests[0] == digests[1]
+    assert len(set(found)) == (20 if recordings == "noises" else 1)
     assert not asked
 
 

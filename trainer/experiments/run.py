@@ -133,7 +133,7 @@ def run_experiment(
         "emotions": emotions,
         "seed": args.seed,
         "split": dict(split),
-        "audit": audit.to_json(),
+        "audit": vars(audit),
         "best_checkpoint": best and Path(best).name,
         "epochs": trainer.state.epoch,
         "train_seconds": round(train_seconds, 1),

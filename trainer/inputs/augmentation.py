@@ -14,18 +14,11 @@ SPEED_COLUMN = "speed"
 
 
 def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
-    """Return the rows of `data` once at each speed.
+    """Return the rows of `data` once at each speed; without 1.0 the recordings themselves are not trained on.
 
     A new column `speed` tells the collator which; `duration` is divided by it. A recording played at 1.1 times its
     speed is shorter and higher by that factor, as if another person had spoken it. The copies do not depend on a draw
     in each epoch, so a resumed run sees the same rows.
-
-    Args:
-        data: rows of `data_scripts.schema`.
-        factors: the speeds, e.g. 0.9, 1.0, 1.1. Without 1.0 the recordings themselves are not trained on.
-
-    Raises:
-        TrainingError: `data` is no `datasets.Dataset`, whose rows can be counted and copied.
     """
     if not isinstance(data, Dataset):
         raise TrainingError(
@@ -44,15 +37,7 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
 
 
 def load_at_speed(row: Mapping[str, Any], sampling_rate: int) -> np.ndarray:
-    """Return the waveform (samples,) of a row's recording, played at the row's `speed` where it has one.
-
-    Args:
-        row: with `audio`, and where wanted `id`, `channel` and `speed`.
-        sampling_rate: wanted, in hertz.
-
-    Raises:
-        AudioError: the recording cannot be decoded.
-    """
+    """Return the waveform (samples,) of a row's recording, played at the row's `speed` where it has one."""
     # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
     rate = sampling_rate / (row.get(SPEED_COLUMN) or 1)
     return load_audio(row["audio"], rate, name=row.get("id"), channel=read_channel(row.get("channel")))

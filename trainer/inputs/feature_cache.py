@@ -10,10 +10,8 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from tqdm.auto import tqdm
 import modeling_m4ser
 from data_scripts.files import fingerprint, write_atomically
 from data_scripts.journal import locked
+from data_scripts.versions import package_version
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.audio_m4ser import audio_duration, decode_audio
 from modeling_m4ser.decoding_m4ser import open_audio
@@ -41,11 +40,7 @@ Wanted = tuple[str, Any, int]  # key of a recording; rows, and the number of one
 
 
 class FeatureCache:
-    """States of recordings, read from the disk as they are asked for.
-
-    Args:
-        folder: holds the states of each recording, (layers, m, d_S) in float32, as `KEY.npy` (see `recording_key`).
-    """
+    """States (layers, m, d_S) of recordings, float32, each in `KEY.npy` (see `recording_key`), read when asked for."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
@@ -58,22 +53,13 @@ class FeatureCache:
         return self.path(key).is_file()
 
     def __getitem__(self, key: str) -> np.ndarray:
-        """Return the states (layers, m, d_S) of a recording, float32, mapped into memory.
-
-        Raises:
-            OSError: they are not there.
-            ValueError: the file is damaged, as by a power failure.
-        """
+        """Return the states of a recording, mapped into memory."""
         return np.load(self.path(key), mmap_mode="r")
 
     def batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor] | None:
-        """Return the speech inputs of some rows; None where the states of one of them are not there.
+        """Return the speech inputs of the collator's rows; None where the states of one of them are not there.
 
-        Args:
-            rows: as [`trainer.M4SERDataCollator`] takes them. Their recordings are read, but not decoded.
-
-        Returns:
-            `speech_states` (B, layers, m, d_S), 0 after a row's last frame, and `speech_attention_mask` (B, m).
+        They are `speech_states` (B, layers, m, d_S), 0 after a row's last frame, and `speech_attention_mask` (B, m).
         """
         keys = [recording_key(row) for row in rows]
         if not all(key in self for key in keys):
@@ -90,14 +76,7 @@ class FeatureCache:
 
 
 def recording_key(row: Mapping[str, Any]) -> str:
-    """Return what tells a row's recording, at the speed that it is played at, from all others.
-
-    Args:
-        row: with `audio`, anything that `load_audio` takes, and where wanted `speed`.
-
-    Raises:
-        AudioError: the file cannot be read.
-    """
+    """Return what tells a row's recording, at the speed that it is played at, from all others."""
     audio, name, channel = row["audio"], row.get("id"), row.get("channel")
     digest = hashlib.blake2b(digest_size=16)
     is_array = isinstance(audio, Mapping) and any(audio.get(key) is not None for key in ("array", "raw"))
@@ -108,9 +87,8 @@ def recording_key(row: Mapping[str, Any]) -> str:
         samples, rate = decode_audio(audio, name=name)
         digest.update(f"{rate} ".encode())
         digest.update(np.ascontiguousarray(samples).tobytes())
-    return f"{digest.hexdigest()}@{float(row.get(SPEED_COLUMN) or 1)}" + (
-        "" if channel is None else f"-channel{channel}"
-    )
+    suffix = "" if channel is None else f"-channel{channel}"
+    return f"{digest.hexdigest()}@{float(row.get(SPEED_COLUMN) or 1)}{suffix}"
 
 
 def states_settings(model: M4SERForEmotionClassification, processor: M4SERProcessor) -> dict[str, Any]:
@@ -118,10 +96,6 @@ def states_settings(model: M4SERForEmotionClassification, processor: M4SERProces
 
     That is every weight of the speech encoder and its configuration, but not its name; what the processor does to
     audio; and what they are computed with.
-
-    Args:
-        model: with a speech encoder.
-        processor: of the model.
     """
     encoder = _speech_encoder(model)
     config = encoder.model.config
@@ -137,7 +111,7 @@ def states_settings(model: M4SERForEmotionClassification, processor: M4SERProces
         "device": model.device.type,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "attention": config._attn_implementation,
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: package_version(name) for name in _PACKAGES},
         "code": _code_digest(),
     }
 
@@ -153,22 +127,11 @@ def cache_features(
 ) -> FeatureCache:
     """Compute the states of all recordings that are not in `folder` yet, and return the cache of them.
 
-    Several processes may do so at once: one writes, the others wait for it and then find what it wrote.
-
-    Args:
-        model: its speech encoder is frozen.
-        processor: of the model.
-        datasets: rows of prepared corpora, or others with `audio` and where wanted `speed`, `id` and `duration`.
-        folder: where caches are kept, each in a folder named after its `states_settings`.
-        batch_size: recordings that are encoded at once.
-        num_workers: processes that decode them.
-        show_progress: whether to show a bar.
+    `folder` holds caches, each in a folder named after its `states_settings`. Several processes may fill one at once:
+    one writes, the others wait for it and then find what it wrote.
 
     Raises:
-        ExperimentError: the speech encoder is not frozen, the feature extractor adds noise, or the states do not fit
-            on the disk.
-        AudioError: a recording cannot be read.
-        OSError: the folder cannot be written.
+        ExperimentError: the speech encoder is not frozen, or the feature extractor adds noise.
     """
     encoder = _speech_encoder(model)
     dither = getattr(processor.feature_extractor, "dither", 0)
@@ -190,7 +153,7 @@ def cache_features(
         if missing:
             # Those of similar length together, so that little padding is encoded.
             missing.sort(key=lambda item: -_seconds(item[1][item[2]]))
-            _check_space(missing, encoder, processor, cache.folder)
+            print(f"caching speech features of {len(missing)} recordings in {cache.folder}", flush=True)
             batches = DataLoader(
                 missing,  # pyright: ignore[reportArgumentType] (a list is a map-style data set)
                 batch_size=batch_size,
@@ -229,13 +192,6 @@ def _code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _as_text(options: Mapping[str, Any]) -> str:
     return json.dumps(options, sort_keys=True, default=str)
 
@@ -258,30 +214,7 @@ def _seconds(row: Mapping[str, Any]) -> float:
     return float(duration)
 
 
-def _check_space(missing: Sequence[Wanted], encoder: SpeechEncoder, processor: M4SERProcessor, folder: Path) -> None:
-    """Say how much is written where; raise where there is no space for it (silence that is cut takes none)."""
-    rate = processor.sampling_rate
-    second = processor(audio=np.sin(np.arange(rate) / 10).astype(np.float32), sampling_rate=rate)
-    frames_per_second = int(encoder.frame_lengths(second["speech_attention_mask"])) + 1
-    seconds = sum(min(_seconds(rows[number]), processor.max_audio_seconds) for _, rows, number in missing)
-    layers = 1 if encoder.layer_weights is None else len(encoder.layer_weights)
-    size = seconds * frames_per_second * layers * encoder.hidden_size * 4 + 128 * len(missing)  # of a file's header
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise ExperimentError(
-            f"the speech features of {len(missing)} recordings need {_megabytes(size)}, and the disk of {folder} has "
-            f"{_megabytes(free)} left: free some space, choose --feature_cache_dir on another disk, or leave "
-            "--cache_features out"
-        )
-    print(f"caching {_megabytes(size)} of speech features of {len(missing)} recordings in {folder}", flush=True)
-
-
-def _megabytes(count: float) -> str:
-    return f"{count / 1e6:,.1f} MB"
-
-
 def _encoder_inputs(processor: M4SERProcessor, batch: Sequence[Wanted]) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """The keys of some recordings, and their inputs."""
     rows = [rows[number] for _, rows, number in batch]
     rate = processor.sampling_rate
     audio = [load_at_speed(row, rate) for row in rows]

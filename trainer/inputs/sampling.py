@@ -23,10 +23,7 @@ logger = logging.getLogger(__name__)
 class EpochSampler(LengthGroupedSampler):
     """Length-grouped order that depends on seed and epoch alone, so that a resumed run sees the same batches.
 
-    Args:
-        batch_size: utterances of one update, over all micro-batches and processes.
-        lengths: of the utterances, in any unit.
-        seed: of the order.
+    `batch_size` are the utterances of one update, over all micro-batches and processes; `lengths` are in any unit.
     """
 
     def __init__(self, batch_size: int, lengths: list[float], seed: int):
@@ -55,13 +52,7 @@ class SamplerEpochCallback(TrainerCallback):
 
 
 def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochSampler:
-    """Return the sampler of `train_sampling_strategy="group_by_length"`.
-
-    Where the durations of the utterances are not known, a warning says that their order is random.
-
-    Raises:
-        TrainingError: the data set has no column `args.length_column_name`, and that is not the default.
-    """
+    """Return the sampler of `train_sampling_strategy="group_by_length"`; a random one where no durations are known."""
     column, columns = args.length_column_name, getattr(dataset, "column_names", [])
     if column in columns:
         lengths = dataset[column]
@@ -83,11 +74,7 @@ def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochS
 
 
 class LongestFirstSampler(Sampler[int]):
-    """Descending lengths: batches have little padding, and the one that needs most memory comes first.
-
-    Args:
-        lengths: of the utterances, in any unit; those without one come last.
-    """
+    """Descending lengths, unknown ones last: batches have little padding, and the largest comes first."""
 
     def __init__(self, lengths: list[float | None]):
         self.order = np.argsort(-np.asarray(lengths, dtype=float), kind="stable")

@@ -275,7 +275,7 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     )
     assert "warning: own_split" not in capsys.readouterr().err
     results, predictions = finished(tmp_path / "out")
-    assert results["audit"] == Audit(["train", "validation", "test"]).to_json()
+    assert results["audit"] == vars(Audit(["train", "validation", "test"]))
     assert predictions["text"].tolist() == ["i am test"] * 4
     assert results["description"].startswith("Corpus: manifest, its own split.")
     assert sum(support(results, "validation")) == 3

@@ -3,12 +3,7 @@
 import io
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +16,10 @@ from transformers import set_seed
 
 from data_scripts.journal import locked
 from modeling_m4ser import AudioError
-from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
-from trainer.callbacks.feature_statistics import measure_features
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.run import make_trainer
@@ -61,10 +54,6 @@ def states_of(model, processor, row):
 def files(folder):
     """The files of states in a folder of caches, by name."""
     return {path.name: path for path in folder.glob("*/*.npy")}
-
-
-def folders(folder):
-    return [path.name for path in folder.iterdir()]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -156,90 +145,61 @@ def test_training_with_the_cache_is_training_without_it(tmp_path, kind, options)
         assert trainer.model.m4ser.speech_encoder.layer_weights.requires_grad
 
 
-def test_statistics_of_cached_features_are_those_of_the_audio(tmp_path):
-    processor = tiny_processor(tmp_path, "whisper")
-    rows = list(tiny_corpus(6))
-    models = [frozen_model(weighted=True, standardize_features=True) for _ in range(2)]
-    collator = M4SERDataCollator(processor, models[0].config)
-    measure_features(models[0], [collator(rows)])
-    collator.feature_cache = cache_features(models[1], processor, [rows], tmp_path / "cache")
-    measure_features(models[1], [collator(rows)])
-    expected, found = (model.m4ser.speech_standardizer for model in models)
-    torch.testing.assert_close(found.mean, expected.mean, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found.deviation, expected.deviation, atol=1e-5, rtol=1e-5)
-    assert expected.measured
-
-
 def test_states_are_computed_once(tmp_path, capsys, monkeypatch):
     model, processor, rows = frozen_model(), tiny_processor(tmp_path, "whisper"), tiny_corpus(6)
     cache_features(model, processor, [rows.select(range(4))], tmp_path / "cache", show_progress=False)
-    assert " MB of speech features of 4 recordings in " in capsys.readouterr().out
+    assert "caching speech features of 4 recordings in " in capsys.readouterr().out
     assert set(files(tmp_path / "cache")) == {f"{recording_key(rows[number])}.npy" for number in range(4)}
 
-    encoded = []
-    encode = type(model.m4ser.speech_encoder).encode
+    encoded, kind = [], type(model.m4ser.speech_encoder)
+    encode = kind.encode
     monkeypatch.setattr(
-        type(model.m4ser.speech_encoder),
-        "encode",
-        lambda self, inputs, mask: encoded.append(len(inputs)) or encode(self, inputs, mask),
+        kind, "encode", lambda self, inputs, mask: encoded.append(len(inputs)) or encode(self, inputs, mask)
     )
     cache_features(frozen_model(), processor, [rows.select(range(4))], tmp_path / "cache")
     assert (encoded, capsys.readouterr().out) == ([], "")
     cache = cache_features(model, processor, [rows, rows], tmp_path / "cache", show_progress=False)
     assert encoded == [2]
-    assert "of 2 recordings" in capsys.readouterr().out
     assert all(recording_key(row) in cache for row in rows)
 
 
-def changed_weight(model, processor):
-    model.m4ser.speech_encoder.model.layers[1].fc2.weight.data[-1, -1] += 1e-3
+def speech(model):
+    return model.m4ser.speech_encoder.model
 
 
-def changed_buffer_table(model, processor):
-    model.m4ser.speech_encoder.model.embed_positions.weight.data[-1, -1] += 1e-3
+CHANGES = {
+    "a weight": lambda model, processor: speech(model).layers[1].fc2.weight.data[-1, -1].add_(1e-3),
+    "a table": lambda model, processor: speech(model).embed_positions.weight.data[-1, -1].add_(1e-3),
+    "the configuration": lambda model, processor: vars(speech(model).config).update(activation_function="relu"),
+    "the precision": lambda model, processor: speech(model).double(),
+    "the layers": lambda model, processor: setattr(
+        model.m4ser.speech_encoder, "layer_weights", torch.nn.Parameter(torch.zeros(3))
+    ),
+    "the extractor": lambda model, processor: vars(processor.feature_extractor).update(hop_length=80),
+    "trimming": lambda model, processor: vars(processor).update(trim_silence_db=30),
+    "the level": lambda model, processor: vars(processor).update(target_dbfs=-20),
+    "the length": lambda model, processor: vars(processor).update(max_audio_seconds=0.25),
+}
 
 
-def changed_config(model, processor):
-    model.m4ser.speech_encoder.model.config.activation_function = "relu"
-
-
-def changed_extractor(model, processor):
-    processor.feature_extractor.hop_length = 80
-
-
-def changed_dtype(model, processor):
-    model.m4ser.speech_encoder.model.double()
-
-
-def changed_layers(model, processor):
-    model.m4ser.speech_encoder.layer_weights = torch.nn.Parameter(torch.zeros(3))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *(changed_weight, changed_buffer_table, changed_config, changed_extractor, changed_dtype, changed_layers),
-        *({"trim_silence_db": 30}, {"target_dbfs": -20}, {"max_audio_seconds": 0.25}),
-    ],
-    ids=lambda change: change.__name__ if callable(change) else next(iter(change)),
-)
+@pytest.mark.parametrize("change", CHANGES)
 def test_states_of_another_encoder_or_processor_are_not_used(tmp_path, change):
     model, processor, rows = frozen_model(), tiny_processor(tmp_path, "whisper"), tiny_corpus(2)
     cache_features(model, processor, [rows], tmp_path / "cache")
-    if callable(change):
-        change(model, processor)
-    else:
-        vars(processor).update(change)
+    CHANGES[change](model, processor)
     cache = cache_features(model, processor, [rows], tmp_path / "cache")
-    assert len(folders(tmp_path / "cache")) == 2
+    assert len(list((tmp_path / "cache").iterdir())) == 2
     expected = states_of(model, processor, rows[0])
     np.testing.assert_allclose(cache[recording_key(rows[0])], expected, atol=1e-5)
 
 
-def test_states_by_other_versions_are_not_used(monkeypatch, tmp_path):
-    model, processor = frozen_model(), tiny_processor(tmp_path, "whisper")
+def test_versions_count_and_names_do_not(monkeypatch, tmp_path):
+    model, renamed, processor = frozen_model(), frozen_model(), tiny_processor(tmp_path, "whisper")
     before = states_settings(model, processor)
-    monkeypatch.setattr(feature_cache, "version", lambda package: "another")
+    speech(renamed).config._name_or_path = "elsewhere/the-same"
+    renamed.classifier.weight.data += 1  # nor does what is trained
+    assert states_settings(renamed, processor) == before
+    monkeypatch.setattr(feature_cache, "package_version", lambda package: "another")
     assert states_settings(model, processor) != before
 
 
@@ -256,15 +216,6 @@ def test_states_by_other_code_are_not_used(monkeypatch, tmp_path, name):
     assert states_settings(model, processor) != before
 
 
-def test_the_name_of_an_encoder_does_not_matter(tmp_path):
-    processor = tiny_processor(tmp_path, "whisper")
-    model, renamed = frozen_model(), frozen_model()
-    renamed.m4ser.speech_encoder.model.config._name_or_path = "elsewhere/the-same"
-    # What is trained does not count.
-    renamed.classifier.weight.data += 1
-    assert states_settings(model, processor) == states_settings(renamed, processor)
-
-
 def flac(samples):
     file = io.BytesIO()
     soundfile.write(file, samples, 16000, format="FLAC")
@@ -274,25 +225,25 @@ def flac(samples):
 def test_a_changed_recording_under_the_same_id_has_states_of_its_own(tmp_path):
     """As many samples, the same name and path, and the same `content`, which copies share."""
     model, processor = frozen_model(), tiny_processor(tmp_path, "whisper")
-    path = tmp_path / "clip.flac"
-    rng = np.random.default_rng(0)
-    row = {"id": "clip", "audio": {"path": str(path), "bytes": None}, "content": "abc", "duration": 0.3}
-    row |= {"hypothesis": "i am", "transcript": "i am", "emotion": 0}
+    path, rng, other = tmp_path / "clip.flac", np.random.default_rng(0), tiny_corpus(1)[0]
+    row = {**other, "id": "clip", "audio": {"path": str(path), "bytes": None}, "content": "abc", "duration": 0.3}
     path.write_bytes(flac(rng.normal(scale=0.1, size=4800)))
-    cache = cache_features(model, processor, [[row]], tmp_path / "cache")
-    before = states_of(model, processor, row)
+    cache = cache_features(model, processor, [[row, other]], tmp_path / "cache")
     collator = M4SERDataCollator(processor, model.config, feature_cache=cache)
-    assert "speech_states" in collator([row])
+    before = states_of(model, processor, row)
+    assert "speech_states" in collator([row, other])
 
     path.write_bytes(flac(rng.normal(scale=0.1, size=4800)))
     expected = states_of(model, processor, row)
     assert np.abs(expected - before).max() > 1e-3
     # The old cache is not used for it, even by a run that has begun; a new one has it.
-    batch = collator([row])
-    assert "input_features" in batch
+    batch, plain = collator([row, other]), M4SERDataCollator(processor, model.config)([row, other])
+    assert batch.keys() == plain.keys()
+    assert all(torch.equal(batch[name], plain[name]) for name in plain)
+    assert "speech_states" in collator([other])
     cache = cache_features(model, processor, [[row]], tmp_path / "cache")
     np.testing.assert_allclose(cache[recording_key(row)], expected, atol=1e-5)
-    assert len(files(tmp_path / "cache")) == 2
+    assert len(files(tmp_path / "cache")) == 3
 
 
 def test_a_recording_is_known_by_its_content_and_speed(tmp_path):
@@ -308,19 +259,10 @@ def test_a_recording_is_known_by_its_content_and_speed(tmp_path):
     keys = {recording_key({"audio": audio}) for audio in arrays}
     assert len(keys) == 3
     assert recording_key({"audio": {"raw": samples, "sampling_rate": 16000}}) in keys
+    stereo = {"audio": {"array": np.stack([samples, samples]), "sampling_rate": 16000}}
+    assert len({recording_key({**stereo, "channel": channel}) for channel in (None, 0, 1)}) == 3
     with pytest.raises(AudioError, match="clip7"):
         recording_key({"audio": {"path": None, "bytes": None}, "id": "clip7"})
-
-
-def test_a_batch_with_an_unknown_recording_comes_from_the_audio(tmp_path):
-    model, processor, rows = frozen_model(), tiny_processor(tmp_path, "whisper"), tiny_corpus(4)
-    cache = cache_features(model, processor, [rows.select(range(3))], tmp_path / "cache")
-    collator = M4SERDataCollator(processor, model.config, feature_cache=cache)
-    batch = collator([rows[2], rows[3]])
-    plain = M4SERDataCollator(processor, model.config)([rows[2], rows[3]])
-    assert batch.keys() == plain.keys()
-    assert all(torch.equal(batch[name], plain[name]) for name in plain)
-    assert "speech_states" in collator([rows[2]])
 
 
 def test_data_loading_processes_read_it_and_hold_none_of_it(tmp_path):
@@ -334,12 +276,8 @@ def test_data_loading_processes_read_it_and_hold_none_of_it(tmp_path):
     assert torch.equal(next(iter(loader))["speech_states"], here)
 
 
-def nothing_frozen(model, processor):
-    return tiny_model("whisper")
-
-
 def one_weight_trained(model, processor):
-    model.m4ser.speech_encoder.model.conv1.bias.requires_grad_(True)
+    speech(model).conv1.bias.requires_grad_(True)
 
 
 def convolutions_frozen(model, processor):
@@ -348,23 +286,16 @@ def convolutions_frozen(model, processor):
     return model
 
 
-def noise_added(model, processor):
-    processor.feature_extractor.dither = 0.1
-
-
-def only_text(model, processor):
-    return tiny_model("whisper", **ABLATIONS["only text"])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (nothing_frozen, r"cache_features needs --freeze_speech_encoder"),
-        (one_weight_trained, r"cache_features needs --freeze_speech_encoder"),
-        (convolutions_frozen, r"cache_features needs --freeze_speech_encoder"),
-        (noise_added, r"one draw of the noise .*dither=0\.1"),
-        (only_text, "this model has no speech encoder"),
+        (lambda model, processor: tiny_model("whisper"), "needs --freeze_speech_encoder"),
+        (one_weight_trained, "needs --freeze_speech"),
+        (convolutions_frozen, "needs --freeze_speech_encoder"),
+        (lambda model, processor: vars(processor.feature_extractor).update(dither=0.1), r"the noise .*dither=0\.1"),
+        (lambda model, processor: tiny_model("whisper", **ABLATIONS["only text"]), "this model has no speech encoder"),
     ],
+    ids=["nothing frozen", "one weight trained", "convolutions frozen", "noise", "text alone"],
 )
 def test_what_cannot_be_cached_is_refused(tmp_path, change, message):
     model, processor = frozen_model(), tiny_processor(tmp_path, "whisper")
@@ -372,29 +303,6 @@ def test_what_cannot_be_cached_is_refused(tmp_path, change, message):
     with pytest.raises(ExperimentError, match=message):
         cache_features(model, processor, [tiny_corpus(2)], tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_disk_without_the_space_is_named_before_anything_is_written(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: usage(10, 9, 1000))
-    with pytest.raises(
-        ExperimentError, match=r"features of 3 recordings need 0\.\d MB, and the disk of .* has 0\.0 MB"
-    ):
-        cache_features(frozen_model(), tiny_processor(tmp_path, "whisper"), [tiny_corpus(3)], tmp_path / "cache")
-    assert not files(tmp_path / "cache")
-
-
-def test_the_expected_size_is_that_of_the_files_or_a_little_more(tmp_path, monkeypatch):
-    expected = []
-    monkeypatch.setattr(feature_cache, "_megabytes", lambda count: expected.append(count) or "")
-    for kind, weighted in (("whisper", True), ("hubert-group", False)):
-        model, processor = frozen_model(kind, weighted), tiny_processor(tmp_path, kind)
-        rows = [{**row, "duration": None} for row in tiny_corpus(5)]  # measured
-        cache_features(model, processor, [with_speeds(tiny_corpus(5), [0.5]), rows], tmp_path / kind)
-        found = files(tmp_path / kind).values()
-        size = sum(path.stat().st_size for path in found)
-        assert size <= expected[-1] <= 1.1 * size
-        assert len(found) == 10
 
 
 def test_a_disk_that_fills_up_is_named_and_leaves_a_good_cache(tmp_path, monkeypatch):
@@ -438,48 +346,3 @@ def test_one_process_writes_and_another_waits_for_it(tmp_path, capsys):
         assert "by another process: waiting for it" in capsys.readouterr().err
     waiting.join(30)
     assert all(recording_key(row) in cache for row in rows)
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from tests.helpers.corpus import tiny_corpus
-from tests.trainer.inputs.test_feature_cache import frozen_model, tiny_processor
-from trainer.inputs.feature_cache import cache_features
-folder = Path(sys.argv[1])
-(folder / "processor").mkdir(exist_ok=True)
-processor = tiny_processor(folder / "processor", "whisper")
-print("writing", flush=True)
-cache_features(frozen_model(), processor, [tiny_corpus(160)], folder / "cache", batch_size=3)
-"""
-
-
-@pytest.mark.slow
-def test_killed_three_times_it_holds_nothing_wrong(tmp_path):
-    """What is there is right each time, and nothing is done twice."""
-    model, rows = frozen_model(), tiny_corpus(160)
-    processor = tiny_processor(tmp_path, "whisper")
-    made = {}
-    for writes in (20, 60, 110):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        assert "writing\n" in process.stdout
-        while len(files(tmp_path / "cache")) < writes and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        found = {name: path.stat().st_mtime_ns for name, path in files(tmp_path / "cache").items()}
-        assert writes <= len(found) < 160
-        assert made.items() <= found.items()
-        made = found
-    cache = cache_features(model, processor, [rows], tmp_path / "cache")
-    for row in rows:
-        np.testing.assert_allclose(cache[recording_key(row)], states_of(model, processor, row), atol=1e-5)
-    assert len(files(tmp_path / "cache")) == 160
-    assert made.items() <= {name: path.stat().st_mtime_ns for name, path in files(tmp_path / "cache").items()}.items()
-
-
-def test_another_channel_is_another_recording():
-    row = {"audio": {"array": np.ones((2, 400), np.float32) / 4, "sampling_rate": 16000}}
-    assert len({recording_key(row), recording_key({**row, "channel": 0}), recording_key({**row, "channel": 1})}) == 3
