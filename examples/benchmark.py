@@ -19,10 +19,9 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,21 +38,13 @@ EMOTIONS = ("angry", "happy", "neutral", "sad")
 RATE = 16000
 
 
-@dataclass(frozen=True)
-class Way:
-    """One of the ways that a comparison measures.
-
-    Attributes:
-        name: in the table.
-        task: `training`, `inference` or `prediction`.
-        row: of `ABLATIONS`.
-        options: `ExperimentArguments` and `ModelArguments` that this way adds.
-    """
+class Way(NamedTuple):
+    """One of the ways that a comparison measures; `options` are what it adds to a run's and a model's arguments."""
 
     name: str
     task: str
     row: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,22 +95,22 @@ def make_data(utterances: int) -> "DatasetDict":
         soundfile.write(file, rng.normal(scale=0.1, size=int(seconds * RATE)), RATE, format="FLAC")
         spoken, heard = (" ".join(rng.choice(WORDS, size=max(1, int(2.5 * seconds)))) for _ in range(2))
         audio = {"path": f"clip{index}.flac", "bytes": file.getvalue()}
-        known = {"duration": seconds, "emotion": EMOTIONS[index % len(EMOTIONS)], "transcript": spoken}
-        unknown = {"speaker": None, "session": None, "asr_model": "none"}
-        rows.append({"id": f"clip{index}", "audio": audio, "hypothesis": heard, **known, **unknown})
+        row = {"id": f"clip{index}", "audio": audio, "duration": seconds, "emotion": EMOTIONS[index % len(EMOTIONS)]}
+        row |= {"transcript": spoken, "hypothesis": heard, "asr_model": "none", "speaker": None, "session": None}
+        rows.append(row)
     data = build_dataset(rows, EMOTIONS)
     return DatasetDict(dict.fromkeys(("train", "validation", "test"), data))
 
 
 def prepare(way: Way, encoders: tuple[str, str], options: argparse.Namespace, folder: str) -> Callable[[], Any]:
     """Return what a way does once: a step of training, one utterance, or a whole test."""
-    import torch
     from transformers import PrinterCallback, set_seed
 
     from trainer.arguments import ExperimentArguments
     from trainer.experiments.arguments import ModelArguments
     from trainer.experiments.model import build_model
     from trainer.experiments.run import make_trainer
+    from trainer.studies.representations import run_model
 
     set_seed(0)
     choices = {name: value for name, value in way.options.items() if name in ModelArguments.__dataclass_fields__}
@@ -146,15 +137,7 @@ def prepare(way: Way, encoders: tuple[str, str], options: argparse.Namespace, fo
         return lambda: trainer.predict(test)
     collator: Any = trainer.data_collator
     rows = itertools.cycle(range(len(test)))
-    model.eval()
-
-    def infer() -> Any:
-        inputs = collator([test[next(rows)]])
-        with torch.inference_mode():
-            inputs = {name: part.to(model.device) for name, part in inputs.items() if "label" not in name}
-            return model(**inputs)["logits"].cpu()
-
-    return infer
+    return lambda: run_model(model, test[next(rows)], collator)["logits"].cpu()
 
 
 def take_turns(works: Sequence[Callable[[], Any]], repetitions: int) -> np.ndarray:

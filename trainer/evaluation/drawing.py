@@ -4,6 +4,7 @@ Figures are built as objects rather than through pyplot, so that nothing global 
 """
 
 import functools
+import itertools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,11 +44,7 @@ _formats: tuple[str, ...] = ("png",)
 
 
 def set_figure_formats(formats: Iterable[str]) -> None:
-    """Choose the files that every figure of this process is written as from now on, of `FORMATS`.
-
-    Raises:
-        ExperimentError: there is none, or an unknown one.
-    """
+    """Choose the files that every figure of this process is written as from now on, of `FORMATS`."""
     global _formats
     chosen = tuple(dict.fromkeys(formats))
     if not chosen or not set(chosen) <= set(FORMATS):
@@ -57,13 +54,9 @@ def set_figure_formats(formats: Iterable[str]) -> None:
 
 def model_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return colour and line of each model of a figure; a model of `MODEL_STYLES` looks the same in all figures."""
-    styles, others = {}, 0
-    for name in names:
-        known = name.removesuffix(ONE_CLASS)
-        colour, line = MODEL_STYLES.get(known, (COLOURS[5 + others % 2], _LINES[others % len(_LINES)]))
-        others += known not in MODEL_STYLES
-        styles[name] = {"color": colour, "linestyle": line}
-    return styles
+    others = itertools.cycle(zip(itertools.cycle(COLOURS[5:]), _LINES, strict=False))
+    styles = {name: MODEL_STYLES.get(name.removesuffix(ONE_CLASS)) or next(others) for name in names}
+    return {name: {"color": colour, "linestyle": line} for name, (colour, line) in styles.items()}
 
 
 def new_axes(
@@ -84,14 +77,9 @@ def new_axes(
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure in every format of `set_figure_formats`, making its folder.
+    """Write a figure in every format of `set_figure_formats`, making its folder; return the first file.
 
-    Args:
-        figure: what to write. Its texts are plain, except those with the gid `MATH`.
-        path: a file; each format replaces its ending.
-
-    Returns:
-        The first file written.
+    Its texts are plain, except those with the gid `MATH`. Each format replaces the ending of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,14 +113,15 @@ def _prepare_texts(figure: Figure) -> None:
             families = {_FAMILY: None} | {name: None for name in map(_font_with, text.get_text()) if name}
             text.set_fontfamily(list(families))
     if lost:
-        _warn_of_letters("".join(sorted(lost)))
+        _warn_of_letters("".join(sorted(lost)[:10]))
 
 
 @functools.cache
 def _warn_of_letters(letters: str) -> None:
-    shown = letters[:10] + ("…" if len(letters) > 10 else "")
-    message = f"no installed font has the letters {shown}: figures name their codes. Install a font, e.g. Noto Sans CJK"
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(
+        f"no installed font has the letters {letters}: figures name their codes. Install a font, e.g. Noto Sans CJK",
+        stacklevel=4,
+    )
 
 
 @functools.cache
@@ -162,13 +151,5 @@ def legend_above(figure: Figure, columns: int, size: float = 8, **options: Any) 
     for ax in figure.axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             known.setdefault(name, handle)
-    figure.legend(
-        list(known.values()),
-        list(known),
-        loc="outside upper center",
-        ncols=columns,
-        fontsize=size,
-        title_fontsize=size + 1,
-        frameon=False,
-        **options,
-    )
+    options |= {"fontsize": size, "title_fontsize": size + 1, "frameon": False}
+    figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=columns, **options)

@@ -1,7 +1,6 @@
-"""The figures of runs and tables: losses, confusions, reliability, labels, sensitivity, robustness, differences.
+"""The figures of runs and tables; each function writes `path` as `drawing.save_figure` does, and returns the file.
 
-Every function writes its figure to `path` (see `drawing.save_figure`), makes the folder, and returns the file. It
-raises ValueError where there is nothing to draw, or numbers that cannot be.
+Metrics and differences are shares in [0, 1], drawn in per cent.
 """
 
 import math
@@ -70,12 +69,7 @@ def _draw_metrics(ax: Axes, log_history: Sequence[Mapping], keys: Sequence[str],
 def plot_loss_curves(log_history: Sequence[Mapping], path: str | Path, kept: int | None = None) -> Path:
     """Draw every named loss in its own panel and the validation metrics in one more, as the paper's Fig. 8.
 
-    Args:
-        log_history: `trainer.state.log_history`: dicts with `step` (or `epoch` alone) and any of the keys of
-            `LOSS_TITLES`, those with `eval_` before them, and those of `METRIC_TITLES` (shares in [0, 1]). Absent keys
-            and values that are not finite are left out; with nothing to draw, the figure says so.
-        path: of the figure.
-        kept: the step whose weights were kept, marked in every panel.
+    `log_history` is the trainer's; what it lacks, or is not finite, is left out. `kept` is the step that was kept.
     """
     log_history = list(log_history)
     axis = "step" if any("step" in entry for entry in log_history) else "epoch"
@@ -110,11 +104,10 @@ def _draw_confusion(ax: Axes, shares: np.ndarray, texts: np.ndarray, names: Sequ
         colour = "white" if shares[row, column] > 55 else "black"
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     answers = np.flatnonzero(np.nansum(shares, axis=0))
-    if len(answers) == 1 and len(names) > 1:
+    if flagged := len(answers) == 1 and len(names) > 1:
         title = f"{title or ''}\nanswers {names[answers[0]]} only".strip()
     if title:
-        red: dict[str, Any] = {"color": "#B00020"} if len(answers) == 1 and len(names) > 1 else {}
-        ax.set_title(title, fontsize=10, pad=8, **red)
+        ax.set_title(title, fontsize=10, pad=8, color="#B00020" if flagged else "black")
     # White lines between the cells.
     ax.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
@@ -133,22 +126,8 @@ def _add_bar(figure: Any, image: Any, axes: Any) -> None:
 def plot_confusion_matrix(
     matrix: Sequence[Sequence[float]], label_names: Sequence[str], path: str | Path, title: str | None = None
 ) -> Path:
-    """Draw a confusion matrix: rows true, columns predicted, each row in per cent, counts below.
-
-    Args:
-        matrix: (classes, classes) counts, rows true. A row without utterances is drawn as dashes.
-        label_names: names of the classes, by index.
-        path: of the figure.
-        title: what was tested, on how much, with which result.
-
-    Raises:
-        ValueError: the matrix is not square with one row per name, or holds a negative or non-finite number.
-    """
-    counts, names = np.asarray(matrix, dtype=float), [str(name) for name in label_names]
-    if counts.shape != (len(names), len(names)) or not names:
-        raise ValueError(f"expected a matrix of shape ({len(names)}, {len(names)}), got {counts.shape}")
-    if not np.isfinite(counts).all() or (counts < 0).any():
-        raise ValueError("a confusion matrix holds finite counts of zero or more")
+    """Draw (classes, classes) counts, rows true, in per cent of the row with the counts below."""
+    counts, names = np.asarray(matrix, dtype=float), label_names
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(100 * counts, totals, out=np.zeros_like(counts), where=totals > 0)
     texts = np.empty(counts.shape, dtype=object)
@@ -168,20 +147,11 @@ def plot_confusion_matrix(
 
 
 def plot_confusion_shares(panels: Mapping[str, np.ndarray], label_names: Sequence[str], path: str | Path) -> Path:
-    """Draw the confusion matrices of several models beside each other, in per cent, as the paper's Fig. 12.
+    """Draw (classes, classes) shares of several models beside each other, rows true, as the paper's Fig. 12.
 
-    Args:
-        panels: title -> (classes, classes) shares in [0, 1], rows true, each adding up to 1; a row of NaN, of a class
-            that nobody tested, is drawn as dashes.
-        label_names: names of the classes, by index.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no panel, or one of another shape.
+    A row of NaN, of a class that nobody tested, is drawn as dashes.
     """
     size = len(label_names)
-    if not panels or any(np.shape(shares) != (size, size) for shares in panels.values()):
-        raise ValueError(f"panels needs matrices of shape ({size}, {size})")
     columns = math.ceil(len(panels) / math.ceil(len(panels) / 4))  # four beside each other at most
     rows = math.ceil(len(panels) / columns)
     side = 0.7 + 0.45 * size
@@ -207,16 +177,7 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
 
     On the diagonal the probabilities are right; below it the model is too sure. Bars are 95 % intervals (Wilson) of a
     bin; bins of fewer than `MIN_BIN` utterances are not drawn. The legend has the expected calibration error (ECE).
-
-    Args:
-        curves: name -> curve over the same bins, e.g. before and after calibration.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no curve.
     """
-    if not curves:
-        raise ValueError("curves holds no curve")
     figure, (ax, below) = new_axes(4.6, 5.6, 2, sharex=True, height_ratios=[3, 1])
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--", label="perfect calibration")
     for index, (name, curve) in enumerate(curves.items()):
@@ -246,23 +207,9 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
 
 
 def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], path: str | Path) -> Path:
-    """Draw how many utterances each emotion has in each split (or corpus), as the paper's Fig. 6.
-
-    Args:
-        counts_by_split: split name to a mapping from label name to count. Labels are drawn in the order they are first
-            met; a label that a split lacks counts 0.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no split or no label, or a count is negative or not finite.
-    """
+    """Draw how many utterances each emotion has in each split (or corpus), as the paper's Fig. 6."""
     labels = list(dict.fromkeys(label for counts in counts_by_split.values() for label in counts))
-    if not labels:
-        raise ValueError("counts_by_split holds no counts")
     values = {split: [counts.get(label, 0) for label in labels] for split, counts in counts_by_split.items()}
-    if any(not math.isfinite(value) or value < 0 for row in values.values() for value in row):
-        raise ValueError("counts_by_split holds a count that is negative or not finite")
-
     thickness = 0.8 / len(values)
     height = max(2.2, 0.9 + len(labels) * max(0.45, 0.2 * len(values) + 0.12))
     figure, (ax,) = new_axes(7, height, grid="x")
@@ -286,30 +233,16 @@ def plot_sensitivity(
 ) -> Path:
     """Draw a metric against the values of one setting after the other, as the paper's Fig. 7.
 
-    Args:
-        panels: name of a setting -> (its value; the metric's interval there, a share in [0, 1]; whether it is the value
-            of all the other panels), in the order of the axis.
-        metric: its name, for the axis.
-        path: of the figure.
-        note: how it was trained, above the panels, e.g. "2 epochs, one seed".
-
-    Raises:
-        ValueError: there is no panel, or one without a value.
+    A panel has (value, the metric there, whether it is the value of all other panels), in the order of the axis.
+    `note` says how it was trained.
     """
-    if not panels or not all(panels.values()):
-        raise ValueError("panels holds nothing to draw")
     figure, axes = new_axes(2.3 * len(panels) + 0.6, 3.1, 1, len(panels), grid="y", sharey=True)
     for ax, (name, points) in zip(axes, panels.items(), strict=True):
         for place, (_, interval, usual) in enumerate(points):
             ends = [interval.estimate if end is None else end for end in (interval.low, interval.high)]
             ax.plot([place, place], [100 * end for end in ends], color=GREY, linewidth=1.2)
-            label = "usual value" if usual else "other value"
-            style: dict[str, Any] = {
-                "marker": "s" if usual else "o",
-                "color": COLOURS[1 if usual else 0],
-                "linestyle": "none",
-            }
-            ax.plot(place, 100 * interval.estimate, zorder=3, label=label, **style)
+            label, style = ("usual value", "s") if usual else ("other value", "o")
+            ax.plot(place, 100 * interval.estimate, style, color=COLOURS[1 if usual else 0], zorder=3, label=label)
         ax.plot(range(len(points)), [100 * point[1].estimate for point in points], color=COLOURS[0], linewidth=1.0)
         values = [f"{value:g}" if isinstance(value, float) else f"{value}" for value, *_ in points]
         ax.set_xticks(range(len(points)), values, rotation=45 if len(points) > 3 else 0)
@@ -329,15 +262,8 @@ def plot_robustness(
 ) -> Path:
     """Draw a metric of several models against the word error rate, and below it one paired difference with its band.
 
-    Args:
-        curves: name of a model -> (word error rate, the metric's interval there), shares in [0, 1], in rising order.
-        difference: what is subtracted from what, and the same of the difference; None where it was not measured.
-        markers: name of other transcripts, e.g. a recogniser's -> (their word error rate, model -> the metric).
-        metric: its name, for the axis.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no model, or one without a point.
+    `curves` has points of models in rising order; `difference` is what is subtracted from what, and its points;
+    `markers` are other transcripts, e.g. a recogniser's: their word error rate, and the metric by model.
     """
     panels = 1 + (difference is not None)
     figure, axes = new_axes(3.5, 2 + 1.9 * panels, panels, dpi=2 * DPI, sharex=True)
@@ -363,17 +289,7 @@ def plot_robustness(
 
 
 def plot_learning_curve(curves: Mapping[str, Points], metric: str, path: str | Path) -> Path:
-    """Draw a metric of several models against how much data they were trained on, one column wide.
-
-    Args:
-        curves: name of a model -> (training utterances, the metric's interval there, shares in [0, 1]), in rising
-            order. Where there is an interval, it is drawn as a band.
-        metric: its name, for the axis.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no model, or one without a point.
-    """
+    """Draw a metric of several models against their training utterances, one column wide; intervals are bands."""
     figure, (ax,) = new_axes(3.5, 2.8, dpi=2 * DPI)
     _draw_curves(ax, curves, model_styles(curves), band=True)
     ax.set_ylabel(f"{metric} (%), 95 % interval", fontsize=8)
@@ -385,8 +301,6 @@ def plot_learning_curve(curves: Mapping[str, Points], metric: str, path: str | P
 
 def _draw_curves(ax: Axes, curves: Mapping[str, Points], styles: Mapping[str, Any], *, band: bool) -> None:
     """One curve a model, in per cent, with its interval as a band where asked."""
-    if not curves or not all(curves.values()):
-        raise ValueError("curves holds nothing to draw")
     for name, points in curves.items():
         places = [place for place, _ in points]
         if band:
@@ -401,18 +315,7 @@ def _draw_curves(ax: Axes, curves: Mapping[str, Points], styles: Mapping[str, An
 def plot_differences(
     rows: Mapping[str, tuple[float, float | None, float | None]], title: str, path: str | Path
 ) -> Path:
-    """Draw differences of two models as a forest: one line each with its 95 % interval, around zero.
-
-    Args:
-        rows: what was compared -> the difference and its interval's ends, or None, as shares.
-        title: which model minus which.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no row.
-    """
-    if not rows:
-        raise ValueError("rows holds nothing to draw")
+    """Draw differences of two models, (estimate, low, high), as a forest around zero; `title` says of which."""
     figure, (ax,) = new_axes(8, 1.1 + 0.36 * len(rows), grid="x")
     ax.axvline(0, color=GREY, linewidth=1)
     for place, (estimate, *ends) in enumerate(rows.values()):

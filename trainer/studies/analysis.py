@@ -94,7 +94,7 @@ def analyze(
     shown: Sequence[str] = (),
     seed: int = 0,
 ) -> str:
-    """Draw the figures into a folder, with `analysis.json` (numbers and names of figures) and `analysis.md`.
+    """Draw the figures into `output`, with `analysis.json` (numbers, names of figures); return the page `analysis.md`.
 
     Args:
         prepared: prepared folders: the one that the models read, and others for Fig. 6 alone.
@@ -102,16 +102,8 @@ def analyze(
         output: the folder.
         split: to read.
         utterances: how many to read, evenly spaced.
-        shown: ids of the utterances of Fig. 11, which also stand by themselves in Table VII; the first one read, if
-            none is named.
+        shown: ids of the utterances of Fig. 11, which also stand by themselves in Table VII (default: the first read).
         seed: of t-SNE and of the untrained fusion.
-
-    Returns:
-        What `analysis.md` says.
-
-    Raises:
-        ExperimentError: a folder holds no finished run, or the runs know different emotions.
-        CorpusError: an utterance or a split is not there.
     """
     figures = [plot_label_distribution(count_labels(prepared), output / "label_distribution.png")]
     lines, numbers = ["# Emotions of the corpora (Fig. 6)"], {}
@@ -120,9 +112,8 @@ def analyze(
         tested = CorpusSplit.load(prepared[0], split)
         figures += draw_logs(rows, output)
         data = tested.data
-        read = [data[row] for row in evenly_spaced(len(data), utterances)]
-        asked = find_rows(data, shown)
-        numbers = _look_into(rows, _named(read, data), _named(asked, data), seed, output, figures)
+        read = find_rows(data, data.select(evenly_spaced(len(data), utterances))["id"][:])
+        numbers = _look_into(rows, read, find_rows(data, shown), seed, output, figures)
         heading = f"# Models looked into (Fig. 6 and 8 to 12, Table VII): {tested.title}"
         lines = [heading, "", *page(numbers, tested.notes)]
     text = "\n".join(lines) + "\n"
@@ -153,29 +144,18 @@ def runs_by_row(roots: Iterable[str]) -> dict[str, list[FinishedRun]]:
 
 
 def find_rows(data: Dataset, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the utterances with some ids.
-
-    Raises:
-        CorpusError: naming an id that is not there.
-    """
+    """Return the utterances with some ids, each with the name of its emotion."""
     places = {name: index for index, name in enumerate(data["id"][:])}
     if missing := [name for name in ids if name not in places]:
         raise CorpusError(f"no utterance {missing[0]!r} in this split; its first is {next(iter(places), None)!r}")
-    return [data[places[name]] for name in ids]
-
-
-def _named(rows: Iterable[Mapping[str, Any]], data: Dataset) -> list[dict[str, Any]]:
-    """Rows of a dataset with their emotion's name in the place of its number."""
-    names = data.features["emotion"].names
+    names, rows = data.features["emotion"].names, (data[places[name]] for name in ids)
     return [{**row, "emotion": names[row["emotion"]]} for row in rows]
 
 
 def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
     """Count the emotions of whole prepared corpora, all splits together (Fig. 6), by the names of `SAME_EMOTION`.
 
-    Returns:
-        The corpus' name, or its folder where two have the same name -> emotion -> utterances, the most frequent first.
-        A corpus in the layout of one of the paper's and of another size is called a stand-in.
+    A corpus is called by its folder where two have the same name, and a stand-in where it is one of a paper's corpus.
     """
     names = [prepared_name(folder) for folder in folders]
     counts = {}
@@ -190,11 +170,9 @@ def count_labels(folders: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def mean_confusion(runs: Sequence[FinishedRun]) -> np.ndarray:
-    """Return the mean confusion matrix of some runs, e.g. of all folds (Fig. 12).
+    """Return the mean confusion matrix of some runs (Fig. 12): (classes, classes) shares of the true class, rows true.
 
-    Returns:
-        (classes, classes) shares of the true class, rows true: the mean over the runs that test this class. A class
-        that none of them tests is a row of NaN.
+    The mean is over the runs that test a class; one that none of them tests is a row of NaN.
     """
     emotions = runs[0].results["emotions"]
     tables = [pd.read_parquet(Path(run.folder) / PREDICTIONS_FILE) for run in runs]
@@ -293,15 +271,12 @@ def _weigh(
 
 
 def page(numbers: Mapping[str, Mapping[str, Any]], notes: Sequence[str]) -> Iterator[str]:
-    """Yield what the figures do not say, in Markdown: silhouettes, and Table VII where texts could be compared.
-
-    Args:
-        numbers: row -> `run`, `utterances`, `silhouette`, and maybe `distances`: `mean`, text column -> what
-            `speech_text_distances` gives of each utterance, the same ones in the same order; `single`, id -> text
-            column -> distances.
-        notes: what was read.
-    """
-    shown = ((row, found["utterances"], _silhouette(found["silhouette"])) for row, found in numbers.items())
+    """Yield what the figures do not say, in Markdown: silhouettes, and Table VII where texts could be compared."""
+    silhouettes = {row: found["silhouette"] for row, found in numbers.items()}
+    shown = (
+        (row, numbers[row]["utterances"], None if value is None else f"{value:.2f}")
+        for row, value in silhouettes.items()
+    )
     yield markdown_table(["row", "utterances", "silhouette of the emotions (Fig. 9)"], shown)
     yield ""
     yield from (f"* {note}" for note in notes)
@@ -331,10 +306,6 @@ def page(numbers: Mapping[str, Mapping[str, Any]], notes: Sequence[str]) -> Iter
         f"* The paper, with ASR and human text: {', '.join(examples)}. It does not say how it scales weights and "
         "distances, and its models for human text are trained on it: only the order of the two compares."
     )
-
-
-def _silhouette(value: float | None) -> str | None:
-    return None if value is None else f"{value:.2f}"
 
 
 def _means(row: str, texts: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[list[Any]]:

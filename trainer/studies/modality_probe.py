@@ -51,13 +51,13 @@ COMPARED = "one"
 
 @dataclass
 class Representations:
-    """What a model makes of N utterances, for `ModalityProbe` and `swap_test`.
+    """What a model makes of N utterances: k frames of each at the same places, and means over all frames.
 
     Attributes:
         speech: (N, k, d) frames of H_S^(spe), k = `FRAMES_PER_UTTERANCE`.
-        text: (N, k, d) frames of H_T^(spe), at the same places.
-        invariant: (N, k, d) frames of H_ST^(inv), at the same places.
-        own: (N, d) means of H_ST^(inv) over an utterance's frames.
+        text: (N, k, d) frames of H_T^(spe).
+        invariant: (N, k, d) frames of H_ST^(inv).
+        own: (N, d) means of H_ST^(inv).
         swapped: (N, d) the same of each utterance's speech with the text of the next, of the first after the last.
     """
 
@@ -72,11 +72,7 @@ class Representations:
 def collect_representations(
     model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator, seed: int = 0
 ) -> Representations:
-    """Run a model over utterances, in an order drawn from the seed, and keep some frames of each, drawn from it too.
-
-    Raises:
-        ExperimentError: the model lacks one of the representations.
-    """
+    """Run a model over utterances, in an order drawn from the seed, and keep some frames of each, drawn from it too."""
     if not (model.config.use_modality_specific and model.config.use_modality_invariant):
         raise ExperimentError("a modality probe needs a model with modality-specific and -invariant representations")
     fusion: Any = model.m4ser.fusion
@@ -107,18 +103,10 @@ def collect_representations(
 
 
 class ModalityProbe:
-    """Networks that tell frames of speech from frames of text; each judges utterances that it did not learn from.
-
-    Args:
-        speech: (N, k, d) frames of speech, k of each of N utterances.
-        text: (N, k, d) frames of text.
-        seed: of the folds of utterances and of the networks' weights.
+    """Networks that tell frames (N, k, d) of speech from frames of text; each judges utterances it did not learn from.
 
     Attributes:
         right: (N, 2k) whether each frame, of speech and then of text, was told right.
-
-    Raises:
-        ExperimentError: fewer than two utterances for each fold.
     """
 
     def __init__(self, speech: np.ndarray, text: np.ndarray, seed: int = 0):
@@ -142,8 +130,7 @@ class ModalityProbe:
     def judge(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Return what other frames (N, k, d) of the same utterances are taken for.
 
-        Returns:
-            (N, k) booleans: `speech`, `text`, and `one`, where it is one of them and not both.
+        Booleans (N, k): `speech`, `text`, and `one`, where it is one of them and not both.
         """
         taken = {name: np.zeros(frames.shape[:2], dtype=bool) for name in ("speech", "text")}
         for judged, probe, as_speech, as_text in self._folds:
@@ -155,19 +142,9 @@ class ModalityProbe:
 def swap_test(own: np.ndarray, swapped: np.ndarray) -> dict[str, np.ndarray]:
     """Ask whose H_ST^(inv) of one utterance's speech with the next one's text is; each dimension counts by its spread.
 
-    Args:
-        own: (N, d) of each utterance.
-        swapped: (N, d) of its speech with the next one's text.
-
-    Returns:
-        (N,) booleans: whether it is nearer to the utterance of its speech (`speech`), and of its text (`text`), than to
-        the one after both.
-
-    Raises:
-        ExperimentError: fewer than three utterances.
+    From (N, d) of each utterance and of its speech with the next one's text, return (N,) booleans: whether it is nearer
+    to the utterance of its speech (`speech`), and of its text (`text`), than to the one after both.
     """
-    if len(own) < 3:
-        raise ExperimentError(f"a swap test needs at least three utterances, not {len(own)}")
     spread = own.std(0)
     scale = np.where(spread > 0, spread, 1)
 
@@ -191,15 +168,10 @@ def difference_of(first: np.ndarray, second: np.ndarray) -> PairedDifference:
 def probe_runs(
     runs: Sequence[FinishedRun], rows: Sequence[Mapping[str, Any]], seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Probe the seeds of one model, and the same encoders under a fusion that was never trained.
+    """Probe S seeds of one model, and the same encoders under a fusion that was never trained.
 
-    Args:
-        runs: S seeds of it.
-        rows: utterances.
-        seed: of the frames, the probes and the untrained fusion.
-
-    Returns:
-        What is found of both, by the keys of `TITLES`: booleans (S, N) or (S, N, k).
+    The first seed is of the frames; probes and untrained fusions count on from it. Return what is found of both, by the
+    keys of `TITLES`: booleans (S, N) or (S, N, k).
     """
     found: tuple[list, list] = [], []
     for number, run in enumerate(runs):

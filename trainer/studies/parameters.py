@@ -1,6 +1,6 @@
-"""How many parameters each part of a model has, for Table V; nothing is downloaded, and no weight is made.
+"""How many parameters each part of a model has, for Table V, read from configurations alone.
 
-This file imports nothing heavy, so that a command line can list the sizes before it loads a model library.
+Nothing heavy is imported on top, so that a command line lists the sizes at once.
 """
 
 from collections.abc import Mapping
@@ -9,25 +9,22 @@ from typing import Any
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 
-_BASE: dict[str, Any] = {}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 #: Size -> fields of the HuBERT and of the BERT configuration; hubert-base and bert-base are the library's defaults.
 #: "large" is hubert-large beside bert-base, the encoders that the paper's Table V counts.
 ENCODER_SIZES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "tiny": ({**_TINY, "conv_dim": [8] * 7, "num_conv_pos_embedding_groups": 2}, _TINY),
-    "base": (_BASE, _BASE),
-    "large": ({**_LARGE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}, _BASE),
+    "base": ({}, {}),
+    "large": ({**_LARGE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}, {}),
 }
 #: Group -> the modules that it consists of.
 MODULE_GROUPS: Mapping[str, tuple[str, ...]] = {
     "speech encoder": ("m4ser.speech_encoder", "m4ser.speech_projection", "m4ser.speech_standardizer"),
     "text encoder": ("m4ser.text_encoder", "m4ser.text_projection", "m4ser.text_standardizer"),
     "joint": ("m4ser.fusion.aligner", "m4ser.fusion.joint_projection"),
-    "MSR": (
-        "m4ser.fusion.text_query_speech_key",
-        "m4ser.fusion.speech_query_token_key",
-        "m4ser.fusion.speech_query_text_key",
+    "MSR": tuple(
+        f"m4ser.fusion.{pair}_key" for pair in ("text_query_speech", "speech_query_token", "speech_query_text")
     ),
     "MIR": ("m4ser.fusion.generator",),
     "classifier": ("classifier",),
@@ -39,20 +36,10 @@ MODULE_GROUPS: Mapping[str, tuple[str, ...]] = {
 TRAINING_ONLY = ("detector", "corrector", "discriminator")
 
 
-def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -> dict[str, int]:
-    """Count the parameters of a model by the groups of `MODULE_GROUPS`, those that are frozen too.
+def count_parameters(row: str, size: str, **options: Any) -> dict[str, int]:
+    """Count the parameters of a row by the groups of `MODULE_GROUPS`, frozen ones too.
 
-    Args:
-        row: of `ABLATIONS`.
-        size: of `ENCODER_SIZES`.
-        num_labels: emotions; four of IEMOCAP.
-        options: further fields of [`modeling_m4ser.M4SERConfig`], e.g. `generator_layers`.
-
-    Returns:
-        Group -> parameters; 0 where the row leaves it out. What two groups share counts in the first.
-
-    Raises:
-        ExperimentError: the options contradict each other, or are none.
+    What two groups share counts in the first. Options are further fields of `M4SERConfig`; four emotions are IEMOCAP's.
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
@@ -60,16 +47,20 @@ def count_parameters(row: str, size: str, num_labels: int = 4, **options: Any) -
 
     from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
 
-    speech, text = ENCODER_SIZES[size]
-    encoders = {
-        "speech_config": AutoConfig.for_model("hubert", **speech),
-        "text_config": AutoConfig.for_model("bert", **text),
+    hubert, bert = (
+        AutoConfig.for_model(kind, **fields)
+        for kind, fields in zip(("hubert", "bert"), ENCODER_SIZES[size], strict=True)
+    )
+    fields: dict[str, Any] = {
+        "speech_config": hubert,
+        "text_config": bert,
+        "num_labels": 4,
+        **ABLATIONS[row],
+        **options,
     }
     try:
-        fields: dict[str, Any] = {**encoders, "num_labels": num_labels, **ABLATIONS[row], **options}
-        config = M4SERConfig(**fields)
         with torch.device("meta"):
-            model = M4SERForEmotionClassification(config)
+            model = M4SERForEmotionClassification(M4SERConfig(**fields))
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ExperimentError(str(error)) from error
     groups = {f"{module}.": group for group, modules in MODULE_GROUPS.items() for module in modules}

@@ -9,9 +9,9 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -52,21 +52,13 @@ _STYLE = (
 )
 
 
-@dataclass(frozen=True)
-class Item:
-    """One kind of result.
-
-    Attributes:
-        name: of its files, without the ending.
-        title: what it is, with the paper's number of it.
-        command: the script that makes it.
-        formerly: another name that its files had.
-    """
+class Item(NamedTuple):
+    """A kind of result: the name of its files, its title, the script that makes it, and another name of its files."""
 
     name: str
     title: str
     command: str
-    formerly: str = ""
+    formerly: str | None = None
 
 
 ITEMS = (
@@ -85,17 +77,7 @@ ITEMS = (
 
 @dataclass(frozen=True)
 class Result:
-    """One table with its figures.
-
-    Attributes:
-        item: its kind.
-        path: of its Markdown file.
-        title: of the table.
-        body: the table in Markdown.
-        notes: what is said below it.
-        figures: their files.
-        content: of its JSON file, or nothing.
-    """
+    """One table with its figures: `content` is what its JSON file holds, if any."""
 
     item: Item
     path: Path
@@ -103,30 +85,33 @@ class Result:
     body: str
     notes: Sequence[str]
     figures: Sequence[Path]
-    content: Mapping[str, Any] = field(default_factory=dict)
+    content: Mapping[str, Any]
 
     @classmethod
     def read(cls, item: Item, path: Path, paper: bool) -> "Result":
         """Read a result by its Markdown file; `paper` leaves the paper's numbers beside those of stand-ins, too."""
         content = _content(path)
         text, notes = path.read_text(encoding="utf-8"), []
-        if rows := [row for row in content.get("rows", []) if isinstance(row, dict)]:
-            stand_in = any("Stand-in corpus" in note for note in content["notes"])
-            table = _table(content, rows, paper or not stand_in)
+        if content.get("metric") and content.get("rows"):
+            table = _table(content, paper)
             text, notes = table.to_markdown().partition("\n* ")[0], list(table.notes)
         found = re.match(r"# (.+)\n", text)
         title, body = (found[1], text[found.end() :]) if found else (item.title, text)
-        return cls(item, path, title, _demoted(body).strip(), notes, figures_of(path), content)
+        body = re.sub(r"^(#{2,4}) ", r"\1## ", body, flags=re.MULTILINE)  # sections of a page within another one
+        return cls(item, path, title, body.strip(), notes, figures_of(path), content)
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """The rows of a table of models."""
+        return self.content.get("rows", []) if "metric" in self.content else []
 
     def differences(self) -> dict[str, Mapping[str, Any]]:
-        """Return M4SER − concatenation by condition ("" where there is none), as `tables.compare` gives them.
-
-        Where one of the two predicts one class only, a difference says nothing and is left out.
-        """
+        """Return M4SER − concatenation by condition ("" where there is none), without those of one-class models."""
         named = {}
-        for record in self.content.get("rows", []):
-            if isinstance(record, dict) and record["row"].partition(", ")[0] == MODEL:
-                named[record["row"].partition(", ")[2]] = record["differences"].get(BASELINE)
+        for record in self.records:
+            model, _, condition = record["row"].partition(", ")
+            if model == MODEL:
+                named[condition] = record["differences"].get(BASELINE)
         for condition in self.content.get("conditions", []):
             named[condition["condition"]] = condition["differences"].get(f"{MODEL} − {BASELINE}")
         return {name: each for name, each in named.items() if each is not None and not each.get("one_class")}
@@ -138,8 +123,9 @@ def _content(path: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def _table(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], paper: bool) -> Table:
-    """The table of a JSON file, an older one too."""
+def _table(content: Mapping[str, Any], paper: bool) -> Table:
+    """The table of a JSON file, an older one too; `paper` shows the paper's numbers beside those of a stand-in."""
+    rows, paper = content["rows"], paper or not any("Stand-in corpus" in note for note in content["notes"])
     references = dict.fromkeys(name for name in REFERENCES for row in rows if name in row["differences"])
     references |= dict.fromkeys(name for row in rows for name in row["differences"])
     records = [
@@ -156,19 +142,13 @@ def _table(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], paper:
 
 
 def find_results(root: str | Path) -> dict[Item, list[Path]]:
-    """Return the Markdown file of each result under a folder, in the order of the paths.
-
-    Tables of single numbers of shots or shares of the data are left out where the one that joins them is there.
-    """
-    found: dict[Item, list[Path]] = {}
+    """Return the Markdown file of each result under a folder, without parts of a table that joins them."""
+    found = {}
     for item in ITEMS:
-        names = [name for name in (item.name, item.formerly) if name]
+        names = filter(None, (item.name, item.formerly))
         paths = sorted(path for name in names for path in Path(root).rglob(f"{name}.md"))
-        found[item] = [
-            path
-            for path in paths
-            if not (re.fullmatch(r"(shots|share)\d+", path.parent.name) and path.parent.parent / path.name in paths)
-        ]
+        parts = {path for path in paths if re.fullmatch(r"(shots|share)\d+", path.parent.name)}
+        found[item] = [path for path in paths if path not in parts or path.parent.parent / path.name not in paths]
     return found
 
 
@@ -177,13 +157,11 @@ def figures_of(path: Path) -> list[Path]:
     content = _content(path)
     if "figures" in content:
         found = [path.with_name(name) for name in content["figures"]]
-    elif path.stem in FIGURES:
-        found = [path.with_suffix(".png")]
     elif path.stem == "consistency":
         drawn = [kind for kind in FIGURES if kind not in {item.name for item in ITEMS}]
         found = [figure for kind in drawn for figure in sorted(path.parent.glob(f"{kind}*.png"))]
     else:
-        found = []
+        found = [path.with_suffix(".png")]
     written = ([figure.with_suffix(ending) for ending in ENDINGS] for figure in found)
     return [next(filter(Path.is_file, files)) for files in written if any(map(Path.is_file, files))]
 
@@ -204,17 +182,9 @@ def keep_results(runs: str | Path, folder: str | Path) -> None:
 
 
 def write_report(folder: str | Path, paper: bool = False) -> Path:
-    """Write `report.md` and `report.html` of the results under a folder into it.
+    """Write `report.md`, whose path is returned, and `report.html` of the results under a folder into it.
 
-    Args:
-        folder: of results, see `find_results`.
-        paper: whether the paper's numbers stand beside those of stand-in corpora, too.
-
-    Returns:
-        The path of `report.md`.
-
-    Raises:
-        ExperimentError: there is no result at all.
+    `paper` shows the paper's numbers beside those of stand-in corpora, too.
     """
     folder = Path(folder)
     found = {item: [Result.read(item, path, paper) for path in paths] for item, paths in find_results(folder).items()}
@@ -238,7 +208,7 @@ def update_report(runs: Sequence[str | Path], folder: str | Path, paper: bool = 
 
 
 def _lines(found: Mapping[Item, Sequence[Result]], folder: Path) -> Iterator[str]:
-    """The report, line by line: what was found, contents, tables with their figures, notes."""
+    """The report, line by line."""
     results = [result for some in found.values() for result in some]
     yield "# Results of M4SER\n"
     yield "## What was found\n"
@@ -263,7 +233,7 @@ def _lines(found: Mapping[Item, Sequence[Result]], folder: Path) -> Iterator[str
 
 
 def _section(result: Result, folder: Path, shared: Mapping[str, int]) -> Iterator[str]:
-    """One table: its title, itself, its own notes, where the shared ones are, and its figures."""
+    """One table with its own notes, links to the shared ones, and its figures."""
     yield f'<a id="{_anchor(result, folder)}"></a>\n\n### {_titled(result)}\n'
     yield f"{result.body}\n"
     numbers: list[int] = []
@@ -285,12 +255,9 @@ def findings(results: Sequence[Result]) -> list[str]:
     """Return what the tables say of M4SER against concatenation, in at most five lines."""
     rows = [(result, name, each) for result in results for name, each in result.differences().items()]
     lines = []
-    known = [row for row in rows if row[0].item.name != "robustness"]
-    if known:
-        ahead, better, worse = (
-            sum(test(each) for *_, each in known)
-            for test in (lambda each: each["estimate"] > 0, _is_clear, lambda each: _is_clear(each, -1))
-        )
+    if known := [row for row in rows if row[0].item.name != "robustness"]:
+        ahead = sum(each["estimate"] > 0 for *_, each in known)
+        better, worse = (sum(_is_clear(each, sign) for *_, each in known) for sign in (1, -1))
         lines.append(
             f"**{MODEL} is ahead of concatenation in {ahead} of {len(known)} comparisons**, significantly in {better}; "
             f"concatenation is significantly ahead in {worse} (p < 0.05, corrected within each table)."
@@ -305,7 +272,7 @@ def findings(results: Sequence[Result]) -> list[str]:
             (first, low), *_, (last, high) = curves[0].differences().items()
             changes = f"{_points(curves[0], low)} ({first}) to {_points(curves[0], high)} ({last})"
             lines.append(f"With {of}, {MODEL} − concatenation goes from {changes}.")
-    records = [record for result in results for record in result.content.get("rows", []) if isinstance(record, dict)]
+    records = [record for result in results for record in result.records]
     if flagged := [record["row"] for record in records if record.get("one_class_runs")]:
         names = ", ".join(dict.fromkeys(row.partition(", ")[0] for row in flagged))
         lines.append(f"Rows that predict one class only in some run (†; {len(flagged)}: {names}) are not compared.")
@@ -352,11 +319,6 @@ def _shared_sentences(results: Sequence[Result]) -> dict[str, int]:
     """Sentences that several tables have in common -> their number in the notes of the whole."""
     counted = Counter(sentence for result in results for note in result.notes for sentence in _sentences(note))
     return {sentence: number for number, sentence in enumerate((s for s, n in counted.items() if n > 1), 1)}
-
-
-def _demoted(text: str) -> str:
-    """A page as part of another one: its sections are two levels lower."""
-    return re.sub(r"^(#{2,4}) ", r"\1## ", text, flags=re.MULTILINE)
 
 
 def _caption(figure: Path) -> str:

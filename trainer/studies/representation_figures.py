@@ -25,43 +25,23 @@ _LETTER = 0.085  # inches, of a letter at 8 points
 
 @dataclass(frozen=True)
 class ReadText:
-    """One text of an utterance, and what a model made of it.
-
-    Attributes:
-        title: above its weights.
-        words: (word, first token, token after the last), as `word_tokens` returns them.
-        weights: of the utterance with this text.
-    """
+    """One text of an utterance with its words, see `word_tokens`, and what a model made of it."""
 
     title: str
     words: Sequence[tuple[str, int, int]]
     weights: UtteranceWeights
 
 
-def plot_embeddings(
-    panels: Mapping[str, tuple[np.ndarray, Sequence[str]]], path: str | Path, title: str, columns: int = 2
-) -> Path:
-    """Draw points in a plane by their kind, one panel beside the other, as the paper's Fig. 9 and 10.
+def plot_embeddings(panels: Mapping[str, tuple[np.ndarray, Sequence[str]]], path: str | Path, title: str) -> Path:
+    """Draw points (N, 2) in a plane by their kind, one panel beside the other, as the paper's Fig. 9 and 10.
 
-    Args:
-        panels: title -> (points (N, 2), the kind of each). Kinds keep their colour and sign through all panels, in the
-            order they are first met.
-        path: of the figure.
-        title: what to see.
-        columns: panels beside each other.
-
-    Raises:
-        ValueError: there is no panel, or points and kinds differ in number.
+    Kinds keep their colour and sign through all panels, in the order they are first met.
     """
-    if not panels:
-        raise ValueError("panels holds nothing to draw")
     kinds = list(dict.fromkeys(kind for _, names in panels.values() for kind in names))
-    columns = min(columns, len(panels))
+    columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = new_axes(max(4.6, 3.4 * columns), 3.2 * rows + 0.9, rows, columns, grid=None)
     for ax, (name, (points, names)) in zip(axes, panels.items(), strict=False):
-        if len(points) != len(names):
-            raise ValueError(f"{name}: {len(points)} points, but {len(names)} kinds")
         for index, kind in enumerate(kinds):
             own = np.asarray(points)[[name == kind for name in names]]
             colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
@@ -78,22 +58,12 @@ def plot_embeddings(
 
 
 def plot_weights(texts: Sequence[ReadText], seconds: float, path: str | Path) -> Path:
-    """Draw the weights of speech and text over the time of an utterance, as the paper's Fig. 11.
+    """Draw the weights of speech and text over the time of an utterance (s), as the paper's Fig. 11.
 
     Of each text four strips: H_S and H_T as the encoders give them, and both specific representations; each is scaled
     from its least to its largest weight. Tokens are taken as equal shares of the time, as the model interpolates them
     onto the frames. The special tokens at both ends of H_T stay grey. Below stand the words.
-
-    Args:
-        texts: each with the words it has.
-        seconds: how long the utterance lasts, as far as it is read.
-        path: of the figure.
-
-    Raises:
-        ValueError: there is no text.
     """
-    if not texts:
-        raise ValueError("texts holds nothing to draw")
     width = max(8.0, 2.2 + _LINE * max(len(text.weights.text) for text in texts))
     heights = [1.9 + _LETTER * max([len(word) for word, *_ in text.words], default=1) for text in texts]
     heights.append(0.6)  # of the colours' meaning

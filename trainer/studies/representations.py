@@ -37,10 +37,8 @@ class UtteranceWeights:
     """The weights of one utterance over time, not scaled (Fig. 11), see `weights_of`.
 
     Attributes:
-        speech: (m,) of H_S, one for each frame.
+        speech: (m,) of H_S, one for each frame; so are the specific ones.
         text: (n,) of H_T, one for each token, the special ones at both ends included.
-        speech_specific: (m,) of H_S^(spe).
-        text_specific: (m,) of H_T^(spe), one for each frame too.
         predicted: the index of the emotion that the model answers.
     """
 
@@ -77,8 +75,7 @@ def mean_representations(
     """Run a model over N utterances, one at a time, and keep one vector of each representation.
 
     Returns:
-        `pooled`, H_ST^(ap) (N, d), and of a model that has them the keys of `REPRESENTATIONS`, means over the valid
-        frames (N, d).
+        `pooled`, H_ST^(ap), and of a model that has them the keys of `REPRESENTATIONS`: (N, d), means over the frames.
     """
     config, found = model.config, {"pooled": []}
     if config.use_modality_specific and config.use_modality_invariant:
@@ -95,13 +92,7 @@ def mean_representations(
 def representation_weights(
     model: M4SERForEmotionClassification, row: Mapping[str, Any], collator: Collator
 ) -> UtteranceWeights:
-    """Return the weights of one utterance over time; the collator's `text_column` decides which text is read.
-
-    Raises:
-        ExperimentError: the model has no modality-specific representations.
-    """
-    if not model.config.use_modality_specific:
-        raise ExperimentError("weights over time need a model with modality-specific representations")
+    """Return the weights of one utterance over time, of the text that the collator reads."""
     output = run_model(model, row, collator)
     fields = "speech_hidden", "text_hidden", "speech_specific", "text_specific"
     weights = (weights_of(output[field][0].float().cpu().numpy()) for field in fields)
@@ -125,20 +116,10 @@ def scaled(weights: np.ndarray) -> np.ndarray:
 
 
 def word_tokens(text: str, processor: M4SERProcessor) -> list[tuple[str, int, int]]:
-    """Return the words of a transcript with the tokens that write them.
-
-    Returns:
-        (word, first token, token after the last) of each word that is read, normalized; tokens count from the special
-        one at the start, which is 0.
-    """
+    """Return (word, first token, token after the last) of each word that is read; token 0 is the special one before."""
     normal = processor.normalize_text(text)
-    offsets = processor.tokenizer(
-        normal,
-        truncation=True,
-        max_length=processor.max_text_length,
-        return_offsets_mapping=True,
-        verbose=False,
-    )["offset_mapping"]
+    limit: dict[str, Any] = {"truncation": True, "max_length": processor.max_text_length, "verbose": False}
+    offsets = processor.tokenizer(normal, return_offsets_mapping=True, **limit)["offset_mapping"]
     found = []
     for word in re.finditer(r"\S+", normal):
         # A piece may begin with the white space before it; its last character is always the word's.
@@ -149,11 +130,7 @@ def word_tokens(text: str, processor: M4SERProcessor) -> list[tuple[str, int, in
 
 
 def embed(points: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Lay vectors (N, d) out in a plane (N, 2) by t-SNE, the same for the same vectors and seed.
-
-    Raises:
-        ExperimentError: fewer than 4 vectors.
-    """
+    """Lay vectors (N, d) out in a plane (N, 2) by t-SNE, the same for the same vectors and seed."""
     if len(points) < 4:
         raise ExperimentError(f"t-SNE needs at least 4 utterances, not {len(points)}")
     perplexity = min(30.0, (len(points) - 1) / 3)
@@ -166,9 +143,6 @@ def dtw_distance(first: np.ndarray, second: np.ndarray) -> float:
     Both are scaled to 0 … 1 first. The distance is the root of the mean, over the steps of the best path, of the
     squared differences: 0 where one is the other at another tempo, at most 1, and comparable between utterances of
     different length. (The best path is the one with the least sum of squares, not the least mean.)
-
-    Raises:
-        ExperimentError: the package that warps is not installed.
     """
     try:
         from dtaidistance import dtw
@@ -182,7 +156,7 @@ def dtw_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def speech_text_distances(weights: UtteranceWeights) -> dict[str, float]:
-    """Return the distance between the speech's and the text's weights of one utterance, by the keys of `SPACES`.
+    """Return the distance between speech's and text's weights of one utterance, by the keys of `SPACES`.
 
     The special tokens at both ends of the text, which nobody says, do not count: it needs a word piece between them.
     """
@@ -192,7 +166,7 @@ def speech_text_distances(weights: UtteranceWeights) -> dict[str, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Return the mean over utterances with its 95 % interval for others like these, by Student's t.
+    """Return the mean over utterances and its 95 % interval for others like these, by Student's t.
 
     The ends are None where there are fewer than two values, or all are equal.
     """

@@ -62,7 +62,7 @@ def test_confusions_are_means_over_the_runs_that_test_a_class(tmp_path):
 
 def test_utterances_are_found_and_named():
     data = tiny_corpus(6)
-    (row,) = analysis._named(find_rows(data, ["clip03"]), data)
+    (row,) = find_rows(data, ["clip03"])
     assert (row["id"], row["emotion"]) == ("clip03", EMOTIONS[data["emotion"][3]])
     assert find_rows(data, []) == []
     with pytest.raises(CorpusError, match="no utterance 'other' in this split; its first is 'clip00'"):

@@ -73,9 +73,6 @@ def test_weights_are_the_sums_of_sizes(setting):
         np.testing.assert_allclose(getattr(weights, name), output[field][0].abs().sum(-1), rtol=1e-5)
     assert weights.predicted == output["logits"][0].argmax()
     np.testing.assert_array_equal(weights_of(np.array([[1.0, -2.0], [0.0, 0.5]])), [3, 0.5])
-    without = tiny_model("whisper", **ABLATIONS["speech & text + concat"])
-    with pytest.raises(ExperimentError, match="modality-specific"):
-        representation_weights(without, rows[0], collator)
 
 
 def test_scaled_weights_reach_from_0_to_1():

@@ -1,0 +1,3 @@
+"""What the tests of figures share."""
+
+from tests.helpers.pictures import drawn  # noqa: F401  a fixture
