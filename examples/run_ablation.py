@@ -26,11 +26,7 @@ HUMAN_TEXT = "M4SER, human text"
 
 
 def table_rows(model: ModelArguments, runs: GridArguments) -> "list[RowSpec]":
-    """Return the rows of the table, in the order of `--rows` or in the usual one.
-
-    Raises:
-        ExperimentError: an unknown row, or options that would undo what a row leaves out.
-    """
+    """Return the rows of the table, in the order of `--rows` or in the usual one."""
     from trainer.studies.comparison import PROBE_ROWS, RowSpec, choose_rows
 
     usual = [*(RowSpec(name, {"ablation": name}) for name in ABLATIONS), *PROBE_ROWS]

@@ -58,11 +58,7 @@ def known_fields() -> dict[str, tuple[str, Any]]:
 
 
 def parse_values(vary: list[str]) -> dict[str, list[Any]]:
-    """Return field -> values, e.g. of `generator_layers=2,4`.
-
-    Raises:
-        ExperimentError: not of that form, or no field of the model's configuration or the processor.
-    """
+    """Return field -> values, e.g. of `generator_layers=2,4`."""
     values: dict[str, list[Any]] = {}
     for text in vary:
         name, _, listed = text.partition("=")

@@ -18,19 +18,11 @@ MAX_UTTERANCES = 128
 def measure_discriminator(
     model: M4SERForEmotionClassification, batches: Iterable[Mapping[str, torch.Tensor]]
 ) -> dict[str, float]:
-    """Return which frames D takes for speech, as shares of all valid frames.
+    """Return which frames D takes for speech, as shares of all valid frames; labels of the batches are not read.
 
-    Args:
-        model: with a discriminator.
-        batches: what [`trainer.M4SERDataCollator`] makes; labels are not read.
-
-    Returns:
-        `discriminator_accuracy_speech` and `discriminator_accuracy_text`: the shares of H_S^(spe) and H_T^(spe) that D
-        tells right. `discriminator_speech_share`: the share of H_ST^(inv) that it takes for speech; 0.5 where it cannot
-        tell, but also where it takes whole utterances for one and others for the other.
-
-    Raises:
-        ValueError: the model has no discriminator.
+    `discriminator_accuracy_speech` and `discriminator_accuracy_text`: the shares of H_S^(spe) and H_T^(spe) that D
+    tells right. `discriminator_speech_share`: the share of H_ST^(inv) that it takes for speech; 0.5 where it cannot
+    tell, but also where it takes whole utterances for one and others for the other.
     """
     if model.discriminator is None:
         raise ValueError("This model has no discriminator: its configuration says use_adversarial=False.")
@@ -56,12 +48,7 @@ def measure_discriminator(
 
 
 class DiscriminatorAccuracyCallback(TrainerCallback):
-    """Adds `measure_discriminator` of some validation data to the log history after each evaluation.
-
-    Args:
-        dataset: the validation data; at most `MAX_UTTERANCES` of it are used, evenly spaced.
-        data_collator: makes batches of its rows.
-    """
+    """Adds `measure_discriminator` of at most `MAX_UTTERANCES` rows, evenly spaced, to the log at each evaluation."""
 
     def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
         self.rows = Subset(dataset, evenly_spaced(len(dataset), MAX_UTTERANCES))

@@ -18,15 +18,8 @@ class ErrorCorrectionCallback(TrainerCallback):
     """Adds how well ASR errors of some validation data are found and corrected to the log after each evaluation.
 
     The entries: `eval_detection_f1` (macro, over KEEP, DELETE and CHANGE), `eval_transcript_wer` (of the hypotheses as
-    they are) and `eval_correction_wer` (of the corrected ones).
-
-    Args:
-        dataset: the validation data, a `datasets.Dataset` with `hypothesis` and `transcript`. At most
-            `MAX_UTTERANCES` of the rows that have both are used, evenly spaced.
-        measure: (model, rows) -> what [`trainer.evaluation.transcript_correction.measure_correction`] returns.
-
-    Attributes:
-        rows: the rows that are measured; without any, nothing is logged.
+    they are) and `eval_correction_wer` (of the corrected ones). At most `MAX_UTTERANCES` of the rows with both texts
+    are measured, evenly spaced.
     """
 
     def __init__(self, dataset: Any, measure: Measure):

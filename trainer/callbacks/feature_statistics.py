@@ -39,12 +39,8 @@ class _Moments:
 def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
     """Give the model's standardizers (`standardize_features`) the statistics of its encoders on these batches.
 
-    The encoders run as in evaluation; every valid frame and token counts the same. [`trainer.M4SERTrainer`] does this
-    before its first step; call it in a training loop of your own.
-
-    Args:
-        model: whose standardizers are set.
-        batches: what [`trainer.M4SERDataCollator`] makes; labels are not read.
+    The encoders run as in evaluation; every valid frame and token counts the same; labels are not read.
+    [`trainer.M4SERTrainer`] does this before its first step; call it in a training loop of your own.
     """
     core, was_training = model.m4ser, model.training
     moments = {name: _Moments() for name in core.standardizers()}
@@ -71,10 +67,6 @@ class FeatureStatisticsCallback(TrainerCallback):
 
     Every process measures for itself, over the same utterances: at most `MAX_UTTERANCES`, evenly spaced (the first ones
     of a stream). A model that was measured before, loaded or resumed, keeps the statistics its fusion was trained on.
-
-    Args:
-        dataset: the training data.
-        data_collator: makes batches of its rows.
     """
 
     def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):

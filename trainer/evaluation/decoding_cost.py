@@ -27,15 +27,8 @@ def compare_decoding(
     In parallel: all places of a batch that error detection marks, each until its end, at most `max_new_tokens`.
     Rewriting: one row for each utterance, for as many tokens as its batch's longest corrected transcript has, the end
     included, but no more than a text may have. (Where the decoder would end by itself is not asked: it did not learn to
-    write sentences.) Encoding is common to both and not counted.
-
-    Returns:
-        `utterances`, `places` (decoded in parallel), `batch_size`; `parallel` and `rewriting`, each with `steps` (calls
-        of the decoder) and `seconds`; `fewer_steps` and `faster`, the ratios rewriting / parallel, None where no place
-        was decoded.
-
-    Raises:
-        ValueError: the model lacks one of the two heads.
+    write sentences.) Encoding is common to both and not counted. `steps` are calls of the decoder; the ratios rewriting
+    / parallel, `fewer_steps` and `faster`, are None where no place was decoded.
     """
     corrector, encoder = model.corrector, model.m4ser.text_encoder
     if model.detector is None or corrector is None or encoder is None:

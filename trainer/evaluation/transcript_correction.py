@@ -26,11 +26,9 @@ THRESHOLDS = (*(step / 20 for step in range(20)), 0.97, 0.98, 0.99)
 
 @dataclass(frozen=True)
 class CorrectedUtterance:
-    """One utterance with what the model makes of its hypothesis.
+    """One utterance with what the model makes of its hypothesis; both texts are normalised.
 
     Attributes:
-        hypothesis: the ASR text, normalised.
-        reference: the human text, normalised; it has at least one word.
         correction: all edits of the model, whatever their confidence.
         labels: the true KEEP, DELETE or CHANGE of each word piece; empty where the hypothesis is.
         group: what the utterance is counted under besides the whole, e.g. its source.
@@ -51,18 +49,7 @@ def correct_rows(
     group_column: str | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[CorrectedUtterance]:
-    """Find all edits of the hypotheses of those rows that have both texts, and a word of human text.
-
-    Args:
-        model: with error detection, correction or both.
-        processor: of the model.
-        rows: with `hypothesis` and `transcript`, either may be None.
-        group_column: the column that says which group a row belongs to.
-        batch_size: of the model.
-
-    Raises:
-        ValueError: the model has neither head.
-    """
+    """Find all edits of the hypotheses of those rows that have both texts, and a word of human text."""
     complete = [row for row in rows if row.get("hypothesis") is not None and row.get("transcript") is not None]
     complete = [row for row in complete if processor.normalize_text(row["transcript"])]
     utterances = []
@@ -102,18 +89,13 @@ def measure_correction(
 def describe_correction(
     utterances: Sequence[CorrectedUtterance], processor: M4SERProcessor, threshold: float
 ) -> dict[str, Any]:
-    """Measure detection and correction, pooled and by group.
-
-    Args:
-        utterances: what `correct_rows` returns.
-        processor: of the model.
-        threshold: edits of less confidence are not made. Detection is measured on all of them.
+    """Measure detection, of all edits, and correction by those of at least this confidence, pooled and by group.
 
     Returns:
         `utterances`, `words` (of the references); `wer_before` and `wer_after`, errors per word of the references;
-        `wer_change` with `low` and `high`, see `wer_change_interval`; `edit_rate`, edits (of whole words) per word of
-        the hypotheses; `changed`, the share of utterances with an edit; `detection`, see `detection_metrics`, None
-        where the model detects no errors. Rates of no words are None. `groups` holds the same for each group.
+        `wer_change` with its interval; `edit_rate`, edits (of whole words) per word of the hypotheses; `changed`, the
+        share of utterances with an edit; `detection`, None where the model detects no errors. Rates of no words are
+        None. `groups` holds the same for each group.
     """
     corrected = corrected_texts(utterances, processor, threshold)
     groups = {}
@@ -145,15 +127,10 @@ def _describe(utterances: Sequence[CorrectedUtterance], corrected: Sequence[str]
 
 
 def wer_change_interval(before: np.ndarray, after: np.ndarray, words: np.ndarray) -> dict[str, float]:
-    """Return how far correction moves the word error rate, with its 95 % interval over utterances.
+    """Return how far correction moves the word error rate: `estimate`, `low` and `high`, below 0 where it helps.
 
-    Args:
-        before: (N,) word errors of each hypothesis.
-        after: (N,) word errors of each corrected one.
-        words: (N,) words of each reference.
-
-    Returns:
-        `estimate`, `low` and `high` (paired percentile bootstrap, 2,000 draws); below 0 where correction helps.
+    `before`, `after` and `words` count each utterance's errors and reference words, (N,). The interval is of a paired
+    percentile bootstrap over utterances (95 %, 2,000 draws).
     """
     # scipy.stats.bootstrap refuses a single utterance, as a small source may have.
     rng, size = np.random.default_rng(0), len(words)
@@ -170,8 +147,7 @@ def choose_threshold(
 ) -> float:
     """Return the threshold of the smallest word error rate among those that make no group worse than it was.
 
-    Of equal ones it is the highest, which changes least. To change nothing (1) is always among them. The utterances are
-    of data that was not trained on.
+    Of equal ones it is the highest, which changes least. To change nothing (1) is always among them.
     """
     references = [each.reference for each in utterances]
     before = word_errors(references, [each.hypothesis for each in utterances])
@@ -192,12 +168,10 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndar
 
 
 def detection_metrics(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, Any]:
-    """Precision, recall and F1 of KEEP, DELETE and CHANGE over word pieces, special tokens and padding left out.
+    """Precision, recall and F1 of KEEP, DELETE and CHANGE over word pieces, and their `macro_f1`.
 
-    Returns:
-        `keep`, `delete` and `change`, each with `precision`, `recall`, `f1` and `support` (true pieces), and
-        `macro_f1`. A class without any true piece has no recall and no F1 (None), and is left out of the mean, as in
-        `emotion_metrics`; one that is never predicted has no precision.
+    A class without any true piece has no recall and no F1 (None), and is left out of the mean, as in `emotion_metrics`;
+    one that is never predicted has no precision.
     """
     # sklearn's annotations know only the default of zero_division.
     undefined: Any = np.nan

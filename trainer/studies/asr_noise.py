@@ -36,10 +36,8 @@ class NoiseModel:
         words: how many reference words the pairs have.
         errors: substitutions, deletions and insertions in the pairs, as `replace`, `delete` and `insert`.
         heard_as: reference word -> what it was heard as, other than itself -> how often.
-        inserted: inserted word -> how often.
-        vocabulary: all words of the recogniser, sorted.
-        correlation: the correlation of errors within an utterance: 0 where each word has the same chance of one, near 1
-            where an utterance is either all wrong or all right.
+        correlation: of errors within an utterance: 0 where each word has the same chance of one, near 1 where an
+            utterance is either all wrong or all right.
     """
 
     words: int
@@ -56,20 +54,12 @@ class NoiseModel:
         return sum(self.errors.values()) / self.words
 
     def corrupt(self, text: str, wer: float, seed: int | str) -> str:
-        """Return a text with errors, whose expected WER, by words of `normalize_text`, is `wer`.
+        """Return a text with errors, whose expected WER, by words of `normalize_text`, is `wer`, in [0, 1].
 
         A text of n words gets 0 to n errors, n · `wer` on average over seeds; the same text and seed get no fewer at a
         higher WER. They are placed such that they stay errors: with a word deleted and one inserted beside it, say,
         only one would be counted. Where chance finds no such places, as in a text of one repeated word, there are
-        fewer. The text itself comes back where `wer` is 0 or it has no word.
-
-        Args:
-            text: human text.
-            wer: in [0, 1].
-            seed: the same text and seed give the same errors, so it holds the utterance's id.
-
-        Raises:
-            ValueError: `wer` is not in [0, 1].
+        fewer. The same text and seed give the same errors, so `seed` holds the utterance's id.
         """
         if not 0 <= wer <= 1:
             raise ValueError(f"wer is a share of the words, in [0, 1], not {wer}")
@@ -124,11 +114,7 @@ class NoiseModel:
 
 
 def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
-    """Count the errors of a recogniser in (hypothesis, reference) pairs; those without a reference do not count.
-
-    Raises:
-        CorpusError: no pair has a word of reference, or there is no error to learn from.
-    """
+    """Count the errors of a recogniser in (hypothesis, reference) pairs; those without a reference do not count."""
     errors, inserted, vocabulary = Counter(replace=0, delete=0, insert=0), Counter(), set()
     lengths, counts = [], []
     heard_as: dict[str, Counter[str]] = {}
@@ -159,8 +145,8 @@ def fit(pairs: Iterable[tuple[str, str]]) -> NoiseModel:
 def intraclass_correlation(lengths: Sequence[int], counts: Sequence[int]) -> float:
     """Return the correlation of errors within utterances, by the method of moments, in [0, 0.99].
 
-    It is what the weighted variance of the utterances' WER has beyond chance. More errors than words count as so many
-    as there are words (`lengths`, at least 1 each).
+    It is what the weighted variance of the utterances' WER has beyond chance. More errors than words (`lengths`) count
+    as so many as there are words.
     """
     n = np.asarray(lengths, float)
     share = np.minimum(np.asarray(counts) / n, 1)

@@ -45,7 +45,6 @@ class RowSpec:
     """What one row of a table is.
 
     Attributes:
-        name: of the row.
         model: the fields of `ModelArguments` that it changes.
         probe: the encoders (`speech`, `text`) whose frozen features a linear probe reads; empty for a trained model.
     """
@@ -60,10 +59,8 @@ class TableSpec:
     """What tells one table from another.
 
     Attributes:
-        title: what it shows, e.g. `Ablations`.
         name: of its files in the output folder, `NAME.md`, `.csv` and `.json`.
         published: corpus -> row -> {metric: percent}, as the paper prints them.
-        references: the rows that every other one is compared with.
         draw: called with the finished table and the path of its figure, `NAME.png`.
         folder: of its files and cells, in the grid's output folder.
     """
@@ -78,15 +75,7 @@ class TableSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GridSetup:
-    """What all cells of a grid share.
-
-    Attributes:
-        rows: of the table.
-        corpus: where the data came from, recorded with each run.
-        model: what the rows start from.
-        runs: seeds and learning rates, and whether the paper's numbers stand beside another corpus too.
-        args: training arguments of every row; `output_dir` is the grid's folder.
-    """
+    """What all cells of a grid share; `model` is what the rows start from, `args.output_dir` the grid's folder."""
 
     rows: Sequence[RowSpec]
     corpus: CorpusArguments
@@ -102,14 +91,7 @@ class GridSetup:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a grid.
-
-    Attributes:
-        row: name of its row.
-        fold: name of the division of the data.
-        seed: of training.
-        rate: the learning rate that is tried; None where there is nothing to choose.
-    """
+    """One run of a grid; `rate` is the learning rate that is tried, None where there is nothing to choose."""
 
     row: str
     fold: str
@@ -137,11 +119,7 @@ def ablation_rows(names: Sequence[str]) -> list[RowSpec]:
 
 
 def choose_rows(rows: Sequence[RowSpec], names: Sequence[str]) -> list[RowSpec]:
-    """Return the rows of these names, in the names' order.
-
-    Raises:
-        ExperimentError: an unknown name.
-    """
+    """Return the rows of these names, in the names' order."""
     by_name = {row.name: row for row in rows}
     if unknown := [name for name in names if name not in by_name]:
         raise ExperimentError(f"rows: {unknown[0]!r} is none of: {', '.join(by_name)}.")
@@ -149,23 +127,12 @@ def choose_rows(rows: Sequence[RowSpec], names: Sequence[str]) -> list[RowSpec]:
 
 
 class TableRunner:
-    """Runs the rows of a table as cells of one grid.
-
-    Args:
-        setup: the rows, and what they share.
-        inputs: the corpus divided.
-        root: folder of the cells.
+    """Runs the rows of a table as cells of one grid, in folders under `root`.
 
     Attributes:
         metric: of validation, which chooses the epoch, the learning rate and a probe's regularisation.
-        seeds: of training. A probe has no randomness, and runs once.
         rates: the learning rate of each row that has chosen; None where there was nothing to choose.
         results: of every cell so far.
-
-    Raises:
-        ExperimentError: learning rates shall be chosen by something that is no metric; two rows would lie in one
-            folder; or a folder of the grid belongs to other settings. Nothing has been run then.
-        CorpusError: `corpus.strict`, and the splits of a fold leak.
     """
 
     def __init__(self, setup: GridSetup, inputs: TableInputs, root: Path):
@@ -190,9 +157,6 @@ class TableRunner:
 
         Every row runs with the first seed, and chooses its learning rate; then every row runs with the other seeds. So
         all rows can be compared early, and a grid that is stopped has seeds of all of them.
-
-        Raises:
-            JournalError: another process fills the folder.
         """
         total = len(self.folds.folds) * sum(len(self._candidates(row)) + len(self._seeds(row)) - 1 for row in self.rows)
         shown = list(dict.fromkeys(("wa", "ua", self.metric)))
@@ -322,12 +286,7 @@ class TableRunner:
 
 
 def run_table(spec: TableSpec, inputs: TableInputs, setup: GridSetup) -> Table:
-    """Run every cell that is not finished, write the table after each, print and return it.
-
-    Raises:
-        ExperimentError: see `TableRunner`.
-        CorpusError: see there.
-    """
+    """Run every cell that is not finished, write the table after each, print and return it."""
     folder = setup.folder / spec.folder
     runner = TableRunner(setup, inputs, folder)
     heading = f"{spec.title} on {inputs.title}, {inputs.utterances} utterances, {inputs.folds.description}"
@@ -366,15 +325,9 @@ def run_tables(
     setup: GridSetup,
     draw: Callable[[Mapping[str, Table], Path], Any] | None = None,
 ) -> None:
-    """Run several tables of the same rows, each in its folder, and write those that are finished as one above them.
+    """Run several tables (by label) of the same rows, and write those that are finished as one, `whole`, above them.
 
-    Args:
-        whole: name of the files above.
-        heading: of the whole.
-        notes: below the whole.
-        parts: label -> table and what it is of.
-        setup: of all.
-        draw: called with label -> finished table and the path of the whole's figure.
+    `draw` is called with label -> finished table and the path of the whole's figure.
     """
     tables = {}
     for label, (spec, inputs) in parts.items():

@@ -37,12 +37,9 @@ TABLE_FILE = "correction.md"
 
 
 def build_corrector(text_encoder: str) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
-    """Return a model of text alone, with new detection and correction heads on a pretrained encoder, and its processor.
+    """Return a model of text alone, with new heads for errors on a pretrained encoder, and its processor.
 
     The decoder's output layer is the encoder's word embedding: a few thousand pairs do not teach a new one.
-
-    Raises:
-        ExperimentError: the encoder cannot be loaded.
     """
     try:
         config = M4SERConfig(
@@ -91,9 +88,6 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
 
     `args.output_dir` then holds the model and its processor, `checkpoint-*`, `results.json`, whose content is returned,
     and `correction.md`. It belongs to its settings and pairs; a finished one is read, an interrupted one resumed.
-
-    Raises:
-        ExperimentError: as the functions above, or the directory belongs to other settings.
     """
     folder = Path(str(args.output_dir))
     rows = read_pairs(arguments)

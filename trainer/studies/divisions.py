@@ -28,10 +28,6 @@ class TableInputs:
 
     Attributes:
         name: of the tested corpus in the registry; says which metrics are shown and which published numbers.
-        title: of the corpus or corpora, for the heading.
-        utterances: how many there are in all.
-        emotions: names of the classes.
-        folds: the corpus divided.
         stand_in: what is said where the corpora are not the paper's; empty where they are.
     """
 
@@ -53,12 +49,7 @@ class TableInputs:
 
 
 def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -> TableInputs:
-    """Prepare a corpus, kept in `folder`/corpus where it is not prepared yet, and divide it.
-
-    Raises:
-        ExperimentError: see `divide`.
-        CorpusError: the corpus cannot be read.
-    """
+    """Prepare a corpus, kept in `folder`/corpus where it is not prepared yet, and divide it."""
     dataset = prepare_corpus(corpus, folder / "corpus")
     name, utterances = corpus.corpus, sum(map(len, dataset.values()))
     emotions = next(iter(dataset.values())).features["emotion"].names
@@ -82,16 +73,7 @@ def stand_in_note(name: str, utterances: int, folder: str | Path) -> str:
 
 @dataclass(frozen=True)
 class CorpusSplit:
-    """A split of a prepared folder that finished models are tested on.
-
-    Attributes:
-        corpus: its name in the registry.
-        dataset: all splits.
-        data: the tested one.
-        title: what it is, for a heading.
-        notes: what is said below a table.
-        stand_in: whether the corpus is another one in the layout of the paper's.
-    """
+    """A split (`data`) of a prepared folder that finished models are tested on."""
 
     corpus: str
     dataset: DatasetDict
@@ -102,11 +84,7 @@ class CorpusSplit:
 
     @classmethod
     def load(cls, folder: str | Path, split: str) -> "CorpusSplit":
-        """Read a folder of `data_scripts.prepare`; the title tells its name, not its path.
-
-        Raises:
-            CorpusError: the folder is none, or has no such split.
-        """
+        """Read a folder of `data_scripts.prepare`; the title tells its name, not its path."""
         dataset = load_prepared(folder)
         data = pick_split(dataset, split, folder)
         name = prepared_name(folder)
@@ -128,9 +106,6 @@ def with_training_share(folds: DatasetFolds, share: float, seed: int) -> Dataset
 
     The utterances are drawn emotion by emotion, at least one of each that is there. A smaller share is a part of a
     larger one of the same seed.
-
-    Raises:
-        ExperimentError: a share outside.
     """
     if not 0 < share <= 1:
         raise ExperimentError(f"A share of the training data lies above 0 and at most at 1, not at {share:g}.")
@@ -160,14 +135,7 @@ def training_utterances(folds: DatasetFolds) -> float:
 
 @dataclass(frozen=True)
 class WholeCorpus:
-    """A prepared corpus to train or test on.
-
-    Attributes:
-        name: as it is written in tables and folders.
-        registered: its name in the registry.
-        data: all its utterances, whatever split they are in.
-        folder: where it lies, prepared.
-    """
+    """All utterances of a prepared corpus, whatever split they are in; `registered` is its name in the registry."""
 
     name: str
     registered: str
@@ -184,7 +152,7 @@ class WholeCorpus:
 
     @classmethod
     def join(cls, name: str, registered: str, splits: DatasetDict, label_map: Mapping[str, str]) -> "WholeCorpus":
-        """Make one of a corpus' splits; the arguments are the attributes', and `load`'s."""
+        """Make one of a corpus' splits."""
         data = concatenate_datasets(list(splits.values()))
         emotions = dict.fromkeys(label_map.get(name, name) for name in data.features["emotion"].names)
         return cls(name, registered, _relabel(data, emotions, label_map))
@@ -198,11 +166,7 @@ class WholeCorpus:
 
 
 def shared_emotions(source: WholeCorpus, target: WholeCorpus) -> list[str]:
-    """Return the classes of both corpora, in the order of the source's.
-
-    Raises:
-        ExperimentError: there are fewer than two.
-    """
+    """Return the classes of both corpora, at least two, in the order of the source's."""
     shared = [name for name in source.emotions if name in target.emotions]
     if len(shared) < 2:
         raise ExperimentError(
@@ -218,10 +182,6 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     30 % of the target, drawn by emotion, are its validation, 70 % its test. With shots, so many of each emotion move
     from validation to training; the test is the same whatever their number. Utterances of other emotions than the
     shared ones are left out. `seed` is of both draws.
-
-    Raises:
-        ExperimentError: the corpora share fewer than two emotions.
-        SplitError: the validation has fewer utterances of an emotion than shots.
     """
     emotions = shared_emotions(source, target)
     train, rest = (_relabel(corpus.data, emotions) for corpus in (source, target))

@@ -28,14 +28,7 @@ from trainer.experiments.run_folder import (
 
 
 class ProbeRunner:
-    """Fits the linear probes of a grid.
-
-    Args:
-        folds: the corpus divided.
-        model: what the rows of the table start from; the encoders are read as published, whatever it makes of them.
-        metric: of validation, which chooses the regularisation.
-        args: training arguments; the encoders run where training would.
-    """
+    """Fits the linear probes of a grid; the encoders are read as published, whatever `model` makes of them."""
 
     def __init__(self, folds: DatasetFolds, model: ModelArguments, metric: str, args: ExperimentArguments):
         self.folds, self.metric = folds, metric

@@ -35,10 +35,8 @@ class FinishedRun:
     """A run that is finished.
 
     Attributes:
-        folder: where it lies.
         row: its row in its grid or its ablation, and what else tells it apart, e.g. a learning rate or the grid.
         name: its fold and seed, as folders: the same for the same run of another row.
-        results: what its `results.json` holds.
     """
 
     folder: Path
@@ -62,9 +60,6 @@ def finished_runs(*roots: str | os.PathLike) -> list[FinishedRun]:
 
     Linear probes, which leave no model, are passed over. A cell of a grid says which row it is of; another run is named
     by its ablation. Models that were trained on human text are apart from those that were trained on ASR text.
-
-    Raises:
-        ExperimentError: one of them holds none.
     """
     return [run for root in roots for run in _runs_under(Path(root))]
 
@@ -89,11 +84,7 @@ def _runs_under(root: Path) -> list[FinishedRun]:
 
 
 def check_runs_unique(runs: Iterable[FinishedRun]) -> None:
-    """Raise where two runs would be one in a table, or in the folders of their predictions.
-
-    Raises:
-        ExperimentError: two are of the same fold and seed, and of the same row or rows whose folders are the same.
-    """
+    """Raise where two runs would be one in a table, or in the folders of their predictions."""
     known: dict[Path, FinishedRun] = {}
     for run in runs:
         other = known.setdefault(run.place, run)
@@ -108,10 +99,6 @@ def retest_run(
 
     They are kept in `folder`, with what they are of, and what is there already is read back. `options` are further ones
     of `predict`.
-
-    Raises:
-        ExperimentError: the model does not know an emotion of the data; or the folder is of another model,
-            other data or settings.
     """
     emotions, known = data.features["emotion"].names, run.results["emotions"]
     if unknown := sorted({emotions[label] for label in data["emotion"]} - set(known)):
@@ -140,11 +127,7 @@ def retest_run(
 
 
 def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> list[TableRow]:
-    """Return the rows of a table, see `trainer.studies.tables.make_table`, of what `retest_run` gave for each run.
-
-    Raises:
-        ExperimentError: see `check_runs_unique`.
-    """
+    """Return the rows of a table, for `make_table`, of what `retest_run` gave for each run."""
     check_runs_unique(tables)
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():

@@ -28,13 +28,10 @@ COMPARED, REFERENCES = "M4SER", ("speech & text + concat", "w/o AED & AEC")
 
 @dataclass(frozen=True)
 class Condition:
-    """A test split with transcripts of one kind.
+    """A test split whose `hypothesis` are transcripts of one kind (`human`, `noise` or `recogniser`), with its errors.
 
     Attributes:
-        name: of the condition.
-        kind: `human`, `noise` or `recogniser`.
-        data: the split, its column `hypothesis` filled with these transcripts.
-        wer: their word error rate, measured (`data_scripts.transcribe`): a share.
+        wer: word error rate, measured (`data_scripts.transcribe`): a share.
         with_error: the share of utterances with an error.
     """
 
@@ -46,12 +43,7 @@ class Condition:
 
 
 def read_pairs(path: str | Path | None, dataset: Mapping[Any, Any], folder: str | Path) -> list[tuple[str, str]]:
-    """Return the (hypothesis, reference) pairs of the table `path`, or of the train split of the dataset in `folder`.
-
-    Raises:
-        CorpusError: the table or the split is absent.
-        ExperimentError: the table lacks a column.
-    """
+    """Return the (hypothesis, reference) pairs of the table `path`, or of the train split of `folder`'s dataset."""
     if path is None:
         if "train" not in dataset:
             raise CorpusError(f"{folder} has no train split to fit the noise model on: give --pairs FILE")
@@ -62,11 +54,7 @@ def read_pairs(path: str | Path | None, dataset: Mapping[Any, Any], folder: str 
 
 
 def choose_runs(runs: Sequence[FinishedRun], rows: Iterable[str]) -> list[FinishedRun]:
-    """Return the runs of these rows, in the rows' order; rows without one are printed.
-
-    Raises:
-        ExperimentError: no run is of these rows.
-    """
+    """Return the runs of these rows, in the rows' order; rows without one are printed."""
     there = {run.row for run in runs}
     chosen = [run for row in rows for run in runs if run.row == row]
     if not chosen:
@@ -85,16 +73,8 @@ def make_conditions(
 ) -> list[Condition]:
     """Return human text, text with errors of the noise model, the corpus' own hypotheses, and further ones.
 
-    Args:
-        data: a split of a prepared corpus. Its own hypotheses are a condition where every utterance has one.
-        noise: makes errors in the human text.
-        levels: word error rates, shares; 0 is human text, which is always there.
-        recognised: name -> hypotheses, as `read_hypotheses` gives them, of all utterances.
-        seed: of the errors.
-
-    Raises:
-        CorpusError: an utterance has no human text, an id is there twice, or hypotheses lack an utterance.
-        ExperimentError: two conditions have one name.
+    Levels are word error rates, shares; 0 is human text, which is always there. The corpus' own hypotheses are a
+    condition where every utterance has one. `recognised` is name -> what `read_hypotheses` gives.
     """
     ids, human = data["id"][:], data["transcript"][:]
     if without := human.count(None):
@@ -124,11 +104,7 @@ def retest_conditions(
 ) -> dict[str, dict[FinishedRun, pd.DataFrame]]:
     """Return name of the condition -> run -> its predictions; models of speech alone are tested once.
 
-    Predictions are kept in `folder`/CONDITION/ROW/FOLD/SEED; what is there already is read back. `options` are those of
-    `retest_run`.
-
-    Raises:
-        ExperimentError: see `check_runs_unique` and `retest_run`.
+    Predictions are kept in `folder`/CONDITION/ROW/FOLD/SEED. `options` are those of `retest_run`.
     """
     check_runs_unique(runs)
     tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {condition.name: {} for condition in conditions}

@@ -32,11 +32,8 @@ class TableRow:
     """What is known of one model.
 
     Attributes:
-        name: of the row.
         predictions: seed, or another name of a run that other rows have too -> the tested utterances, indexed by id and
             sorted, with `emotion`, `predicted` (names) and `cluster`. All seeds have the same utterances.
-        finished: how many runs there are.
-        planned: how many there will be.
         facts: further columns of the table, by title; None leaves a place empty.
         compared: whether it is compared with the references.
     """
@@ -51,19 +48,14 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table.
+    """A finished table of shares in [0, 1].
 
     Attributes:
-        metrics: its columns of metrics, by the names of `emotion_metrics`.
         metric: the one that intervals and differences are of.
-        references: the rows that every other one is compared with.
         records: of each row `row`, `finished` and `planned` runs, `seeds`, `utterances`, `metrics` ({name: mean, std,
             values}, over seeds), `interval`, `differences` ({reference: estimate, low, high, p_value, p_holm …, and
             `disagreement`, the share of utterances that one of the two alone gets right, and whether a run of either
             predicts `one_class`}), `one_class_runs` (class -> how many runs predict no other), `paper` and `facts`.
-            Shares in [0, 1], the paper's too.
-        heading: what was measured, on what.
-        notes: below the table.
     """
 
     metrics: Sequence[str]
@@ -119,20 +111,10 @@ def make_table(
     heading: str,
     notes: Sequence[str] = (),
 ) -> Table:
-    """Measure and compare rows.
+    """Measure and compare rows; `paper` is row -> {metric: percent}.
 
     Two rows are compared on the utterances and the seeds that both have. The p values are of a paired bootstrap over
     clusters and seeds, corrected by Holm's method for the number of comparisons in the table.
-
-    Args:
-        rows: of the table, in its order.
-        emotions: names of the classes.
-        metrics: to show; names of `emotion_metrics`.
-        metric: of the intervals and differences; one of `bootstrap_interval`'s.
-        references: names of rows that the others are compared with; one that is not there yet is left out.
-        paper: row -> {metric: percent}, as the paper prints them.
-        heading: what was measured, on what.
-        notes: further sentences below.
     """
     by_name = {row.name: row for row in rows}
     records = []

@@ -49,12 +49,7 @@ class CorrectionArguments:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return these columns of a table's rows, or of all splits of a prepared folder; None where a row has none.
-
-    Raises:
-        ExperimentError: no row has one of the columns.
-        CorpusError: the table or the folder cannot be read.
-    """
+    """Return these columns of a table's rows, or of all splits of a prepared folder; None where a row has none."""
     from data_scripts.schema import load_prepared
     from data_scripts.tables import read_table
 
@@ -69,12 +64,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def read_pairs(arguments: CorrectionArguments) -> list[dict[str, Any]]:
-    """Return rows with `id`, `hypothesis`, `transcript`, `source` and `characters`, those without either text left out.
-
-    Raises:
-        ExperimentError: a column is missing, or no row has both texts.
-        CorpusError: see `read_columns`.
-    """
+    """Return rows with both texts: `id`, `hypothesis`, `transcript`, `source` and `characters` (of the hypothesis)."""
     if arguments.pairs is None:
         raise ExperimentError("Name a table of pairs or a prepared corpus: --pairs FILE_OR_FOLDER.")
     path, reference, origin = Path(arguments.pairs), arguments.reference_column, arguments.source_column
@@ -97,9 +87,6 @@ def divide_pairs(rows: Sequence[Mapping[str, Any]], arguments: CorrectionArgumen
 
     Pairs with the same human text, but for case and punctuation, come into the same part. A held-out source's pair with
     the text of a training pair stays held out.
-
-    Raises:
-        ExperimentError: a held-out source does not exist, or a part is empty.
     """
     sources = {row["source"] for row in rows}
     if unknown := sorted(set(arguments.held_out_sources) - sources):
