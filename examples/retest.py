@@ -28,7 +28,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--output_dir", required=True, metavar="FOLDER", help="where predictions and the table are kept"
     )
     parser.add_argument("--text_column", default="hypothesis", choices=("hypothesis", "transcript"))
-    parser.add_argument("--metric", default="weighted_f1", help="of intervals and differences (default weighted_f1)")
+    parser.add_argument(
+        "--metric", default="weighted_f1", choices=("wa", *METRICS), help="of intervals and differences"
+    )
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--bf16", action="store_true", help="run in half precision")
     parser.add_argument("--feature_cache_dir", help="keep the states of frozen speech encoders there, for all runs")
@@ -38,30 +40,21 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(options: argparse.Namespace) -> None:
     """Test the runs, write the table, and print it."""
-    from trainer.errors import ExperimentError
-    from trainer.evaluation.significance import METRICS as KNOWN
     from trainer.studies import paper
     from trainer.studies.divisions import CorpusSplit
-    from trainer.studies.retest import check_runs_unique, finished_runs, retest_run, table_rows
+    from trainer.studies.retest import finished_runs, retest_runs, table_rows
     from trainer.studies.tables import REFERENCES, make_table
 
-    if options.metric not in KNOWN:
-        raise ExperimentError(f"metric must be one of {', '.join(KNOWN)}, not {options.metric!r}.")
-    runs = finished_runs(*options.runs)
-    check_runs_unique(runs)
-    tested = CorpusSplit.load(options.prepared_dir, options.split)
-    tables = {}
-    for number, run in enumerate(runs, 1):
-        tables[run] = retest_run(
-            run,
-            tested.data,
-            Path(options.output_dir) / run.place,
-            text_column=options.text_column,
-            bf16=options.bf16,
-            batch_size=options.batch_size,
-            feature_cache_dir=options.feature_cache_dir,
-        )
-        print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
+    runs, tested = finished_runs(*options.runs), CorpusSplit.load(options.prepared_dir, options.split)
+    (tables,) = retest_runs(
+        runs,
+        {"": tested.data},
+        options.output_dir,
+        text_column=options.text_column,
+        bf16=options.bf16,
+        batch_size=options.batch_size,
+        feature_cache_dir=options.feature_cache_dir,
+    ).values()
     rows, emotions = table_rows(tables, tested.cluster), runs[0].results["emotions"]
     metrics = list(dict.fromkeys([*METRICS, options.metric]))
     published = paper.ABLATION_TABLE.get(tested.corpus, {}) if options.paper or not tested.stand_in else {}

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
@@ -64,7 +65,7 @@ def main(
     """Run a table for each share, and write them as one."""
     from trainer.experiments.data import prepared_folder
     from trainer.studies.comparison import GridSetup, TableSpec, ablation_rows, run_tables
-    from trainer.studies.divisions import prepare_inputs, training_utterances, with_training_share
+    from trainer.studies.divisions import prepare_inputs, with_training_share
 
     folder = Path(str(args.output_dir))
     rows = ablation_rows(runs.rows or ROWS)
@@ -72,11 +73,11 @@ def main(
     parts, utterances = {}, {}
     for share in sorted(set(curve.shares)):
         folds = with_training_share(whole.folds, share, runs.split_seed)
-        label = f"{100 * share:g} % ({training_utterances(folds):g} utterances)"
-        name = f"share{100 * share:g}"
+        trained = fmean(len(data["train"]) for data, _ in folds.folds.values())
+        label, name = f"{100 * share:g} % ({trained:g} utterances)", f"share{100 * share:g}"
         spec = TableSpec(f"Learning curve, {100 * share:g} %", "learning_curve", references=ROWS, folder=name)
         parts[label] = spec, dataclasses.replace(whole, folds=folds)
-        utterances[label] = training_utterances(folds)
+        utterances[label] = trained
     # The grids of all shares read the one corpus that was prepared above them.
     prepared = CorpusArguments(prepared_dir=str(prepared_folder(corpus, folder / "corpus")))
     setup = GridSetup(rows, prepared, model, runs, args)

@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> None:
     from trainer.studies import robustness
     from trainer.studies.asr_noise import fit
     from trainer.studies.divisions import CorpusSplit
-    from trainer.studies.retest import finished_runs
+    from trainer.studies.retest import finished_runs, retest_runs
     from trainer.studies.tables import join_tables
 
     further = dict(text.partition("=")[::2] for text in options.hypotheses)
@@ -72,9 +72,9 @@ def main(options: argparse.Namespace) -> None:
     }
     conditions = robustness.make_conditions(tested.data, noise, options.wer, recognised, options.seed)
     folder = Path(options.output_dir)
-    predictions = robustness.retest_conditions(
+    predictions = retest_runs(
         runs,
-        conditions,
+        {condition.name: condition.data for condition in conditions},
         folder / "predictions",
         bf16=options.bf16,
         batch_size=options.batch_size,

@@ -41,6 +41,3 @@ class ErrorCorrectionCallback(TrainerCallback):
         }
         known = {name: value for name, value in entry.items() if value is not None}
         state.log_history.append({"epoch": state.epoch, "step": state.global_step, **known})
-
-
-__all__ = ["MAX_UTTERANCES", "ErrorCorrectionCallback"]

@@ -15,26 +15,6 @@ from modeling_m4ser import M4SERForEmotionClassification
 MAX_UTTERANCES = 1000
 
 
-class _Moments:
-    """Count, sum and sum of squares of vectors, in double precision."""
-
-    def __init__(self):
-        self.count = 0
-        self.total = self.squares = torch.zeros(())
-
-    def add(self, vectors: torch.Tensor) -> None:
-        """Vectors (N, size)."""
-        vectors = vectors.double()
-        self.count += len(vectors)
-        self.total = self.total.to(vectors) + vectors.sum(0)
-        self.squares = self.squares.to(vectors) + vectors.square().sum(0)
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation, (size,) each."""
-        mean = self.total / self.count
-        return mean, (self.squares / self.count - mean.square()).clamp(min=0).sqrt()
-
-
 @torch.no_grad()
 def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
     """Give the model's standardizers (`standardize_features`) the statistics of its encoders on these batches.
@@ -43,23 +23,28 @@ def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Map
     [`trainer.M4SERTrainer`] does this before its first step; call it in a training loop of your own.
     """
     core, was_training = model.m4ser, model.training
-    moments = {name: _Moments() for name in core.standardizers()}
+    # Count, sum and sum of squares of each dimension.
+    moments = {name: [torch.zeros((), dtype=torch.double)] * 3 for name in core.standardizers()}
     model.eval()
     try:
         for batch in batches:
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            for name, vectors in moments.items():
+            for name, sums in moments.items():
                 encoder: Any = core.get_submodule(f"{name}_encoder")
                 mask = batch[f"{name}_attention_mask"]
                 if name == "speech" and "speech_states" in batch:
                     hidden, mask = encoder.combine_states(batch["speech_states"], mask)
                 else:
                     hidden, mask = encoder(batch[getattr(encoder, "input_name", "input_ids")], mask)
-                vectors.add(hidden[mask])
+                vectors = hidden[mask].double()
+                new = vectors.new_tensor(len(vectors)), vectors.sum(0), vectors.square().sum(0)
+                moments[name] = [before.to(vectors) + part for before, part in zip(sums, new, strict=True)]
     finally:
         model.train(was_training)
     for name, standardizer in core.standardizers().items():
-        standardizer.set_statistics(*moments[name].statistics())
+        count, total, squares = moments[name]
+        mean = total / count
+        standardizer.set_statistics(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
 
 
 class FeatureStatisticsCallback(TrainerCallback):

@@ -1,7 +1,7 @@
 """What decoding only the places with errors saves against rewriting every sentence (the paper's Section III-D)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,8 +36,19 @@ def compare_decoding(
     model.eval()
     # Sorted, so that few rows of a batch wait for others.
     texts = sorted(texts, key=lambda text: len(processor.encode_transcript(text)))
-    parallel, rewriting = _Cost(corrector.layer), _Cost(corrector.layer)
-    places = 0
+    places, steps, seconds = 0, {"parallel": 0, "rewriting": 0}, {"parallel": 0.0, "rewriting": 0.0}
+
+    def decode(way: str, *arguments: Any) -> None:
+        """Count what one way takes; the results come as lists, so that a GPU has finished."""
+
+        def count(*_: Any) -> None:
+            steps[way] += 1
+
+        hook, started = corrector.layer.register_forward_pre_hook(count), time.perf_counter()
+        corrector.generate(*arguments)
+        seconds[way] += time.perf_counter() - started
+        hook.remove()
+
     for start in range(0, len(texts), batch_size):
         inputs = processor(text=list(texts[start : start + batch_size])).to(model.device)
         ids = inputs["input_ids"]
@@ -45,38 +56,17 @@ def compare_decoding(
         corrections = model.correct_transcripts(ids, mask, max_new_tokens, threshold=0.0)
         rows, _ = places_to_rewrite(model.detector(hidden), mask)
         places += len(rows)
-        parallel.add(lambda: corrector.generate(rows, ids, hidden, mask, encoder, max_new_tokens))  # noqa: B023
+        decode("parallel", rows, ids, hidden, mask, encoder, max_new_tokens)
         whole, _ = places_to_rewrite(None, mask)
         endless = ids.scatter(1, mask.sum(-1, keepdim=True) - 1, _NEVER)
         longest = 1 + max(len(correction.corrected_ids) for correction in corrections)
         longest = min(longest, processor.max_text_length)  # the encoder's embedding has no further positions
-        rewriting.add(lambda: corrector.generate(whole, endless, hidden, mask, encoder, longest))  # noqa: B023
+        decode("rewriting", whole, endless, hidden, mask, encoder, longest)
     return {
         "utterances": len(texts),
         "places": places,
         "batch_size": batch_size,
-        "parallel": {"steps": parallel.steps, "seconds": round(parallel.seconds, 3)},
-        "rewriting": {"steps": rewriting.steps, "seconds": round(rewriting.seconds, 3)},
-        "fewer_steps": rewriting.steps / parallel.steps if parallel.steps else None,
-        "faster": rewriting.seconds / parallel.seconds if parallel.steps else None,
+        **{way: {"steps": steps[way], "seconds": round(seconds[way], 3)} for way in steps},
+        "fewer_steps": steps["rewriting"] / steps["parallel"] if steps["parallel"] else None,
+        "faster": seconds["rewriting"] / seconds["parallel"] if steps["parallel"] else None,
     }
-
-
-class _Cost:
-    """Steps and seconds of one way to decode."""
-
-    def __init__(self, layer: torch.nn.Module):
-        self.layer, self.steps, self.seconds = layer, 0, 0.0
-
-    def add(self, decode: Callable[[], Any]) -> None:
-        """Run `decode`, and count what it takes; the results come as lists, so that a GPU has finished."""
-        hook = self.layer.register_forward_pre_hook(self._count)
-        started = time.perf_counter()
-        try:
-            decode()
-        finally:
-            self.seconds += time.perf_counter() - started
-            hook.remove()
-
-    def _count(self, *_: Any) -> None:
-        self.steps += 1

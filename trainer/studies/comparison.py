@@ -29,8 +29,8 @@ from trainer.experiments.cross_validation import args_for_run, audit_folds
 from trainer.experiments.data import prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import with_clusters
-from trainer.experiments.run import run_experiment
-from trainer.experiments.run_folder import PREDICTIONS_FILE, check_settings, run_settings
+from trainer.experiments.run import check_run, run_experiment
+from trainer.experiments.run_folder import PREDICTIONS_FILE, check_settings
 from trainer.inputs.feature_cache import FEATURES_FOLDER
 from trainer.studies import paper
 from trainer.studies.divisions import TableInputs
@@ -167,8 +167,9 @@ class TableRunner:
         lock = locked(self.root / LOCK_FILE, "filled") if main else contextlib.nullcontext()
         with lock, tqdm(total=total, unit="cell", disable=hidden) as progress:
             for cell in self._order():
-                run = self._run_probe if self.rows[cell.row].probe else self.run_cell
-                self.results[cell] = run(cell)
+                probe = self.rows[cell.row].probe
+                folder = self.root / cell.folder
+                self.results[cell] = self.probes.run(probe, cell.fold, folder) if probe else self.run_cell(cell)
                 progress.update()
                 if self.args.should_log:
                     scores = format_row(summarize([self.results[cell]], shown))
@@ -258,25 +259,16 @@ class TableRunner:
         results = [self.results[cell] for cell in self.cells(row, rate, self.seeds[0])]
         return float(np.mean([result["metrics"]["validation"][self.metric] for result in results]))
 
-    def _run_probe(self, cell: Cell) -> Mapping[str, Any]:
-        return self.probes.run(self.rows[cell.row].probe, cell.fold, self.root / cell.folder)
-
     def _check_folders(self) -> None:
-        """Raise where a cell's folder is another one's too, or belongs to other settings."""
-        known: dict[Path, str] = {}
+        """Raise, before the first of many hours, where the folder of a cell belongs to other settings."""
         for name, row in self.rows.items():
-            tried = itertools.product(self._candidates(name), self._seeds(name))
-            for cell in itertools.chain.from_iterable(self.cells(name, rate, seed) for rate, seed in tried):
-                folder = self.root / cell.folder
-                if (other := known.setdefault(folder, name)) != name:
-                    raise ExperimentError(f"{other!r} and {name!r} would both lie in {folder}: give one another name.")
+            for rate, seed, fold in itertools.product(self._candidates(name), self._seeds(name), self.folds.folds):
+                cell = Cell(name, fold, seed, rate)
                 if row.probe:
-                    settings = self.probes.settings(row.probe, cell.fold)
+                    check_settings(self.root / cell.folder, self.probes.settings(row.probe, fold))
                 else:
                     sections, args = self.arguments(cell)
-                    fold = self.folds.folds[cell.fold]
-                    settings = run_settings({**sections, "training": args}, *fold, sections["model"].text_column)
-                check_settings(folder, settings)
+                    check_run({**sections, "training": args}, *self.folds.folds[fold], sections["model"].text_column)
 
     def _predictions(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The test predictions of all folds together, by id, each with its cluster."""

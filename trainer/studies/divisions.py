@@ -124,12 +124,6 @@ def with_training_share(folds: DatasetFolds, share: float, seed: int) -> Dataset
     return dataclasses.replace(folds, folds=smaller, description=words)
 
 
-def training_utterances(folds: DatasetFolds) -> float:
-    """Return how many utterances train, the mean over folds."""
-    counts = [len(data["train"]) for data, _ in folds.folds.values()]
-    return sum(counts) / len(counts)
-
-
 # From one corpus to another
 
 
@@ -140,7 +134,7 @@ class WholeCorpus:
     name: str
     registered: str
     data: Dataset
-    folder: str = ""
+    folder: str
 
     @classmethod
     def load(cls, folder: str | Path, label_map: Mapping[str, str]) -> "WholeCorpus":
@@ -148,14 +142,9 @@ class WholeCorpus:
         registered = prepared_name(folder)
         unnamed = registered in ("prepared", "manifest", "dataset")
         name = Path(folder).resolve().name if unnamed else registered
-        return dataclasses.replace(cls.join(name, registered, load_prepared(folder), label_map), folder=str(folder))
-
-    @classmethod
-    def join(cls, name: str, registered: str, splits: DatasetDict, label_map: Mapping[str, str]) -> "WholeCorpus":
-        """Make one of a corpus' splits."""
-        data = concatenate_datasets(list(splits.values()))
-        emotions = dict.fromkeys(label_map.get(name, name) for name in data.features["emotion"].names)
-        return cls(name, registered, _relabel(data, emotions, label_map))
+        data = concatenate_datasets(list(load_prepared(folder).values()))
+        emotions = [label_map.get(emotion, emotion) for emotion in data.features["emotion"].names]
+        return cls(name, registered, _relabel(data, dict.fromkeys(emotions), label_map), str(folder))
 
     @property
     def emotions(self) -> list[str]:
@@ -184,7 +173,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     shared ones are left out. `seed` is of both draws.
     """
     emotions = shared_emotions(source, target)
-    train, rest = (_relabel(corpus.data, emotions) for corpus in (source, target))
+    train, rest = (_relabel(corpus.data, emotions, {}) for corpus in (source, target))
     left_out = {source.name: len(source.data) - len(train), target.name: len(target.data) - len(rest)}
     parts = random_split(rest, 0.0, VALIDATION_SHARE, TEST_SHARE, by="utterance", seed=seed).select(rest)
     validation = parts["validation"]
@@ -204,13 +193,12 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     return TableInputs(target.registered, title, utterances, emotions, folds, " ".join(filter(None, notes)))
 
 
-def _relabel(data: Dataset, emotions: Iterable[str], label_map: Mapping[str, str] | None = None) -> Dataset:
+def _relabel(data: Dataset, emotions: Iterable[str], label_map: Mapping[str, str]) -> Dataset:
     """The utterances of these classes, renamed first, numbered in their order."""
     wanted = list(emotions)
-    names = [(label_map or {}).get(name, name) for name in data.features["emotion"].names]
+    names = [label_map.get(name, name) for name in data.features["emotion"].names]
     labels = [names[label] for label in data["emotion"]]
     chosen = [index for index, label in enumerate(labels) if label in wanted]
-    numbers = [wanted.index(labels[index]) for index in chosen]
     table = data.select(chosen).remove_columns("emotion")
-    table = table.add_column("emotion", numbers)  # pyright: ignore[reportCallIssue]
-    return table.cast_column("emotion", ClassLabel(names=wanted))
+    numbers = [wanted.index(labels[index]) for index in chosen]
+    return table.add_column("emotion", numbers, feature=ClassLabel(names=wanted))  # pyright: ignore[reportCallIssue]

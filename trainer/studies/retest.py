@@ -1,7 +1,7 @@
 """Finished runs tested on other data than their own: another corpus, or the same speech with other transcripts."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,26 +61,25 @@ def finished_runs(*roots: str | os.PathLike) -> list[FinishedRun]:
     Linear probes, which leave no model, are passed over. A cell of a grid says which row it is of; another run is named
     by its ablation. Models that were trained on human text are apart from those that were trained on ASR text.
     """
-    return [run for root in roots for run in _runs_under(Path(root))]
-
-
-def _runs_under(root: Path) -> list[FinishedRun]:
     found = []
-    for path in sorted(root.rglob(RESULTS_FILE)):
-        folder = path.parent
-        if not (folder / "config.json").is_file():
-            continue
-        results, parts = load_results(folder), folder.relative_to(root).parts
-        arguments = results["arguments"]
-        (row,) = arguments.get("runs", {}).get("rows") or [arguments.get("model", {}).get("ablation", "M4SER")]
-        apart = [part for part in parts[:-2] if part != folder_name(row)]
-        run = FinishedRun(folder, row, "/".join(parts[-2:]) or folder.name, results)
-        if results["text_column"] == "transcript" and not run.hears_only and not row.endswith(HUMAN_TEXT):
-            row += HUMAN_TEXT
-        found.append(replace(run, row=" ".join([row, *apart])))
-    if not found:
-        raise ExperimentError(f"{root} holds no finished run: no folder in it has a {RESULTS_FILE} and a model.")
+    for root in map(Path, roots):
+        folders = [path.parent for path in sorted(root.rglob(RESULTS_FILE)) if path.with_name("config.json").is_file()]
+        if not folders:
+            raise ExperimentError(f"{root} holds no finished run: no folder in it has a {RESULTS_FILE} and a model.")
+        found += [_read_run(folder, folder.relative_to(root).parts) for folder in folders]
     return found
+
+
+def _read_run(folder: Path, parts: Sequence[str]) -> FinishedRun:
+    """A run whose folder lies at `parts` under that of the grid."""
+    results = load_results(folder)
+    arguments = results["arguments"]
+    (row,) = arguments.get("runs", {}).get("rows") or [arguments.get("model", {}).get("ablation", "M4SER")]
+    apart = [part for part in parts[:-2] if part != folder_name(row)]
+    run = FinishedRun(folder, row, "/".join(parts[-2:]) or folder.name, results)
+    if results["text_column"] == "transcript" and not run.hears_only and not row.endswith(HUMAN_TEXT):
+        row += HUMAN_TEXT
+    return replace(run, row=" ".join([row, *apart]))
 
 
 def check_runs_unique(runs: Iterable[FinishedRun]) -> None:
@@ -126,9 +125,27 @@ def retest_run(
     return pd.read_parquet(kept)
 
 
+def retest_runs(
+    runs: Sequence[FinishedRun], parts: Mapping[str, Dataset], folder: str | os.PathLike, **options: Any
+) -> dict[str, dict[FinishedRun, pd.DataFrame]]:
+    """Return name of the data -> run -> its predictions, kept in `folder`/NAME/ROW/FOLD/SEED.
+
+    The data differ by their texts alone, so models of speech alone are tested on the first.
+    """
+    check_runs_unique(runs)
+    tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {name: {} for name in parts}
+    for number, run in enumerate(runs, 1):
+        table = None
+        for name, data in parts.items():
+            if table is None or not run.hears_only:
+                table = retest_run(run, data, Path(folder, folder_name(name) if name else "", run.place), **options)
+            tables[name][run] = table
+        print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
+    return tables
+
+
 def table_rows(tables: Mapping[FinishedRun, pd.DataFrame], cluster: Cluster) -> list[TableRow]:
     """Return the rows of a table, for `make_table`, of what `retest_run` gave for each run."""
-    check_runs_unique(tables)
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for run, table in tables.items():
         rows.setdefault(run.row, {})[run.name] = with_clusters(table.reset_index(), cluster)

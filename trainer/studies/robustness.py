@@ -15,7 +15,7 @@ from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
 from trainer.evaluation.significance import Interval
 from trainer.studies.asr_noise import NoiseModel
-from trainer.studies.retest import Cluster, FinishedRun, check_runs_unique, retest_run, table_rows
+from trainer.studies.retest import Cluster, FinishedRun, table_rows
 from trainer.studies.tables import TITLES, Table, make_table, names_in_figures
 from trainer.studies.text_pairs import read_columns
 
@@ -97,27 +97,6 @@ def make_conditions(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ExperimentError(f"Two conditions are called {twice}: give the hypotheses another NAME.")
     return [_condition(data, *each) for each in texts]
-
-
-def retest_conditions(
-    runs: Sequence[FinishedRun], conditions: Sequence[Condition], folder: Path, **options: Any
-) -> dict[str, dict[FinishedRun, pd.DataFrame]]:
-    """Return name of the condition -> run -> its predictions; models of speech alone are tested once.
-
-    Predictions are kept in `folder`/CONDITION/ROW/FOLD/SEED. `options` are those of `retest_run`.
-    """
-    check_runs_unique(runs)
-    tables: dict[str, dict[FinishedRun, pd.DataFrame]] = {condition.name: {} for condition in conditions}
-    for number, run in enumerate(runs, 1):
-        for condition in conditions:
-            # Speech is the same in all conditions.
-            tested = conditions[0] if run.hears_only else condition
-            kept = tables[tested.name].get(run)
-            if kept is None:
-                kept = retest_run(run, tested.data, folder / folder_name(tested.name) / run.place, **options)
-            tables[condition.name][run] = kept
-        print(f"{number} of {len(runs)}: {run.row}, {run.name}", flush=True)
-    return tables
 
 
 def condition_tables(
