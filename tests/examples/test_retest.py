@@ -1,11 +1,14 @@
 """Finished runs on a prepared folder, from the command to the table: what each option changes."""
 
+import functools
 import json
 import runpy
 import shutil
 
 import pytest
+import torch
 
+from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers import ROOT
 from trainer.errors import ExperimentError
 
@@ -33,14 +36,23 @@ def test_the_table_is_of_all_runs_and_utterances(runs, finished_grid, tmp_path, 
     assert (table["metric"], len(tested)) == ("weighted_f1", 4)
     assert {(each["text_column"], each["bf16"]) for each in tested} == {("hypothesis", False)}
     assert table["rows"][0]["interval"]["clusters"] == 3  # speakers
-    assert [path.parent.name for path in sorted(tmp_path.rglob("predictions.parquet"))] == ["seed1", "seed2"] * 2
+    kept = sorted(path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("predictions.parquet"))
+    assert kept == [f"{run.name}/fold2/seed{seed}" for run in runs for seed in (1, 2)]
 
 
-def test_options_arrive(runs, finished_grid, tmp_path):
-    cache, options = tmp_path / "cache", ["--metric", "ua", "--text_column", "transcript", "--bf16"]
-    table, tested = retest(
-        runs[:1], finished_grid.corpus, tmp_path / "out", *options, "--batch_size", 4, "--feature_cache_dir", cache
-    )
+def test_options_arrive(runs, finished_grid, tmp_path, monkeypatch):
+    """Also in the model: batches of four, in half precision."""
+    seen = []
+    real = M4SERForEmotionClassification.forward
+
+    def forward(self, *args, **kwargs):
+        seen.append((len(kwargs["input_ids"]), torch.is_autocast_enabled("cpu")))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(M4SERForEmotionClassification, "forward", functools.wraps(real)(forward))
+    cache, options = tmp_path / "cache", ["--metric", "ua", "--text_column", "transcript", "--bf16", "--batch_size", 4]
+    table, tested = retest(runs[:1], finished_grid.corpus, tmp_path / "out", *options, "--feature_cache_dir", cache)
+    assert seen == [(size, True) for size in (4, 4, 4, 4, 2)] * 2
     assert {(each["text_column"], each["bf16"]) for each in tested} == {("transcript", True)}
     assert table["metric"] == "ua"
     assert table["rows"][0]["interval"]["estimate"] == pytest.approx(table["rows"][0]["metrics"]["ua"]["mean"])
@@ -65,6 +77,6 @@ def test_what_cannot_be_tested_stops_before_a_test(runs, finished_grid, tmp_path
         shutil.copytree(runs[0] / "fold2" / "seed1", tmp_path / folder / "fold2" / "seed1")
     with pytest.raises(ExperimentError, match="are both M4SER, fold2/seed1: test them apart"):
         retest([tmp_path / "runs"], finished_grid.corpus, tmp_path / "out")
-    with pytest.raises(ExperimentError, match="metric must be one of"):
+    with pytest.raises(SystemExit):
         retest(runs, finished_grid.corpus, tmp_path / "out", "--metric", "loss")
     assert not list(tmp_path.rglob("tested.json"))

@@ -1,12 +1,12 @@
 """What tables are measured on: shares of the training data, one corpus after another, a split of a prepared folder."""
 
-import json
 import math
 from collections import Counter
 
 import pytest
 from datasets import ClassLabel, DatasetDict
 
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.schema import save_prepared
 from data_scripts.splits import SplitError, k_shot
 from tests.helpers.corpus import tiny_corpus
@@ -14,14 +14,7 @@ from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import GridArguments
 from trainer.experiments.protocols import divide
-from trainer.studies.divisions import (
-    CorpusSplit,
-    WholeCorpus,
-    shared_emotions,
-    training_utterances,
-    transfer_inputs,
-    with_training_share,
-)
+from trainer.studies.divisions import CorpusSplit, WholeCorpus, shared_emotions, transfer_inputs, with_training_share
 
 
 def names(data):
@@ -54,12 +47,10 @@ def test_each_class_keeps_its_share_of_every_fold(folds, share):
         }
         assert described["train"] == {"utterances": len(data["train"]), "share": share, "seed": 0}
         assert described["test"] == folds.folds[name][1]["test"]
-        assert data["train"].features == folds.folds[name][0]["train"].features
     for split in ("validation", "test"):
         assert ids(part, split) == ids(folds, split)
     assert (part.numbers, part.cluster) == (folds.numbers, folds.cluster)
     assert part.description == f"{folds.description}, {100 * share:g} % of the training data"
-    assert training_utterances(part) == sum(len(data["train"]) for data, _ in part.folds.values()) / 3
 
 
 def test_a_smaller_share_is_a_part_of_a_larger_one_and_another_seed_draws_others(folds):
@@ -71,9 +62,6 @@ def test_a_smaller_share_is_a_part_of_a_larger_one_and_another_seed_draws_others
         assert set(quarter[name]) < set(half[name]) < set(whole[name])
         assert quarter[name] != other[name]
         assert sorted(quarter[name], key=whole[name].index) == quarter[name]
-
-
-def test_all_of_it_are_the_folds_themselves_and_no_share_is_refused(folds):
     assert with_training_share(folds, 1, seed=0) is folds
     for share in (0, -0.5, 1.01, 25):
         with pytest.raises(ExperimentError, match="lies above 0 and at most at 1"):
@@ -84,16 +72,27 @@ def test_all_of_it_are_the_folds_themselves_and_no_share_is_refused(folds):
 
 
 @pytest.fixture(scope="module")
-def source():
-    splits = DatasetDict(train=tiny_corpus(16), test=tiny_corpus(8, seed=1))
-    return WholeCorpus.join("acted", "iemocap", splits, {})
+def load(tmp_path_factory):
+    """Makes a corpus of a name in the registry, whose splits lie in a folder."""
+
+    def load(registered, label_map, **splits):
+        folder = tmp_path_factory.mktemp("corpora") / "series"
+        save_prepared(DatasetDict(splits), folder)
+        (folder / "report.json").write_text(PreparationReport(registered).to_json(), encoding="utf-8")
+        return WholeCorpus.load(folder, label_map)
+
+    return load
 
 
 @pytest.fixture(scope="module")
-def target():
+def source(load):
+    return load("iemocap", {}, train=tiny_corpus(16), test=tiny_corpus(8, seed=1))
+
+
+@pytest.fixture(scope="module")
+def target(load):
     """Other names for two of the four emotions."""
-    renamed = {EMOTIONS[0]: "calm", EMOTIONS[1]: "joy"}
-    return WholeCorpus.join("series", "meld", DatasetDict(train=tiny_corpus(60, seed=2)), renamed)
+    return load("meld", {EMOTIONS[0]: "calm", EMOTIONS[1]: "joy"}, train=tiny_corpus(60, seed=2))
 
 
 def fold_of(*arguments):
@@ -101,12 +100,11 @@ def fold_of(*arguments):
     return data, described
 
 
-def test_labels_are_renamed_and_keep_their_utterances(target):
-    before = Counter(names(tiny_corpus(60, seed=2)))
-    after = Counter(names(target.data))
-    assert after["calm"] == before[EMOTIONS[0]]
-    assert after["joy"] == before[EMOTIONS[1]]
-    joined = WholeCorpus.join("x", "meld", DatasetDict(train=tiny_corpus(60, seed=2)), {EMOTIONS[1]: EMOTIONS[0]})
+def test_labels_are_renamed_and_keep_their_utterances(load, target):
+    before, after = Counter(names(tiny_corpus(60, seed=2))), Counter(names(target.data))
+    assert (after["calm"], after["joy"]) == (before[EMOTIONS[0]], before[EMOTIONS[1]])
+    joined = load("manifest", {EMOTIONS[1]: EMOTIONS[0]}, train=tiny_corpus(60, seed=2))
+    assert (target.name, joined.name) == ("meld", "series")
     assert Counter(names(joined.data))[EMOTIONS[0]] == before[EMOTIONS[0]] + before[EMOTIONS[1]]
     assert joined.data.features["emotion"].names == [name for name in EMOTIONS if name != EMOTIONS[1]]
 
@@ -116,17 +114,13 @@ def test_the_whole_source_trains_and_the_target_is_divided(source, target):
     data, described = fold_of(source, target, 0, 0)
     assert Counter(names(data["train"])) == Counter(name for name in names(source.data) if name in EMOTIONS[2:])
     assert set(data["train"]["id"]) <= set(source.data["id"])
+    labels = dict(zip(target.data["id"], names(target.data), strict=True))
     rest = [*data["validation"]["id"], *data["test"]["id"]]
-    wanted = [i for i, name in zip(target.data["id"], names(target.data), strict=True) if name in EMOTIONS[2:]]
-    assert sorted(rest) == sorted(wanted)
+    assert sorted(rest) == sorted(clip for clip, name in labels.items() if name in EMOTIONS[2:])
     assert len(data["test"]) == pytest.approx(0.7 * len(rest), abs=2)
     assert {tuple(part.features["emotion"].names) for part in data.values()} == {tuple(EMOTIONS[2:])}
-    assert described["left_out"] == {
-        "acted": len(source.data) - len(data["train"]),
-        "series": len(target.data) - len(rest),
-    }
-    labels = dict(zip(target.data["id"], names(target.data), strict=True))
-    assert all(labels[i] == name for i, name in zip(data["test"]["id"], names(data["test"]), strict=True))
+    assert described["left_out"] == {"iemocap": 24 - len(data["train"]), "meld": 60 - len(rest)}
+    assert names(data["test"]) == [labels[clip] for clip in data["test"]["id"]]
     inputs = transfer_inputs(source, target, 0, 0)
     assert (inputs.utterances, inputs.emotions) == (sum(map(len, data.values())), list(EMOTIONS[2:]))
     assert "24 utterances in the layout of IEMOCAP" in inputs.stand_in
@@ -148,37 +142,33 @@ def test_shots_are_the_seeds_and_move_from_validation_to_training_and_never_from
         transfer_inputs(source, target, 40, 3)
 
 
-def test_classes_keep_the_order_of_the_source_and_two_must_be_shared(source):
-    assert source.data.features["emotion"].names == list(EMOTIONS)
-    backwards = DatasetDict(train=tiny_corpus(16).cast_column("emotion", ClassLabel(names=list(EMOTIONS[::-1]))))
-    target = WholeCorpus.join("x", "manifest", backwards, {EMOTIONS[0]: "zeal"})
+def test_classes_keep_the_order_of_the_source_and_two_must_be_shared(load, source):
+    backwards = tiny_corpus(16).cast_column("emotion", ClassLabel(names=list(EMOTIONS[::-1])))
+    target = load("manifest", {EMOTIONS[0]: "zeal"}, train=backwards)
     assert target.data.features["emotion"].names == [*EMOTIONS[:0:-1], "zeal"]
     assert shared_emotions(source, target) == list(EMOTIONS[1:])
-    other = WholeCorpus.join("x", "manifest", DatasetDict(train=tiny_corpus(8)), dict.fromkeys(EMOTIONS[1:], "else"))
     with pytest.raises(ExperimentError, match=r"share 1 emotions: --label_map can give"):
-        shared_emotions(source, other)
+        shared_emotions(source, load("manifest", dict.fromkeys(EMOTIONS[1:], "else"), train=tiny_corpus(8)))
 
 
-def test_a_table_draws_the_targets_clusters(source, target):
+def test_a_table_draws_the_targets_clusters(load, source, target):
     by_dialogue = transfer_inputs(source, target, 0, 0).folds.cluster
     assert by_dialogue("train_dia3_utt4", "Ross") == by_dialogue("train_dia3_utt5", "Joey")
-    by_speaker = transfer_inputs(target, WholeCorpus("x", "manifest", source.data), 0, 0).folds.cluster
+    by_speaker = transfer_inputs(source, load("manifest", {}, train=tiny_corpus(16)), 0, 0).folds.cluster
     assert by_speaker("train_dia3_utt4", "Ross") == "Ross"
 
 
 # A split that finished runs are tested on
 
 
-def test_a_tested_split_knows_its_corpus_and_judges_it_as_a_whole(finished_grid, tmp_path):
-    save_prepared(DatasetDict(train=tiny_corpus(12), test=tiny_corpus(6)), tmp_path / "own")
+def test_a_tested_split_knows_its_corpus_and_judges_it_as_a_whole(load, tmp_path):
+    splits = {"train": tiny_corpus(12), "test": tiny_corpus(6)}
+    save_prepared(DatasetDict(splits), tmp_path / "own")
     plain = CorpusSplit.load(tmp_path / "own", "test")
     assert (plain.title, plain.stand_in) == ("6 utterances, split test of own", False)
-    report = json.loads((finished_grid.corpus / "report.json").read_text(encoding="utf-8"))
-    (tmp_path / "own" / "report.json").write_text(json.dumps({**report, "corpus": "meld"}), encoding="utf-8")
-    tested = CorpusSplit.load(tmp_path / "own", "test")
+    tested = CorpusSplit.load(load("meld", {}, **splits).folder, "test")
     assert (tested.corpus, len(tested.data), len(tested.dataset)) == ("meld", 6, 2)
-    assert tested.title == "6 utterances, split test of own (a stand-in corpus)"
+    assert tested.title == "6 utterances, split test of series (a stand-in corpus)"
     assert "18 utterances in the layout of MELD" in tested.notes[1]
-    assert (
-        tested.cluster("dia3_utt4", "Ross") == tested.cluster("dia3_utt5", "Joey") != plain.cluster("dia3_utt4", "Ross")
-    )
+    dialogue = tested.cluster("dia3_utt4", "Ross")
+    assert dialogue == tested.cluster("dia3_utt5", "Joey") != plain.cluster("dia3_utt4", "Ross")

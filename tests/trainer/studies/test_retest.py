@@ -1,21 +1,17 @@
 """Finished runs on other data: the same predictions where the data are the same, others where they are not."""
 
 import dataclasses
-import functools
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from datasets import DatasetDict
 
 from data_scripts.schema import load_prepared, save_prepared
-from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.grid import GRID_ROWS
 from trainer.errors import ExperimentError
 from trainer.experiments.run_folder import PREDICTIONS_FILE
-from trainer.studies.retest import finished_runs, retest_run, table_rows
+from trainer.studies.retest import FinishedRun, finished_runs, retest_run, retest_runs, table_rows
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +67,6 @@ def test_on_its_own_test_a_run_predicts_what_it_predicted(grid, corpus, tmp_path
         pd.testing.assert_frame_equal(tested.loc[own.index], own[tested.columns])
 
 
-def test_the_options_of_testing_arrive_in_the_model(grid, corpus, tmp_path, monkeypatch):
-    """Which text, which batches, in which precision, and from kept features."""
-    seen = []
-    real = M4SERForEmotionClassification.forward
-
-    def forward(self, *args, **kwargs):
-        seen.append((len(kwargs["input_ids"]), kwargs["input_ids"].shape[1], torch.is_autocast_enabled("cpu")))
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(M4SERForEmotionClassification, "forward", functools.wraps(real)(forward))
-    run, words = finished_runs(grid)[0], corpus.map(lambda row: {"transcript": "we go " * 9})
-    plain = retest_run(run, words, tmp_path / "plain")
-    (size, length, half), *_ = seen
-    assert (size, half) == (18, False)
-    seen.clear()
-    options = {"batch_size": 5, "bf16": True, "feature_cache_dir": tmp_path / "cache"}
-    other = retest_run(run, words.remove_columns("hypothesis"), tmp_path / "other", text_column="transcript", **options)
-    assert [size for size, *_ in seen] == [5, 5, 5, 3]
-    assert all(longer > length and half for _, longer, half in seen)
-    assert any((tmp_path / "cache").iterdir())
-    assert plain.index.equals(other.index)
-    cached = retest_run(run, words, tmp_path / "cached", batch_size=3, feature_cache_dir=tmp_path / "cache")
-    pd.testing.assert_frame_equal(plain, cached)
-
-
 def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path):
     first, second, *_ = finished_runs(grid)
     tested = retest_run(first, corpus, tmp_path / "a")
@@ -120,6 +91,14 @@ def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path)
             retest_run(run, data, tmp_path / "a", **options)
 
 
+def test_runs_that_would_lie_in_one_folder_stop_before_a_test(corpus, tmp_path):
+    runs = [FinishedRun(tmp_path / str(n), row, "seed1", {}) for n, row in enumerate(("w/o GAN", "w o GAN", "M4SER"))]
+    for one, other in (runs[:2], [runs[2]] * 2):
+        with pytest.raises(ExperimentError, match=r"are both .*, seed1: test them apart"):
+            retest_runs([one, dataclasses.replace(other, folder=tmp_path)], {"": corpus}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_classes_are_matched_by_name(grid, corpus, tmp_path):
     run = finished_runs(grid)[0]
     names = corpus.features["emotion"].names
@@ -139,6 +118,3 @@ def test_rows_of_the_table_hold_each_run_and_their_clusters(grid, corpus, tmp_pa
     assert (row.name, list(row.predictions)) == ("M4SER", ["fold2/seed1", "fold2/seed2"])
     first = next(iter(row.predictions.values()))
     assert first["cluster"].iloc[0] == f"{first.index[0]} of {first['speaker'].iloc[0]}"
-    twice = dataclasses.replace(next(iter(tables)), folder=Path("elsewhere"))
-    with pytest.raises(ExperimentError, match=r"seed1 and elsewhere are both M4SER, fold2/seed1: test them apart"):
-        table_rows({**tables, twice: next(iter(tables.values()))}, lambda name, _: name)
