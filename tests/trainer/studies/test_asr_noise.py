@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError
-from data_scripts.tables import read_table
 from modeling_m4ser.processing_m4ser import normalize_text
-from tests.helpers import SHARED
 from trainer.studies.asr_noise import NEAREST, fit, intraclass_correlation
 
 PAIRS = [
@@ -24,7 +22,6 @@ PAIRS = [
     ("and nothing", "(laughs)"),  # no word of reference
 ]
 MODEL = fit(PAIRS)
-SHARED_PAIRS = SHARED / "data" / "asr_pairs" / "asr_pairs.jsonl"
 
 
 def sentences():
@@ -37,10 +34,10 @@ def sentences():
 CORPUS = sentences()
 
 
-def heard(pairs, text, seeds=400):
+def heard(pairs, text):
     """How often a model of these pairs makes what of a text whose words are all wrong."""
     model = fit(pairs)
-    return Counter(model.corrupt(text, 1, seed) for seed in range(seeds))
+    return Counter(model.corrupt(text, 1, seed) for seed in range(400))
 
 
 def test_it_counts_errors_and_confusions():
@@ -60,15 +57,11 @@ def test_no_word_is_invented_and_nothing_changes_where_nothing_can(text, wer, se
     assert MODEL.corrupt(text, 0, seed) == text
     written = MODEL.corrupt(text, wer, seed)
     assert written == MODEL.corrupt(text, wer, seed)
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        MODEL.corrupt(text, 1 + wer, seed)
     if not normalize_text(text):
         assert written == text
     assert set(written.split()) <= {*normalize_text(text).split(), *text.split(), *MODEL.vocabulary}
-
-
-@pytest.mark.parametrize("wer", [-0.1, 1.1, float("nan")])
-def test_a_wer_that_cannot_be_is_refused(wer):
-    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
-        MODEL.corrupt("we go home", wer, 0)
 
 
 def test_a_word_is_heard_as_in_the_pairs_or_as_one_near_in_spelling():
@@ -84,7 +77,9 @@ def test_a_word_is_heard_as_in_the_pairs_or_as_one_near_in_spelling():
     counts = Counter(tuple(sorted(text.split())) for text in inserted.elements())
     assert set(counts) == {("so", "well"), ("oh", "well")}
     assert counts["oh", "well"] == pytest.approx(40, abs=18)
-    assert heard([("a", "b")], "a", seeds=1) == {"": 1}, "there is no other word"
+    assert heard([("a", "b")], "a") == {"": 400}, "there is no other word"
+    # Of the seed alone, in any process: strings' own hashes differ from one to the next.
+    assert MODEL.corrupt("we can go home and love the dogs", 0.5, "s:id") == "home can go birds love love birds"
 
 
 def test_deletions_and_insertions_stay_what_they_are():
@@ -93,14 +88,6 @@ def test_deletions_and_insertions_stay_what_they_are():
     texts = [text for text in CORPUS if len(text.split()) > 3]
     counted = jiwer.process_words(texts, [model.corrupt(text, 0.5, f"5:{n}") for n, text in enumerate(texts)])
     assert counted.substitutions < 0.05 * (counted.deletions + counted.insertions)
-
-
-def test_another_seed_makes_other_errors_and_any_process_the_same():
-    """Strings' own hashes differ from one process to the next."""
-    assert [MODEL.corrupt(text, 0.5, "s:id") for text in CORPUS] != [
-        MODEL.corrupt(text, 0.5, "t:id") for text in CORPUS
-    ]
-    assert MODEL.corrupt("we can go home and love the dogs", 0.5, "s:id") == "home can go birds love love birds"
 
 
 @pytest.mark.parametrize("wer", [0.02, 0.1, 0.3, 0.6])
@@ -150,16 +137,3 @@ def test_a_correlation_that_cannot_be_measured_is_0_and_errors_are_no_more_than_
     for lengths, counts in (([3], [1]), ([3, 4], [3, 4]), ([1, 1, 1], [1, 0, 1])):
         assert intraclass_correlation(lengths, counts) == 0
     assert intraclass_correlation([2] * 4, [9, 0, 1, 0]) == intraclass_correlation([2] * 4, [2, 0, 1, 0])
-
-
-@pytest.mark.skipif(not SHARED_PAIRS.is_file(), reason="needs ../shared/data/asr_pairs")
-def test_on_real_pairs_the_wer_is_within_a_point():
-    rows = read_table(SHARED_PAIRS)[:2000]
-    model = fit((row["hypothesis"], row["reference"]) for row in rows)
-    texts = [normalize_text(row["reference"]) for row in rows[:600] if normalize_text(row["reference"])]
-    for wer in (0.1, 0.6):
-        counted = jiwer.process_words(texts, [model.corrupt(text, wer, number) for number, text in enumerate(texts)])
-        assert counted.wer == pytest.approx(wer, abs=0.01)
-        kinds = np.array([counted.substitutions, counted.deletions, counted.insertions])
-        fitted = [count / sum(model.errors.values()) for count in model.errors.values()]
-        assert kinds / kinds.sum() == pytest.approx(fitted, abs=0.03)

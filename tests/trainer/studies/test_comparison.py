@@ -14,15 +14,15 @@ import pytest
 from datasets import DatasetDict
 from filelock import FileLock
 
+from data_scripts.corpora.report import PreparationReport
 from data_scripts.journal import JournalError
+from data_scripts.schema import load_prepared, save_prepared
 from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders, experiment_arguments
 from tests.helpers.grid import GRID_ROWS
-from tests.helpers.layouts import MELD_FOLDERS, meld_row, write_meld_csv, write_mp4
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS
-from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
 from trainer.experiments.run_folder import load_results
@@ -163,11 +163,9 @@ def test_only_one_launch_fills_a_folder(tmp_path, monkeypatch):
     assert len(list(runner.run())) == 2
 
 
-def test_cells_lie_in_a_folder_of_their_own(tmp_path):
+def test_cells_lie_in_a_folder_of_their_own():
     assert Cell("w/o MSR & MIR", "fold1", 3).folder.as_posix() == "w_o_MSR_MIR/fold1/seed3"
     assert Cell("M4SER", "session_1", 3, 2e-4).folder.as_posix() == "M4SER/learning_rate_0.0002/session_1/seed3"
-    with pytest.raises(ExperimentError, match=r"'a b' and 'a/b' would both lie in .*a_b"):
-        make_runner(tmp_path, [RowSpec("a b"), RowSpec("a/b")])
 
 
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.2), (1e-3, 1e-3), (1e-5, 1e-5)])
@@ -198,35 +196,26 @@ def test_a_table_counts_whole_seeds_and_before_there_is_one_what_there_is(tmp_pa
     }
 
 
-# MELD, and a real kill
+# A corpus of the paper, and a real kill
 
 
-def make_dialogues(root):
-    """MELD.Raw with three dialogues of two utterances in every split."""
-    for number, (split, folder) in enumerate(MELD_FOLDERS.items()):
-        pairs = [(dialogue, utterance) for dialogue in range(3) for utterance in range(2)]
-        rows = [meld_row(d, u, ("neutral", "joy")[u], f"Words {d} of {split}.", f"{split}{d}") for d, u in pairs]
-        write_meld_csv(root / f"{split}_sent_emo.csv", rows)
-        for d, u in pairs:
-            write_mp4(root / folder / f"dia{d}_utt{u}.mp4", 0.4, seed=100 * number + 10 * d + u)
-    return root
-
-
-def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_where_asked(tmp_path):
-    speech, text = encoder_folders(tmp_path)
+def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_where_asked(finished_grid, tmp_path):
+    splits = load_prepared(finished_grid.corpus)
+    named = splits.map(lambda row, number: {"id": f"train_dia{number // 2}_utt{number % 2}"}, with_indices=True)
+    save_prepared(named, tmp_path / "meld")
+    (tmp_path / "meld" / "report.json").write_text(PreparationReport("meld").to_json(), encoding="utf-8")
+    encoders = finished_grid.arguments[2:6]
     arguments = [
-        *("--corpus", "meld", "--data_dir", make_dialogues(tmp_path / "MELD.Raw"), "--output_dir", tmp_path / "out"),
-        *("--speech_encoder", speech, "--text_encoder", text, "--model_options", '{"num_attention_heads": 4}'),
-        *("--text_column", "transcript", "--protocol", "dialogue_folds", "--num_folds", 3, "--max_steps", 1),
-        *("--rows", "only text", "--emotions", "neutral", "joy"),
+        *("--prepared_dir", tmp_path / "meld", "--output_dir", tmp_path / "out", *encoders, "--max_steps", 1),
+        *("--model_options", '{"num_attention_heads": 4}', "--text_column", "transcript", "--rows", "only text"),
+        *("--protocol", "dialogue_folds", "--num_folds", 3),
     ]
     run_example_here("run_ablation.py", *arguments)
     report = json.loads((tmp_path / "out" / "ablation.json").read_text(encoding="utf-8"))
     (row,) = report["rows"]
     assert row["utterances"] == 18
     assert row["interval"]["clusters"] == 9
-    assert "(a stand-in corpus)" in report["heading"]
-    assert "3 folds of whole dialogues" in report["heading"]
+    assert "3 folds of whole dialogues (a stand-in corpus)" in report["heading"]
     assert "18 utterances in the layout of MELD" in report["notes"][-1]
     assert list(row["metrics"]) == ["accuracy", "weighted_f1", "ua", "macro_f1"]
     assert row["paper"] == {}

@@ -1,5 +1,7 @@
 """Linear probes as rows: what is encoded, of which split, and what chooses the regularisation."""
 
+from unittest import mock
+
 import pandas as pd
 import pytest
 from datasets import DatasetDict
@@ -28,10 +30,13 @@ def make_runner(encoders, tmp_path):
     return make
 
 
-def test_a_probe_is_measured_kept_and_read_back(make_runner, tmp_path):
-    runner = make_runner(num_folds=3, folds=[1, 2])
+def test_a_probe_is_chosen_by_the_tables_metric_measured_kept_and_read_back(make_runner, tmp_path, monkeypatch):
+    fitted = mock.Mock(wraps=probe_rows.fit_probe)
+    monkeypatch.setattr(probe_rows, "fit_probe", fitted)
+    runner = make_runner(metric="weighted_f1", num_folds=3, folds=[1, 2])
     data, _ = runner.folds.folds["fold2"]
     results = runner.run(("speech", "text"), "fold2", tmp_path / "probe")
+    assert fitted.call_args.args[2] == "weighted_f1"
     predictions = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
     assert predictions["id"].tolist() == data["test"]["id"][:]
     right = (predictions["emotion"] == predictions["predicted"]).mean()
@@ -50,15 +55,3 @@ def test_an_id_that_two_splits_have_is_another_utterance_in_each(make_runner):
     (data, _) = runner.folds.folds["own_split"]
     features = runner.features(data, ("speech",))
     assert (features["train"] != features["test"]).any(axis=1).all()
-
-
-def test_the_metric_of_the_table_chooses_the_regularisation(make_runner, tmp_path, monkeypatch):
-    asked, fit = [], probe_rows.fit_probe
-
-    def spy(features, data, metric="ua"):
-        asked.append(metric)
-        return fit(features, data, metric)
-
-    monkeypatch.setattr(probe_rows, "fit_probe", spy)
-    make_runner(metric="weighted_f1", num_folds=3).run(("text",), "fold1", tmp_path / "probe")
-    assert asked == ["weighted_f1"]
