@@ -49,23 +49,19 @@ def read_table(path: Path, empty_cell: str | None = None, suffix: str | None = N
 def _read_text(path: Path) -> str:
     """The text of a file, its line ends as they stand."""
     data = path.read_bytes()
-    # Before UTF-16, whose mark is the beginning of this one.
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise CorpusError(f"{path} is UTF-32. {_SAVE_AS_UTF_8}")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path} begins as UTF-16, but is damaged ({error.reason}). {_SAVE_AS_UTF_8}") from None
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     # No text holds this character. In UTF-16 every second byte of Western text is one.
-    if b"\0" in data:
+    if encoding == "utf-8" and b"\0" in data:
         raise CorpusError(f"{path} holds zero bytes; probably UTF-16 without a byte order mark. {_SAVE_AS_UTF_8}")
     try:
-        return data.decode("utf-8-sig")  # Excel begins its files with a byte order mark
+        text = data.decode(encoding).removeprefix("\ufeff")  # Excel begins its files with a byte order mark
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}; probably Windows cp1252). {_SAVE_AS_UTF_8}"
-        ) from None
+        why = error.reason if encoding == "utf-16" else "probably Windows cp1252"
+        byte = error.object[error.start]
+        raise CorpusError(f"{path} is not {encoding.upper()} (byte {byte:#04x}; {why}). {_SAVE_AS_UTF_8}") from None
+    if "\0" in text:
+        raise CorpusError(f"{path} holds zero characters; probably UTF-32. {_SAVE_AS_UTF_8}")
+    return text
 
 
 def find_delimiter(text: str) -> str:

@@ -48,7 +48,10 @@ def _pairs(part: Any) -> list[tuple[str, str]]:
             part = _parse(text, owner)
         elif text.lower().endswith(_FILE_SUFFIXES):
             owner = f"label_map {text}"
-            part = _parse(_read(Path(text)), owner)
+            try:
+                part = _parse(Path(text).read_text(encoding="utf-8-sig"), owner)
+            except (FileNotFoundError, UnicodeDecodeError) as error:
+                raise CorpusError(f"{owner} cannot be read: {error}; {_FORMS}") from None
         else:
             label, equals, name = text.partition("=")
             if not equals:
@@ -67,15 +70,6 @@ def _parse(text: str, owner: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise CorpusError(f"{owner} is neither JSON nor YAML: {' '.join(str(error).split())}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise CorpusError(f"label_map: there is no file {path}; {_FORMS}") from None
-    except UnicodeDecodeError:
-        raise CorpusError(f"label_map {path} is not UTF-8: save it as UTF-8") from None
 
 
 def _as_name(value: Any, owner: str) -> str:

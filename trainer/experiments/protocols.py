@@ -44,7 +44,9 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFol
 
     A protocol that makes folds joins the corpus' own splits first.
     """
-    protocol = runs.protocol or _usual_protocol(dataset, corpus)
+    record = CORPORA.get(corpus)
+    usual = "own_split" if len(dataset) > 1 else record.protocol if record else "speaker_folds"
+    protocol = runs.protocol or usual
     cluster = _dialogue if protocol == "dialogue_folds" else usual_cluster(corpus)
     if protocol == "own_split":
         dataset, description = complete_splits(dataset, runs.split_seed)
@@ -59,7 +61,7 @@ def divide(dataset: DatasetDict, corpus: str, runs: GridArguments) -> DatasetFol
     elif protocol == "leave_one_speaker_out":
         folds, description = leave_one_speaker_out(joined, seed=runs.split_seed), "leave one speaker out"
     else:
-        record = CORPORA.get(corpus)  # each fold hears as many women as men, where the corpus knows them
+        # Each fold hears as many women as men, where the corpus knows them.
         folds = speaker_folds(joined, runs.num_folds, runs.split_seed, stratify=record and record.sex_of)
         description = f"{runs.num_folds} folds of whole speakers"
     chosen = runs.choose(folds, joined)
@@ -90,13 +92,6 @@ def own_split(dataset: DatasetDict, runs: RunArguments) -> dict[str, tuple[Datas
         raise ExperimentError(f"This corpus has its own split, which is one fold: leave --folds {runs.folds} out.")
     counts = {str(name): {"utterances": len(part)} for name, part in dataset.items()}
     return {OWN_SPLIT: (dataset, {"name": OWN_SPLIT, **counts})}
-
-
-def _usual_protocol(dataset: DatasetDict, corpus: str) -> str:
-    """What is usual for this corpus."""
-    if len(dataset) > 1:
-        return "own_split"
-    return CORPORA[corpus].protocol if corpus in CORPORA else "speaker_folds"
 
 
 def _join(dataset: DatasetDict) -> DatasetDict:

@@ -56,7 +56,7 @@ def test_every_form_of_a_map_says_the_same(tmp_path):
         ("happy", "'happy' is no pair of label and class: write happy=joy"),
         (["happy="], "is no name of a label or class"),
         (["happy=joy", "Happy=sad"], "maps Happy to both joy and sad"),
-        ("gone.json", "there is no file gone.json"),
+        ("gone.json", "gone.json cannot be read"),
         ("{a: [1]}", "is no name of a label or class"),
         ('{"a": true}', "true is no name of a label or class: put it in quotes"),
         ("{a: b", "is neither JSON nor YAML"),
