@@ -208,12 +208,6 @@ def test_speaker_folds_are_balanced(actors):
     assert [fold.speakers for fold in speaker_folds(backwards, 6, stratify=voice)] == [fold.speakers for fold in folds]
 
 
-def test_leave_one_session_out_trains_on_all_other_speakers(sessions):
-    for fold in leave_one_session_out(sessions):
-        assert (len(fold.speakers["validation"]), len(fold.speakers["train"])) == (1, 7)
-        assert fold.sessions["test"][0] not in fold.sessions["train"] + fold.sessions["validation"]
-
-
 def test_leave_one_speaker_out_validates_on_the_partner(sessions):
     folds = leave_one_speaker_out(sessions)
     for fold in folds:
@@ -224,12 +218,6 @@ def test_leave_one_speaker_out_validates_on_the_partner(sessions):
     three = make(["a", "b", "c", "d", "e"], session=lambda speaker: "1" if speaker in "abc" else "2")
     validated = [fold.speakers["validation"] for fold in leave_one_speaker_out(three)]
     assert validated == [["b", "c"], ["a", "c"], ["a", "b"], ["e"], ["d"]]
-
-
-def test_leave_one_speaker_out_without_sessions(actors):
-    folds = leave_one_speaker_out(actors, "speaker")
-    assert [fold.speakers["test"] for fold in folds] == [[name] for name in ACTORS]
-    assert all(fold.speakers["validation"] != fold.speakers["test"] for fold in folds)
 
 
 def test_random_split_keeps_the_shares(actors, sessions):

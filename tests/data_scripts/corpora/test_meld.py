@@ -70,13 +70,11 @@ def test_nested_as_the_archives_unpack(raw, tmp_path):
     corpus = load_corpus("meld", tmp_path)  # CSVs beside MELD.Raw
     assert corpus.report.kept == 6
     assert len(corpus.report.dropped) == 3
-
-
-def test_a_second_csv_is_reported(raw):
-    write_meld_csv(raw / "old" / "dev_sent_emo.csv", [meld_row(0, 0, "fear")])
-    corpus = load_corpus("meld", raw)
-    assert drop_reasons(corpus.report) == {"old/dev_sent_emo.csv": "second dev_sent_emo.csv: the other one is read"}
+    write_meld_csv(tmp_path / "old" / "older" / "dev_sent_emo.csv", [meld_row(0, 0, "fear")])
+    corpus = load_corpus("meld", tmp_path)
     assert corpus.report.kept == 6
+    second = "second dev_sent_emo.csv: the other one is read"
+    assert drop_reasons(corpus.report)["old/older/dev_sent_emo.csv"] == second
 
 
 def test_every_trap_is_reported(raw):
@@ -131,38 +129,36 @@ def test_every_trap_is_reported(raw):
     assert [note["id"] for note in corpus.report.noted] == ["test_dia0_utt6"]
 
 
-def test_a_subset_of_emotions(raw):
-    corpus = load_corpus("meld", raw, emotions=["joy"])
-    assert corpus.report.kept == 3
-    assert corpus.report.reasons("dropped") == {"emotion not selected: neutral": 3}
-    assert corpus.report.expected == {"emotions": {"joy": 2308}}
-    with pytest.raises(CorpusError, match="MELD has no emotion happy; it has neutral, joy"):
-        load_corpus("meld", raw, emotions=["happy"])
+def break_raw(raw, how):
+    """Take something out of a MELD.Raw."""
+    if how == "csv and clips":
+        (raw / "test_sent_emo.csv").unlink()
+    if how in ("csv and clips", "archive", "empty"):
+        shutil.rmtree(raw / "dev_splits_complete")
+    if how == "archive":
+        (raw / "dev.tar.gz").write_bytes(b"")
+    elif how == "empty":
+        (raw / "dev_splits_complete").mkdir()
+    elif how == "columns":
+        (raw / "dev_sent_emo.csv").write_text("Utterance,Emotion\nHi,joy\n")
+    elif how == "all":
+        shutil.rmtree(raw)
+        raw.mkdir()
 
 
-def test_what_is_missing_is_named(raw, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=r"empty is no MELD: give MELD.Raw, with train_sent_emo.csv"):
-        load_corpus("meld", tmp_path / "empty")
-    shutil.rmtree(raw / "dev_splits_complete")
-    (raw / "test_sent_emo.csv").rename(raw / "test.csv")
-    with pytest.raises(CorpusError, match=r"test_sent_emo.csv, dev_splits_complete/ missing in .*: copy all"):
-        load_corpus("meld", raw)
-    (raw / "test.csv").rename(raw / "test_sent_emo.csv")
-    (raw / "dev.tar.gz").write_bytes(b"")
-    with pytest.raises(CorpusError, match=r"dev_splits_complete/ missing in .*: unpack dev.tar.gz there"):
-        load_corpus("meld", raw)
-    (raw / "dev_splits_complete").mkdir()
-    with pytest.raises(CorpusError, match=r"no usable utterance of split validation of meld.*unpack its archive again"):
-        load_corpus("meld", raw)
-
-
-def test_a_csv_in_windows_encoding_or_without_columns(raw):
-    write_meld_csv(raw / "dev_sent_emo.csv", [meld_row(0, 0, "joy", "You’re late")], encoding="cp1252")
-    with pytest.raises(CorpusError, match=r"dev_sent_emo.csv is not UTF-8 .byte 0x92; probably Windows cp1252.*UTF-8"):
-        load_corpus("meld", raw)
-    (raw / "dev_sent_emo.csv").write_text("Utterance,Emotion\nHi,joy\n")
-    with pytest.raises(CorpusError, match=r"dev_sent_emo.csv lacks the columns Speaker, Dialogue_ID, Utterance_ID"):
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("all", r"MELD.Raw is no MELD: give MELD.Raw, with train_sent_emo.csv"),
+        ("csv and clips", r"test_sent_emo.csv, dev_splits_complete/ missing in .*: copy all"),
+        ("archive", r"dev_splits_complete/ missing in .*: unpack dev.tar.gz there"),
+        ("empty", r"no usable utterance of split validation of meld.*unpack its archive again"),
+        ("columns", r"dev_sent_emo.csv lacks the columns Speaker, Dialogue_ID, Utterance_ID"),
+    ],
+)
+def test_what_is_missing_is_named(raw, how, message):
+    break_raw(raw, how)
+    with pytest.raises(CorpusError, match=message):
         load_corpus("meld", raw)
 
 

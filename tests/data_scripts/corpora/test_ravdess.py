@@ -46,6 +46,7 @@ def test_rows(ravdess):
     assert counts.speakers == {"01": 16, "02": 16}
     assert counts.hours == pytest.approx(4 * 0.1 * 36 / 3600)
     assert (corpus.report.dropped, corpus.report.repaired) == ([], [])
+    assert [voice(speaker) for speaker in ("01", "02", "23", "24")] == ["male", "female", "male", "female"]
 
 
 def test_subset_of_emotions_counts_the_others(ravdess):
@@ -76,6 +77,8 @@ def test_faulty_files_are_dropped_by_name(ravdess):
     (folder / "03-01-05-02-02-01-01.wav").write_bytes(b"")
     (folder / "03-01-05-02-02-02-01.wav").write_bytes(good.read_bytes()[:1000])
     (folder / "notes.txt").write_text("not a recording")
+    write_wav(ravdess / "later" / "found" / "03-01-01-02-01-01-01.wav")
+    write_wav(ravdess / "Actor_02" / "03-01-06-02-01-01-01.wav")
     corpus = load_corpus("ravdess", ravdess)
     found = drop_reasons(corpus.report)
     assert found == {
@@ -95,30 +98,16 @@ def test_faulty_files_are_dropped_by_name(ravdess):
     }
     assert found["03-01-05-02-02-01-01"].startswith("unreadable audio: the recording is empty (0 bytes)")
     assert found["03-01-05-02-02-02-01"].startswith("unreadable audio: the recording is truncated")
-    assert corpus.report.kept == corpus.dataset["train"].num_rows == 33
+    assert corpus.report.kept == corpus.dataset["train"].num_rows == 35
+    ids = corpus.dataset["train"]["id"][:]
+    assert ids == sorted(ids)  # wherever a file lies
+    speakers = dict(zip(ids, corpus.dataset["train"]["speaker"], strict=True))
+    assert speakers["03-01-06-02-01-01-01"] == "01"
+    reason = "in another actor's folder: the speaker is taken from the file name"
+    assert corpus.report.repaired == [{"id": "Actor_02/03-01-06-02-01-01-01.wav", "reason": reason}]
     paths = [audio["path"] for audio in corpus.dataset["train"]["audio"]]
     assert str(good.resolve()) in paths
     assert not any("copy" in Path(path).parts for path in paths)
-
-
-def test_the_order_is_that_of_the_ids_wherever_a_file_lies(ravdess):
-    write_wav(ravdess / "later" / "found" / "03-01-01-02-01-01-01.wav")
-    ids = list(load_corpus("ravdess", ravdess).dataset["train"]["id"])
-    assert len(ids) == 33
-    assert ids == sorted(ids)
-
-
-def test_misplaced_file_keeps_the_speaker_of_its_name(ravdess):
-    write_wav(ravdess / "Actor_02" / "03-01-05-02-01-01-01.wav")
-    corpus = load_corpus("ravdess", ravdess)
-    row = next(row for row in corpus.dataset["train"] if row["id"] == "03-01-05-02-01-01-01")
-    assert row["speaker"] == "01"
-    reason = "in another actor's folder: the speaker is taken from the file name"
-    assert corpus.report.repaired == [{"id": "Actor_02/03-01-05-02-01-01-01.wav", "reason": reason}]
-
-
-def test_voices():
-    assert [voice(speaker) for speaker in ("01", "02", "23", "24")] == ["male", "female", "male", "female"]
 
 
 def test_the_real_ravdess_is_complete():

@@ -42,21 +42,18 @@ def test_it_is_prepared_once(corpus, tmp_path, capsys):
     assert len(first["train"]) == 18
 
 
-@pytest.mark.parametrize("emotions", [["happy", "sad"], ["sad", "happy", "angry", "neutral"]])
-def test_another_selection_in_the_same_folder_stops(corpus, tmp_path, emotions):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"emotions": ["happy", "sad"]}, r"another selection.*emotions.*--output_dir"),
+        ({"emotions": ["sad", "happy", "angry", "neutral"]}, r"another selection.*emotions"),
+        ({"data_dir": "elsewhere"}, "data_dir"),
+    ],
+)
+def test_another_selection_in_the_same_folder_stops(corpus, tmp_path, options, message):
     prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
-    with pytest.raises(ExperimentError, match=r"another selection.*emotions") as caught:
-        prepare_corpus(CorpusArguments(data_dir=str(corpus), emotions=emotions), tmp_path / "prepared")
-    assert "--output_dir" in str(caught.value)
-
-
-def test_another_corpus_in_the_same_folder_stops(corpus, tmp_path):
-    prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
-    other = tmp_path / "other"
-    other.mkdir()
-    write_manifest(other)
-    with pytest.raises(ExperimentError, match="data_dir"):
-        prepare_corpus(CorpusArguments(data_dir=str(other)), tmp_path / "prepared")
+    with pytest.raises(ExperimentError, match=message):
+        prepare_corpus(CorpusArguments(**{"data_dir": str(corpus), **options}), tmp_path / "prepared")
 
 
 def test_missing_hypotheses_are_imported(corpus, tmp_path, capsys):
@@ -102,13 +99,6 @@ def test_the_named_recogniser_leaves_given_hypotheses_alone(corpus, tmp_path):
     dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
     assert [name is not None for name in dataset["asr_model"]].count(True) == 1
     assert sum(text in set(table["hypothesis"]) for text in dataset["hypothesis"]) >= len(table) - 1
-
-
-def test_without_a_recogniser_hypotheses_stay_missing(corpus, tmp_path):
-    """Human text may be all that is read."""
-    without_hypotheses(corpus)
-    dataset = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")["train"]
-    assert set(dataset["hypothesis"]) == {None}
 
 
 def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):

@@ -6,10 +6,8 @@ import sys
 
 import pandas as pd
 import pytest
-from datasets import load_from_disk
 
 from data_scripts import load_prepared, utterance_folds
-from data_scripts.schema import build_dataset
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers import ROOT
 from tests.helpers.hub import serve_datasets
@@ -101,29 +99,6 @@ def test_a_semicolon_table_in_utf_16(encoders, tmp_path):
     assert len(predictions) == 3
     assert predictions["speaker"].nunique() == 1
     assert results["split"]["test"]["speakers"] == [predictions["speaker"][0]]
-
-
-def test_a_dataset_saved_to_disk(encoders, tmp_path):
-    data = recordings(tmp_path / "data", [f"{number}.wav" for number in range(9)])
-    rows = [
-        {
-            "id": f"u{number}",
-            "audio": {"path": str(data / f"{number}.wav"), "bytes": None},
-            "duration": 0.3,
-            "emotion": EMOTIONS[number % 3],
-            "hypothesis": "one",
-            "speaker": f"s{number // 3}",
-        }
-        for number in range(9)
-    ]
-    build_dataset(rows, EMOTIONS).save_to_disk(tmp_path / "saved")
-    assert len(load_from_disk(tmp_path / "saved")) == 9
-    options = ["--num_folds", 3, "--folds", 1]
-    output = "--output_dir", tmp_path / "out"
-    run_example_here("run_custom.py", "--dataset_name", tmp_path / "saved", *output, *SHORT, *encoders, *options)
-    corpus, _, predictions = finished(tmp_path / "out")
-    assert corpus["train"]["id"][:] == [f"u{number}" for number in range(9)]
-    assert len(predictions) == 3
 
 
 def test_a_dataset_without_speakers_is_told_the_way_out(encoders, tmp_path, capsys):

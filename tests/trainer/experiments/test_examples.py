@@ -137,13 +137,6 @@ def test_iemocap_refuses_what_cannot_be(options, message):
         arguments(data_dir="anywhere", **options)
 
 
-def test_turns_without_an_utterance_are_told_in_one_line(iemocap, tmp_path):
-    options = ["--data_dir", iemocap, "--output_dir", tmp_path, "--turns", "scripted"]
-    done = run_example("run_iemocap.py", *options)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: no scripted utterance among the 50 of this selection"
-
-
 def test_meld_keeps_its_own_splits(encoders, tmp_path):
     corpus = make_meld(tmp_path / "MELD.Raw")
     run_example_here("run_meld.py", "--data_dir", corpus, "--output_dir", tmp_path / "out", *SHORT, *encoders)
@@ -282,8 +275,3 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["folds"] == ["own_split"]
     assert summary["seeds"] == [42]
-
-
-def test_a_corpus_without_splits_is_divided_into_six_folds():
-    script = runpy.run_path(str(ROOT / "examples" / "run_custom.py"))
-    assert script["CustomRunArguments"]().num_folds == 6
