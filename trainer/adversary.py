@@ -24,19 +24,9 @@ class Adversary:
 
     D is trained outside the accelerator: in float32 and without loss scaling; its gradients are averaged and clipped
     here. The main optimizer never sees D's parameters, and data-parallel wrapping leaves them out.
-
-    Args:
-        model: whose `discriminator` this is.
-        args: `discriminator_learning_rate`, `discriminator_max_grad_norm` and Adam's own settings.
-        accelerator: averages D's gradients over processes.
-
-    Raises:
-        ValueError: the model has no discriminator.
     """
 
     def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
-        if model.discriminator is None:
-            raise ValueError("This model has no discriminator: its configuration says use_adversarial=False.")
         self.discriminator = active_copy(model.discriminator)
         self.objective = AdversarialLoss(model.config.discriminator_objective)
         self.args = args
@@ -61,9 +51,6 @@ class Adversary:
         """Give D the share of its rate that the rest has of its own.
 
         A D of constant rate would run away from a generator whose rate goes to 0.
-
-        Args:
-            optimizer: the main one, with a scheduler.
         """
         group = optimizer.param_groups[0]
         initial = group.get("initial_lr", 0)
@@ -71,15 +58,10 @@ class Adversary:
             own["lr"] = cast(float, self.args.discriminator_learning_rate) * (group["lr"] / initial if initial else 1.0)
 
     def update(self, outputs: M4SEROutput, share: torch.Tensor, step: bool) -> dict[str, torch.Tensor]:
-        """Let D ascend its objective on the features of one micro-batch, cut from the graph.
+        """Let D ascend its objective on the features of one micro-batch, cut from the graph, and move after the last.
 
-        Args:
-            outputs: of the model's forward pass.
-            share: the weight of this micro-batch in the update's mean over frames.
-            step: whether this is the update's last micro-batch, after which D moves.
-
-        Returns:
-            `discriminator` (L_D) and `generator` (L_G) of Eq. 20 before D's step, times `share`, detached.
+        Returns `discriminator` (L_D) and `generator` (L_G) of Eq. 20 before D's step, times the weight `share` of this
+        micro-batch in the update's mean over frames, detached.
         """
         features = (outputs[name] for name in ("speech_specific", "text_specific", "invariant", "frame_mask"))
         terms = self.objective.discriminator_loss(self.discriminator, *features)
@@ -111,11 +93,7 @@ class Adversary:
         torch.save(self.optimizer.state_dict(), os.path.join(folder, DISCRIMINATOR_OPTIMIZER_FILE))
 
     def load(self, checkpoint: str) -> None:
-        """Restore the state of D's optimizer from a checkpoint.
-
-        Raises:
-            TrainingError: the checkpoint holds none.
-        """
+        """Restore the state of D's optimizer from a checkpoint."""
         path = os.path.join(checkpoint, DISCRIMINATOR_OPTIMIZER_FILE)
         if not os.path.isfile(path):
             raise TrainingError(

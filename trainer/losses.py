@@ -28,12 +28,7 @@ class BalancedCrossEntropy(nn.Module):
         self.register_buffer("weight", len(labels) / (counts.clamp(min=1) * (counts > 0).sum()))
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss as a scalar.
-
-        Args:
-            logits: (B, e).
-            labels: (B,).
-        """
+        """Return the loss of logits (B, e) and labels (B,) as a scalar."""
         logits = at_least_float32(logits)
         losses = nn.functional.cross_entropy(logits, labels, weight=self.weight.to(logits), reduction="none")
         return losses.mean()

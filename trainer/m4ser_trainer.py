@@ -19,9 +19,8 @@ from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
-from trainer.inputs.dataloaders import AnyDataMixin
+from trainer.inputs.dataloaders import AnyDataMixin, SamplerEpochCallback
 from trainer.inputs.rows import RowReader
-from trainer.inputs.sampling import SamplerEpochCallback
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -44,8 +43,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         model: the model to train.
         args: training arguments.
         data_collator: makes batches of the data sets' rows, see [`M4SERDataCollator`].
-        train_dataset: rows of a prepared corpus, or of a data set of your own; where `data_collator` is an
-            [`M4SERDataCollator`], [`trainer.inputs.rows.RowReader`] finds its columns and labels.
+        train_dataset: rows of a prepared corpus, or of a data set of your own, whose columns and labels are found where
+            `data_collator` is an [`M4SERDataCollator`].
         eval_dataset: as `train_dataset`, or several by name.
         processing_class: the model's processor, saved with it.
         compute_metrics: e.g. `compute_emotion_metrics(labels)`.

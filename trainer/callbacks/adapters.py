@@ -37,15 +37,8 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
     """Let a model with PEFT adapters train its projections, fusion, heads and discriminator.
 
     PEFT freezes everything but its adapters, and saves nothing else. What is new in an M4SER joins the adapter's
-    `modules_to_save`, unless it is there. A model without adapters stays as it is.
-
-    Args:
-        model: the model.
-        own_optimizer: whether its optimizer was made before.
-
-    Raises:
-        TrainingError: the adapters reach into the new modules; the optimizer does not know what is trained; or the
-            model has standardizers that were never measured, and would not be saved.
+    `modules_to_save`, unless it is there. A model without adapters stays as it is. Where the adapters reach into the
+    new modules, or an optimizer was made before, what is trained would not be what is meant: that is refused.
     """
     if not has_adapters(model):
         return
@@ -55,16 +48,21 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
             "standardize_features measures the encoders, which PEFT does not save. Before the adapters are added, call "
             "trainer.callbacks.feature_statistics.measure_features(model, batches) and save the model."
         )
-    missing = [name for name in NEW_MODULES if _is_left_out(base, name)]
+    modules = {
+        name: getattr(base.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in NEW_MODULES
+    }
+    missing = [
+        name
+        for name, module in modules.items()
+        if module is not None and not hasattr(module, "modules_to_save") and any(True for _ in module.parameters())
+    ]
     if not missing:
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import ModulesToSaveWrapper
 
     names = [name.rpartition(".")[2] for name in missing]
-    reached = [
-        name for name in missing if any(isinstance(part, BaseTunerLayer) for part in base.get_submodule(name).modules())
-    ]
+    reached = [name for name in missing if any(isinstance(part, BaseTunerLayer) for part in modules[name].modules())]
     if reached or own_optimizer:
         problem = f"The adapters reach into {', '.join(reached)}" if reached else "The optimizer was made before this"
         raise TrainingError(
@@ -74,7 +72,7 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
     # A property of PEFT's models and a method of transformers'.
     adapter = model.active_adapters[0] if is_peft_model(model) else model.active_adapters()[0]
     for name, last in zip(missing, names, strict=True):
-        wrapper = ModulesToSaveWrapper(base.get_submodule(name), adapter)
+        wrapper = ModulesToSaveWrapper(modules[name], adapter)
         wrapper.set_adapter(adapter)
         setattr(base.get_submodule(name.rpartition(".")[0]), last, wrapper)
     config = model.peft_config[adapter]
@@ -86,20 +84,9 @@ def train_new_modules(model: Any, own_optimizer: bool = False) -> None:
 
 
 def check_checkpoints_load(model: Any) -> None:
-    """Check that the trainer can load a checkpoint of this model.
-
-    Raises:
-        TrainingError: it has adapters of `model.add_adapter`, which [`transformers.Trainer`] saves and does not load.
-    """
+    """Raise for adapters of `model.add_adapter`, which [`transformers.Trainer`] saves and does not load."""
     if has_adapters(model) and not is_peft_model(model):
         raise TrainingError(
             "A trainer does not load checkpoints of model.add_adapter(…), as resuming and load_best_model_at_end need: "
             "add the adapters by peft.get_peft_model(model, config) instead."
         )
-
-
-def _is_left_out(model: nn.Module, name: str) -> bool:
-    """Whether a module is there, has parameters, and PEFT does not train it."""
-    parent, _, last = name.rpartition(".")
-    module = getattr(model.get_submodule(parent), last)
-    return module is not None and not hasattr(module, "modules_to_save") and any(True for _ in module.parameters())

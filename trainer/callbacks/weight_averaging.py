@@ -21,10 +21,6 @@ class WeightAveragingCallback(TrainerCallback):
     The second term lets the average leave the first, random weights behind. During a run the model holds the moving
     weights; inside `applied()`, and once the run has ended, it holds the average. A checkpoint's model is the average
     too. The moving weights are saved beside it, so that a resumed run continues from them.
-
-    Args:
-        parameters: name -> parameter to average.
-        decay: about 1 / (1 − decay) updates are remembered.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float):
@@ -35,10 +31,6 @@ class WeightAveragingCallback(TrainerCallback):
     def start(self) -> None:
         """The weights as they are now become the average."""
         self.average = [parameter.detach().clone() for parameter in self.parameters.values()]
-
-    def stop(self) -> None:
-        """Forget the average."""
-        self.average = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -82,7 +74,7 @@ class WeightAveragingCallback(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         """Leave the average in the model."""
         self._exchange()
-        self.stop()
+        self.average = None
 
 
 class WeightAveragingMixin(Trainer):
@@ -113,7 +105,7 @@ class WeightAveragingMixin(Trainer):
         super()._load_best_model()
         if self._average is not None:
             # The best checkpoint's average is in the model now, and stays there.
-            self._average.stop()
+            self._average.average = None
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -19,12 +19,9 @@ TEMPERATURE_RANGE = (0.1, 10.0)
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """Confidence and accuracy in bins of equal width of the highest probability; the first ends at 1 / bins.
+    """Mean highest probability, share of right answers (NaN in an empty bin) and number of utterances, (bins,) each.
 
-    Attributes:
-        confidence: (bins,) mean highest probability; NaN in an empty bin.
-        accuracy: (bins,) share of utterances whose most probable class is right; NaN in an empty bin.
-        utterances: (bins,) number of utterances.
+    The bins are of equal width of the highest probability; the first ends at 1 / bins.
     """
 
     confidence: np.ndarray
@@ -33,23 +30,12 @@ class ReliabilityCurve:
 
 
 def calibrated_probabilities(logits: ArrayLike, temperature: float = 1.0) -> np.ndarray:
-    """Return softmax(logits / temperature), (N, C), as the pipeline does.
-
-    Args:
-        logits: (N, C).
-        temperature: above 0.
-    """
+    """Return softmax(logits / temperature), (N, C), as the pipeline does."""
     return softmax(np.asarray(logits, dtype=float) / temperature, axis=-1)
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood of the labels, in nats.
-
-    Args:
-        logits: (N, C).
-        labels: (N,) class indices.
-        temperature: above 0.
-    """
+    """Return the mean negative log-likelihood of labels (N,) under logits (N, C), in nats."""
     logits, labels = _checked(logits, labels)
     return float(-log_softmax(logits / temperature, axis=-1)[np.arange(len(labels)), labels].mean())
 
@@ -58,14 +44,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature at which the labels are most likely, within `TEMPERATURE_RANGE`.
 
     Where every utterance is right, a lower temperature is always likelier; that says nothing of other data, and 1.0 is
-    returned.
-
-    Args:
-        logits: (N, C) of data that the model was not trained on.
-        labels: (N,) class indices.
-
-    Raises:
-        ValueError: no utterance, shapes that do not fit, a label outside the classes, or logits that are not finite.
+    returned. The logits (N, C) must be of data that the model was not trained on.
     """
     scores, true = _checked(logits, labels)
     if (scores.argmax(-1) == true).all():
@@ -81,16 +60,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> ReliabilityCurve:
-    """Return confidence and accuracy by bins of confidence.
-
-    Args:
-        probabilities: (N, C), rows that sum to 1.
-        labels: (N,) class indices.
-        bins: number of bins, each without its lower and with its upper end.
-
-    Raises:
-        ValueError: see `fit_temperature`.
-    """
+    """Return confidence and accuracy by bins of confidence, each without its lower and with its upper end."""
     scores, true = _checked(probabilities, labels)
     confidence, right = scores.max(-1), scores.argmax(-1) == true
     # Rounding keeps a sum of 1 + 1e-16 in the last bin, and a confidence on an edge below it.
@@ -102,29 +72,14 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = B
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """Return the mean distance of confidence and accuracy over bins, weighted by their utterances (ECE), in [0, 1].
-
-    Args:
-        probabilities: see `reliability_curve`, as are the others and what is raised.
-        labels: see there.
-        bins: see there.
-    """
+    """Return the mean distance of confidence and accuracy over bins, weighted by their utterances (ECE), in [0, 1]."""
     curve = reliability_curve(probabilities, labels, bins)
     distances = np.abs(curve.accuracy - curve.confidence) * curve.utterances
     return float(np.nansum(distances) / curve.utterances.sum())
 
 
 def describe_calibration(logits: ArrayLike, labels: ArrayLike, temperature: float) -> dict[str, Any]:
-    """Return what `results.json` says of the calibration on the test.
-
-    Args:
-        logits: (N, C) of the test.
-        labels: (N,) class indices.
-        temperature: as fitted on validation data.
-
-    Returns:
-        `temperature`, `bins`, and `ece` and `nll` with `before` (temperature 1) and `after`.
-    """
+    """Return what `results.json` says of the calibration on the test, `before` (at temperature 1) and `after`."""
     temperatures = {"before": 1.0, "after": temperature}
     return {
         "temperature": temperature,

@@ -50,11 +50,7 @@ def text_features(
     text_column: str = "hypothesis",
     batch_size: int = 16,
 ) -> np.ndarray:
-    """Mean of the text encoder's vectors of the pieces that the model reads, the special ones included, (N, d_T).
-
-    Raises:
-        TrainingError: the model has no text encoder, or a row no text.
-    """
+    """Mean of the text encoder's vectors of the pieces that the model reads, the special ones included, (N, d_T)."""
     model.eval()
     encoder = model.m4ser.text_encoder
     if encoder is None:
@@ -76,13 +72,7 @@ def _batches(data: Dataset, batch_size: int) -> Iterator[list[dict[str, Any]]]:
 
 
 class FrozenFeatures:
-    """The features of a pretrained model's encoders; no utterance is encoded twice.
-
-    Args:
-        build: emotions -> model and processor; called when something is to be encoded.
-        text_column: of the transcripts.
-        device: to encode on; where the model is by default.
-    """
+    """The features of a pretrained model's encoders, built when something is to be encoded; no utterance is twice."""
 
     def __init__(self, build: BuildModel, text_column: str = "hypothesis", device: torch.device | None = None):
         self._build, self._text_column, self._device = build, text_column, device
@@ -92,11 +82,8 @@ class FrozenFeatures:
     def of(self, data: DatasetDict, kinds: Sequence[str] = ("speech",), shared: bool = True) -> dict[str, np.ndarray]:
         """Return the features of these encoders side by side, split -> (N, d).
 
-        Args:
-            data: the splits.
-            kinds: `speech`, `text` or both.
-            shared: whether an id is the same utterance in every split, and in the data of other calls, as in folds; the
-                ids of a corpus's own splits may repeat.
+        `shared` says whether an id is the same utterance in every split, and in the data of other calls, as in folds;
+        the ids of a corpus's own splits may repeat.
         """
         features = {}
         for split, part in data.items():
@@ -122,12 +109,9 @@ class FrozenFeatures:
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A linear probe of one division of the data.
+    """A linear probe of one division: the best of `INVERSE_REGULARIZATIONS`, and metrics by split.
 
-    Attributes:
-        regularisation: the one of `INVERSE_REGULARIZATIONS` that was best on validation.
-        metrics: of `validation` and `test`, see `emotion_metrics`.
-        predictions: the columns `id`, `speaker`, `emotion` and `predicted` of `test`.
+    `predictions` has the columns `id`, `speaker`, `emotion` and `predicted` of the test split.
     """
 
     regularisation: float
@@ -136,13 +120,7 @@ class FittedProbe:
 
 
 def fit_probe(features: Mapping[str, np.ndarray], data: DatasetDict, metric: str = "ua") -> FittedProbe:
-    """Fit logistic regression on standardised features of `train`, choose its strength on `validation`, and `test` it.
-
-    Args:
-        features: split -> (N, d), e.g. of [`FrozenFeatures`].
-        data: the splits that they are of.
-        metric: of validation, by which the strength is chosen.
-    """
+    """Fit logistic regression on standardised features (N, d), choose its strength on `validation`, and `test` it."""
     emotions = data["train"].features["emotion"].names
     labels = {split: np.asarray(data[split]["emotion"][:]) for split in ("train", "validation", "test")}
     predict: dict[float, Callable[[np.ndarray], np.ndarray]] = {}

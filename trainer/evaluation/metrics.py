@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 from transformers import EvalPrediction
@@ -30,29 +31,12 @@ Emotion-recognition metrics: wa (accuracy over all utterances), ua (mean of the 
 F1, F1 and recall of every class, and the confusion matrix.
 """
 
-_INPUTS = """
-Args:
-    predictions (list of int): predicted class of each utterance.
-    references (list of int): true class of each utterance.
-    label_names (list of str, optional): names of the classes, by index; overrides those given at construction.
-
-Returns:
-    wa, accuracy, ua, weighted_f1, macro_f1, and for every class with at least one utterance f1_<label>, recall_<label>:
-    floats in [0, 1]; confusion_matrix: counts as a list of lists, rows true, columns predicted.
-"""
-
 
 def metric_keys(label_names: Sequence[str]) -> list[str]:
     """What stands for each label in names such as `f1_<label>`.
 
     Letters, digits, `-` and `_` stay; any other run of characters becomes one `_`, since loggers read spaces and
     slashes as structure. Where that leaves nothing of a name or makes two alike, every key carries its class index.
-
-    Args:
-        label_names: names of the classes, by index.
-
-    Raises:
-        ValueError: there are no names, or two are equal.
     """
     names = [str(name) for name in label_names]
     if not names:
@@ -143,7 +127,7 @@ class EmotionMetrics(evaluate.Metric):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=CITATION,
-            inputs_description=_INPUTS,
+            inputs_description=str(emotion_metrics.__doc__),
             features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
@@ -155,11 +139,7 @@ class EmotionMetrics(evaluate.Metric):
 
 
 class TrainerMetrics:
-    """What [`compute_emotion_metrics`] returns: [`emotion_metrics`] as a trainer's `compute_metrics`.
-
-    Args:
-        label_names: names of the classes, by index.
-    """
+    """What [`compute_emotion_metrics`] returns: [`emotion_metrics`] as a trainer's `compute_metrics`."""
 
     def __init__(self, label_names: Sequence[str]):
         self.label_names = list(label_names)
@@ -171,13 +151,7 @@ class TrainerMetrics:
         self._batches: list[tuple[np.ndarray, np.ndarray]] = []
 
     def __call__(self, prediction: EvalPrediction, compute_result: bool | None = None) -> dict[str, float]:
-        """Return the metrics of all utterances, or of those of all batches so far.
-
-        Args:
-            prediction: with logits (N, classes) and labels (N,), as arrays or tensors. Where the model returned several
-                tensors, the first is taken for the logits.
-            compute_result: given with `batch_eval_metrics` alone, where every batch comes by itself: whether this one
-                is the last. Before that there are no metrics.
+        """Return the metrics of all utterances; with `batch_eval_metrics`, of all batches once the last has come.
 
         Raises:
             ValueError: logits of another shape, or holding NaN, which argmax would turn into a confident class.
@@ -194,24 +168,14 @@ class TrainerMetrics:
         return results
 
     def _classes(self, prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted and true classes (N,) each."""
-        logits, labels = (
-            _as_array(value[0] if isinstance(value, tuple) else value)
-            for value in (prediction.predictions, prediction.label_ids)
-        )
+        """Predicted and true classes (N,) each, of arrays or tensors; of several, the first."""
+        given: Any = prediction.predictions, prediction.label_ids
+        logits, labels = (torch.as_tensor(part[0] if isinstance(part, tuple) else part).cpu() for part in given)
         if logits.ndim != 2 or logits.shape[1] != len(self.label_names):
-            raise ValueError(f"expected logits of shape (N, {len(self.label_names)}), got {logits.shape}")
-        if np.isnan(logits).any():
+            raise ValueError(f"expected logits of shape (N, {len(self.label_names)}), got {tuple(logits.shape)}")
+        if logits.isnan().any():
             raise ValueError("the logits hold NaN: training has diverged, or an input is not finite")
-        return logits.argmax(axis=-1), labels
-
-
-def _as_array(values: Any) -> np.ndarray:
-    """An array of a batch's tensor, which may be on a GPU and in half precision, or of an array."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
-    return np.asarray(values)
+        return logits.argmax(-1).numpy(), labels.numpy()
 
 
 def compute_emotion_metrics(label_names: Sequence[str]) -> TrainerMetrics:

@@ -30,16 +30,10 @@ def predict(
     bf16: bool = False,
     feature_cache_dir: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
-    """Return what a finished model answers, see [`predict_with`].
+    """Return what a finished model answers to rows of `data_scripts.schema`, see `predict_with`.
 
-    Args:
-        model: the model.
-        processor: of the model.
-        data: rows of `data_scripts.schema`; classes that the model does not have are no reason to stop.
-        text_column: of the transcripts that the model reads.
-        batch_size: of the model.
-        bf16: whether to run in half precision.
-        feature_cache_dir: keep what the speech encoder gives there, for other models with the same frozen one.
+    Classes that the model does not have are no reason to stop. `feature_cache_dir` keeps what the speech encoder gives,
+    for other models with the same frozen one.
     """
     collator = M4SERDataCollator(processor, model.config, text_column, with_auxiliary_labels=False)
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,15 +55,10 @@ def predict(
 
 
 def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
-    """Return what a trainer's model answers, on all its processes.
+    """Return what a trainer's model answers to rows of `data_scripts.schema`, on all its processes, in their order.
 
-    Args:
-        trainer: whose collator reads the rows.
-        data: rows of `data_scripts.schema`.
-
-    Returns:
-        The columns `id`, `speaker`, `emotion` (its name; None where unknown), `predicted` (likewise), `text` (that the
-        model read) and `logit_NAME` for each class of the model, in the order of `data`.
+    The columns are `id`, `speaker`, `emotion` (its name; None where unknown), `predicted` (likewise), `text` (that the
+    model read) and `logit_NAME` for each class of the model.
     """
     names, emotions = list(cast(Any, trainer.model).config.id2label.values()), data.features["emotion"].names
     collator = cast(M4SERDataCollator, trainer.data_collator)
@@ -96,13 +85,7 @@ def logits_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def with_probabilities(table: pd.DataFrame, emotions: Sequence[str], temperature: float = 1.0) -> pd.DataFrame:
-    """Return what `predict` gave with `probability_NAME` in place of `logit_NAME`.
-
-    Args:
-        table: of `predict`.
-        emotions: names of the model's classes, by index.
-        temperature: that calibrates them.
-    """
+    """Return what `predict` gave with the calibrated `probability_NAME` in place of `logit_NAME`."""
     scores = calibrated_probabilities(logits_of(table), temperature)
     columns = {f"probability_{name}": scores[:, index] for index, name in enumerate(emotions)}
     return table[["id", "speaker", "emotion", "predicted", "text"]].assign(**columns)

@@ -14,7 +14,7 @@ fraction of a second.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,12 +26,6 @@ REPORTED_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
 REPLICATES = 2000
 #: Effective speakers below which there is no interval: one of two speakers spans most of 0 to 1.
 MINIMUM_CLUSTERS = 2.5
-
-
-#: Counts (..., C, C), rows true, to values (...) in [0, 1].
-Metric = Callable[[np.ndarray], np.ndarray]
-
-_WEIGHTS_AT_ONCE = 4_000_000
 
 
 def _recalls_and_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,27 +52,14 @@ def _macro_f1(counts: np.ndarray) -> np.ndarray:
     return np.nanmean(_recalls_and_f1(counts)[2], axis=-1)
 
 
-#: The metrics of `emotion_metrics` by name, with its rule for classes without utterances.
-METRICS: dict[str, Metric] = {
+#: The metrics of `emotion_metrics`, of counts (..., C, C), rows true; classes without utterances count as there.
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "wa": _accuracy,
     "accuracy": _accuracy,
     "ua": _unweighted_accuracy,
     "weighted_f1": _weighted_f1,
     "macro_f1": _macro_f1,
 }
-
-
-def as_metric(metric: str | Metric) -> Metric:
-    """Return a metric given by its name in `METRICS`, or as it is.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if isinstance(metric, str):
-        if metric not in METRICS:
-            raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-        return METRICS[metric]
-    return metric
 
 
 class ClusteredCounts:
@@ -96,9 +77,6 @@ class ClusteredCounts:
         multiplicity: (K,) the number of clusters in each column.
         sizes: (K,) utterances in each column.
         names: the cluster of each column, None where it has no name.
-
-    Raises:
-        ValueError: shapes that do not fit, or no utterance.
     """
 
     def __init__(self, labels: ArrayLike, models: Sequence[ArrayLike], clusters: Sequence[Any] | None):
@@ -130,16 +108,14 @@ class ClusteredCounts:
         """The share of all utterances in each cluster, (clusters,)."""
         return np.repeat(self.sizes / self.multiplicity, self.multiplicity) / self.sizes.sum()
 
-    def draws(self, seed: int, replicates: int) -> Iterator[np.ndarray]:
-        """Yield the counts (R, models, S, C, C) of draws of all clusters with replacement, some draws at a time."""
+    def draws(self, seed: int, replicates: int) -> np.ndarray:
+        """The counts (R, models, S, C, C) of draws of all clusters with replacement."""
         models, seeds, number, size, _ = self.matrices.shape
         # What is drawn is one cluster of a column.
         single = np.moveaxis(self.matrices, 2, 0).reshape(number, -1) / self.multiplicity[:, None]
-        rng, clusters = np.random.default_rng(seed), self.multiplicity.sum()
-        step = max(1, _WEIGHTS_AT_ONCE // number)
-        for start in range(0, replicates, step):
-            weights = rng.multinomial(clusters, self.multiplicity / clusters, size=min(step, replicates - start))
-            yield (weights @ single).reshape(len(weights), models, seeds, size, size)
+        clusters = self.multiplicity.sum()
+        weights = np.random.default_rng(seed).multinomial(clusters, self.multiplicity / clusters, size=replicates)
+        return (weights @ single).reshape(replicates, models, seeds, size, size)
 
 
 def _by_model_and_seed(models: Sequence[ArrayLike], utterances: int) -> np.ndarray:
@@ -164,12 +140,9 @@ def effective_clusters(sizes: ArrayLike) -> float:
 
 
 def variance_correction(shares: np.ndarray) -> float:
-    """Return the factor that makes the bootstrap's variance of a mean unbiased; K / (K − 1) for K clusters of one size.
+    """Return the factor that makes the bootstrap's variance of a mean unbiased; K / (K − 1) for K equal shares (K,).
 
     For others it is exact where all utterances of a cluster share one fate, and a little large elsewhere.
-
-    Args:
-        shares: (K,) the share of all utterances in each cluster.
     """
     squares = np.square(shares).sum()
     return float(1 / (1 + squares - 2 * np.power(shares, 3).sum() / squares))
@@ -199,7 +172,7 @@ class Interval:
     effective_clusters: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attributes as a dict."""
+        """As `results.json` keeps it."""
         return asdict(self)
 
 
@@ -221,14 +194,14 @@ class PairedDifference(Interval):
 def bootstrap_interval(
     labels: ArrayLike,
     predictions: ArrayLike,
-    metric: str | Metric,
+    metric: str,
     clusters: Sequence[Any] | None = None,
     *,
     seed: int = 0,
     replicates: int = REPLICATES,
     level: float = 0.95,
 ) -> Interval:
-    """Return a metric with its confidence interval, for other speakers (and other seeds) like these.
+    """Return one of `METRICS` with its confidence interval, for other speakers (and other seeds) like these.
 
     There is **no interval** with fewer than `MINIMUM_CLUSTERS` effective speakers, or where all draws give one value:
     every utterance is right, or all speakers happen to be equally right.
@@ -236,16 +209,13 @@ def bootstrap_interval(
     Args:
         labels: (N,) classes, as numbers or names.
         predictions: (N,), or (S, N) for S seeds of one model. One seed does not tell how much the seed matters.
-        metric: a key of `METRICS`, or a function from counts (..., C, C), rows true, to values in [0, 1].
+        metric: a key of `METRICS`.
         clusters: (N,) the speaker of each utterance; one with None is drawn by itself, as all are by default.
         seed: of the draws.
         replicates: number of draws.
         level: how often such intervals shall hold the true value.
-
-    Raises:
-        ValueError: shapes that do not fit, no utterance, or an unknown metric.
     """
-    measured = _measure(ClusteredCounts(labels, [predictions], clusters), as_metric(metric), seed, replicates)
+    measured = _measure(ClusteredCounts(labels, [predictions], clusters), metric, seed, replicates)
     if measured.standard_error is None:
         return measured
     center, slope = math.log(measured.estimate / (1 - measured.estimate)), measured.estimate * (1 - measured.estimate)
@@ -258,29 +228,18 @@ def paired_bootstrap(
     labels: ArrayLike,
     first: ArrayLike,
     second: ArrayLike,
-    metric: str | Metric,
+    metric: str,
     clusters: Sequence[Any] | None = None,
     *,
     seed: int = 0,
     replicates: int = REPLICATES,
     level: float = 0.95,
 ) -> PairedDifference:
-    """Return the difference of two models, first − second, over the same draws of speakers.
+    """Return the difference of two models, first − second, over the same draws of speakers, see `bootstrap_interval`.
 
-    Args:
-        labels: (N,) classes.
-        first: (N,), or (S, N) for S seeds.
-        second: the same seeds in the same order; or (N,) of a model without seeds.
-        metric: see `bootstrap_interval`, which also says when there is no interval.
-        clusters: see there.
-        seed: see there.
-        replicates: see there.
-        level: see there.
-
-    Raises:
-        ValueError: see there; or unequal numbers of seeds.
+    Predictions are (N,), or (S, N) of the same S seeds in the same order.
     """
-    measured = _measure(ClusteredCounts(labels, [first, second], clusters), as_metric(metric), seed, replicates)
+    measured = _measure(ClusteredCounts(labels, [first, second], clusters), metric, seed, replicates)
     difference, error = measured.estimate, measured.standard_error
     if error is None:
         p_value = 1.0 if difference == 0 else None
@@ -298,12 +257,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for their number by Holm's method: all claims below 0.05 hold together at 5 %.
 
     A comparison without a p value (None) keeps none, but counts.
-
-    Raises:
-        ValueError: a p value outside [0, 1].
     """
-    if any(p is not None and not 0 <= p <= 1 for p in p_values):
-        raise ValueError(f"p values lie between 0 and 1, got {list(p_values)}")
     adjusted, largest = list(p_values), 0.0
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     for rank, (p, index) in enumerate(known):
@@ -313,19 +267,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def minimum_detectable_difference(
-    standard_error: float, degrees_of_freedom: float | None = None, *, power: float = 0.8, level: float = 0.95
+    standard_error: float, degrees_of_freedom: float = math.inf, *, power: float = 0.8, level: float = 0.95
 ) -> float:
-    """Return the smallest true difference that a two-sided test finds with this power: 2.80 standard errors or more.
-
-    Args:
-        standard_error: of the difference. For two models on the same utterances it is that of [`PairedDifference`]; on
-            different ones, the root of the sum of both squared `Interval.standard_error`.
-        degrees_of_freedom: of Student's t; the normal distribution by default.
-        power: how often such a difference shall be found.
-        level: 1 − the level of the test.
-    """
-    freedom = math.inf if degrees_of_freedom is None else degrees_of_freedom
-    return float((stats.t.ppf((1 + level) / 2, freedom) + stats.t.ppf(power, freedom)) * standard_error)
+    """Return the smallest true difference that a two-sided test finds with this power: 2.80 standard errors or more."""
+    quantiles = stats.t.ppf([(1 + level) / 2, power], degrees_of_freedom)
+    return float(quantiles.sum() * standard_error)
 
 
 def breakdown(
@@ -334,26 +280,16 @@ def breakdown(
     groups: Sequence[Any],
     metrics: Sequence[str] = REPORTED_METRICS,
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of each group of utterances, such as a speaker or a sex.
+    """Return the `utterances` and metrics of each group of utterances, such as a speaker; those in None are left out.
 
-    Args:
-        labels: (N,) classes.
-        predictions: (N,), or (S, N) for S seeds, over which the mean is taken.
-        groups: (N,) the group of each utterance; those with None are left out.
-        metrics: keys of `METRICS`.
-
-    Returns:
-        Name of the group -> `utterances`, and each metric over the classes that the group has.
-
-    Raises:
-        ValueError: see `bootstrap_interval`.
+    Each metric is the mean over seeds where predictions are (S, N), and over the classes that the group has.
     """
     counts = ClusteredCounts(labels, [predictions], groups)
     columns = {str(name): column for column, name in enumerate(counts.names) if name is not None}
     return {
         name: {
             "utterances": int(counts.sizes[columns[name]]),
-            **{key: float(as_metric(key)(counts.matrices[0, :, columns[name]]).mean()) for key in metrics},
+            **{key: float(METRICS[key](counts.matrices[0, :, columns[name]]).mean()) for key in metrics},
         }
         for name in sorted(columns)
     }
@@ -365,17 +301,10 @@ def describe_test(
     speakers: Sequence[str | None],
     sex_of: Callable[[str], str | None] | None = None,
 ) -> dict[str, Any]:
-    """Return what `results.json` says of a test beside its metrics.
+    """Return what `results.json` says of a test beside its metrics, of predictions (N,) or (S, N).
 
-    Args:
-        labels: (N,) classes.
-        predictions: (N,), or (S, N).
-        speakers: (N,); None where unknown.
-        sex_of: the sex of a speaker, for a corpus that tells.
-
-    Returns:
-        `intervals`: the `method`, and for each metric its `Interval`; `breakdown`: the metrics by `speaker` and, where
-        it is known, by `sex`.
+    `intervals` holds the `method`, and for each metric its `Interval`; `breakdown` the metrics by `speaker` and, where
+    it is known, by `sex`.
     """
     intervals = {key: bootstrap_interval(labels, predictions, key, speakers) for key in REPORTED_METRICS}
     known = {speaker for speaker in speakers if speaker is not None}
@@ -396,16 +325,16 @@ def describe_test(
     }
 
 
-def _measure(counts: ClusteredCounts, metric: Metric, seed: int, replicates: int) -> Interval:
+def _measure(counts: ClusteredCounts, metric: str, seed: int, replicates: int) -> Interval:
     """The metric (of two models, its difference) with its standard error, and no interval yet."""
     signs = np.array([1, -1])[: len(counts.matrices), None]
-    by_seed = (signs * metric(counts.matrices.sum(2))).sum(0)
+    by_seed = (signs * METRICS[metric](counts.matrices.sum(2))).sum(0)
     shares, seeds = counts.shares, len(by_seed)
     effective = effective_clusters(shares)
     error, freedom = None, None
     if effective >= MINIMUM_CLUSTERS:
-        drawn = [(signs * metric(part)).sum(1).mean(-1) for part in counts.draws(seed, replicates)]
-        over_clusters = float(np.var(np.concatenate(drawn), ddof=1)) * variance_correction(shares)
+        drawn = (signs * METRICS[metric](counts.draws(seed, replicates))).sum(1).mean(-1)
+        over_clusters = float(np.var(drawn, ddof=1)) * variance_correction(shares)
         over_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
         total = over_clusters + over_seeds
         if total > 1e-24:  # rounding leaves some 1e-33 where all draws are alike

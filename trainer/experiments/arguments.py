@@ -109,7 +109,14 @@ class ModelArguments:
         if self.text_column not in TEXT_COLUMNS:
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
         for name in MAPPING_FIELDS:
-            setattr(self, name, _as_mapping(name, getattr(self, name)))
+            value = getattr(self, name)
+            try:
+                value = json.loads(value) if isinstance(value, str) else value
+            except json.JSONDecodeError as error:
+                raise ExperimentError(f"{name} is no JSON ({error}): {value!r}.") from error
+            if not isinstance(value, dict):
+                raise ExperimentError(f'{name} must be a mapping such as {{"name": value}}, not {value!r}.')
+            setattr(self, name, value)
         if self.freeze_speech_layers and not self.freeze_feature_encoder:
             raise ExperimentError(
                 "freeze_speech_layers freezes what lies under those layers too: leave freeze_feature_encoder at true."
@@ -139,11 +146,7 @@ class RunArguments:
     def choose(
         self, folds: Sequence["Fold"], dataset: "DatasetDict"
     ) -> dict[str, tuple["DatasetDict", dict[str, Any]]]:
-        """Return name -> (splits, description) of the folds to run.
-
-        Raises:
-            ExperimentError: a fold is asked for that does not exist.
-        """
+        """Return name -> (splits, description) of the folds to run."""
         wanted = sorted(set(self.folds or range(1, len(folds) + 1)))
         outside = [number for number in wanted if not 1 <= number <= len(folds)]
         if outside:
@@ -179,15 +182,3 @@ class GridArguments(RunArguments):
             raise ExperimentError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
         if self.linear_probe:
             raise ExperimentError("A grid has its probes as rows: leave linear_probe out.")
-
-
-def _as_mapping(name: str, value: Any) -> dict[str, Any]:
-    """Parse an option that a command line gives as JSON and a YAML file as a mapping."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ExperimentError(f"{name} is no JSON ({error}): {value!r}.") from error
-    if not isinstance(value, dict):
-        raise ExperimentError(f'{name} must be a mapping such as {{"name": value}}, not {value!r}.')
-    return value

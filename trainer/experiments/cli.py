@@ -40,11 +40,8 @@ def run_script(main: Callable[..., None], *dataclasses: type, config: str | Path
     `--help` shows the script's own arguments, `--help all` those of training too. What a user can correct ends the
     script with one line on stderr and status 2, see `data_scripts.errors`.
 
-    Args:
-        main: takes one object of each of `dataclasses`, and the `ExperimentArguments`. Its module's docstring is the
-            script's description, with examples of its use.
-        dataclasses: the script's own arguments.
-        config: a YAML file under those that the command line names.
+    `main` takes one object of each of `dataclasses`, and the `ExperimentArguments`; its module's docstring is the
+    script's description, with examples of its use. `config` is a YAML file under those that the command line names.
     """
 
     def parse_and_run() -> None:
@@ -72,13 +69,8 @@ def parse_arguments(
     """Return one object of each dataclass: its defaults, under the YAML files, under the command line.
 
     Values of a YAML file are read as on the command line. A file's settings of a corpus (those of `CorpusArguments`)
-    are passed over by a script that takes none, which says so: one file serves all scripts.
-
-    Args:
-        dataclasses: the arguments.
-        arguments: of the command line; by default the process's own. `--preset NAME` and `--config FILE.yaml` among
-            them name files, of which the latter wins.
-        config: a YAML file under those.
+    are passed over by a script that takes none, which says so: one file serves all scripts. The file of `--config` wins
+    over that of `--preset`, and both over `config`.
 
     Raises:
         ExperimentError: an argument or a file's key that does not exist, a value that cannot be, or no `--output_dir`.
@@ -138,7 +130,14 @@ def _refuse_unknown(parser: "HfArgumentParser", names: Iterable[str], place: str
 
 def _yaml_words(parser: "HfArgumentParser", path: Path) -> list[str]:
     """The settings of a YAML file as words of a command line, which types them."""
-    settings = _read_yaml(path)
+    if not path.is_file():
+        raise ExperimentError(f"There is no configuration file {path}.")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} is no YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ExperimentError(f"{path} must be a mapping of settings (name: value).")
     unused = sorted({field.name for field in fields(CorpusArguments)}.intersection(settings) - _names(parser))
     if unused and path not in PRESETS.values():
         print(f"{path}: not used by this script: {', '.join(unused)}", flush=True)
@@ -160,29 +159,12 @@ def _yaml_words(parser: "HfArgumentParser", path: Path) -> list[str]:
     return words
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ExperimentError(f"There is no configuration file {path}.")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} is no YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ExperimentError(f"{path} must be a mapping of settings (name: value).")
-    return settings
-
-
 def format_help(dataclasses: Sequence[type], description: str) -> str:
-    """Return the text of `--help`.
-
-    Args:
-        dataclasses: whose arguments it lists.
-        description: of the script, with examples.
-    """
+    """Return the text of `--help`: the script's description, with examples, and these arguments."""
     script = Path(sys.argv[0]).name
     lines = [f"usage: {script} [--config FILE] [--preset NAME] [--ARGUMENT VALUE ...]", "", description.strip(), ""]
     for name, (metavar, text) in FILES.items():
-        lines += [f"  --{name} {metavar}", *_wrapped(text)]
+        lines += _option_lines(name, metavar, text)
     listed: set[str] = set()
     for dataclass in dataclasses:
         title = (dataclass.__doc__ or dataclass.__name__).strip().splitlines()[0]
@@ -191,10 +173,7 @@ def format_help(dataclasses: Sequence[type], description: str) -> str:
             if field.init and field.name not in listed:
                 default = _default_text(field)
                 text = " ".join(field.metadata.get("help", "").replace("%%", "%").split())
-                lines += [
-                    f"  --{field.name} {_metavar(field)}",
-                    *_wrapped(f"{text} (default: {default})" if default else text),
-                ]
+                lines += _option_lines(field.name, _metavar(field), f"{text} (default: {default})" if default else text)
                 listed.add(field.name)
     if "output_dir" not in listed:
         lines += ["", _USUAL_TRAINING_ARGUMENTS]
@@ -221,5 +200,5 @@ def _default_text(field: Field) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
+def _option_lines(name: str, metavar: str, text: str) -> list[str]:
+    return [f"  --{name} {metavar}", *textwrap.wrap(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)]

@@ -24,11 +24,7 @@ from trainer.experiments.data import accepted_in_own_split, prepared_folder
 from trainer.experiments.model import build_model
 from trainer.experiments.protocols import OWN_SPLIT
 from trainer.experiments.run import check_run, run_experiment
-from trainer.experiments.run_folder import (
-    PREDICTIONS_FILE,
-    changed_arguments,
-    corpus_fingerprint,
-)
+from trainer.experiments.run_folder import PREDICTIONS_FILE, changed_arguments, corpus_fingerprint
 from trainer.inputs.feature_cache import FEATURES_FOLDER
 
 SUMMARY_FILE = "summary.json"
@@ -58,8 +54,7 @@ def run_folds(
 
     Returns:
         The summary: `model` (the ablation), `runs`, `test` (mean, standard deviation and values over runs), `pooled`
-        (metrics of all folds' predictions together, for each seed), and where asked for `linear_probe` (of the speech
-        encoder as published) and, where `speech_options` change that encoder, `linear_probe_own_encoder`. In the main
+        (metrics of all folds' predictions together, for each seed), and each of `PROBES` that is asked for. In the main
         process also what `describe_test` says of all folds' predictions together: `intervals` and `breakdown`.
 
     Raises:
@@ -78,7 +73,6 @@ def run_folds(
     audits = audit_folds(folds, corpus, root, tell=args.should_log)
     probes = _measure_probes(folds, model, root) if runs.linear_probe else {}
     finished: dict[int, list[Mapping[str, Any]]] = {}
-    sex_of = corpus.record.sex_of
     for name, seed, settings in planned:
         data, split = folds[name]
         results = run_experiment(
@@ -96,13 +90,19 @@ def run_folds(
         finished.setdefault(seed, []).append(results)
         if args.should_log:
             print(f"{name} seed {seed}: {format_row(summarize([results]))}", flush=True)
-    summary = {"model": model.ablation, **_summary(finished, list(folds), probes)}
+    every = [results for runs in finished.values() for results in runs]
+    summary: dict[str, Any] = {"model": model.ablation, "runs": len(every), "folds": list(folds)}
+    summary |= {"seeds": list(finished), "test": summarize(every)}
+    if len(folds) > 1:
+        pooled = [{"metrics": {"test": pool(runs)}} for runs in finished.values()]
+        summary["pooled"] = summarize(pooled, ("wa", "ua"))
+    for key, measured in probes.items():
+        summary[key] = summarize([{"metrics": {"test": metrics}} for metrics in measured])
     if args.should_save:
-        summary |= _uncertainty(root, folds, list(finished), sex_of)
+        summary |= _uncertainty(root, folds, list(finished), corpus.record.sex_of)
     if args.should_log:
         print(format_summary(summary), flush=True)
-        results = [run for runs in finished.values() for run in runs]
-        print("\n".join(closing_lines(summary, results, root, str(planned[-1][2].output_dir))), flush=True)
+        print("\n".join(closing_lines(summary, every, root, str(planned[-1][2].output_dir))), flush=True)
         write_atomically(root / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -110,17 +110,7 @@ def run_folds(
 def audit_folds(
     folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], corpus: CorpusArguments, root: Path, tell: bool
 ) -> dict[str, Audit]:
-    """Return the leak audit of each fold. `data_scripts.splits` kept apart the speakers that a protocol keeps apart.
-
-    Args:
-        folds: see `run_folds`.
-        corpus: what they were made from.
-        root: of the experiment, which holds the corpus it prepared.
-        tell: whether to print what leaks.
-
-    Raises:
-        CorpusError: `corpus.strict`, and the splits of a fold leak.
-    """
+    """Return the leak audit of each fold. `data_scripts.splits` kept apart the speakers that a protocol keeps apart."""
     accepted = dict.fromkeys(folds, PROTOCOL_SPLIT) | {OWN_SPLIT: accepted_in_own_split(corpus, root / "corpus")}
     audits = {name: audit_dataset(data, accepted[name]) for name, (data, _) in folds.items()}
     for name, audit in audits.items():
@@ -136,22 +126,6 @@ def args_for_run(args: ExperimentArguments, folder: Path, seed: int) -> Experime
     settings = copy.copy(args)
     settings.output_dir, settings.seed = str(folder), seed
     return settings
-
-
-def _summary(
-    finished: Mapping[int, Sequence[Mapping[str, Any]]],
-    folds: Sequence[str],
-    probes: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:
-    """What `run_folds` returns, of the results of each seed."""
-    every = [results for runs in finished.values() for results in runs]
-    summary = {"runs": len(every), "folds": list(folds), "seeds": list(finished), "test": summarize(every)}
-    if len(folds) > 1:
-        pooled = [{"metrics": {"test": pool(runs)}} for runs in finished.values()]
-        summary["pooled"] = summarize(pooled, ("wa", "ua"))
-    for key, measured in probes.items():
-        summary[key] = summarize([{"metrics": {"test": metrics}} for metrics in measured])
-    return summary
 
 
 def _uncertainty(
@@ -172,41 +146,31 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if "pooled" in summary:
         lines.append(f"all folds pooled: {format_row(summary['pooled'])}")
     if "intervals" in summary:
-        lines.append(_format_intervals(summary["intervals"]))
+        method, measured = summary["intervals"]["method"], {key: summary["intervals"][key] for key in SUMMARY_METRICS}
+        who = f"{measured['wa']['clusters']} {method['clusters']}s"
+        if any(interval["low"] is None for interval in measured.values()):
+            lines.append(f"no 95 % interval: {method.get('no_interval', f'all draws of the {who} are alike')}")
+        else:
+            cells = (f"{key} {100 * part['low']:.1f} to {100 * part['high']:.1f}" for key, part in measured.items())
+            lines.append(f"95 % interval over {who}: {'  '.join(cells)}")
     for key, label in PROBES.items():
         if key in summary:
             lines.append(f"{label}, {len(summary[key]['ua']['values'])} folds: {format_row(summary[key])}")
     return "\n".join(lines)
 
 
-def _format_intervals(intervals: Mapping[str, Any]) -> str:
-    """The intervals of all folds together on one line, in percent."""
-    method, measured = intervals["method"], {key: intervals[key] for key in SUMMARY_METRICS}
-    who = f"{measured['wa']['clusters']} {method['clusters']}s"
-    if any(interval["low"] is None for interval in measured.values()):
-        return f"no 95 % interval: {method.get('no_interval', f'all draws of the {who} are alike')}"
-    cells = (f"{key} {100 * part['low']:.1f} to {100 * part['high']:.1f}" for key, part in measured.items())
-    return f"95 % interval over {who}: {'  '.join(cells)}"
-
-
 def closing_lines(
     summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], root: Path, last_run: str | Path
 ) -> list[str]:
-    """Return what a finished training ends with: what is wrong with its numbers, where they are, and what comes next.
-
-    Args:
-        summary: of `run_folds`.
-        runs: the results of each.
-        root: their folder.
-        last_run: the folder of one of them.
-    """
+    """Return what a finished training ends with: what is wrong with its numbers, where they are, what comes next."""
     ua, lines = summary["test"]["ua"]["mean"], []
-    classes = sum(1 for row in np.sum([run["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0) if any(row))
+    matrices = np.array([run["metrics"]["test"]["confusion_matrix"] for run in runs])
+    classes = np.count_nonzero(matrices.sum((0, 2)))
     low = summary.get("intervals", {}).get("ua", {}).get("low")
     if ua <= 1 / classes + 0.02 or (low is not None and low <= 1 / classes):
         lines.append(f"Warning: UA {100 * ua:.1f} of {classes} classes is chance ({100 / classes:.1f}).")
-    answers = [np.sum(run["metrics"]["test"]["confusion_matrix"], axis=0) for run in runs]
-    single = [run["emotions"][int(counts.argmax())] for run, counts in zip(runs, answers, strict=True) if _one(counts)]
+    answers = zip(runs, matrices.sum(1), strict=True)
+    single = [run["emotions"][counts.argmax()] for run, counts in answers if np.count_nonzero(counts) == 1]
     if single:
         which = "" if len(single) == len(runs) else f" in {len(single)} of {len(runs)} runs"
         lines.append(f"Warning: predicts one class only{which}: {', '.join(dict.fromkeys(single))}.")
@@ -221,23 +185,23 @@ def closing_lines(
     ]
 
 
-def _one(counts: np.ndarray) -> bool:
-    return np.count_nonzero(counts) == 1
-
-
 def _measure_probes(
     folds: Mapping[str, tuple[DatasetDict, Mapping[str, Any]]], model: ModelArguments, root: Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """The test metrics of each probe on each fold."""
-    measured = {}
+    """The test metrics of each probe on each fold, kept in a file and measured again where settings or data differ."""
+    measured: dict[str, list[dict[str, Any]]] = {}
     for key, probed in _probed_models(model).items():
-        features = FrozenFeatures(partial(build_model, probed))
-        settings = {"model": changed_arguments(probed)}
-        shared = len(folds) > 1
-        measured[key] = [
-            _probe_fold(features, shared, settings, data, root / name / f"{key}.json")
-            for name, (data, _) in folds.items()
-        ]
+        features, measured[key] = FrozenFeatures(partial(build_model, probed)), []
+        for name, (data, _) in folds.items():
+            path = root / name / f"{key}.json"
+            settings = {"model": changed_arguments(probed), "fingerprint": corpus_fingerprint(data)}
+            kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if kept.get("settings") != settings:
+                fitted = fit_probe(features.of(data, shared=len(folds) > 1), data)
+                metrics = {**fitted.metrics["test"], "regularisation": fitted.regularisation}
+                kept = {"settings": settings, "metrics": metrics}
+                write_atomically(path, json.dumps(kept, indent=2) + "\n")
+            measured[key].append(kept["metrics"])
     return measured
 
 
@@ -246,18 +210,3 @@ def _probed_models(model: ModelArguments) -> dict[str, ModelArguments]:
     published = dataclasses.replace(model, speech_options={}, freeze_speech_layers=0)
     both = {"linear_probe": published, "linear_probe_own_encoder": model}
     return both if model.speech_options else {"linear_probe": published}
-
-
-def _probe_fold(
-    features: FrozenFeatures, shared: bool, settings: Mapping[str, Any], data: DatasetDict, path: Path
-) -> dict[str, Any]:
-    """The probe's test metrics of one fold, kept in a file and measured again where settings or data differ."""
-    settings = {**settings, "fingerprint": corpus_fingerprint(data)}
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["settings"] == settings:
-            return kept["metrics"]
-    fitted = fit_probe(features.of(data, shared=shared), data)
-    metrics = {**fitted.metrics["test"], "regularisation": fitted.regularisation}
-    write_atomically(path, json.dumps({"settings": settings, "metrics": metrics}, indent=2) + "\n")
-    return metrics

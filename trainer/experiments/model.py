@@ -16,33 +16,27 @@ def build_model(
     Raises:
         ExperimentError: an encoder cannot be loaded, or options contradict each other or the encoder.
     """
-    try:
-        return _build_model(arguments, emotions)
-    except (OSError, ValueError) as error:
-        raise ExperimentError(str(error)) from error
-
-
-def _build_model(
-    arguments: ModelArguments, emotions: Sequence[str]
-) -> tuple[M4SERForEmotionClassification, M4SERProcessor]:
     options, speech_options, text_options, processor_options = map(arguments.options, MAPPING_FIELDS)
     options = {**ABLATIONS[arguments.ablation], **options}
     if arguments.text_column == "transcript":
         # Human text has no ASR errors to learn from (Table VI).
         options |= {"use_error_detection": False, "use_error_correction": False}
     encoders = arguments.speech_encoder, arguments.text_encoder
-    processor = M4SERProcessor.from_encoders_pretrained(*encoders, **processor_options)
-    model = M4SERForEmotionClassification.from_encoders_pretrained(
-        *encoders,
-        speech_options=speech_options,
-        text_options=text_options,
-        id2label=dict(enumerate(emotions)),
-        label2id={name: index for index, name in enumerate(emotions)},
-        **options,
-    )
-    if arguments.freeze_speech_layers:
-        model.freeze_speech_layers(arguments.freeze_speech_layers)
-    elif arguments.freeze_feature_encoder:
+    try:
+        processor = M4SERProcessor.from_encoders_pretrained(*encoders, **processor_options)
+        model = M4SERForEmotionClassification.from_encoders_pretrained(
+            *encoders,
+            speech_options=speech_options,
+            text_options=text_options,
+            id2label=dict(enumerate(emotions)),
+            label2id={name: index for index, name in enumerate(emotions)},
+            **options,
+        )
+        if arguments.freeze_speech_layers:
+            model.freeze_speech_layers(arguments.freeze_speech_layers)
+    except (OSError, ValueError) as error:
+        raise ExperimentError(str(error)) from error
+    if arguments.freeze_feature_encoder:
         model.freeze_feature_encoder()
     if arguments.freeze_speech_encoder:
         model.freeze_speech_encoder()

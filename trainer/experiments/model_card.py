@@ -36,21 +36,14 @@ _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "process
 def write_model_card(
     folder: str | Path, results: Mapping[str, Any], args: ExperimentArguments, corpus: CorpusRecord | None = None
 ) -> Path:
-    """Write `README.md`, with the metadata that the Hub reads, into a saved model's folder.
+    """Write `README.md`, with the metadata that the Hub reads, into a saved model's folder; return its path.
 
     Language, license and the corpus's name come from its record and the run's arguments; what they do not say is left
     out. Paths, tokens and logging settings are, too.
-
-    Args:
-        folder: the saved model's folder; made where it does not exist. A README.md in it is replaced.
-        results: what `results.json` holds.
-        args: training arguments; `hub_model_id` is the repository that the examples of use name.
-        corpus: what the model was trained on.
-
-    Returns:
-        The path of the README.md.
     """
-    labels, config, metrics = results["emotions"], results["model_config"], _numbers(results["metrics"]["test"])
+    labels, config = results["emotions"], results["model_config"]
+    numbers = {key: value for key, value in results["metrics"]["test"].items() if isinstance(value, (int, float))}
+    metrics = {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
     chosen = results["arguments"].get("corpus", {})
     dataset = _dataset_name(chosen, corpus)
     encoders = {modality: _encoder(config, modality) for modality in ("speech", "text")}
@@ -66,7 +59,22 @@ def write_model_card(
         base_model=[identifier for _, identifier in encoders.values() if identifier] or None,
         metrics=sorted({_METRICS[key][1] for key in _METRICS if key in metrics}) or None,
         tags=["m4ser", "speech-emotion-recognition", "multimodal", "audio", "text", "custom_code"],
-        eval_results=_eval_results(metrics, dataset or "not named") or None,
+        eval_results=[
+            EvalResult(
+                task_type="audio-classification",
+                task_name="Speech emotion recognition",
+                dataset_type=re.sub(r"[^\w.-]+", "-", dataset.lower()).strip("-") or "custom",
+                dataset_name=dataset or "not named",
+                dataset_split="test",
+                metric_type=identifier,
+                metric_name=name,
+                metric_value=round(metrics[key], 4),
+                metric_args=arguments,
+            )
+            for key, (name, identifier, arguments) in _METRICS.items()
+            if key in metrics
+        ]
+        or None,
     )
     card = ModelCard.from_template(
         data,
@@ -85,7 +93,6 @@ def write_model_card(
         citation=CITATION,
     )
     path = Path(folder) / "README.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
     card.save(path)
     return path
 
@@ -134,12 +141,6 @@ def _encoder(config: Mapping[str, Any], modality: str) -> tuple[str, str | None]
     return described or "not recorded", name if is_hub_id else None
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers among the metrics."""
-    numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float))}
-    return {key: value for key, value in numbers.items() if math.isfinite(value)}
-
-
 def _results(metrics: Mapping[str, float], labels: Sequence[str]) -> str:
     """The results as tables: overall metrics, then one row per class that was measured."""
     percent = {key: f"{100 * value:.1f}" for key, value in metrics.items()}
@@ -151,22 +152,3 @@ def _results(metrics: Mapping[str, float], labels: Sequence[str]) -> str:
     ]
     tables = [(["Metric", "%"], overall), (["Class", "Recall (%)", "F1 (%)"], rows)]
     return "\n\n".join(markdown_table(header, cells) for header, cells in tables if cells)
-
-
-def _eval_results(metrics: Mapping[str, float], dataset: str) -> list[EvalResult]:
-    """The overall metrics as the entries of the card's `model-index`."""
-    return [
-        EvalResult(
-            task_type="audio-classification",
-            task_name="Speech emotion recognition",
-            dataset_type=re.sub(r"[^\w.-]+", "-", dataset.lower()).strip("-") or "custom",
-            dataset_name=dataset,
-            dataset_split="test",
-            metric_type=identifier,
-            metric_name=title,
-            metric_value=round(metrics[key], 4),
-            metric_args=arguments,
-        )
-        for key, (title, identifier, arguments) in _METRICS.items()
-        if key in metrics
-    ]

@@ -57,12 +57,14 @@ from trainer.experiments.run_folder import (
     run_settings,
 )
 from trainer.inputs.augmentation import with_speeds
-from trainer.inputs.feature_cache import FEATURES_FOLDER, FeatureCache, cache_features
+from trainer.inputs.feature_cache import FEATURES_FOLDER, cache_features
 from trainer.losses import BalancedCrossEntropy
 from trainer.m4ser_trainer import M4SERTrainer
 
 logger: Any = logging.get_logger(__name__)
 
+
+_PROCESSOR_PARTS = ("feature_extractor", "tokenizer", "processor_class", "auto_map")
 
 BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
 
@@ -86,9 +88,8 @@ def run_experiment(
     so is the confidence below which no transcript is corrected, unless the model is built with one.
 
     `args.output_dir` then holds the model with its code, processor and card, `checkpoint-*`, `results.json`,
-    `predictions.parquet`, `loss_curves.png`, `confusion_matrix.png`, `reliability.png` and `label_distribution.png`. A
-    directory with a `results.json` is finished: its results are returned. One with checkpoints is resumed from the
-    last. Either must have been started with the same settings.
+    `predictions.parquet` and figures. A directory with a `results.json` is finished: its results are returned. One with
+    checkpoints is resumed from the last. Either must have been started with the same settings.
 
     Args:
         build: emotions -> model and processor; called after seeding.
@@ -114,7 +115,10 @@ def run_experiment(
     if _claim(folder, settings, args):
         return load_results(folder)
 
-    audit = audit or _audit(data, args)
+    if audit is None:
+        audit = audit_dataset(data)
+        if args.should_log:
+            print_warnings(audit, folder.name)
     emotions = data["train"].features["emotion"].names
     set_seed(args.seed)
     model, processor = build(emotions)
@@ -143,8 +147,11 @@ def run_experiment(
         "corpus_fingerprint": settings["data"]["fingerprint"],
         "text_column": text_column,
         "model_config": json.loads(model.config.to_json_string(use_diff=False)),
-        "processor": processor_options(processor),
-        "frozen_parameters": sorted({_module(name) for name, p in model.named_parameters() if not p.requires_grad}),
+        "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
+        # Two levels deep: "m4ser.speech_encoder".
+        "frozen_parameters": sorted(
+            {".".join(name.split(".")[:-1][:2]) for name, p in model.named_parameters() if not p.requires_grad}
+        ),
         "versions": collect_versions(),
         "description": description,
     }
@@ -159,12 +166,6 @@ def check_run(
     arguments: Mapping[str, Any], data: DatasetDict, split: Mapping[str, Any], text_column: str
 ) -> dict[str, Any]:
     """Check, before anything is loaded, that a run can be made in its directory; return the settings that decide it.
-
-    Args:
-        arguments: section -> argument object; `training` says which directory.
-        data: as in `run_experiment`, as are the others.
-        split: as there.
-        text_column: as there.
 
     Raises:
         ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
@@ -215,11 +216,7 @@ def make_trainer(
     text_column: str = "hypothesis",
     features_folder: str | Path | None = None,
 ) -> M4SERTrainer:
-    """Return the trainer of an experiment: on the splits `train` and `validation`, with what `args` asks for.
-
-    Raises:
-        ExperimentError: `args.cache_features` without a frozen speech encoder.
-    """
+    """Return the trainer of an experiment: on the splits `train` and `validation`, with what `args` asks for."""
     emotions = data["train"].features["emotion"].names
     train, loss = data["train"], None
     if args.should_log:
@@ -248,10 +245,16 @@ def make_trainer(
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)
     if args.cache_features and model.config.uses_speech:
-        rest = [part for name, part in data.items() if name != "train"]
-        cast(M4SERDataCollator, trainer.data_collator).feature_cache = _cache_features(
-            trainer, processor, [train, *rest], features_folder
-        )
+        with trainer.accelerator.main_process_first():
+            cast(M4SERDataCollator, trainer.data_collator).feature_cache = cache_features(
+                model,
+                processor,
+                [train, *(part for name, part in data.items() if name != "train")],
+                args.feature_cache_dir or features_folder or Path(str(args.output_dir)) / FEATURES_FOLDER,
+                batch_size=args.per_device_eval_batch_size,
+                num_workers=args.dataloader_num_workers,
+                show_progress=not args.disable_tqdm and args.should_log,
+            )
     return trainer
 
 
@@ -284,34 +287,6 @@ def _choose_correction_threshold(
         model.config.correction_threshold = choose_threshold(texts, processor)
 
 
-def _cache_features(
-    trainer: M4SERTrainer, processor: M4SERProcessor, datasets: Sequence[Dataset], folder: str | Path | None
-) -> FeatureCache:
-    """The speech features of all recordings, computed by the first process where they are not kept already."""
-    args = cast(ExperimentArguments, trainer.args)
-    folder = args.feature_cache_dir or folder or Path(str(args.output_dir)) / FEATURES_FOLDER
-    with trainer.accelerator.main_process_first():
-        return cache_features(
-            trainer.model,
-            processor,
-            datasets,
-            folder,
-            batch_size=args.per_device_eval_batch_size,
-            num_workers=args.dataloader_num_workers,
-            show_progress=not args.disable_tqdm and args.should_log,
-        )
-
-
-def processor_options(processor: M4SERProcessor) -> dict[str, Any]:
-    """Return the processor's own settings, those of its feature extractor and tokenizer left out."""
-    fields = processor.to_dict()
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in ("feature_extractor", "tokenizer", "processor_class", "auto_map")
-    }
-
-
 def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:
     """Make the directory this run's, and say whether it is finished already."""
     finished = (folder / RESULTS_FILE).is_file()
@@ -320,14 +295,6 @@ def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments)
     if args.should_save:
         claim_folder(folder, settings)
     return finished
-
-
-def _audit(data: DatasetDict, args: ExperimentArguments) -> Audit:
-    """Audit the splits, and print what leaks."""
-    audit = audit_dataset(data)
-    if args.should_log:
-        print_warnings(audit, Path(str(args.output_dir)).name)
-    return audit
 
 
 def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:
@@ -339,11 +306,6 @@ def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:
         logger.warning_once(
             "The text encoder is frozen: error detection and correction give nothing back to the emotion path.",
         )
-
-
-def _module(parameter: str) -> str:
-    """The part of the model that a parameter belongs to, two levels deep: "m4ser.speech_encoder"."""
-    return ".".join(parameter.split(".")[:-1][:2])
 
 
 def _test_title(results: Mapping[str, Any], utterances: int) -> str:
@@ -366,9 +328,8 @@ def _write_run(
     """Everything of a run directory but the weights. `results.json` comes last: it says that the run is finished."""
     emotions, logits = results["emotions"], logits_of(test)
     labels = np.asarray(data["test"]["emotion"][:])
-    scores = calibrated_probabilities(logits, results["calibration"]["temperature"])
-    table = with_probabilities(test, emotions, results["calibration"]["temperature"])
-    table.to_parquet(folder / PREDICTIONS_FILE, index=False)
+    temperature = results["calibration"]["temperature"]
+    with_probabilities(test, emotions, temperature).to_parquet(folder / PREDICTIONS_FILE, index=False)
     log = trainer.state.log_history
     write_atomically(folder / LOG_FILE, json.dumps(log) + "\n")
     metrics = results["metrics"]["test"]
@@ -376,8 +337,8 @@ def _write_run(
     title = _test_title(results, len(data["test"]))
     plot_confusion_matrix(metrics["confusion_matrix"], emotions, folder / "confusion_matrix.png", title)
     curves = {
-        "as trained": reliability_curve(calibrated_probabilities(logits), labels),
-        "calibrated": reliability_curve(scores, labels),
+        name: reliability_curve(calibrated_probabilities(logits, value), labels)
+        for name, value in {"as trained": 1.0, "calibrated": temperature}.items()
     }
     plot_reliability(curves, folder / "reliability.png")
     counts = {

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -54,21 +54,15 @@ def decides(name: str) -> bool:
     return name in DECIDING_ARGUMENTS if name in _LIBRARY_ARGUMENTS else name not in PRESENTATION_ARGUMENTS
 
 
-def changed_arguments(arguments: Any, skip: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the arguments of a dataclass that differ from its defaults, as JSON would give them back.
-
-    Args:
-        arguments: an object of a dataclass. Secrets (names that end in `_token`) are left out.
-        skip: names to leave out.
-    """
-    left_out = set(skip)
+def changed_arguments(arguments: Any) -> dict[str, Any]:
+    """Return the arguments of a dataclass that differ from its defaults, as JSON gives them back; no `*_token`."""
     # Compared with an object made without arguments, since many defaults are only resolved when it is made.
     default = type(arguments)()
     values = {field.name: _as_json(getattr(arguments, field.name)) for field in fields(arguments) if field.init}
     return {
         name: value
         for name, value in values.items()
-        if name not in left_out and not name.endswith("_token") and value != _as_json(getattr(default, name))
+        if not name.endswith("_token") and value != _as_json(getattr(default, name))
     }
 
 
@@ -104,14 +98,7 @@ def corpus_fingerprint(data: DatasetDict) -> str:
 def run_settings(
     arguments: Mapping[str, Any], data: DatasetDict, split: Mapping[str, Any], text_column: str
 ) -> dict[str, Any]:
-    """Return what must be equal for two runs to be the same run.
-
-    Args:
-        arguments: section -> object of a dataclass, e.g. {"model": ModelArguments, "training": ExperimentArguments}.
-        data: the splits.
-        split: what `Fold.describe()` says.
-        text_column: the text that the model reads.
-    """
+    """Return what must be equal for two runs to be the same run; `arguments` are dataclasses by section."""
     sections = {
         section: {name: value for name, value in changed_arguments(part).items() if decides(name)}
         for section, part in arguments.items()
@@ -132,11 +119,6 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
 
     The data count by their fingerprint and not by the section `corpus`, which says where they came from; encoders in
     folders count by where those lie, however that is spelled.
-
-    Args:
-        folder: the directory.
-        settings: of `run_settings`, or any others.
-        file: where the directory keeps them.
 
     Raises:
         ExperimentError: it was started with others; the message names those that differ. Or by a version that did not
@@ -162,11 +144,7 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
 
 
 def claim_folder(folder: str | Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
-    """Make a directory belong to these settings, see `check_settings`.
-
-    Raises:
-        ExperimentError: it belongs to others.
-    """
+    """Make a directory belong to these settings, see `check_settings`."""
     check_settings(folder, settings, file)
     write_atomically(Path(folder) / file, json.dumps(_as_json(settings), indent=2, ensure_ascii=False) + "\n")
 

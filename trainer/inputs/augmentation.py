@@ -27,12 +27,9 @@ def with_speeds(data: Dataset, factors: Sequence[float]) -> Dataset:
         )
     copies = []
     for factor in factors:
-        copy = data.add_column(SPEED_COLUMN, [float(factor)] * len(data))
-        if "duration" in data.column_names:
-            durations = [seconds / factor for seconds in data["duration"]]
-            feature = copy.features["duration"]
-            copy = copy.remove_columns("duration").add_column("duration", durations, feature=feature)
-        copies.append(copy)
+        durations = [seconds / factor for seconds in data["duration"]]
+        copy = data.add_column(SPEED_COLUMN, [float(factor)] * len(data)).remove_columns("duration")
+        copies.append(copy.add_column("duration", durations, feature=data.features["duration"]))
     return concatenate_datasets(copies)
 
 

@@ -127,7 +127,7 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
 def _settings(arguments: CorrectionArguments, args: ExperimentArguments, rows: Sequence[Any]) -> dict[str, Any]:
     """What decides a run; the pairs count by what they say, wherever they lie."""
     return {
-        "correction": changed_arguments(arguments, ["pairs"]),
+        "correction": {name: value for name, value in changed_arguments(arguments).items() if name != "pairs"},
         "training": {name: value for name, value in changed_arguments(args).items() if decides(name)},
         "pairs": fingerprint([[row[name] for name in ("hypothesis", "transcript", "source")] for row in rows]),
         "defaults": model_defaults(),

@@ -45,7 +45,6 @@ def test_changed_arguments_are_those_that_are_no_defaults():
     assert changed_arguments(SomeArguments()) == {}
     changed = SomeArguments(rate=0.2, names=["a"], sizes=(1, 2), api_token="secret", on=False)
     assert changed_arguments(changed) == {"rate": 0.2, "names": ["a"], "on": False}
-    assert changed_arguments(changed, skip=["rate"]) == {"names": ["a"], "on": False}
 
 
 def test_training_arguments_are_compared_as_they_resolve(tmp_path):

@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
 from tests.helpers.tiny import tiny_model
 from trainer import M4SERTrainingArguments
-from trainer.inputs.sampling import EpochSampler, LongestFirstSampler, length_grouped_sampler
+from trainer.inputs.dataloaders import EpochSampler, LongestFirstSampler, length_grouped_sampler
 
 
 def watched(trainer):
