@@ -59,22 +59,7 @@ def write_model_card(
         base_model=[identifier for _, identifier in encoders.values() if identifier] or None,
         metrics=sorted({_METRICS[key][1] for key in _METRICS if key in metrics}) or None,
         tags=["m4ser", "speech-emotion-recognition", "multimodal", "audio", "text", "custom_code"],
-        eval_results=[
-            EvalResult(
-                task_type="audio-classification",
-                task_name="Speech emotion recognition",
-                dataset_type=re.sub(r"[^\w.-]+", "-", dataset.lower()).strip("-") or "custom",
-                dataset_name=dataset or "not named",
-                dataset_split="test",
-                metric_type=identifier,
-                metric_name=name,
-                metric_value=round(metrics[key], 4),
-                metric_args=arguments,
-            )
-            for key, (name, identifier, arguments) in _METRICS.items()
-            if key in metrics
-        ]
-        or None,
+        eval_results=_eval_results(metrics, dataset) or None,
     )
     card = ModelCard.from_template(
         data,
@@ -152,3 +137,22 @@ def _results(metrics: Mapping[str, float], labels: Sequence[str]) -> str:
     ]
     tables = [(["Metric", "%"], overall), (["Class", "Recall (%)", "F1 (%)"], rows)]
     return "\n\n".join(markdown_table(header, cells) for header, cells in tables if cells)
+
+
+def _eval_results(metrics: Mapping[str, float], dataset: str) -> list[EvalResult]:
+    """The overall metrics as the entries of the card's `model-index`."""
+    return [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Speech emotion recognition",
+            dataset_type=re.sub(r"[^\w.-]+", "-", dataset.lower()).strip("-") or "custom",
+            dataset_name=dataset or "not named",
+            dataset_split="test",
+            metric_type=identifier,
+            metric_name=title,
+            metric_value=round(metrics[key], 4),
+            metric_args=arguments,
+        )
+        for key, (title, identifier, arguments) in _METRICS.items()
+        if key in metrics
+    ]

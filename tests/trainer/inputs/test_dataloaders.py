@@ -47,19 +47,13 @@ def test_the_sampler_depends_on_seed_and_epoch_alone():
     assert spread < 0.8, "batches are not of similar length"
 
 
-def test_every_epoch_of_a_training_has_an_order_of_its_own(tmp_path):
+def test_every_epoch_of_a_training_has_an_order_of_its_own_by_the_seed_of_the_data(tmp_path):
     data = tiny_corpus(12)
-    first, second, third = orders(tmp_path, data, num_train_epochs=3)
+    first, second, third = orders(tmp_path, data, num_train_epochs=3, seed=1)
     assert len({first, second, third}) == 3
     assert sorted(first) == sorted(second) == sorted(third) == sorted(data["id"])
-    assert orders(tmp_path, data, num_train_epochs=2) == [first, second]
-
-
-def test_the_seed_of_the_data_decides_where_there_is_one(tmp_path):
-    data = tiny_corpus(12)
-    (plain,) = orders(tmp_path, data, seed=1)
-    assert orders(tmp_path, data, seed=1, data_seed=2) != [plain]
-    assert orders(tmp_path, data, seed=1, data_seed=2) == orders(tmp_path, data, seed=3, data_seed=2)
+    assert orders(tmp_path, data, num_train_epochs=2, seed=3, data_seed=1) == [first, second]
+    assert orders(tmp_path, data, seed=1, data_seed=2) != [first]
 
 
 def test_the_named_column_is_what_is_grouped_by(tmp_path):
@@ -123,8 +117,10 @@ def test_the_longest_come_first_equal_ones_in_order_and_those_without_a_length_l
 
 @pytest.mark.parametrize("kind", ["whisper", "hubert-group"])
 def test_predictions_are_read_longest_first_and_returned_in_the_order_of_the_data(tmp_path, kind):
-    data = tiny_corpus(10)
+    """Without transcripts, which an evaluation does not need."""
+    data = tiny_corpus(10, with_transcripts=False)
     trainer = evaluator(tmp_path, kind)
+    assert "eval_loss" in trainer.evaluate(data)
     expected = alone(trainer, data)
     assert np.abs(expected[:, None] - expected).max(-1)[~np.eye(10, dtype=bool)].min() > 1e-5, "rows are too alike"
     read = watched(trainer)
@@ -134,23 +130,14 @@ def test_predictions_are_read_longest_first_and_returned_in_the_order_of_the_dat
     np.testing.assert_allclose(output.predictions, expected, atol=1e-9)
 
 
-def test_the_named_column_orders_an_evaluation(tmp_path):
-    data = tiny_corpus(6)
-    data = data.add_column("frames", [3, 1, 2, 6, 5, 4])
-    trainer = evaluator(tmp_path, length_column_name="frames")
-    read = watched(trainer)
-    trainer.predict(data)
-    assert read == [data["id"][index] for index in (3, 4, 5, 0, 2, 1)]
-
-
 def test_metrics_are_computed_in_the_order_of_the_data(tmp_path):
     data, seen = tiny_corpus(10), []
-    trainer = evaluator(tmp_path, "hubert", include_for_metrics=["inputs", "loss"])
+    order, data = longest_first(data), data.rename_column("duration", "frames")
+    trainer = evaluator(tmp_path, "hubert", include_for_metrics=["inputs", "loss"], length_column_name="frames")
     trainer.compute_metrics = metrics = lambda prediction: seen.append(prediction) or {"rows": len(seen)}
     assert trainer.evaluate(data)["eval_rows"] == 1
     assert trainer.compute_metrics is metrics
     assert trainer.predict(data).metrics["test_rows"] == 2
-    order = longest_first(data)
     expected = np.zeros(10)
     for start in range(0, 10, 4):
         batch = order[start : start + 4]
@@ -166,12 +153,9 @@ def test_metrics_are_computed_in_the_order_of_the_data(tmp_path):
 
 
 def test_a_metric_that_fails_is_not_left_changed(tmp_path):
-    def fail(prediction):
-        raise RuntimeError("no such metric")
-
     trainer = evaluator(tmp_path)
-    trainer.compute_metrics = fail
-    with pytest.raises(RuntimeError, match="no such metric"):
+    trainer.compute_metrics = fail = lambda prediction: 1 / 0
+    with pytest.raises(ZeroDivisionError):
         trainer.evaluate(tiny_corpus(3))
     assert trainer.compute_metrics is fail
 
