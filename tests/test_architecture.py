@@ -187,7 +187,6 @@ def test_tests_mirror_the_rooms():
         "data_scripts/constants.py": "two constants and a rule of ids",
         "data_scripts/corpora/base.py": "test_registry.py, test_labels.py",
         "trainer/errors.py": "one exception",
-        "trainer/inputs/dataloaders.py": "test_m4ser_trainer.py",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",
     }
     missing = set()
