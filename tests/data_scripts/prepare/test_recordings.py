@@ -75,18 +75,16 @@ def test_an_inspection_makes_a_flac_only_where_one_is_needed(tmp_path):
 
 def test_copies_have_one_content_whatever_holds_them(tmp_path):
     samples = as_16_bit(noise(0.5, rate=44100))
-    contents = {}
     for name in ("a.wav", "a.flac", "a.aiff"):
         soundfile.write(tmp_path / name, samples, 44100)
-        contents[name] = inspect_recording({"id": name, "path": str(tmp_path / name)}).content
-    embedded = {"id": "b", "path": "b.flac", "bytes": (tmp_path / "a.flac").read_bytes()}
-    contents["bytes"] = inspect_recording(embedded).content
-    converted = inspect_recording({"id": "c", "path": str(tmp_path / "a.wav")}, tmp_path)
-    contents["our FLAC of it"] = inspect_recording({"id": "d", "path": str(tmp_path / converted.flac)}).content
-    assert len(set(contents.values())) == 1
+    converted = inspect_recording({"id": "c", "path": str(tmp_path / "a.wav")}, tmp_path).flac
+    rows = [{"path": str(tmp_path / name)} for name in ("a.wav", "a.flac", "a.aiff", converted)]
+    rows.append({"path": "b.flac", "bytes": (tmp_path / "a.flac").read_bytes()})
+    assert len({inspect_recording({"id": "a", **row}).content for row in rows}) == 1
     samples[100] += 30
     soundfile.write(tmp_path / "other.wav", samples, 44100)
-    assert inspect_recording({"id": "o", "path": str(tmp_path / "other.wav")}).content not in contents.values()
+    other = {"id": "o", "path": str(tmp_path / "other.wav")}
+    assert inspect_recording(other).content != inspect_recording({"id": "a", **rows[0]}).content
 
 
 def test_a_header_without_samples_is_not_direct(tmp_path):

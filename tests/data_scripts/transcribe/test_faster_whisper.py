@@ -21,18 +21,16 @@ def test_it_depends_on_the_clip_alone(tiny_ctranslate2):
     assert recognizer.settings["model"] == recognizer.name == "tiny-ct2"
 
 
-def test_errors(tiny_ctranslate2, tiny_whisper, tmp_path, monkeypatch):
-    with pytest.raises(RecognizerError, match=r"no folder .*absent"):
-        FasterWhisperRecognizer(str(tmp_path / "absent"))
-    with pytest.raises(RecognizerError, match="ct2-transformers-converter"):
-        FasterWhisperRecognizer(str(tiny_whisper))
-    with pytest.raises(RecognizerError, match="English-only"):
-        FasterWhisperRecognizer(str(tiny_ctranslate2), device="cpu", language="german")
-    with pytest.raises(RecognizerError, match="max_new_tokens"):
-        FasterWhisperRecognizer(str(tiny_ctranslate2), max_new_tokens=0)
+def test_errors(tiny_ctranslate2, tiny_whisper, monkeypatch):
+    def check(message, model=tiny_ctranslate2, **options):
+        with pytest.raises(RecognizerError, match=message):
+            FasterWhisperRecognizer(str(model), device="cpu", **options)
+
+    check("no folder .*absent", "/absent")
+    check("ct2-transformers-converter", tiny_whisper)
+    check("English-only", language="german")
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(RecognizerError, match=r"pip install 'm4ser\[faster-whisper\]'"):
-        FasterWhisperRecognizer(str(tiny_ctranslate2))
+    check(r"pip install 'm4ser\[faster-whisper\]'")
 
 
 @needs_real_model
