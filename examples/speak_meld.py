@@ -5,13 +5,12 @@
 
 `--data_dir` is laid out as MELD.Raw. Each row of its CSVs without a clip gets one, by whole dialogues in the CSV's
 order; a clip that is there stays as it is, so the same command goes on where it was stopped. A row's clip depends on
-`--seed`, its split, its numbers, its speaker's voice and the programs' versions, not on what else lies in the folder.
+`--seed`, its split, its numbers, its speaker and the programs' versions, not on what else lies in the folder.
 `synthesis.csv` there takes the settings of every clip spoken.
 The audio is SYNTHETIC: the label shifts tempo, pitch and level a little, and a score says nothing about human speech.
 """
 
 import argparse
-import csv
 import functools
 import hashlib
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from data_scripts.constants import SAMPLING_RATE
@@ -34,7 +34,7 @@ from data_scripts.synthesis import require_programs, say
 from data_scripts.tables import Row, read_table
 
 SETTINGS_FILE = SYNTHESIS_FILE
-# Program, its voice, and semitones against that voice's own pitch. The first letter is the sex that it sounds like.
+# Program, its voice, and semitones against that voice's own pitch.
 VOICES = {
     "m_rms": ("flite", "rms", 0),
     "m_rms_up": ("flite", "rms", 2),
@@ -127,15 +127,9 @@ def draw_settings(key: Key, emotion: str, voice: str, generator: np.random.Gener
     return Settings(*key, voice, *prosody, lead, tail, noise, "" if noise == "none" else snr)
 
 
-def choose_voice(speaker: str, earlier: dict[str, list[str]]) -> str:
-    """Return a speaker's voice: that of the earlier clips where it can be had, else one of the same sex if told."""
-    names = earlier.get(speaker, [])
-    if had := [name for name in names if name in VOICES]:
-        return had[0]
-    if speaker in MAIN_SPEAKERS:
-        return MAIN_SPEAKERS[speaker]
-    fitting = sorted(voice for voice in VOICES if not names or voice[0] == names[0][0])
-    return fitting[_digest(speaker) % len(fitting)]
+def choose_voice(speaker: str) -> str:
+    """Return a speaker's voice, the same in every run: a main one's own, else any."""
+    return MAIN_SPEAKERS.get(speaker) or sorted(VOICES)[_digest(speaker) % len(VOICES)]
 
 
 def sayable(text: str) -> str:
@@ -151,9 +145,6 @@ def synthesize(text: str, voice: str, tempo: float = 1.0, semitones: float = 0.0
     """Speak a text: float64 mono at 16 kHz, shape `(samples,)`, without the silence at its ends, of RMS 1.
 
     The pitch is shifted by playing faster or slower (the formants go with it), for which the program's rate makes up.
-
-    Raises:
-        CorpusError: the program fails or says nothing.
     """
     program, name, own_semitones = VOICES[voice]
     shift = 2 ** ((semitones + own_semitones) / 12)
@@ -243,25 +234,6 @@ def read_settings(path: Path) -> dict[Key, Row]:
     return {(line["split"], int(line["dialogue_id"]), int(line["utterance_id"])): line for line in lines}
 
 
-def write_settings(path: Path, lines: Iterable[Row]) -> None:
-    """Write a settings file."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-
-
-def earlier_voices(data_dir: Path, settings: dict[Key, Row]) -> dict[str, list[str]]:
-    """Return the voices of each speaker in a settings file, in its order; its rows are looked up in the CSVs."""
-    there = [split for split in CLIP_FOLDERS if (data_dir / f"{split}_sent_emo.csv").is_file()]
-    rows = {key: row for split in there for key, row in read_rows(data_dir, split).items()}
-    voices: dict[str, list[str]] = {}
-    for key, line in settings.items():
-        if key in rows:
-            voices.setdefault(rows[key]["Speaker"], []).append(line["voice"])
-    return voices
-
-
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -277,7 +249,6 @@ def main(options: argparse.Namespace) -> None:
     data_dir, table = options.data_dir, options.data_dir / SETTINGS_FILE
     rows = {key: row for split in options.splits for key, row in read_rows(data_dir, split).items()}
     lines = read_settings(table)
-    earlier = earlier_voices(data_dir, lines)
     chosen = choose_rows(data_dir, rows, options.max_rows)
     require_programs()
     silent = 0
@@ -286,12 +257,12 @@ def main(options: argparse.Namespace) -> None:
         if not (text := sayable(row["Utterance"])):
             silent += 1
             continue
-        drawn = draw_settings(key, row["Emotion"].lower(), choose_voice(row["Speaker"], earlier), generator)
+        drawn = draw_settings(key, row["Emotion"].lower(), choose_voice(row["Speaker"]), generator)
         samples, settings = mix(synthesize(text, drawn.voice, drawn.tempo, drawn.semitones), drawn, generator)
         lines[key] = asdict(settings)
         # The table first: a stop between the two leaves a line without its clip, which the next run speaks again.
         with replace_together([table, clip_path(data_dir, key)]) as (new_table, new_clip):
-            write_settings(new_table, lines.values())
+            pd.DataFrame(lines.values(), columns=COLUMNS).to_csv(new_table, index=False, lineterminator="\n")
             write_clip(new_clip, samples)
     print(f"{len(chosen) - silent} clips spoken in {data_dir}; {silent} rows have no word to say")
 

@@ -16,16 +16,15 @@ that recognition makes real errors; a clip of which not one word was understood 
 """
 
 import argparse
-import csv
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pandas as pd
 import soundfile
 import yaml
 from tqdm.auto import tqdm
@@ -49,10 +48,10 @@ SNR_RANGE = (6.0, 17.0)  # dB
 TAKES = 4  # at most: a clip in which nothing is understood is recorded again,
 RAISED_PER_TAKE = 4.0  # dB clearer each time
 BATCH_SIZE = 16
+SEED = 20
 
 
-@dataclass(frozen=True)
-class Voice:
+class Voice(NamedTuple):
     """A synthetic speaker of one of the two programs."""
 
     name: str
@@ -75,8 +74,7 @@ VOICES = [
 ]
 
 
-@dataclass(frozen=True)
-class Prosody:
+class Prosody(NamedTuple):
     """What an emotion does to a voice."""
 
     rate: float  # speaking rate, times the voice's own
@@ -94,8 +92,7 @@ PROSODY = {
 }
 
 
-@dataclass(frozen=True)
-class Clip:
+class Clip(NamedTuple):
     """One utterance before it is spoken."""
 
     name: str
@@ -228,10 +225,10 @@ def record(
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--asr", metavar="NAME", default=ASR_NAME, help="Whisper repository id or folder")
-    parser.add_argument("--asr_name", metavar="NAME", default=ASR_NAME, help="what the manifest calls it")
+    parser.add_argument(
+        "--asr", metavar="NAME", default=ASR_NAME, help="Whisper repository id, or folder of that model"
+    )
     parser.add_argument("--output_dir", metavar="FOLDER", type=Path, default=FOLDER)
-    parser.add_argument("--seed", metavar="N", type=int, default=20)
     return parser.parse_args()
 
 
@@ -240,23 +237,24 @@ def main(options: argparse.Namespace) -> None:
     from data_scripts.transcribe.whisper import WhisperRecognizer  # imports torch, which --help need not wait for
 
     require_programs()
-    recognizer = WhisperRecognizer(options.asr, device="cpu", name=options.asr_name)
-    generator = np.random.default_rng(options.seed)
+    recognizer = WhisperRecognizer(options.asr, device="cpu")
+    generator = np.random.default_rng(SEED)
     clips = plan_clips(generator)
     audio = options.output_dir / "audio"
     shutil.rmtree(audio, ignore_errors=True)
     audio.mkdir(parents=True)
     files = [audio / f"{clip.name}.flac" for clip in clips]
     hypotheses = record(clips, files, recognizer, generator)
-    with open(options.output_dir / "manifest.csv", "w", encoding="utf-8", newline="") as table:
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for clip, file, text in zip(clips, files, hypotheses, strict=True):
-            path = file.relative_to(options.output_dir).as_posix()
-            speaker, split = clip.voice.name, clip.voice.split
-            writer.writerow([clip.name, path, clip.emotion, clip.text, text, speaker, split, options.asr_name])
-    pairs = [(clip.text, text) for clip, text in zip(clips, hypotheses, strict=True) if clip.voice.split == "train"]
-    learn_vocabulary([text for pair in pairs for text in pair if text], options.output_dir)
+    rows = [
+        (clip.name, f"audio/{file.name}", clip.emotion, clip.text, text, clip.voice.name, clip.voice.split, ASR_NAME)
+        for clip, file, text in zip(clips, files, hypotheses, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.to_csv(options.output_dir / "manifest.csv", index=False, lineterminator="\n")
+    train = table[table["split"] == "train"]
+    learn_vocabulary(
+        [text for text in train[["transcript", "hypothesis"]].to_numpy().ravel() if text], options.output_dir
+    )
     print(f"{len(files)} clips, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB in {options.output_dir}")
 
 

@@ -1,10 +1,5 @@
 """A prepared folder: what it holds, what a second run does again, and what goes to the Hub."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +18,6 @@ from data_scripts.prepare.recordings import needs_no_conversion
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.dataset import import_into_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
-from tests.helpers import ROOT
 from tests.helpers.layouts import make_meld, write_wav
 
 
@@ -215,42 +209,3 @@ def test_a_new_dataset_is_private_and_holds_no_machine_paths(mixed, tmp_path, mo
     assert published.selection | {"data_dir": str(mixed.resolve())} == report.selection
     published.selection = report.selection
     assert published == report
-
-
-def test_push_to_a_hub_and_load_from_it(mixed, tmp_path, shared_dir):
-    """Against the loopback server of ../shared: pushed as a dataset, and loaded from there."""
-    server = shared_dir / "tools" / "minihub.py"
-    if not server.is_file():
-        pytest.skip("no tools/minihub.py in ../shared")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(server), "--port", str(port), "--root", str(tmp_path / "hub"), "--token", "hf_local"]
-    hub = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")} | {
-        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
-        "HF_TOKEN": "hf_local",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(tmp_path / "home"),
-    }
-    script = (
-        "import sys\nfrom data_scripts.prepare.__main__ import main\nstatus = main(sys.argv[1:])\n"
-        "from datasets import load_dataset\nrows = load_dataset('someone/corpus')['train']\n"
-        "print('loaded', rows.num_rows, rows[0]['audio']['bytes'][:4], status)"
-    )
-    options = ["--data_dir", str(mixed), "--output_dir", str(tmp_path / "out"), "--push_to_hub", "someone/corpus"]
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        command = [sys.executable, "-c", script, "manifest", *options]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    finally:
-        hub.terminate()
-        hub.wait()
-    assert done.returncode == 0, done.stderr
-    assert "loaded 5 b'fLaC' 0" in done.stdout
-    assert "pushed to " in done.stdout
