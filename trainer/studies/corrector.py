@@ -59,30 +59,6 @@ def build_corrector(text_encoder: str) -> tuple[M4SERForEmotionClassification, M
     return model, processor
 
 
-def train_corrector(
-    model: M4SERForEmotionClassification,
-    processor: M4SERProcessor,
-    parts: Mapping[str, Sequence[Any]],
-    args: ExperimentArguments,
-) -> M4SERTrainer:
-    """Train both heads and the encoder; return the trainer, whose model is the best epoch's.
-
-    Training that was interrupted is resumed from its last checkpoint. `parts` is what `divide_pairs` returns.
-    """
-    trainer = M4SERTrainer(
-        model=model,
-        args=args,
-        # As a plain function: the rows need no emotion.
-        data_collator=M4SERDataCollator(processor, model.config).__call__,
-        train_dataset=Dataset.from_list(list(parts["train"])),
-        eval_dataset=Dataset.from_list(list(parts["validation"])),
-        processing_class=processor,
-    )
-    folder = Path(str(args.output_dir))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
-    return trainer
-
-
 def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) -> dict[str, Any]:
     """Train, choose the threshold on the validation part, measure every source, and write the run directory.
 
@@ -97,7 +73,16 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
         return load_results(folder)
     set_seed(args.seed)
     model, processor = build_corrector(arguments.text_encoder)
-    trainer = train_corrector(model, processor, parts, args)
+    trainer = M4SERTrainer(
+        model=model,
+        args=args,
+        # As a plain function: the rows need no emotion.
+        data_collator=M4SERDataCollator(processor, model.config).__call__,
+        train_dataset=Dataset.from_list(parts["train"]),
+        eval_dataset=Dataset.from_list(parts["validation"]),
+        processing_class=processor,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     corrected = {
         name: correct_rows(model, processor, part, group_column="source")
         for name, part in parts.items()
@@ -141,6 +126,7 @@ def format_table(results: Mapping[str, Any]) -> str:
         measured = results["metrics"].get(part) or {"groups": {}}
         for name, found in [*measured["groups"].items(), *([("**all**", measured)] if len(measured) > 1 else [])]:
             change, low, high = (100 * found["wer_change"][key] for key in ("estimate", "low", "high"))
+            scores = [found["detection"][kind]["f1"] for kind in ("keep", "delete", "change")]
             rows.append(
                 [
                     f"{name} ({title})",
@@ -149,7 +135,7 @@ def format_table(results: Mapping[str, Any]) -> str:
                     f"{100 * found['wer_after']:.2f}",
                     f"{change:+.2f} ({low:+.2f} to {high:+.2f})",
                     f"{100 * found['edit_rate']:.2f} %",
-                    *(_f1(found["detection"][kind]["f1"]) for kind in ("keep", "delete", "change")),
+                    *("-" if value is None else f"{value:.2f}" for value in scores),
                 ]
             )
     header = ["Source", "n", "WER before", "after", "change", "edit rate", "F1 keep", "delete", "change"]
@@ -162,17 +148,13 @@ def format_table(results: Mapping[str, Any]) -> str:
         "",
         markdown_table(header, rows),
     ]
-    decoding = results.get("decoding") or {}
-    fewer, faster = decoding.get("fewer_steps"), decoding.get("faster")
-    if fewer is not None and faster is not None:
+    decoding = results.get("decoding")
+    if decoding and decoding["fewer_steps"] is not None:
         lines += [
             "",
             f"Decoding the {decoding['places']} places of {decoding['utterances']} transcripts in parallel took "
             f"{decoding['parallel']['steps']} decoder steps against {decoding['rewriting']['steps']} for whole "
-            f"sentences (1/{fewer:.1f}), and 1/{faster:.1f} of the time, in batches of {decoding['batch_size']}.",
+            f"sentences (1/{decoding['fewer_steps']:.1f}), and 1/{decoding['faster']:.1f} of the time, in batches of "
+            f"{decoding['batch_size']}.",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _f1(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -42,6 +42,8 @@ def test_a_discriminator_that_knows_one_answer(collator, bias, expected):
     with torch.no_grad():
         model.discriminator.output.bias.fill_(bias)
     assert tuple(measure_discriminator(model, [collator(tiny_corpus(4).to_list())]).values()) == expected
+    with pytest.raises(ValueError, match="has no discriminator"):
+        measure_discriminator(tiny_model("whisper", use_adversarial=False), [])
 
 
 def test_it_is_logged_after_each_evaluation(tmp_path, collator):
@@ -56,9 +58,3 @@ def test_it_is_logged_after_each_evaluation(tmp_path, collator):
     assert entries[-1]["step"] == trainer.state.global_step
     measured = measure_discriminator(trainer.model, [collator(rows.to_list())])
     assert {name: entries[-1][name] for name in measured} == pytest.approx(measured, abs=1e-6)
-
-
-def test_without_a_discriminator(collator):
-    model = tiny_model("whisper", use_adversarial=False)
-    with pytest.raises(ValueError, match="has no discriminator"):
-        measure_discriminator(model, [])

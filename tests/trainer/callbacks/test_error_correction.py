@@ -1,4 +1,4 @@
-"""How well errors are mended is logged after each evaluation, on a bounded number of rows with both texts."""
+"""How well errors are corrected is logged after each evaluation, on a bounded number of rows with both texts."""
 
 from itertools import pairwise
 

@@ -38,22 +38,16 @@ def test_steps(processor, token):
     assert rewriting == pytest.approx(found["faster"] * parallel, abs=6e-4 * (1 + found["faster"]))
 
 
-def test_no_more_is_written_than_a_text_may_have(processor):
-    model = tiny_model("whisper")
-    always(model, 2, 50)
-    processor.max_text_length = 5
-    found = compare_decoding(model, processor, ["we go"], max_new_tokens=4)
-    assert found["rewriting"]["steps"] == 5 < 1 + 4 * found["places"]
-
-
-def test_without_any_place(processor):
+def test_at_the_limits(processor):
+    """A text has no more pieces than the encoder reads, there may be no place to decode, and both heads are needed."""
     model = tiny_model("whisper")
     always(model, 0, 50)
     found = compare_decoding(model, processor, TEXTS)
     assert found["parallel"]["steps"] == found["places"] == 0
     assert found["fewer_steps"] is found["faster"] is None
-
-
-def test_both_heads_are_needed(processor):
+    always(model, 2, 50)
+    processor.max_text_length = 5
+    found = compare_decoding(model, processor, ["we go"], max_new_tokens=4)
+    assert found["rewriting"]["steps"] == 5 < 1 + 4 * found["places"]
     with pytest.raises(ValueError, match="needs error detection and error correction"):
         compare_decoding(tiny_model("whisper", use_error_detection=False), processor, TEXTS)

@@ -17,7 +17,6 @@ from trainer.evaluation.transcript_correction import (
     CorrectedUtterance,
     choose_threshold,
     correct_rows,
-    describe_correction,
     detection_metrics,
     measure_correction,
     wer_change_interval,
@@ -66,8 +65,12 @@ def knowing(processor, rows, wrong=(), confidence=0.5):
     return model
 
 
-def test_a_model_that_knows_all_errors(processor):
-    measured = measure_correction(knowing(processor, ROWS), processor, ROWS, group_column="source", batch_size=2)
+def test_a_model_that_knows_all_errors(processor, monkeypatch):
+    """No speech is read for it."""
+    model = knowing(processor, ROWS)
+    monkeypatch.setattr(model.m4ser.speech_encoder, "forward", None)
+    monkeypatch.setattr(model.m4ser, "fusion", None)
+    measured = measure_correction(model, processor, ROWS, group_column="source", batch_size=2)
     # Counted by hand: "so" is missing; "not the sad home" against "can the sad" has two errors; two words are missing.
     assert (measured["utterances"], measured["words"]) == (4, 14)
     assert measured["wer_before"] == pytest.approx(5 / 14)
@@ -106,43 +109,41 @@ def test_labels_are_those_of_training(processor):
         assert len(utterance.correction.labels) == len(utterance.labels)
 
 
-def test_no_speech_is_read(processor, monkeypatch):
-    model = tiny_model("whisper")
-    monkeypatch.setattr(model.m4ser.speech_encoder, "forward", None)
-    monkeypatch.setattr(model.m4ser, "fusion", None)
-    assert measure_correction(model, processor, ROWS)["utterances"] == 4
-
-
-def test_without_error_detection(processor):
+def test_without_error_detection_or_any_row(processor):
     model = tiny_model("whisper", use_error_detection=False)
     torch.nn.init.zeros_(model.corrector.output.weight)
     model.corrector.output.bias.data[3] = 1.0  # the end: every transcript is deleted
     measured = measure_correction(model, processor, ROWS)
     assert measured["detection"] is None
     assert measured["wer_after"] == 1.0
+    nothing = measure_correction(model, processor, [])
+    assert {name for name, value in nothing.items() if value is None} >= {"wer_before", "wer_change", "edit_rate"}
+    assert (nothing["utterances"], nothing["words"], nothing["groups"]) == (0, 0, {})
 
 
-def test_without_any_row():
-    assert describe_correction([], None, 0.0) == {
-        **dict.fromkeys(("wer_before", "wer_after", "wer_change", "edit_rate", "changed", "detection")),
-        **{"utterances": 0, "words": 0, "groups": {}},
-    }
-
-
-def test_detection_is_told_by_class():
-    labels, predictions = [KEEP, KEEP, KEEP, DELETE, CHANGE, CHANGE], [KEEP, KEEP, CHANGE, DELETE, KEEP, CHANGE]
+@pytest.mark.parametrize(
+    ("labels", "predictions", "numbers", "macro_f1"),
+    [
+        (
+            [KEEP, KEEP, KEEP, DELETE, CHANGE, CHANGE],
+            [KEEP, KEEP, CHANGE, DELETE, KEEP, CHANGE],
+            {"keep": (2 / 3, 2 / 3, 2 / 3, 3), "delete": (1, 1, 1, 1), "change": (1 / 2, 1 / 2, 1 / 2, 2)},
+            (2 / 3 + 1 + 1 / 2) / 3,
+        ),
+        # No true CHANGE, no predicted DELETE.
+        (
+            [KEEP, KEEP, DELETE],
+            [KEEP, CHANGE, KEEP],
+            {"keep": (1 / 2, 1 / 2, 1 / 2, 2), "delete": (None, 0, 0, 1), "change": (0, None, None, 0)},
+            (1 / 2 + 0) / 2,
+        ),
+    ],
+)
+def test_detection_is_measured_by_class(labels, predictions, numbers, macro_f1):
     found = detection_metrics(labels, predictions)
-    assert found["keep"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3})
-    assert found["delete"] == pytest.approx({"precision": 1, "recall": 1, "f1": 1, "support": 1})
-    assert found["change"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2})
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
-
-
-def test_a_class_that_is_not_there():
-    found = detection_metrics([KEEP, KEEP, DELETE], [KEEP, CHANGE, KEEP])
-    assert found["change"] == {"precision": 0.0, "recall": None, "f1": None, "support": 0}
-    assert found["delete"] == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1}
-    assert found["macro_f1"] == pytest.approx((2 * 0.5 * 0.5 / (0.5 + 0.5) + 0) / 2)
+    for name, values in numbers.items():
+        assert found[name] == pytest.approx(dict(zip(("precision", "recall", "f1", "support"), values, strict=True)))
+    assert found["macro_f1"] == pytest.approx(macro_f1)
 
 
 def test_word_errors_are_those_of_jiwer():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import pytest
 from transformers import AutoModel
@@ -10,9 +11,8 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.docs.workspace import make_pairs
 from tests.helpers import ROOT
 from tests.helpers.process import run_example_here
-from trainer import ExperimentArguments, M4SERTrainer
-from trainer.evaluation.decoding_cost import compare_decoding
-from trainer.evaluation.transcript_correction import choose_threshold, measure_correction
+from trainer import ExperimentArguments
+from trainer.evaluation.transcript_correction import measure_correction
 from trainer.experiments.cli import parse_arguments
 from trainer.studies import corrector
 from trainer.studies.corrector import format_table, run_correction
@@ -82,41 +82,22 @@ def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table,
 
 def test_each_part_serves_its_own_purpose(table, encoders, tmp_path, monkeypatch):
     """The numbers would look better, and nothing else would tell, if the test were used for any choice."""
-    seen = {}
-
-    class Seen(M4SERTrainer):
-        def __init__(self, **options):
-            seen["train"], seen["eval"] = options["train_dataset"]["id"][:], options["eval_dataset"]["id"][:]
-            super().__init__(**options)
-
-    def choose(utterances, processor):
-        seen["threshold"] = [each.hypothesis for each in utterances]
-        return choose_threshold(utterances, processor)
-
-    def compare(model, processor, texts, **options):
-        seen["decoding"] = list(texts)
-        return compare_decoding(model, processor, texts, **options)
-
-    monkeypatch.setattr(corrector, "M4SERTrainer", Seen)
-    monkeypatch.setattr(corrector, "choose_threshold", choose)
-    monkeypatch.setattr(corrector, "compare_decoding", compare)
+    names = ("M4SERTrainer", "choose_threshold", "compare_decoding")
+    seen = [mock.Mock(wraps=getattr(corrector, name)) for name in names]
+    for name, spy in zip(names, seen, strict=True):
+        monkeypatch.setattr(corrector, name, spy)
     options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
     options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
     arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)
     run_correction(arguments, args)
-    parts = divide_pairs(read_pairs(arguments), arguments)
-    assert seen["train"] == [row["id"] for row in parts["train"]]
-    assert seen["eval"] == [row["id"] for row in parts["validation"]]
-    # The pairs of this table are normalised as they stand.
-    assert seen["threshold"] == [row["hypothesis"] for row in parts["validation"]]
-    assert seen["decoding"] == [row["hypothesis"] for row in parts["test"]]
-
-
-def test_the_configuration_keeps_the_epoch_of_the_smallest_loss(tmp_path):
-    classes = (CorrectionArguments, ExperimentArguments)
-    _, args = parse_arguments(classes, ["--output_dir", str(tmp_path), "--use_cpu"], CONFIG)
     assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "loss", False)
-    assert args.label_names == ["detection_labels", "correction_labels"]
+    parts = divide_pairs(read_pairs(arguments), arguments)
+    trained, (chosen, _), (_, _, decoded) = seen[0].call_args.kwargs, seen[1].call_args.args, seen[2].call_args.args
+    assert trained["train_dataset"]["id"][:] == [row["id"] for row in parts["train"]]
+    assert trained["eval_dataset"]["id"][:] == [row["id"] for row in parts["validation"]]
+    # The pairs of this table are normalised as they stand.
+    assert [each.hypothesis for each in chosen] == [row["hypothesis"] for row in parts["validation"]]
+    assert decoded == [row["hypothesis"] for row in parts["test"]]
 
 
 def test_the_table_shows_what_is_undefined():

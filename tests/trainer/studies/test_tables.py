@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from trainer.evaluation.significance import holm, paired_bootstrap
-from trainer.studies.tables import Table, TableRow, compare, join_tables, make_table, names_in_figures
+from trainer.studies.tables import TableRow, compare, join_tables, make_table, names_in_figures
 
 EMOTIONS = ["angry", "happy", "sad"]
 LABELS = np.array(["happy", "sad", "angry", "happy"] * 30)
@@ -124,15 +124,6 @@ def test_csv_and_json_hold_the_numbers(table, tmp_path):
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table.to_markdown()
 
 
-def test_a_table_of_what_there_is_is_one_too():
-    empty = make_table([], EMOTIONS, METRICS, "ua", ("concat",), {}, "# Nothing")
-    assert "# Nothing" in empty.to_markdown()
-    alone = make_table([row("M4SER", {1: 0.9}, planned=6)], EMOTIONS, METRICS, "ua", ("concat",), {}, "# One")
-    assert "| M4SER | 1/6 |" in alone.to_markdown()
-    assert "learning rate" not in alone.to_markdown()
-    assert "paper" not in alone.to_markdown()
-
-
 def test_joined_tables_keep_their_differences_and_correct_them_for_the_whole():
     parts = {
         label: make_table(rows, EMOTIONS, METRICS, "weighted_f1", ("concat", "M4SER"), {}, f"# {label}")
@@ -169,26 +160,19 @@ def test_a_row_of_one_class_is_flagged_and_no_difference_to_it_is_bold():
         assert lines[f"| silent{end} †"].count("**") == 0
         assert lines[f"| M4SER{end}"].count("**") == 2
         assert f"† predicts one class only: silent{end} (angry; 4 of 4 runs)" in text
-    assert "†" not in make_table(ROWS, EMOTIONS, METRICS, "wa", (), {}, "# Noise").to_markdown()
+    sound = make_table(ROWS, EMOTIONS, METRICS, "wa", (), {}, "# Noise")
+    assert "†" not in sound.to_markdown()
+    names = names_in_figures([sound, table])
+    assert (names["M4SER"], names["silent"]) == ("M4SER", "silent (one class only)")
 
 
-def test_a_row_that_is_not_to_be_compared_is_none_of_the_comparisons():
+def test_a_table_of_what_there_is_and_is_to_be_compared():
+    """Before a row is finished, and where only some rows are compared."""
+    assert "# Nothing" in make_table([], EMOTIONS, METRICS, "ua", ("concat",), {}, "# Nothing").to_markdown()
+    alone = make_table([row("M4SER", {1: 0.9}, planned=6)], EMOTIONS, METRICS, "ua", ("concat",), {}, "# One")
+    assert "| M4SER | 1/6 |" in alone.to_markdown()
+    assert not {"learning rate", "paper"} & set(alone.to_markdown().split())
     rows = [ROWS[0], *(replace(other, compared=False) for other in ROWS[1:])]
     table = make_table(rows, EMOTIONS, METRICS, "weighted_f1", ("concat", "probe"), {}, "# Noise")
     assert [list(record["differences"]) for record in table.records] == [["concat", "probe"], [], []]
     assert "for 2 comparisons" in table.notes[0]
-
-
-def test_a_row_of_one_class_is_called_so_in_every_figure():
-    tables = [
-        Table(
-            [],
-            "ua",
-            [],
-            [{"row": "M4SER", "one_class_runs": {}}, {"row": "only speech", "one_class_runs": runs}],
-            "",
-            [],
-        )
-        for runs in ({"sad": 1}, {})
-    ]
-    assert names_in_figures(tables) == {"M4SER": "M4SER", "only speech": "only speech (one class only)"}
