@@ -12,6 +12,7 @@ from data_scripts.transcribe.dataset import import_into_folder, transcribe_folde
 from data_scripts.transcribe.whisper import WhisperRecognizer
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
+from trainer.experiments.run_folder import settings_differences
 
 
 def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDict:
@@ -57,12 +58,8 @@ def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
     report = prepared_report(folder)
     if report is None:
         return False
-    differences = [
-        f"{name} {report.selection.get(name)!r} there, {value!r} now"
-        for name, value in wanted.describe().items()
-        if report.selection.get(name) != value
-    ]
-    if differences:
+    now = wanted.describe()
+    if differences := list(settings_differences({name: report.selection.get(name) for name in now}, now)):
         raise ExperimentError(
             f"{folder} was prepared from another selection ({'; '.join(differences)}). Choose another --output_dir, "
             "ask for the same again, or delete that folder."

@@ -133,9 +133,9 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
             f"{folder} belongs to a run of a version that did not record its defaults, and others may hold now. Choose "
             "another --output_dir, or delete that folder to start over."
         )
-    found = list(_differences(_comparable(earlier), _comparable(now)))
+    found = list(settings_differences(_comparable(earlier), _comparable(now)))
     if any(difference.startswith("data.") for difference in found):
-        found += _differences(earlier.get("corpus"), now.get("corpus"), "corpus")
+        found += settings_differences(earlier.get("corpus"), now.get("corpus"), "corpus")
     if found:
         raise ExperimentError(
             f"{folder} belongs to a run with other settings: {'; '.join(found)}. Choose another --output_dir, "
@@ -192,11 +192,11 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**compared, "model": model}
 
 
-def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:
+def settings_differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:
     """Yield what differs between two settings, by dotted name."""
     if isinstance(earlier, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*earlier, *now]):
-            yield from _differences(earlier.get(key), now.get(key), f"{name}.{key}" if name else key)
+            yield from settings_differences(earlier.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif earlier != now:
         yield f"{name} {_shown(earlier)} before, {_shown(now)} now"
 

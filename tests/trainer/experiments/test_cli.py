@@ -22,16 +22,6 @@ from trainer.experiments.cli import format_help, parse_arguments
 SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
 
 
-def test_yaml_under_the_command_line(tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text("learning_rate: 1e-4\nnum_train_epochs: 3\nmodel_options: {fusion_dropout: 0.3}\n")
-    arguments = ["--config", str(config), "--num_train_epochs", "5", "--output_dir", str(tmp_path), "--use_cpu"]
-    model, args = parse_arguments((ModelArguments, ExperimentArguments), arguments)
-    assert args.learning_rate == 1e-4
-    assert args.num_train_epochs == 5
-    assert model.model_options == {"fusion_dropout": 0.3}
-
-
 @pytest.mark.parametrize(
     ("written", "read"),
     [
@@ -84,15 +74,6 @@ def test_what_cannot_be_is_named_with_a_way_out(tmp_path, written, words, messag
         parse_arguments(sections, ["--seed", "3"])
 
 
-def test_a_named_file_wins_over_the_script_s_own(tmp_path):
-    own, named = tmp_path / "own.yaml", tmp_path / "named.yaml"
-    own.write_text("learning_rate: 1.0e-3\nnum_train_epochs: 7\n")
-    named.write_text("learning_rate: 1.0e-4\n")
-    arguments = ["--config", str(named), "--output_dir", str(tmp_path), "--use_cpu"]
-    (args,) = parse_arguments((ExperimentArguments,), arguments, config=own)
-    assert (args.learning_rate, args.num_train_epochs) == (1e-4, 7)
-
-
 def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, capsys):
     config = tmp_path / "config.yaml"
     config.write_text("asr_model: openai/whisper-tiny.en\nlearning_rate: 2.0e-4\n")
@@ -106,25 +87,19 @@ def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("script", "arguments", "message"),
     [
-        (["--output_dir", "out"], "--data_dir"),
-        (["--data_dir", "no/such/folder", "--output_dir", "out"], "no/such/folder"),
-        (["--config", "absent.yaml"], "absent.yaml"),
+        ("run_custom.py", [], "--data_dir"),
+        ("run_custom.py", ["--data_dir", "no/such/folder"], "no/such/folder"),
+        ("run_custom.py", ["--config", "absent.yaml"], "absent.yaml"),
+        ("run_iemocap.py", ["--data_dir", ".", "--validation", "foo"], "validation must be 'speaker' or a share"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, arguments, message, capsys):
-    arguments = [str(tmp_path / "out") if argument == "out" else argument for argument in arguments]
-    run_example_here("run_custom.py", *arguments, status=2)
+def test_mistakes_end_in_one_line_before_anything_is_prepared(tmp_path, script, arguments, message, capsys):
+    run_example_here(script, *arguments, "--output_dir", tmp_path / "out", status=2)
     printed = capsys.readouterr().err
     assert message in printed.splitlines()[-1]
     assert "Traceback" not in printed
-
-
-def test_a_wrong_validation_is_told_before_anything_is_prepared(tmp_path, capsys):
-    options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--validation", "foo"]
-    run_example_here("run_iemocap.py", *options, status=2)
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: validation must be 'speaker' or a share")
     assert not (tmp_path / "out").exists()
 
 
@@ -177,8 +152,9 @@ def test_a_reader_that_has_seen_enough_ends_the_help_quietly():
     assert done.stderr == ""
 
 
-def test_a_preset_lies_under_every_other_setting(tmp_path):
-    config = tmp_path / "config.yaml"
+def test_the_command_line_wins_over_a_file_that_over_a_preset_and_that_over_the_script_s_own_file(tmp_path):
+    own, config = tmp_path / "own.yaml", tmp_path / "config.yaml"
+    own.write_text("learning_rate: 1.0e-3\nencoder_learning_rate: 1.0e-3\nseed: 7\n")
     config.write_text("learning_rate: 3e-5\nnum_train_epochs: 9\n")
     words = [
         "--preset",
@@ -191,8 +167,8 @@ def test_a_preset_lies_under_every_other_setting(tmp_path):
         "out",
         "--use_cpu",
     ]
-    corpus, model, args = parse_arguments((CorpusArguments, ModelArguments, ExperimentArguments), words)
-    assert (args.num_train_epochs, args.learning_rate, args.encoder_learning_rate) == (2, 3e-5, 1e-4)
+    corpus, model, args = parse_arguments((CorpusArguments, ModelArguments, ExperimentArguments), words, config=own)
+    assert (args.num_train_epochs, args.learning_rate, args.encoder_learning_rate, args.seed) == (2, 3e-5, 1e-4, 7)
     assert model.speech_encoder == corpus.asr_model == "openai/whisper-tiny.en"
     with pytest.raises(ExperimentError, match="'tiny' is none of: small"):
         parse_arguments((ModelArguments,), ["--preset", "tiny"])
@@ -241,15 +217,7 @@ def test_the_paper_s_configurations_are_the_paper_s(tmp_path, name):
     assert (args.learning_rate, args.metric_for_best_model) == (learning_rate, metric)
     assert (args.num_train_epochs, args.per_device_train_batch_size) == (100, 16)
     assert (args.lr_scheduler_type, args.weight_decay, args.gradient_accumulation_steps) == ("constant", 0, 1)
-
-
-@pytest.mark.parametrize("name", [*PAPER, *SMALL])
-def test_every_configuration_is_read_and_keeps_the_best_epoch(tmp_path, name):
-    _, model, _, args = shipped(tmp_path, name)
-    assert args.load_best_model_at_end
-    assert (args.eval_strategy, args.save_strategy, args.save_total_limit) == ("epoch", "epoch", 1)
-    assert args.metric_for_best_model == {**{key: value[-1] for key, value in PAPER.items()}, **SMALL}[name]
-    M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
+    assert (args.load_best_model_at_end, args.eval_strategy, args.save_total_limit) == (True, "epoch", 1)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -259,6 +227,9 @@ def test_the_small_configurations_are_what_their_comments_and_the_pages_say(tmp_
     assert (model.speech_encoder, corpus.asr_model) == ("openai/whisper-tiny.en", "openai/whisper-tiny.en")
     assert model.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
     assert (args.per_device_train_batch_size, args.lr_scheduler_type, args.warmup_steps) == (8, "linear", 0.1)
+    assert (args.load_best_model_at_end, args.eval_strategy, args.save_total_limit) == (True, "epoch", 1)
+    assert args.metric_for_best_model == SMALL[name]
+    M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
     assert name != "meld_small" or args.num_train_epochs == 4, "docs/paper/results says so"
     # Of Whisper tiny's four layers the lower half stays frozen, but where all are summed.
     assert model.freeze_speech_layers == {"meld_small": 2, "ravdess8_whisper_tiny": 2}.get(name, 0)

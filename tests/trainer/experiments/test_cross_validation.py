@@ -79,10 +79,10 @@ def test_the_same_command_again_keeps_what_is_finished(finished, capsys):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (["--learning_rate", 0.5, "--num_train_epochs", 3], ["training.learning_rate", "training.num_train_epochs"]),
-        (["--ablation", "w/o GAN"], ["model.ablation"]),
-        (["--processor_options", '{"trim_silence_db": 40}'], ["model.processor_options"]),
-        (["--split_seed", 3], ["runs.split_seed", "data.fingerprint"]),
+        (
+            *(["--ablation", "w/o GAN", "--processor_options", '{"trim_silence_db": 40}', "--split_seed", 3],),
+            ["model.ablation", "model.processor_options", "runs.split_seed", "data.fingerprint"],
+        ),
         (["--emotions", "sad", "happy"], ["emotions"]),
     ],
 )
@@ -239,10 +239,14 @@ def test_the_probe_is_measured_on_every_fold_once_and_again_with_other_settings(
         kept[name]["metrics"]["ua"] = 7
         (out / name / "linear_probe.json").write_text(json.dumps(kept[name]))
     turned = {name: (relabelled(data), split) for name, (data, split) in chosen.items()}
-    other = dataclasses.replace(runs, seeds=[99, 99])
+    other, args = dataclasses.replace(runs, seeds=None), copy.copy(args)
+    args.seed = 99
     found = run_folds(turned, CorpusArguments(), model, other, args, "Noise.")
     assert 7 not in found["linear_probe"]["ua"]["values"]
-    assert (found["seeds"], found["runs"]) == ([99], 2), "a seed that is named twice is run and counted once"
+    assert (found["seeds"], found["runs"]) == ([99], 2), "without seeds, that of the training arguments"
+    other.seeds = [99, 99]
+    again = run_folds(turned, CorpusArguments(), model, other, args, "Noise.")
+    assert (again["seeds"], again["runs"]) == ([99], 2), "a seed that is named twice counts once"
 
 
 def relabelled(data):
@@ -278,14 +282,6 @@ def test_a_training_ends_with_what_is_wrong_and_what_comes_next(tmp_path, matric
     assert results == f"Results: {tmp_path / 'summary.json'}"
     assert f'model="{tmp_path / "fold1" / "seed1"}"' in use
     assert report.endswith(f"--runs {tmp_path}")
-
-
-def test_without_seeds_the_training_seed_is_run(folds_run, tmp_path):
-    _, chosen, (model, _, _), _ = folds_run
-    args = experiment_arguments(tmp_path, max_steps=1, seed=9)
-    one = dict([next(iter(chosen.items()))])
-    assert run_folds(one, CorpusArguments(), model, RunArguments(), args, "Noise.")["seeds"] == [9]
-    assert load_results(tmp_path / "fold1" / "seed9")["seed"] == 9
 
 
 def test_a_run_of_other_settings_stops_before_any_is_run(folds_run):
