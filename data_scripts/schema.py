@@ -36,10 +36,10 @@ COLUMNS = (*REQUIRED_COLUMNS, "content")
 def corpus_features(emotions: Sequence[str]) -> Features:
     """Return the canonical columns, in order, with these class names.
 
-    `speaker`, `session`, `transcript` (human), `hypothesis` (ASR) and `asr_model` may be null. `audio` is never
-    decoded by `datasets` (that would need torchcodec and FFmpeg): `modeling_m4ser.audio_m4ser.load_audio` reads its
-    dictionaries. `content` is equal in rows whose recordings are copies of one another, so that every later division
-    into splits can be audited; it is null where nobody looked.
+    Speaker, session, transcript (human), hypothesis (ASR) and asr_model may be null.
+    `audio` is never decoded by `datasets` (that would need torchcodec and FFmpeg), but by `load_audio` of
+    `modeling_m4ser.audio_m4ser`. `content` is equal in rows whose recordings are copies of one another, so that every
+    later division into splits can be audited; it is null where nobody looked.
     """
     names = list(emotions)
     if not names or len(set(names)) != len(names):
@@ -54,10 +54,8 @@ def corpus_features(emotions: Sequence[str]) -> Features:
 def build_dataset(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> Dataset:
     """Return a canonical dataset of these rows, held in memory.
 
-    Args:
-        rows: dictionaries of canonical columns; `audio` is {"path", "bytes"}, `emotion` a class name; other keys are
-            left out and missing ones become null.
-        emotions: the class names.
+    The rows have canonical columns: `audio` is {"path", "bytes"}, `emotion` a class name; other keys are left out and
+    missing ones become null.
     """
     # Not Dataset.from_list: encoding an Audio column imports torchcodec, even for a path that is only stored.
     return Dataset(_as_table(rows, emotions))

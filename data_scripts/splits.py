@@ -51,7 +51,7 @@ class Fold:
         return DatasetDict({split: dataset.select(rows) for split in SPLITS if (rows := getattr(self, split))})
 
     def describe(self) -> dict[str, Any]:
-        """Return what results.json says of the fold: per split the utterances, speakers and number of sessions."""
+        """Return what results.json says of the fold: per split the utterances, speakers and sessions."""
         return {"name": self.name} | {
             split: {
                 "utterances": len(getattr(self, split)),
@@ -194,8 +194,7 @@ def leave_one_session_out(
     Args:
         dataset: with a session in every row.
         validation: "speaker" holds out one speaker of the training sessions, drawn anew for each fold; a number
-            between 0 and 1 holds out that share of the training utterances of each emotion, whose speakers are then
-            trained on too.
+            between 0 and 1 that share of the training utterances of each emotion, whose speakers are trained on too.
         seed: of the draw.
 
     Raises:
@@ -213,10 +212,9 @@ def leave_one_speaker_out(
     Args:
         dataset: with a speaker in every row.
         validation: "partner" validates on whoever else speaks in the tested speaker's session (IEMOCAP's usual ten
-            folds), so that nothing of the session that is tested is trained on. "speaker" holds out one speaker of the
-            other sessions, or of all where the dataset names no session, drawn anew for each fold; a number between 0
-            and 1 holds out that share of the other speakers' utterances of each emotion. With these two the tested
-            speaker's partners are trained on.
+            folds), so that nothing of that session is trained on. "speaker" holds out one speaker of the other
+            sessions, or of all where the dataset names no session; a number between 0 and 1 that share of the other
+            speakers' utterances of each emotion. With these two the tested speaker's partners are trained on.
         seed: of the draw.
 
     Raises:

@@ -23,17 +23,11 @@ METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 def read_audio_folder(
     data_files: Mapping[Any, Sequence[Any]], base: str, owner: str, report: PreparationReport
 ) -> "dict[str, Dataset]":
-    """Return the splits of an AudioFolder.
+    """Return the splits of an AudioFolder from its files (archives are unpacked) as a builder of `datasets` lists them.
 
     Where a split has metadata tables, their rows are its rows; a recording that none names is left out. A row without a
-    label of its own, and every recording of a split without tables, is of the class its folder is named after.
-
-    Args:
-        data_files: split -> files, paths or addresses on the Hub, as a builder of `datasets` lists them. Archives are
-            unpacked.
-        base: the folder, or its address on the Hub, that they lie in.
-        owner: what the dataset is called in messages.
-        report: takes what is neither recording nor table, and recordings that no table names.
+    label of its own, and every recording of a split without tables, is of the class its folder is named after. The
+    files lie in `base`, a folder or its address on the Hub.
     """
     from datasets import Dataset
 

@@ -53,26 +53,21 @@ class CorpusRecord:
     """All that the rest of the code knows of a corpus.
 
     Attributes:
-        name: its name on the command line.
-        title: its name in text.
-        license: its license, as an identifier of the Hub; None where it depends on the data.
+        license: an identifier of the Hub; None where it depends on the data.
         about: where it comes from and what its makers ask of its users, for the dataset card.
         scan: finds its utterances by their own labels, without reading their audio. It reports whatever it leaves out,
             and raises `CorpusError` where the folder is not that corpus, or `OSError` where it cannot be read.
         emotions: every label it has; empty where that depends on the data.
         default_emotions: the classes that are kept where none are asked for; empty: every label.
         merged: label -> the label it counts as, unless it is a class of its own or a label map names it.
-        has_sessions: whether its sessions can be chosen.
-        has_columns: whether it is a table, whose columns can be chosen.
-        has_splits: whether it may have splits of any name, which can be chosen.
+        has_sessions: whether its sessions can be chosen; so for its columns, and its splits (and configurations).
         language: what is spoken in it, for speech recognition, e.g. "en"; None: not known.
         takes_file: whether `data_dir` may be a file; otherwise it must be a folder.
         takes_name: whether `data_dir` may be what is no file or folder: a name on the Hub, or a dataset in memory.
-        sex_of: "male" or "female" for a speaker, None for one that it does not know; None where the corpus does not
-            say.
+        sex_of: "male" or "female" for a speaker, None for one that it does not know.
         dialogue_of: the dialogue of an utterance's id; None where its ids do not say.
         protocol: how it is usually divided where it has no splits, one of `trainer.experiments.arguments.PROTOCOLS`.
-        paper: what the paper says of it; None where the paper does not use it.
+        paper: None where the paper does not use it.
     """
 
     name: str
@@ -99,10 +94,8 @@ class CorpusRecord:
     ) -> tuple[list[str], dict[str, str]]:
         """Return the classes in the order of their numbers, and what each label becomes (maybe no class).
 
-        Args:
-            label_map: {label: class}.
-            wanted: the classes asked for, in order; None: what the default labels and those of the map become.
-            labels: those that occur, of a corpus without fixed ones.
+        Without `wanted`, the classes are what the default labels and those of the map become. `labels` are those that
+        occur, of a corpus without fixed ones.
         """
         named = {plain_label(label) for label in label_map}
         becomes = {label: map_label(label, label_map) for label in labels or self.emotions}

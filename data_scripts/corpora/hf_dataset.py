@@ -184,11 +184,8 @@ def _with_ids(items: list[Row], split: str) -> list[Row]:
 class AudioColumn:
     """The recordings of one split of a dataset, read one at a time: together they may be more than memory holds.
 
-    Args:
-        part: the split.
-        column: its column of recordings: paths, the bytes of files, arrays, or dictionaries of these.
-        rate_column: its column of the arrays' rates, in hertz; None where there is none.
-        folder: what relative paths start from.
+    `column` holds paths, the bytes of files, arrays, or dictionaries of these; `rate_column`, where there is one, the
+    arrays' rates in hertz. Relative paths start from `folder`.
     """
 
     def __init__(self, part: "Dataset", column: str, rate_column: str | None, folder: Path):

@@ -42,8 +42,6 @@ class CorpusSelection:
         sessions: the sessions wanted, such as ["1", "2"]; kept in ascending order. None: all.
         label_map: {label: class} of the labels that become another class; given as `parse_label_map` takes it.
 
-    The other attributes are described by the help of their options.
-
     Raises:
         CorpusError: an unknown corpus, or one that does not have what is wanted; a class, column or split twice.
     """

@@ -18,7 +18,7 @@ _LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", 
 
 @dataclass
 class SplitCounts:
-    """What one split keeps: how many utterances, how many hours, and how many of each emotion, speaker and session."""
+    """What one split keeps: how many utterances, hours, and utterances of each emotion, speaker and session."""
 
     utterances: int = 0
     hours: float = 0.0

@@ -27,21 +27,66 @@ def make_classes(root, *places):
     return root
 
 
-def test_a_folder_for_each_class(tmp_path):
-    make_classes(tmp_path, "happy/1.wav", "happy/2.flac", "sad/1.wav")
+@pytest.mark.parametrize(
+    ("places", "tables", "found"),
+    [
+        (["happy/1.wav", "sad/2.flac"], {}, {"train": {"happy/1.wav": "happy", "sad/2.flac": "sad"}}),
+        (
+            ["train/happy/1.wav", "validation/sad/3.wav", "test/happy/1.wav"],
+            {},
+            {
+                "train": {"train/happy/1.wav": "happy"},
+                "validation": {"validation/sad/3.wav": "sad"},
+                "test": {"test/happy/1.wav": "happy"},
+            },
+        ),
+        # A table without labels takes those of the folders.
+        (
+            ["happy/1.wav", "sad/2.wav"],
+            {"": "file_name,speaker\nhappy/1.wav,x\nsad/2.wav,y\n"},
+            {"train": {"happy/1.wav": "happy", "sad/2.wav": "sad"}},
+        ),
+        (
+            ["train/1.wav", "test/1.wav"],
+            {"train": "file_name;label\n1.wav;sad\n", "test": "file_name;label\n1.wav;happy\n"},
+            {"train": {"train/1.wav": "sad"}, "test": {"test/1.wav": "happy"}},
+        ),
+    ],
+)
+def test_folders_and_tables(tmp_path, places, tables, found):
+    make_classes(tmp_path, *places)
+    for folder, text in tables.items():
+        (tmp_path / folder / "metadata.csv").write_text(text)
     corpus = load_corpus("dataset", tmp_path)
-    assert content(corpus) == {"train": {"happy/1.wav": "happy", "happy/2.flac": "happy", "sad/1.wav": "sad"}}
+    assert content(corpus) == found
     assert corpus.report.columns["emotion"] == "label"
-    assert corpus.dataset["train"][2]["audio"] == {"path": str(tmp_path / "sad" / "1.wav"), "bytes": None}
+    first, place = corpus.dataset["train"][0], next(iter(found["train"]))
+    assert first["audio"] == {"path": str(tmp_path / place), "bytes": None}
+    assert first["speaker"] == ("x" if "" in tables else None)
 
 
-def test_folders_of_splits(tmp_path):
-    make_classes(tmp_path, "train/happy/1.wav", "train/sad/2.wav", "validation/sad/3.wav", "test/happy/1.wav")
-    assert content(load_corpus("dataset", tmp_path)) == {
-        "train": {"train/happy/1.wav": "happy", "train/sad/2.wav": "sad"},
-        "validation": {"validation/sad/3.wav": "sad"},
-        "test": {"test/happy/1.wav": "happy"},
-    }
+@pytest.mark.parametrize(
+    ("places", "table", "message"),
+    [
+        (["1.wav", "2.wav"], None, "recordings, but no labels: put them into a folder for each class"),
+        (["train/1.wav", "test/1.wav"], None, "recordings, but no labels"),
+        (["1.wav", "2.wav"], "name,label\n1.wav,sad\n", r"metadata\.csv has no column file_name"),
+        *(
+            (
+                ["1.wav"],
+                f"file_name,label\n{name},sad\n",
+                r"metadata\.csv, row 1: file_name .* is no file of that folder",
+            )
+            for name in ("../1.wav", "/etc/1.wav", "")
+        ),
+    ],
+)
+def test_what_cannot_be_read(tmp_path, places, table, message):
+    make_classes(tmp_path / "in", *places)
+    if table is not None:
+        (tmp_path / "in" / "metadata.csv").write_text(table)
+    with pytest.raises(CorpusError, match=message):
+        load_corpus("dataset", tmp_path / "in")
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -67,24 +112,6 @@ def test_a_metadata_table(tmp_path, kind):
     assert drop_reasons(corpus.report) == {"left.wav": "named by no metadata table", "gone.wav": "no audio"}
 
 
-def test_a_table_without_labels_takes_those_of_the_folders(tmp_path):
-    make_classes(tmp_path, "happy/1.wav", "sad/2.wav")
-    (tmp_path / "metadata.csv").write_text("file_name,speaker\nhappy/1.wav,x\nsad/2.wav,y\n")
-    corpus = load_corpus("dataset", tmp_path)
-    assert content(corpus) == {"train": {"happy/1.wav": "happy", "sad/2.wav": "sad"}}
-    assert corpus.dataset["train"]["speaker"][:] == ["x", "y"]
-
-
-def test_a_table_in_each_split(tmp_path):
-    make_classes(tmp_path, "train/1.wav", "test/1.wav")
-    for split, label in (("train", "sad"), ("test", "happy")):
-        (tmp_path / split / "metadata.csv").write_text(f"file_name;label\n1.wav;{label}\n")
-    assert content(load_corpus("dataset", tmp_path)) == {
-        "train": {"train/1.wav": "sad"},
-        "test": {"test/1.wav": "happy"},
-    }
-
-
 def test_an_archive(tmp_path):
     source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav")
     (tmp_path / "data").mkdir()
@@ -105,25 +132,3 @@ def test_what_is_no_recording_is_dropped(tmp_path):
     reasons = drop_reasons(load_corpus("dataset", tmp_path).report)
     # `datasets` itself passes hidden files and texts over.
     assert set(reasons) <= {"sad/._1.wav", "notes.txt"}
-
-
-@pytest.mark.parametrize("places", [("1.wav", "2.wav"), ("train/1.wav", "test/2.wav")])
-def test_recordings_without_labels(tmp_path, places):
-    make_classes(tmp_path, *places)
-    with pytest.raises(CorpusError, match="recordings, but no labels: put them into a folder for each class"):
-        load_corpus("dataset", tmp_path)
-
-
-@pytest.mark.parametrize("name", ["../1.wav", "/etc/1.wav", ""])
-def test_a_table_names_files_of_its_own_folder_only(tmp_path, name):
-    make_classes(tmp_path, "in/1.wav", "1.wav")
-    (tmp_path / "in" / "metadata.csv").write_text(f"file_name,label\n{name},sad\n")
-    with pytest.raises(CorpusError, match=r"metadata\.csv, row 1: file_name .* is no file of that folder"):
-        load_corpus("dataset", tmp_path / "in")
-
-
-def test_a_table_without_file_names(tmp_path):
-    make_classes(tmp_path, "1.wav", "2.wav")
-    (tmp_path / "metadata.csv").write_text("name,label\n1.wav,sad\n")
-    with pytest.raises(CorpusError, match=r"metadata\.csv has no column file_name"):
-        load_corpus("dataset", tmp_path)

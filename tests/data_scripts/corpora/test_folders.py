@@ -22,19 +22,13 @@ def places(folder, paths):
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def test_everything_is_found_sorted(folder):
-    assert places(folder, children(folder)) == ["a.txt", "b"]
-    assert places(folder, walk(folder)) == ["a.txt", "b", "b/c.txt", "b/d", "b/d/e.txt"]
-
-
-@pytest.mark.parametrize(("depth", "count"), [(1, 2), (2, 4), (3, 5)])
-def test_a_depth_is_kept(folder, depth, count):
-    assert len(list(walk(folder, depth))) == count
-
-
-def test_links_to_folders_are_not_followed(folder):
+def test_everything_is_found_sorted_to_a_depth_and_behind_no_link_or_closed_folder(folder):
     (folder / "b" / "d" / "up").symlink_to(folder)
-    assert places(folder, walk(folder))[-1] == "b/d/up"
+    assert places(folder, children(folder)) == ["a.txt", "b"]
+    every = ["a.txt", "b", "b/c.txt", "b/d", "b/d/e.txt", "b/d/up"]
+    assert places(folder, walk(folder)) == every
+    assert [len(list(walk(folder, depth))) for depth in (1, 2, 3)] == [2, 4, 6]
+    assert places(folder, walk(folder, closed=["d"])) == every[:4]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder, monkeypatch):

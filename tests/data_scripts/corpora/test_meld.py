@@ -163,36 +163,16 @@ def test_what_is_missing_is_named(raw, how, message):
 
 
 def test_prepared_clips_become_flac(raw, tmp_path):
-    report = prepare_folder(CorpusSelection("meld", raw, num_workers=2), tmp_path / "out")
-    dataset = load_prepared(tmp_path / "out")
-    assert report.kept == 6
-    row = dataset["train"][0]
+    assert prepare_folder(CorpusSelection("meld", raw), tmp_path / "out").kept == 6
+    row = load_prepared(tmp_path / "out")["train"][0]
     assert row["audio"] == {"path": str((tmp_path / "out/audio/train_dia0_utt0.flac").resolve()), "bytes": None}
-    samples = load_audio(row["audio"])
-    original = load_audio(str(raw / "train_splits/dia0_utt0.mp4"))
+    samples, original = load_audio(row["audio"]), load_audio(str(raw / "train_splits/dia0_utt0.mp4"))
     assert samples.shape == original.shape
     assert abs(samples - original).max() <= 2**-15
     assert row["duration"] == pytest.approx(len(samples) / 16000, abs=1e-3)
 
 
 # Spoken MELD: the real text, synthetic voices, faults planted
-
-
-@pytest.fixture(scope="session")
-def spoken(shared_dir):
-    """The folder and its list of faults."""
-    folder = shared_dir / "data" / "meld_spoken"
-    if not (folder / "TRAPS.json").is_file():
-        pytest.skip("no data/meld_spoken in ../shared")
-    return folder, json.loads((folder / "TRAPS.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="session")
-def prepared_spoken(spoken, tmp_path_factory):
-    """The whole of it prepared, once."""
-    out = tmp_path_factory.mktemp("meld") / "out"
-    report = prepare_folder(CorpusSelection("meld", spoken[0], num_workers=2), out)
-    return out, report
 
 
 REASONS_BY_FAULT = {
@@ -208,34 +188,28 @@ REASONS_BY_FAULT = {
 
 
 @pytest.mark.slow
-def test_spoken_every_fault_is_reported(spoken, prepared_spoken):
-    _, traps = spoken
-    out, report = prepared_spoken
-    written = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    listed = {(note["id"], note["reason"]) for kind in ("dropped", "noted") for note in written[kind]}
+def test_spoken_meld(shared_dir, tmp_path):
+    """Every planted fault is reported; of twins the plain clip is used, and neither is touched."""
+    folder, out = shared_dir / "data" / "meld_spoken", tmp_path / "out"
+    if not (folder / "TRAPS.json").is_file():
+        pytest.skip("no data/meld_spoken in ../shared")
+    traps = json.loads((folder / "TRAPS.json").read_text(encoding="utf-8"))
+    report = prepare_folder(CorpusSelection("meld", folder), out, num_workers=2)
+    listed = {(note["id"], note["reason"]) for note in report.dropped + report.noted}
+    assert len(report.dropped) + len(report.noted) == len(traps["traps"])
+    rows = {row["id"]: row for row in load_prepared(out)["test"]}
     for trap in traps["traps"]:
         name = "{split}_dia{dialogue_id}_utt{utterance_id}".format(**trap)
-        places = {trap["path"], name}
-        assert any(item in places and why.startswith(REASONS_BY_FAULT[trap["kind"]]) for item, why in listed), trap
-    assert len(written["dropped"]) + len(written["noted"]) == len(traps["traps"])
+        reason = REASONS_BY_FAULT[trap["kind"]]
+        assert any(item in (trap["path"], name) and why.startswith(reason) for item, why in listed), trap
+        if trap["kind"] == "final_videos_test twin":
+            plain, twin = (folder / trap[key] for key in ("beside", "path"))
+            assert hashlib.sha256(plain.read_bytes()).hexdigest() == trap["plain_sha256"]
+            assert hashlib.sha256(twin.read_bytes()).hexdigest() == trap["sha256"]
+            samples, wanted, other = (load_audio(x) for x in (rows[name]["audio"], str(plain), str(twin)))
+            assert samples.shape == wanted.shape
+            assert abs(samples - wanted).max() <= 2**-15
+            assert samples.shape != other.shape or abs(samples - other).max() > 0.01
     usable = [traps["counts"][split]["usable_rows"] for split in ("train", "dev", "test")]
     assert [report.splits[split].utterances for split in ("train", "validation", "test")] == usable
-
-
-@pytest.mark.slow
-def test_spoken_plain_twins_are_used_and_untouched(spoken, prepared_spoken):
-    folder, traps = spoken
-    out, _ = prepared_spoken
-    rows = {row["id"]: row for row in load_prepared(out)["test"]}
-    twins = [trap for trap in traps["traps"] if trap["kind"] == "final_videos_test twin"]
-    assert len(twins) == 5
-    for trap in twins:
-        plain, twin = (folder / trap[key] for key in ("beside", "path"))
-        assert hashlib.sha256(plain.read_bytes()).hexdigest() == trap["plain_sha256"]
-        assert hashlib.sha256(twin.read_bytes()).hexdigest() == trap["sha256"]
-        samples = load_audio(rows["test_dia{dialogue_id}_utt{utterance_id}".format(**trap)]["audio"])
-        wanted, other = load_audio(str(plain)), load_audio(str(twin))
-        assert samples.shape == wanted.shape
-        assert abs(samples - wanted).max() <= 2**-15
-        assert samples.shape != other.shape or abs(samples - other).max() > 0.01
-    assert len(list((out / "audio").iterdir())) == sum(traps["counts"][s]["usable_rows"] for s in traps["counts"])
+    assert len(list((out / "audio").iterdir())) == sum(usable)

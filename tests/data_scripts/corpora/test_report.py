@@ -96,19 +96,13 @@ def test_expected_counts_and_differences(report, tmp_path):
     assert json.loads(report.to_json())["differences"][0]["expected"] == 4
 
 
-def test_notes_are_listed_apart(report):
+def test_notes_and_the_audit_are_shown_where_there_are_any(report):
     assert "noted" not in report.table()
+    assert "leak audit" not in report.table()
     report.note("z1", "long")
     report.note("z2", "long")
-    assert report.reasons("noted") == {"long": 2}
-    assert "noted: 2\n  2  long" in report.table()
-    assert PreparationReport.from_json(report.to_json()) == report
-
-
-def test_the_audit_is_shown_and_kept(report):
-    assert report.audit is None
-    assert "leak audit" not in report.table()
     report.audit = Audit(["train", "test"], speakers={"a": ["train", "test"]})
+    assert "noted: 2\n  2  long" in report.table()
     assert "leak audit\n  recordings in several splits  0\n  speakers in several splits    1\n" in report.table()
     assert PreparationReport.from_json(report.to_json()) == report
 

@@ -71,33 +71,16 @@ def test_missing_hypotheses_are_imported(corpus, tmp_path, capsys):
     assert "no hypothesis for 1 utterances" in capsys.readouterr().out
 
 
-def test_hypotheses_that_are_there_are_kept(corpus, tmp_path):
-    ids = pd.read_csv(corpus / "manifest.csv")["audio"]
-    hypotheses = tmp_path / "heard.csv"
-    hypotheses.write_text("id,hypothesis\n" + "\n".join(f"{name},words" for name in ids))
-    arguments = CorpusArguments(data_dir=str(corpus), hypotheses=str(hypotheses), asr_model="no/such/model")
-    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
-    assert sorted(dataset["hypothesis"]) == sorted(pd.read_csv(corpus / "manifest.csv")["hypothesis"])
-
-
 def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
-    """It is loaded from the name that was given, and recorded with what it wrote."""
-    without_hypotheses(corpus)
-    recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1, positions=8)
-    arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
-    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
-    assert None not in dataset["hypothesis"][:]
-    assert {Path(name).name for name in dataset["asr_model"]} == {"recogniser"}
-
-
-def test_the_named_recogniser_leaves_given_hypotheses_alone(corpus, tmp_path):
+    """It is loaded from the name that was given, recorded with what it wrote, and leaves given hypotheses alone."""
     table = pd.read_csv(corpus / "manifest.csv")
     table.loc[2, "hypothesis"] = None
     table.to_csv(corpus / "manifest.csv", index=False)
     recogniser = make_tiny_whisper(tmp_path / "recogniser", seconds=1, positions=8)
     arguments = CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser))
     dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
-    assert [name is not None for name in dataset["asr_model"]].count(True) == 1
+    assert None not in dataset["hypothesis"][:]
+    assert [name and Path(name).name for name in dataset["asr_model"]].count("recogniser") == 1
     assert sum(text in set(table["hypothesis"]) for text in dataset["hypothesis"]) >= len(table) - 1
 
 

@@ -85,22 +85,6 @@ def test_a_metadata_table_without_validation_data(encoders, tmp_path):
     assert "validation on 10% of the speakers of its training data" in results["description"]
 
 
-def test_a_semicolon_table_in_utf_16(encoders, tmp_path):
-    recordings(tmp_path, [f"wavs/{number}.wav" for number in range(9)])
-    lines = ["File;Class;ASR Text;Sprecher"]
-    lines += [f"wavs\\{number}.wav;{EMOTIONS[number % 3]};höre, {number};s{number // 3}" for number in range(9)]
-    (tmp_path / "liste.csv").write_text("\r\n".join(lines) + "\r\n", encoding="utf-16")
-    options = ["--num_folds", 3, "--folds", 1, "--speaker_column_name", "sprecher"]
-    output = "--output_dir", tmp_path / "out"
-    run_example_here("run_custom.py", "--data_dir", tmp_path / "liste.csv", *output, *SHORT, *encoders, *options)
-    corpus, results, predictions = finished(tmp_path / "out")
-    assert corpus["train"]["hypothesis"][0] == "höre, 0"
-    assert set(corpus["train"]["speaker"]) == {"s0", "s1", "s2"}
-    assert len(predictions) == 3
-    assert predictions["speaker"].nunique() == 1
-    assert results["split"]["test"]["speakers"] == [predictions["speaker"][0]]
-
-
 def test_a_dataset_without_speakers_is_told_the_way_out(encoders, tmp_path, capsys):
     data = recordings(tmp_path / "data", [f"{emotion}/{number}.wav" for emotion in EMOTIONS for number in range(3)])
     output = "--output_dir", tmp_path / "out"

@@ -74,14 +74,21 @@ def test_folds_are_of_all_of_a_corpus_own_splits(protocol):
     assert ("dialogues" if protocol == "dialogue_folds" else "speaker") in division.description
 
 
-def test_splits_that_share_ids_are_not_joined():
-    splits = DatasetDict(train=part("a"), test=part("a"))
-    with pytest.raises(ExperimentError, match="An id is in two of the corpus' own splits"):
-        divide(splits, "manifest", GridArguments(protocol="dialogue_folds"))
-
-
-def test_what_is_asked_for_and_not_there_is_refused():
-    with pytest.raises(SplitError, match="session"):
-        divide(DatasetDict(train=part("a")), "iemocap", GridArguments())
-    with pytest.raises(ExperimentError, match="There is no fold 4"):
-        divide(DatasetDict(train=part("a")), "manifest", GridArguments(num_folds=3, folds=[4]))
+@pytest.mark.parametrize(
+    ("splits", "corpus", "options", "error", "message"),
+    [
+        (
+            {"train": "a", "test": "a"},
+            "manifest",
+            {"protocol": "dialogue_folds"},
+            ExperimentError,
+            "An id is in two",
+        ),
+        ({"train": "a"}, "iemocap", {}, SplitError, "session"),
+        ({"train": "a"}, "manifest", {"num_folds": 3, "folds": [4]}, ExperimentError, "There is no fold 4"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(splits, corpus, options, error, message):
+    dataset = DatasetDict({split: part(name) for split, name in splits.items()})
+    with pytest.raises(error, match=message):
+        divide(dataset, corpus, GridArguments(**options))
