@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import subprocess
 import sys
 import threading
@@ -227,30 +228,6 @@ def test_any_rate_is_resampled(rate):
     assert load_audio(tone(), sampling_rate=rate, source_rate=RATE).size == pytest.approx(rate / 2, abs=1)
 
 
-@pytest.mark.parametrize("channel", [-1, True, 0.0, "0", [0]])
-def test_a_channel_is_a_whole_number_from_zero(channel):
-    with pytest.raises(AudioError, match="channel must be a whole number, counted from 0, got"):
-        load_audio(np.ones((2, 100)), source_rate=RATE, channel=channel)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([-(2**15), 0, 2**14], np.int16), [-1, 0, 0.5]),
-        (np.array([-(2**31), 0, 2**30], np.int32), [-1, 0, 0.5]),
-        (np.array([-128, 0, 64], np.int8), [-1, 0, 0.5]),
-        (np.array([0, 128, 192], np.uint8), [-1, 0, 0.5]),
-        ([0, 0, 1], [0, 0, 1]),
-    ],
-    ids=["int16", "int32", "int8", "uint8", "plain integers within [-1, 1]"],
-)
-def test_integers_are_scaled_to_one(values, expected):
-    np.testing.assert_allclose(load_audio(values, source_rate=RATE), expected, atol=1e-9)
-    if isinstance(values, np.ndarray) and values.dtype == np.int16:
-        stereo = np.stack([values] * 2)
-        np.testing.assert_allclose(load_audio(torch.from_numpy(stereo), source_rate=RATE), expected, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("audio", "name"),
     [
@@ -269,10 +246,9 @@ def test_the_name_of_audio(audio, name):
     assert audio_name(audio) == name
 
 
-def test_silence_and_ten_milliseconds_are_audio():
-    assert load_audio(encoded(np.zeros(16000))).tolist() == [0.0] * 16000
-    assert load_audio(encoded(tone(0.01))).size == 160
-    assert load_audio(encoded(tone(0.01, rate=48000), 48000)).size == 160
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_ten_milliseconds_are_audio(rate):
+    assert load_audio(encoded(tone(0.01, rate), rate)).size == 160
 
 
 def share(data, part):
@@ -362,19 +338,16 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
         (tone(), {}, "sampling rate of the waveform is missing; pass source_rate"),
         ({"array": tone()}, {}, 'missing; add its "sampling_rate" to the dictionary'),
         ({"raw": tone(), "path": "a.wav"}, {}, "a.wav: the sampling rate"),
-        (tone(), {"source_rate": 0}, "sampling rate must be a positive number of hertz, got 0"),
-        (tone(), {"source_rate": -16000}, "positive number of hertz, got -16000"),
-        (tone(), {"source_rate": "16k"}, "positive number of hertz, got '16k'"),
-        (tone(), {"source_rate": float("nan")}, "positive number of hertz"),
-        (tone(), {"source_rate": RATE, "sampling_rate": 0}, "sampling_rate must be a positive"),
-        ([], {"source_rate": RATE}, "no audio samples"),
-        (np.zeros((2, 0)), {"source_rate": RATE}, "no audio samples"),
+        *((tone(), {"source_rate": rate}, "positive number of hertz, got") for rate in (0, -16000, "16k", math.nan)),
+        (tone(), {"sampling_rate": 0}, "sampling_rate must be a positive"),
+        *((np.ones((2, 9)), {"channel": channel}, "counted from 0, got") for channel in (-1, True, 0.0, "0", [0])),
+        ([], {}, "no audio samples"),
+        (np.zeros((2, 0)), {}, "no audio samples"),
         (np.zeros(1), {"source_rate": 48000}, "too few to resample"),
-        (np.zeros((80, 300)), {"source_rate": RATE}, r"shape \(80, 300\) is no waveform"),
-        (np.zeros((1, 2, 300)), {"source_rate": RATE}, "is no waveform"),
-        (np.array(["a"]), {"source_rate": RATE}, "a waveform holds floats"),
-        ([[1.0], [1.0, 2.0]], {"source_rate": RATE}, "not a waveform"),
-        (np.array([0, 12000]), {"source_rate": RATE}, "64-bit integers, whose full scale is unknown"),
+        *((np.zeros(shape), {}, "is no waveform") for shape in ((33, 99), (99, 33), (1, 2, 300), ())),
+        (np.array(["a"]), {}, "a waveform holds floats"),
+        ([[1.0], [1.0, 2.0]], {}, "not a waveform"),
+        (np.array([0, 12000]), {}, "64-bit integers, whose full scale is unknown"),
         ({"path": None, "bytes": None}, {}, 'needs a value under "path", "bytes" or "array"'),
         ({"text": "hello"}, {}, "its keys: 'text'"),
         ("", {}, "empty string"),
@@ -384,20 +357,18 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
     ],
 )
 def test_bad_arguments(audio, options, message):
+    if "missing" not in message and "sampling rate" not in message:
+        options = {"source_rate": RATE, **options}
     with pytest.raises(AudioError, match=message):
         load_audio(audio, **options)
 
 
-def test_duration(wav):
-    assert audio_duration(wav) == 0.5
-    assert audio_duration(encoded(tone(0.25, 48000), 48000, "FLAC")) == 0.25
+def test_duration(monkeypatch, wav):
     assert audio_duration({"array": np.zeros((2, 4000)), "sampling_rate": 8000}) == 0.5
     assert audio_duration(np.zeros(100), source_rate=1000) == pytest.approx(0.1)
-
-
-def test_duration_comes_from_the_header(monkeypatch, wav):
-    monkeypatch.setattr(audio_m4ser, "decode_audio", None)
+    monkeypatch.setattr(audio_m4ser, "decode_audio", None)  # headers tell the rest
     assert audio_duration(wav) == 0.5
+    assert audio_duration(encoded(tone(0.25, 48000), 48000, "FLAC")) == 0.25
 
 
 def test_without_the_packages_arrays_work_and_files_say_what_to_install(wav):

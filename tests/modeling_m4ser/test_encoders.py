@@ -27,6 +27,7 @@ from trainer.experiments.ablations import ABLATIONS
 AUGMENT = {"apply_spec_augment": True, "mask_time_prob": 0.3, "mask_feature_prob": 0.3, "mask_feature_length": 4}
 WEIGHED = {"use_weighted_layer_sum": True}
 
+FRAMES = ("speech_hidden", "speech_specific", "text_specific", "joint_hidden", "invariant")
 EVERY_KIND = (*SPEECH_KINDS, *EQUAL_LENGTH_KINDS)
 
 
@@ -64,15 +65,20 @@ def random_batch(model, seed):
     return batch | {name: nn.functional.pad(batch[name], (0, more)) for name in names}
 
 
-def difference_to_members(kind, seeds, **overrides):
-    """The largest difference between an utterance's logits in a batch and alone."""
-    model, largest = batch_model(kind, **overrides), 0.0
+def difference_to_members(kind, seeds, dtype=torch.float32, **overrides):
+    """The largest difference between an utterance's vectors and scores in a batch and alone."""
+    model, largest = batch_model(kind, **overrides).to(dtype), 0.0
     for seed in seeds:
         batch = random_batch(model, seed)
         with torch.no_grad():
-            together = model(**batch).logits
-            alone = torch.cat([model(**take(batch, row)).logits for row in range(len(together))])
-        largest = max(largest, (together - alone).abs().max().item())
+            together = model(**batch)
+            for row in range(len(together.logits)):
+                alone = model(**take(batch, row))
+                assert int(together.frame_mask[row].sum()) == alone.frame_mask.shape[1]
+                for name in (*FRAMES, "text_hidden", "pooled", "logits"):
+                    expected = alone[name][0]
+                    found = together[name][row, : len(expected)] if expected.dim() > 1 else together[name][row]
+                    largest = max(largest, (found - expected).abs().max().item())
     return largest
 
 
@@ -80,18 +86,21 @@ def difference_to_members(kind, seeds, **overrides):
     ("kind", "options"),
     [
         *((kind, {}) for kind in EVERY_KIND),
+        *((kind, {"text": "roberta"}) for kind in SPEECH_KINDS),
         *((kind, {"frame_pooling": 3}) for kind in ("hubert", "whisper")),
         *((kind, WEIGHED) for kind in (*SPEECH_KINDS, "hubert-group", "data2vec-audio")),
     ],
 )
 def test_any_batch_is_its_members(kind, options):
-    assert difference_to_members(kind, range(4), **options) < 1e-5
+    # WavLM's own frames lose another digit to rounding in float32.
+    assert difference_to_members(kind, range(4), **options) < (1e-4 if kind.startswith("wavlm") else 2e-5)
+    assert difference_to_members(kind, range(2), torch.float64, **options) < 1e-12
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_two_thousand_batches_are_their_members(kind):
-    assert difference_to_members(kind, range(2000 // len(EVERY_KIND) + 1)) < 1e-5
+    assert difference_to_members(kind, range(2000 // len(EVERY_KIND) + 1)) < 1e-4
 
 
 def speech_inputs(model, samples):
@@ -156,19 +165,6 @@ def test_a_frozen_encoder_does_not_know_the_padding_in_training_either():
         alone = model(**take(batch, row)).speech_hidden[0]
         assert len(alone) == frames
         torch.testing.assert_close(together[row, :frames], alone, rtol=0, atol=1e-5)
-
-
-def test_whisper_frames_do_not_know_the_other_utterances():
-    model = tiny_model("whisper")
-    lengths = (1600, 2320, 9600)  # 10, 14 (odd after halving: 7) and 60 mel frames
-    batch = ragged_batch(model, samples=lengths)
-    with torch.no_grad():
-        hidden, mask = model.m4ser.speech_encoder(batch["input_features"], batch["speech_attention_mask"])
-        assert mask.sum(-1).tolist() == [5, 7, 30]
-        batch["input_features"][2] = torch.randn_like(batch["input_features"][2]) * 50
-        changed, _ = model.m4ser.speech_encoder(batch["input_features"], batch["speech_attention_mask"])
-    torch.testing.assert_close(changed[:2], hidden[:2], rtol=0, atol=0)
-    assert (changed[2] - hidden[2]).abs().max() > 0.1
 
 
 def test_whisper_at_full_length_is_the_library_s_encoder():

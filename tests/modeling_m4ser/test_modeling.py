@@ -9,20 +9,17 @@ from transformers import AutoModel, BertConfig, HubertConfig, set_seed
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
 from tests.helpers.tiny import (
-    EQUAL_LENGTH_KINDS,
     SIZE,
     SPEECH_KINDS,
     TEXT_KINDS,
     ragged_batch,
     speech_config,
-    take,
     text_config,
     tiny_config,
     tiny_model,
 )
 from trainer.experiments.ablations import ABLATIONS
 
-FRAMES = ("speech_hidden", "speech_specific", "text_specific", "joint_hidden", "invariant")
 EVERY_KIND = (*SPEECH_KINDS, "hubert-group", "data2vec-audio")
 EVERY_ENCODER = [(speech, text) for speech in SPEECH_KINDS for text in TEXT_KINDS]
 LARGE = {
@@ -56,26 +53,6 @@ def logits_of(model, batch):
 
 
 # Batches and padding
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("speech", "text"), [*EVERY_ENCODER, *((kind, "bert") for kind in EQUAL_LENGTH_KINDS)])
-def test_batch_equals_its_members(speech, text, dtype, tolerance):
-    model = tiny_model(speech, text, spread=True).to(dtype)
-    batch = without_labels(ragged_batch(model))
-    with torch.no_grad():
-        together = model(**batch)
-        for row in range(3):
-            alone = model(**take(batch, row))
-            frames, tokens = alone.frame_mask.shape[1], alone.text_hidden.shape[1]
-            assert int(together.frame_mask[row].sum()) == frames
-            for name, size in {**dict.fromkeys(FRAMES, frames), "text_hidden": tokens}.items():
-                # WavLM's own frames lose another digit to rounding in float32.
-                frame_tolerance = 10 * tolerance if speech.startswith("wavlm") else tolerance
-                difference = (together[name][row, :size] - alone[name][0]).abs().max()
-                assert difference <= frame_tolerance, name
-            torch.testing.assert_close(together.pooled[row], alone.pooled[0], rtol=0, atol=tolerance)
-            torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("garbage", [1e3, math.nan])
