@@ -232,15 +232,3 @@ def _positive_rate(rate: Any, argument: str, label: str) -> float:
     if not (number and math.isfinite(rate) and rate > 0):  # pyright: ignore[reportOperatorIssue]
         raise AudioError(f"{label}: {argument} must be a positive number of hertz, got {rate!r}")
     return rate  # pyright: ignore[reportReturnType]
-
-
-__all__ = [
-    "AudioError",
-    "audio_duration",
-    "audio_name",
-    "decode_audio",
-    "load_audio",
-    "normalize_rms",
-    "silence_reason",
-    "trim_silence",
-]

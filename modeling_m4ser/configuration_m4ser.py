@@ -43,12 +43,10 @@ class M4SERConfig(PreTrainedConfig):
         intermediate_size (`int`, *optional*): inner size of a cross-modal encoder's feed-forward part, by default 4 d.
         hidden_act (`str`, defaults to `"gelu"`): activation of that part.
         standardize_features (`bool`, defaults to `False`): whether to bring each dimension of the encoders' vectors to
-            mean 0 and standard deviation 1, by statistics measured on the training data before training. A few
-            dimensions of a pretrained encoder are a hundred times larger than the rest, and a new fusion hardly learns
-            to read the rest from little data.
-        frame_pooling (`int`, defaults to 1): how many consecutive frames of H_S are averaged to one before they meet
-            the text. Encoders give 50 frames a second, and the fusion's cost grows with them: 4 make it four times
-            cheaper, at 80 ms a frame.
+            mean 0 and standard deviation 1, by statistics measured on the training data before training: a few
+            dimensions of a pretrained encoder are a hundred times larger than the rest.
+        frame_pooling (`int`, defaults to 1): how many consecutive frames of H_S, of 20 ms each, are averaged to one
+            before they meet the text; 4 make the fusion four times cheaper.
         fusion_dropout (`float`, defaults to 0.1): dropout inside the fusion and the correction decoder.
         classifier_dropout (`float`, defaults to 0.5): dropout on H_ST^(ap), Table I.
         text_alignment (`"interpolate"` or `"attention"`, defaults to `"interpolate"`): how n token vectors become m
@@ -62,12 +60,10 @@ class M4SERConfig(PreTrainedConfig):
             correction decoder's output layer. Table V counts a separate one.
         discriminator_hidden_size (`int`, defaults to 256): inner size of the modality discriminator.
         discriminator_objective (`"modality"` or `"paper"`, defaults to `"modality"`): whether D maximises L_D alone or,
-            as Algorithm 1 prints, L_D + L_G (Eq. 20), which has no upper bound. With the sum, H_ST^(inv) came to look
-            like one modality.
+            as Algorithm 1 prints, L_D + L_G (Eq. 20), which has no upper bound.
         adversarial_reduction (`"sum"` or `"mean"`, defaults to `"sum"`): what γ weighs in Eq. 22: L_G summed over the
             frames of each utterance and averaged over utterances, or its mean over the frames of the batch. With the
-            mean, γ = 0.01 leaves the generator too little of the gradient to keep up with D. With the sum, a recording
-            of 30 s weighs six times one of 5 s.
+            mean, γ = 0.01 leaves the generator too little of the gradient to keep up with D.
         contrastive_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): whether L_LCL (Eq. 21) is the mean over
             anchors, or their sum, which grows with the batch.
         auxiliary_weight (`float`, defaults to 0.1): α of Eq. 22.
@@ -92,8 +88,7 @@ class M4SERConfig(PreTrainedConfig):
             so that a probability of 0.8 is right in 80 % of cases. An experiment fits it on its validation data. The
             model's own `logits` are left alone.
         correction_threshold (`float`, defaults to 0.0): edits of a transcript that the model is less sure of are not
-            made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing. Chosen on data that was not
-            trained on, it keeps corrections from making more errors than they mend.
+            made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing.
 
     Raises:
         ValueError: switches contradict each other; the message names those to change.
@@ -163,7 +158,7 @@ class M4SERConfig(PreTrainedConfig):
         self.speech_config = _as_config(self.speech_config, "hubert")
         self.text_config = _as_config(self.text_config, "bert")
         if self.hidden_size is None:
-            self.hidden_size = self.text_config.hidden_size if self.uses_text else self.speech_config.hidden_size
+            self.hidden_size = (self.text_config if self.uses_text else self.speech_config).hidden_size
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
@@ -173,12 +168,8 @@ class M4SERConfig(PreTrainedConfig):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """Load a configuration, see [`~PreTrainedConfig.from_pretrained`].
-
-        Raises:
-            ValueError: for the pipeline "audio-classification", which has no place for the transcript, and asks for
-                FFmpeg before the model can refuse anything.
-        """
+        """Load a configuration, see [`~PreTrainedConfig.from_pretrained`]."""
+        # That pipeline has no place for the transcript, and asks for FFmpeg before the model can refuse anything.
         if kwargs.get("_from_pipeline") == "audio-classification":
             raise ValueError(f"The task 'audio-classification' takes no transcript. {USE_PIPELINE}")
         return super().from_pretrained(*args, **kwargs)
@@ -195,45 +186,33 @@ class M4SERConfig(PreTrainedConfig):
 
     def _check_switches(self) -> None:
         specific, invariant = self.use_modality_specific, self.use_modality_invariant
-        problems = []
         aligner_attends = self.modalities == "speech_text" and self.text_alignment == "attention"
         attends = specific or invariant or self.use_error_correction or aligner_attends
-        if attends and self.hidden_size % self.num_attention_heads:
-            problems.append(
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
-            )
-        if self.modalities != "speech_text" and self.fusion != "concat":
-            problems.append(f"modalities={self.modalities!r} leaves nothing to fuse: set fusion='concat'")
-        if self.fusion == "concat" and (specific or invariant):
-            problems.append(
-                "fusion='concat' has no modality-specific or -invariant representations: set "
-                "use_modality_specific=False and use_modality_invariant=False"
-            )
-        if self.fusion == "m4ser" and not (specific or invariant):
-            problems.append(
-                "use_modality_specific=False and use_modality_invariant=False leave the fusion empty: set "
-                "fusion='concat'"
-            )
-        if self.use_adversarial and not invariant:
-            problems.append(
-                "use_adversarial=True needs the modality-invariant representation: set use_adversarial=False "
-                "or use_modality_invariant=True"
-            )
-        if not self.uses_text and (self.use_error_detection or self.use_error_correction):
-            problems.append(
-                "modalities='speech' has no transcript to detect or correct errors in: set "
-                "use_error_detection=False and use_error_correction=False"
-            )
-        for name in ("generator_layers", "frame_pooling"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("temperature", "calibration_temperature"):
-            if not getattr(self, name) > 0:
-                problems.append(f"{name} must be positive, not {getattr(self, name)}")
-        if not self.correction_threshold >= 0:
-            problems.append(f"correction_threshold must be 0 or more, not {self.correction_threshold}")
-        if problems:
-            raise ValueError("Impossible M4SERConfig: " + "; ".join(problems) + ".")
+        problems = {
+            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}": (
+                attends and self.hidden_size % self.num_attention_heads
+            ),
+            f"modalities={self.modalities!r} leaves nothing to fuse: set fusion='concat'": (
+                self.modalities != "speech_text" and self.fusion != "concat"
+            ),
+            "fusion='concat' has no modality-specific or -invariant representations: set use_modality_specific=False "
+            "and use_modality_invariant=False": self.fusion == "concat" and (specific or invariant),
+            "use_modality_specific=False and use_modality_invariant=False leave the fusion empty: set "
+            "fusion='concat'": self.fusion == "m4ser" and not (specific or invariant),
+            "use_adversarial=True needs the modality-invariant representation: set use_adversarial=False or "
+            "use_modality_invariant=True": self.use_adversarial and not invariant,
+            "modalities='speech' has no transcript to detect or correct errors in: set use_error_detection=False and "
+            "use_error_correction=False": (
+                not self.uses_text and (self.use_error_detection or self.use_error_correction)
+            ),
+            "generator_layers and frame_pooling must be at least 1": min(self.generator_layers, self.frame_pooling) < 1,
+            "temperature and calibration_temperature must be positive": (
+                not (self.temperature > 0 and self.calibration_temperature > 0)
+            ),
+            "correction_threshold must be 0 or more": not self.correction_threshold >= 0,
+        }
+        if found := [problem for problem, is_there in problems.items() if is_there]:
+            raise ValueError("Impossible M4SERConfig: " + "; ".join(found) + ".")
 
 
 def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) -> PreTrainedConfig:
@@ -245,6 +224,3 @@ def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) 
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"Unknown encoder model_type {model_type!r} in M4SERConfig; transformers does not know it.")
     return CONFIG_MAPPING[model_type](**config)
-
-
-__all__ = ["PIPELINE_TASK", "USE_PIPELINE", "M4SERConfig"]

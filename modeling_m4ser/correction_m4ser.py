@@ -11,7 +11,7 @@ from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
 from .encoders_m4ser import TextEncoder
 from .losses_m4ser import at_least_float32, token_cross_entropy
 
-#: Where a transcript that is written anew as a whole (ablation "w/o AED") has its confidence: before its first piece.
+#: Where a transcript that is rewritten as a whole (ablation "w/o AED") has its confidence: before its first piece.
 WHOLE = -1
 
 
@@ -19,8 +19,8 @@ WHOLE = -1
 class TranscriptCorrection:
     """What error detection and correction say about one transcript.
 
-    An edit is a CHANGE with the DELETEs that follow it, or DELETEs alone; it is made as a whole or not at all. How sure
-    the model is of one of its places is the probability of the detected label, times the mean probability of the tokens
+    An edit is a CHANGE with the DELETEs that follow it, or DELETEs alone; it is made as a whole or not at all. The
+    confidence of one of its places is the probability of the detected label, times the mean probability of the tokens
     that the decoder writes there (⟨EOS⟩ included) where that is CHANGE. The confidence of an edit is the least of its
     places'.
 
@@ -41,11 +41,7 @@ class TranscriptCorrection:
     confidences: dict[int, float] = field(default_factory=dict, compare=False)
 
     def at(self, threshold: float) -> "TranscriptCorrection":
-        """Return the correction with those edits alone whose confidence is at least `threshold`.
-
-        Args:
-            threshold (`float`): 0 for all edits, 1 or more for none, however sure the model is of them.
-        """
+        """Return the correction with those edits alone whose confidence is at least `threshold`; 1 or more: none."""
         confidences = {p: c for p, c in self.confidences.items() if c >= threshold and threshold < 1}
         if not self.labels:
             corrected = self.corrected_ids if WHOLE in confidences else self.input_ids
@@ -90,14 +86,9 @@ class CorrectionDecoder(nn.Module):
         memory_mask: torch.Tensor,
         text_encoder: TextEncoder,
     ) -> torch.Tensor:
-        """Score the next token at each position, Eq. 4-6: logits (R, t, vocabulary).
+        """Score the next token at each position of (R, t) ids with ⟨BOS⟩ first, Eq. 4-6: logits (R, t, vocabulary).
 
-        Args:
-            tokens (`torch.Tensor` of shape `(R, t)`): z_{1:t,k}, ids with ⟨BOS⟩ first.
-            anchors (`torch.Tensor` of shape `(R, d)`): h_T^(k), the vector of each row's place.
-            memory (`torch.Tensor` of shape `(R, n, d)`): H_T of each row's utterance.
-            memory_mask (`torch.Tensor` of shape `(R, n)`): True on valid tokens.
-            text_encoder (`TextEncoder`): its embedding block gives TE + PE.
+        `anchors` (R, d) are h_T^(k), the vectors of the rows' places; `memory` (R, n, d) is H_T of their utterances.
         """
         return self._score(self._decode(tokens, anchors, memory, memory_mask, text_encoder), text_encoder)
 
@@ -158,11 +149,10 @@ class CorrectionDecoder(nn.Module):
         text_encoder: TextEncoder,
         max_new_tokens: int,
     ) -> tuple[list[list[int]], list[float]]:
-        """Decode all rows (R, 2) of utterance and place at once, greedily. A row that has ended takes no further part.
+        """Decode all rows (R, 2) of utterance and place at once, greedily; one that has ended takes no further part.
 
-        Returns:
-            `tuple[list[list[int]], list[float]]`: R lists of at most `max_new_tokens` ids without ⟨BOS⟩ and ⟨EOS⟩, and
-            the mean probability of each row's tokens, ⟨EOS⟩ among them where it was written.
+        Returns R lists of at most `max_new_tokens` ids without ⟨BOS⟩ and ⟨EOS⟩, and the mean probability of each row's
+        tokens, ⟨EOS⟩ among them where it was written.
         """
         generated: list[list[int]] = [[] for _ in rows]
         probabilities: list[list[float]] = [[] for _ in rows]
@@ -202,15 +192,14 @@ def correct(
 ) -> list[TranscriptCorrection]:
     """Detect errors, and decode what replaces them, see [`M4SERForEmotionClassification.correct_transcripts`].
 
-    Without `detector` the whole transcript is rewritten; without `corrector` a CHANGE leaves its piece.
-
-    Returns:
-        `list[TranscriptCorrection]`: one for each transcript, with all edits.
+    Without `detector` the whole transcript is rewritten; without `corrector` a CHANGE leaves its piece. All edits are
+    made, whatever their confidence.
     """
     scores = None if detector is None else at_least_float32(detector(text_hidden))
     rows, labels = places_to_rewrite(scores, text_mask)
+    utterance, place = rows.unbind(-1)
     if corrector is None:
-        generated = [[int(input_ids[utterance, place])] for utterance, place in rows.tolist()]
+        generated = input_ids[utterance, place][:, None].tolist()
         probabilities = [1.0] * len(generated)
     else:
         generated, probabilities = corrector.generate(
@@ -219,9 +208,8 @@ def correct(
     confidence = torch.ones(input_ids.shape, dtype=torch.float64, device=input_ids.device)
     if scores is not None and labels is not None:
         confidence = scores.softmax(-1).gather(-1, labels[..., None])[..., 0].double()
-    utterance, place = rows.unbind(-1)
     confidence[utterance, place] *= torch.tensor(probabilities, dtype=torch.float64, device=confidence.device)
-    return collect_corrections(rows, generated, labels, input_ids, text_mask, confidence)
+    return _collect(rows, generated, labels, input_ids, text_mask, confidence)
 
 
 def places_to_rewrite(
@@ -230,11 +218,7 @@ def places_to_rewrite(
     """Find the places that the decoder has to rewrite, from the scores (B, n, 3) of KEEP, DELETE and CHANGE.
 
     Special tokens at both ends of a transcript are always KEEP. Without detection (ablation "w/o AED") each transcript
-    that is not empty has one row, at its first token.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor | None]`: rows `(R, 2)` of utterance and place, and the detected labels
-        `(B, n)`, None without detection.
+    that is not empty has one row, at its first token. The rows (R, 2) are utterance and place.
     """
     lengths = text_mask.sum(-1)
     if detection_logits is None:
@@ -247,7 +231,7 @@ def places_to_rewrite(
     return (labels == CHANGE).nonzero(), labels
 
 
-def collect_corrections(
+def _collect(
     rows: torch.Tensor,
     generated: list[list[int]],
     labels: torch.Tensor | None,
@@ -256,24 +240,23 @@ def collect_corrections(
     confidence: torch.Tensor,
 ) -> list[TranscriptCorrection]:
     """Put what the decoder wrote for each row into the transcripts; `confidence` (B, n) is that of each place."""
-    targets: list[dict[int, list[int]]] = [{} for _ in input_ids]
+    written: list[dict[int, list[int]]] = [{} for _ in input_ids]
     for (utterance, place), ids in zip(rows.tolist(), generated, strict=True):
-        targets[utterance][place - 1] = ids
+        written[utterance][place - 1] = ids
     corrections = []
-    for index, (ids, length) in enumerate(zip(input_ids.tolist(), text_mask.sum(-1).tolist(), strict=True)):
+    columns = written, input_ids.tolist(), text_mask.sum(-1).tolist(), confidence.tolist()
+    for index, (targets, ids, length, sure) in enumerate(zip(*columns, strict=True)):
         pieces: list[int] = ids[1 : length - 1]
-        sure = confidence[index].tolist()
         if labels is None:
-            confidences = {WHOLE: sure[0]} if WHOLE in targets[index] else {}
-            corrected = targets[index].get(WHOLE, pieces)
+            confidences = {WHOLE: sure[0]} if targets else {}
+            corrected = targets.get(WHOLE, pieces)
             corrections.append(TranscriptCorrection(pieces, [], {}, corrected, confidences))
             continue
-        edits = labels[index, 1 : length - 1].tolist()
-        confidences = {}
+        edits, confidences = labels[index, 1 : length - 1].tolist(), {}
         for edit in edits_of(edits):
             confidences |= dict.fromkeys(edit, min(sure[place + 1] for place in edit))
-        corrected = apply_edits(pieces, edits, targets[index])
-        corrections.append(TranscriptCorrection(pieces, edits, targets[index], corrected, confidences))
+        corrected = apply_edits(pieces, edits, targets)
+        corrections.append(TranscriptCorrection(pieces, edits, targets, corrected, confidences))
     return corrections
 
 

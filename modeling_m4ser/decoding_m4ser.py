@@ -54,28 +54,13 @@ class AudioError(ValueError):
 
 @contextlib.contextmanager
 def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
-    """Open the file that `audio` is, names, or points to, as a seekable binary stream.
-
-    Args:
-        audio: a path, a `file://`, `http://` or `https://` address, bytes, an open binary file, or a dictionary with
-            "path" or "bytes". `~` in a path is the user's home folder.
-        label (`str`): what error messages call it.
-
-    Yields:
-        The file from its start.
-
-    Raises:
-        AudioError: nothing to open, an empty file, or text.
-    """
-    source: Any
+    """Open the file that `audio` is, names, or points to, as a seekable binary stream."""
+    source: Any = audio
     if isinstance(audio, Mapping):
-        source = audio.get("bytes")
-        source = audio.get("path") if source is None else source
+        source = next((audio[key] for key in ("bytes", "path") if audio.get(key) is not None), None)
         if source is None:
             keys = ", ".join(map(repr, audio)) or "none"
             raise AudioError(f'{label} needs a value under "path", "bytes" or "array"; its keys: {keys}')
-    else:
-        source = audio
     if hasattr(source, "read"):
         source = source.read()
         if not isinstance(source, bytes):
@@ -148,18 +133,9 @@ def _download(url: str) -> bytes:
 
 
 def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
-    """Decode what `open_audio` opened, all of it: files that were joined give one recording.
+    """Decode what `open_audio` opened: samples (frames, channels), float32, and their rate in hertz.
 
-    Args:
-        handle: the file.
-        label (`str`): what error messages call it.
-
-    Returns:
-        `tuple[np.ndarray, float]`: samples (frames, channels), float32, and their rate in hertz.
-
-    Raises:
-        AudioError: not audio, truncated, without an audio stream, or joined of unlike files.
-        ImportError: the package that would read it is not installed.
+    Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`.
     """
     decoded = [_decode_one(part, label) for part in _parts(handle)]
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
@@ -199,15 +175,13 @@ def _decode_one(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
             f"{label}: its header says that it holds no samples, but {len(content) - place} bytes follow, as where a "
             "recorder was switched off before it could finish the file; they are read as its samples."
         )
-    decoded = _decode_soundfile(handle, label)
-    return decoded if decoded is not None else _decode_av(handle, label)
+    return _decode_soundfile(handle, label) or _decode_av(handle, label)
 
 
 def _check_sizes(handle: BinaryIO, label: str) -> int:
-    """Raise where a WAV, AIFF or MP3 file is shorter than the bytes it says it has: decoders take its end for the end.
+    """Raise where a WAV, AIFF or MP3 file is shorter than it says it is: decoders would take its end for the end.
 
-    Returns:
-        `int`: where the samples of a WAV begin that says it holds none; 0 of others.
+    Returns where the samples of a WAV begin that says it holds none; 0 of others.
     """
     start = handle.read(12)
     end = handle.seek(0, io.SEEK_END)
@@ -284,18 +258,15 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
 
 def _open_soundfile(handle: BinaryIO) -> Any:
     """Open a file with soundfile; None, and the stream at its start again, where soundfile cannot."""
-    if soundfile is None:
-        return None
-    try:
-        file = soundfile.SoundFile(handle)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: it wants to be told the format of headerless .raw files
-        file = None
-    if file is not None and file.frames == _UNKNOWN_FRAMES:
-        file.close()
-        file = None
-    if file is None:
-        handle.seek(0)
-    return file
+    if soundfile is not None:
+        # TypeError: it wants to be told the format of headerless .raw files.
+        with contextlib.suppress(soundfile.SoundFileError, TypeError):
+            file = soundfile.SoundFile(handle)
+            if file.frames != _UNKNOWN_FRAMES:
+                return file
+            file.close()
+    handle.seek(0)
+    return None
 
 
 def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[np.ndarray, float]:
@@ -348,20 +319,9 @@ def _stated_by_container(container: Any, stream: Any) -> float | None:
 
 
 def stated_duration(handle: BinaryIO, label: str) -> float | None:
-    """Return the length in seconds of a file whose header states it exactly; None of others.
-
-    Args:
-        handle: the file, as `open_audio` opened it.
-        label (`str`): what error messages call it.
-
-    Raises:
-        AudioError: the file is truncated.
-    """
+    """Return the length in seconds of a file whose header states it exactly; None of others."""
     file = None if _check_sizes(handle, label) else _open_soundfile(handle)
     if file is None:
         return None
     with file:
         return file.frames / file.samplerate if file.format in _EXACT_FORMATS else None
-
-
-__all__ = ["AudioError", "decode_file", "open_audio", "stated_duration"]

@@ -124,6 +124,7 @@ class SpeechEncoder(PretrainedEncoder):
     """
 
     input_name: str
+    front_end: tuple[str, ...]
 
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
@@ -151,9 +152,6 @@ class SpeechEncoder(PretrainedEncoder):
         """Return what `forward` returned when `encode` gave these states (B, layers, m, d_S): they are computed once.
 
         There is one layer without `use_weighted_layer_sum`. Without a mask (B, m) all frames are valid.
-
-        Raises:
-            ValueError: the states have another shape.
         """
         layers = 1 if self.layer_weights is None else len(self.layer_weights)
         if states.ndim != 4 or states.shape[1] != layers or states.shape[-1] != self.hidden_size:
@@ -175,16 +173,14 @@ class SpeechEncoder(PretrainedEncoder):
         raise NotImplementedError
 
     def freeze_feature_encoder(self) -> None:
-        """Stop training the front end under the transformer layers."""
-        raise NotImplementedError
+        """Stop training the convolutions under the transformer layers."""
+        for name in self.front_end:
+            getattr(self.model, name).requires_grad_(False)
 
     def freeze_layers(self, count: int) -> None:
         """Stop training everything but the transformer layers above the first `count`.
 
         The lower layers keep what they know, which a corpus of few speakers would spoil, and need no backward pass.
-
-        Raises:
-            ValueError: the encoder has fewer layers.
         """
         if not 0 <= count <= len(self.layers):
             raise ValueError(f"Cannot freeze {count} layers of an encoder that has {len(self.layers)}.")
@@ -202,6 +198,7 @@ class WaveformEncoder(SpeechEncoder):
     """
 
     input_name = "input_values"
+    front_end = ("feature_extractor",)
 
     @property
     def needs_equal_lengths(self) -> bool:
@@ -237,8 +234,8 @@ class WaveformEncoder(SpeechEncoder):
         return self.model._get_feat_extract_output_lengths(lengths).to(torch.long)
 
     def freeze_feature_encoder(self) -> None:
-        """Stop training the convolutions in front of the layers, as is usual in fine-tuning."""
-        self.model.feature_extractor.requires_grad_(False)
+        """Stop training the convolutions, which transformers would make part of the graph nevertheless."""
+        super().freeze_feature_encoder()
         self.model.feature_extractor._requires_grad = False
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -299,6 +296,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
     """
 
     input_name = "input_features"
+    front_end = ("conv1", "conv2")
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -318,11 +316,6 @@ class WhisperSpeechEncoder(SpeechEncoder):
     def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return how many frames (B,) of each row are valid, at least 1, for a mel-frame mask (B, T)."""
         return ((attention_mask.sum(-1) + 1) // 2).clamp(min=1).to(torch.long)
-
-    def freeze_feature_encoder(self) -> None:
-        """Stop training the two convolutions."""
-        self.model.conv1.requires_grad_(False)
-        self.model.conv2.requires_grad_(False)
 
     def encode(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the layers' hidden states (B, m, d_S), or the last one alone, and the frame mask (B, m)."""
@@ -385,11 +378,7 @@ class TextEncoder(PretrainedEncoder):
 
     @property
     def embeddings(self) -> nn.Module:
-        """The encoder's own TE + PE block, which Eq. 4 reuses.
-
-        Raises:
-            ValueError: the encoder has no such block.
-        """
+        """The encoder's own TE + PE block, which Eq. 4 reuses."""
         if not hasattr(self.model, "embeddings"):
             raise ValueError(
                 f"Error correction reuses the text encoder's embeddings, and {type(self.model).__name__} has none: "
@@ -399,11 +388,7 @@ class TextEncoder(PretrainedEncoder):
 
 
 def speech_encoder_class(config: PreTrainedConfig) -> type[SpeechEncoder]:
-    """Return the wrapper class for a speech encoder of this configuration.
-
-    Raises:
-        ValueError: it is the configuration of another kind of model.
-    """
+    """Return the wrapper class for a speech encoder of this configuration."""
     if config.model_type == "whisper":
         return WhisperSpeechEncoder
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):

@@ -173,17 +173,10 @@ class MultimodalFusion(nn.Module):
         text_hidden: torch.Tensor,
         text_mask: torch.Tensor,
     ) -> M4SERModelOutput:
-        """Compute Eq. 8-17.
+        """Compute Eq. 8-17 from H_S (B, m, d) and H_T (B, n, d), standardized and projected to d.
 
-        Args:
-            speech_hidden (`torch.Tensor` of shape `(B, m, d)`): H_S, standardized and projected to d.
-            frame_mask (`torch.Tensor` of shape `(B, m)`): boolean, True on valid frames, which come first.
-            text_hidden (`torch.Tensor` of shape `(B, n, d)`): H_T, standardized and projected to d.
-            text_mask (`torch.Tensor` of shape `(B, n)`): boolean, True on valid tokens, which come first.
-
-        Returns:
-            [`M4SERModelOutput`]: where there are no cross-modal encoders, H_S itself is `speech_specific`, and H_T
-            aligned to the frames is `text_specific`.
+        The masks are boolean; valid places come first. Where there are no cross-modal encoders, H_S itself is
+        `speech_specific`, and H_T aligned to the frames is `text_specific`.
         """
         speech_specific, text_specific, joint, invariant = speech_hidden, None, None, None
         fused = []
@@ -244,11 +237,7 @@ def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def average_frames(hidden: torch.Tensor, mask: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average every `size` consecutive frames of (B, m, d), the valid ones alone; the last of a row may be fewer.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: means `(B, ⌈m / size⌉, d)` and their mask.
-    """
+    """Average every `size` consecutive frames of (B, m, d), the valid ones alone: (B, ⌈m / size⌉, d) and their mask."""
     if size == 1:
         return hidden, mask
     missing = -hidden.shape[1] % size

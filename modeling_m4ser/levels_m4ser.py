@@ -19,11 +19,7 @@ _CANCELLED_SHARE = 0.1
 
 
 def channels_last(samples: np.ndarray, label: str) -> np.ndarray:
-    """Return a waveform of any shape and type that `load_audio` documents as (samples, channels), float32.
-
-    Raises:
-        AudioError: another shape or type, or integers whose full scale is not that of their type.
-    """
+    """Return a waveform of any shape and type that `load_audio` documents as (samples, channels), float32."""
     samples = _as_float(samples, label)
     if samples.ndim not in (1, 2) or (samples.size and samples.ndim == 2 and min(samples.shape) > MAX_CHANNELS):
         raise AudioError(f"{label} of shape {samples.shape} is no waveform: pass (samples,) or (channels, samples)")
@@ -33,11 +29,7 @@ def channels_last(samples: np.ndarray, label: str) -> np.ndarray:
 
 
 def pick_channel(channels: np.ndarray, channel: Any, label: str) -> np.ndarray:
-    """Return channel number `channel`, counted from 0, of a waveform (samples, channels), as (samples, 1).
-
-    Raises:
-        AudioError: `channel` is no whole number from 0 on, or is not there.
-    """
+    """Return channel number `channel`, counted from 0, of a waveform (samples, channels), as (samples, 1)."""
     if not isinstance(channel, numbers.Integral) or isinstance(channel, bool) or int(channel) < 0:
         raise AudioError(f"{label}: channel must be a whole number, counted from 0, got {channel!r}")
     index, count = int(channel), channels.shape[1]
@@ -49,11 +41,7 @@ def pick_channel(channels: np.ndarray, channel: Any, label: str) -> np.ndarray:
 
 
 def check_samples(samples: np.ndarray, label: str) -> None:
-    """Raise where float samples are none, no numbers, or not those of a waveform within about [-1, 1].
-
-    Raises:
-        AudioError: no samples, NaN or infinite ones, a peak over 10, or only whole numbers with a peak of 2 or more.
-    """
+    """Raise where float samples are none, no numbers, or not those of a waveform within about [-1, 1]."""
     if samples.size == 0:
         raise AudioError(f"{label} holds no audio samples: its length is zero")
     peak = np.abs(samples).max()
@@ -134,6 +122,3 @@ def _check_int32(samples: np.ndarray, label: str) -> None:
             f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16-bit "
             "samples; convert it to int16"
         )
-
-
-__all__ = ["MAX_CHANNELS", "channels_last", "check_samples", "mix_channels", "pick_channel", "silence_reason"]

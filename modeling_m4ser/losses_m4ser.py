@@ -117,15 +117,8 @@ def label_contrastive_loss(
 ) -> torch.Tensor:
     """Compute the label-based contrastive loss, Eq. 21, over the anchors that have a positive.
 
-    Args:
-        pooled (`torch.Tensor` of shape `(B, d)`): H_ST^(ap).
-        labels (`torch.Tensor` of shape `(B,)`): emotions; an utterance with a negative label does not count.
-        temperature (`float`): τ.
-        include_self (`bool`, defaults to `False`): whether A(i) holds the anchor itself.
-        reduction (`"mean"` or `"sum"`, defaults to `"mean"`): over anchors; Eq. 21 prints a sum.
-
-    Returns:
-        `torch.Tensor` of shape `()`: in float32 at least; 0, with a graph, where no anchor has a positive.
+    `pooled` is H_ST^(ap) (B, d); an utterance with a negative label (B,) does not count. `include_self`: whether A(i)
+    holds the anchor itself. The loss is in float32 at least, and 0, with a graph, where no anchor has a positive.
     """
     features = normalize(at_least_float32(pooled), dim=-1)
     similarity = features @ features.T / temperature

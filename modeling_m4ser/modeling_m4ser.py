@@ -1,10 +1,8 @@
 """M4SER in transformers' terms: the bare model, and the model with its heads for emotion classification."""
 
-import contextlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +11,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
@@ -77,8 +74,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
         With its code, the folder (or the repository it is pushed to) works with `trust_remote_code=True` where this
         package is not installed. The arguments are those of [`~PreTrainedModel.save_pretrained`].
         """
-        with _hide_single_step_progress():
-            super().save_pretrained(save_directory, *args, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, Path(save_directory) / module.name)
 
@@ -98,11 +94,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
             encoder.freeze_feature_encoder()
 
     def freeze_speech_layers(self, count: int) -> None:
-        """Stop training the speech encoder, but for its transformer layers above the lowest `count`.
-
-        Raises:
-            ValueError: the encoder has fewer layers.
-        """
+        """Stop training the speech encoder, but for its transformer layers above the lowest `count`."""
         if (encoder := self._encoders[0]) is not None:
             encoder.freeze_layers(count)
 
@@ -204,20 +196,19 @@ class M4SERModel(M4SERPreTrainedModel):
         """
         if self.speech_encoder is None:
             raise ValueError("This M4SER model has no speech encoder (modalities='text').")
-        if speech_states is not None:
-            return self._adapt_speech(*self.speech_encoder.combine_states(speech_states, speech_attention_mask))
         name = self.speech_encoder.input_name
         inputs = {"input_values": input_values, "input_features": input_features}[name]
-        if inputs is None:
+        if speech_states is not None:
+            hidden, mask = self.speech_encoder.combine_states(speech_states, speech_attention_mask)
+        elif inputs is None:
             raise ValueError(
                 f"This M4SER model needs `{name}` (its speech encoder is a {self.config.speech_config.model_type})."
             )
-        if speech_attention_mask is None:
-            shape = inputs.shape[0], inputs.shape[-1]
-            speech_attention_mask = torch.ones(shape, dtype=torch.long, device=inputs.device)
-        return self._adapt_speech(*self.speech_encoder(inputs, speech_attention_mask))
-
-    def _adapt_speech(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        else:
+            if speech_attention_mask is None:
+                shape = inputs.shape[0], inputs.shape[-1]
+                speech_attention_mask = torch.ones(shape, dtype=torch.long, device=inputs.device)
+            hidden, mask = self.speech_encoder(inputs, speech_attention_mask)
         adapted = self.speech_projection(self.speech_standardizer(hidden))
         return average_frames(adapted, mask, self.config.frame_pooling)
 
@@ -320,10 +311,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             "speech_config": AutoConfig.from_pretrained(speech_encoder, **(speech_options or {})),
             "text_config": AutoConfig.from_pretrained(text_encoder, **(text_options or {})),
         }
-        if config is None:
-            config = M4SERConfig(**encoder_configs, **kwargs)
-        else:
-            config = M4SERConfig(**{**config.to_dict(), **encoder_configs, **kwargs})
+        config = M4SERConfig(**{**(config.to_dict() if config else {}), **encoder_configs, **kwargs})
         model = cls(config)
         if config.uses_speech:
             model.m4ser.speech_encoder = speech_encoder_class(config.speech_config).from_pretrained(
@@ -390,11 +378,14 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
             speech_states=speech_states,
         )
         logits = self.classifier(self.dropout(features.pooled))
-        losses, detection_logits = {}, None
+        losses, detection_logits, config = {}, None, self.config
         if labels is not None:
             losses["emotion"] = nn.functional.cross_entropy(at_least_float32(logits), labels)
-            if self.config.use_contrastive:
-                losses["contrastive"] = self._contrastive_loss(features.pooled, labels)
+            if config.use_contrastive:
+                rows = features.pooled, labels
+                rows = [gather_across_processes(each) for each in rows] if self.training else rows
+                options = config.temperature, config.contrastive_include_self, config.contrastive_reduction
+                losses["contrastive"] = label_contrastive_loss(*rows, *options)
         if detection_labels is not None and self.detector is not None:
             detection_logits = self.detector(features.text_hidden)
             losses["detection"] = token_cross_entropy(detection_logits, detection_labels)
@@ -424,9 +415,8 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """
         if unknown := losses.keys() - LOSSES.keys():
             raise TypeError(f"Eq. 22 has no loss {', '.join(unknown)}; its losses: {', '.join(LOSSES)}.")
-        given = {name: value for name, value in losses.items() if value is not None}
-        weights = {name: math.prod(getattr(self.config, field) for field in LOSSES[name].weights) for name in given}
-        terms = [weights[name] * given[name] for name in LOSSES if name in given]
+        given = [(loss, losses[name]) for name, loss in LOSSES.items() if losses.get(name) is not None]
+        terms = [math.prod(getattr(self.config, field) for field in loss.weights) * value for loss, value in given]
         return sum(terms[1:], terms[0]) if terms else None
 
     @torch.no_grad()
@@ -469,29 +459,3 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         finally:
             self.train(was_training)
         return [each.at(self.config.correction_threshold if threshold is None else threshold) for each in found]
-
-    def _contrastive_loss(self, pooled: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            pooled, labels = gather_across_processes(pooled), gather_across_processes(labels)
-        config = self.config
-        options = config.temperature, config.contrastive_include_self, config.contrastive_reduction
-        return label_contrastive_loss(pooled, labels, *options)
-
-
-@contextlib.contextmanager
-def _hide_single_step_progress() -> Iterator[None]:
-    """Hide the progress bars of transformers that would count to one: small models are saved in one file."""
-
-    def create(factory: Callable, args: tuple, kwargs: dict):
-        single = bool(args) and hasattr(args[0], "__len__") and len(args[0]) <= 1
-        options = {**kwargs, "disable": True} if single else kwargs
-        return factory(*args, **options) if previous is None else previous(factory, args, options)
-
-    previous = logging.set_tqdm_hook(create)
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
-
-
-__all__ = ["M4SERForEmotionClassification", "M4SERModel", "M4SEROutput", "M4SERPreTrainedModel"]

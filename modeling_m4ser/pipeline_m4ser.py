@@ -168,6 +168,3 @@ class SpeechTextEmotionPipeline(Pipeline):
 
 def _only(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
-
-
-__all__ = ["SpeechTextEmotionPipeline"]

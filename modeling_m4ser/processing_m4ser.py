@@ -109,13 +109,7 @@ class M4SERProcessor(ProcessorMixin):
 
     @classmethod
     def from_encoders_pretrained(cls, speech_encoder: str, text_encoder: str, **kwargs) -> Self:
-        """Build the processor of a model that [`M4SERForEmotionClassification.from_encoders_pretrained`] builds.
-
-        Args:
-            speech_encoder (`str`): Hub name or folder of the speech encoder.
-            text_encoder (`str`): Hub name or folder of the text encoder.
-            kwargs: options of the constructor.
-        """
+        """Build the processor of a model that [`M4SERForEmotionClassification.from_encoders_pretrained`] builds."""
         from transformers import AutoFeatureExtractor, AutoTokenizer
 
         return cls(
@@ -142,11 +136,7 @@ class M4SERProcessor(ProcessorMixin):
         return normalize_text(text, self.lowercase, self.keep_punctuation)
 
     def encode_transcript(self, text: str) -> list[int]:
-        """Turn a text into the ids of its word pieces, normalized, without special tokens, and cut as `__call__` does.
-
-        Args:
-            text (`str`): a hypothesis or a human reference.
-        """
+        """Turn a text into the ids of its word pieces, normalized, without special tokens, cut as `__call__` does."""
         return self.tokenizer(
             self.normalize_text(text),
             add_special_tokens=False,
@@ -194,7 +184,11 @@ class M4SERProcessor(ProcessorMixin):
             raise ValueError("M4SERProcessor needs `audio`, `text` or both.")
         columns = []
         if audio is not None:
-            self._check_rate(sampling_rate)
+            if sampling_rate != self.sampling_rate:
+                raise ValueError(
+                    f"Pass sampling_rate=… with the audio: it is at {sampling_rate} Hz, this model wants "
+                    f"{self.sampling_rate} Hz; modeling_m4ser.load_audio(audio, source_rate=…) resamples it."
+                )
             waveforms = _as_batch(audio)
             names = [None] * len(waveforms) if names is None else list(names)
             if len(names) != len(waveforms):
@@ -209,17 +203,7 @@ class M4SERProcessor(ProcessorMixin):
         return self.pad(rows)
 
     def pad(self, rows: list[dict[str, torch.Tensor]]) -> BatchFeature:
-        """Join batches along their first axis, and pad their last axis on the right.
-
-        Args:
-            rows (`list[dict[str, torch.Tensor]]`): batches, as `__call__` returns them.
-
-        Returns:
-            `BatchFeature`: the rows of all of them, in their order.
-
-        Raises:
-            ValueError: there are none.
-        """
+        """Join batches, as `__call__` returns them, along their first axis, and pad their last axis on the right."""
         if not rows:
             raise ValueError("M4SERProcessor got an empty list.")
         batch = {}
@@ -232,15 +216,6 @@ class M4SERProcessor(ProcessorMixin):
             batch[name] = torch.cat(padded)
         return BatchFeature(batch)
 
-    def _check_rate(self, sampling_rate: int | None) -> None:
-        if sampling_rate is None:
-            raise ValueError(f"Pass sampling_rate= with the audio; this model wants {self.sampling_rate} Hz.")
-        if sampling_rate != self.sampling_rate:
-            raise ValueError(
-                f"The audio is at {sampling_rate} Hz, this model wants {self.sampling_rate} Hz: resample it first, "
-                f"e.g. with modeling_m4ser.load_audio(audio, source_rate={sampling_rate})."
-            )
-
     def _speech_features(self, waveform: np.ndarray, audio_name: str | None) -> dict[str, torch.Tensor]:
         """Return the features of one utterance alone: no other utterance of the batch can change them."""
         waveform = np.asarray(waveform, dtype=np.float32)
@@ -250,32 +225,23 @@ class M4SERProcessor(ProcessorMixin):
             waveform = trim_silence(waveform, self.sampling_rate, self.trim_silence_db)
         if self.target_dbfs is not None:
             waveform = normalize_rms(waveform, self.target_dbfs)
-        waveform = self._cut_audio(waveform, audio_name)
+        longest, rate = int(self.max_audio_seconds * self.sampling_rate), self.sampling_rate
+        if len(waveform) > longest:
+            logger.warning_once(
+                f"{audio_name or 'An audio clip'} lasts {len(waveform) / rate:.1f} s, longer than max_audio_seconds="
+                f"{self.max_audio_seconds}: its last {(len(waveform) - longest) / rate:.1f} s are not read.",
+            )
+            waveform = waveform[:longest]
         name = self.speech_input_name
         if name == "input_features":
             # The spectrogram reflects half a window at both ends, and drops its last frame: audio shorter than a window
             # has too little to reflect, and audio shorter than a hop would leave no frame.
             shortest = max(self.feature_extractor.n_fft, self.feature_extractor.hop_length)
             waveform = np.pad(waveform, (0, max(0, shortest - len(waveform))))
-            features = self.feature_extractor(
-                waveform, sampling_rate=self.sampling_rate, padding=False, truncation=False, return_tensors="np"
-            )
-        else:
-            features = self.feature_extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
+        options = {"padding": False, "truncation": False, "sampling_rate": rate, "return_tensors": "np"}
+        features = self.feature_extractor(waveform, **options)
         values = torch.from_numpy(np.asarray(features[name], dtype=np.float32))
         return {name: values, "speech_attention_mask": torch.ones(1, values.shape[-1], dtype=torch.long)}
-
-    def _cut_audio(self, waveform: np.ndarray, audio_name: str | None) -> np.ndarray:
-        """Return what `max_audio_seconds` leaves of a waveform; warn of the rest."""
-        longest = int(self.max_audio_seconds * self.sampling_rate)
-        if len(waveform) <= longest:
-            return waveform
-        seconds, lost = len(waveform) / self.sampling_rate, (len(waveform) - longest) / self.sampling_rate
-        logger.warning_once(
-            f"{audio_name or 'An audio clip'} lasts {seconds:.1f} s, longer than max_audio_seconds="
-            f"{self.max_audio_seconds}: its last {lost:.1f} s are not read.",
-        )
-        return waveform[:longest]
 
     def _text_features(self, text: Any) -> dict[str, torch.Tensor]:
         if not isinstance(text, str):
@@ -292,12 +258,9 @@ class M4SERProcessor(ProcessorMixin):
         return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
 
 
-def _as_batch(audio) -> list:
+def _as_batch(audio: Any) -> list:
     """Return waveforms as a list, of one for a single waveform."""
     if isinstance(audio, (np.ndarray, torch.Tensor)):
         return [audio] if audio.ndim == 1 else list(audio)
     audio = list(audio)
     return [audio] if audio and np.isscalar(audio[0]) else audio
-
-
-__all__ = ["M4SERProcessor", "normalize_text"]

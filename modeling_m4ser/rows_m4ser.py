@@ -66,11 +66,7 @@ def plain_name(column: str) -> str:
 
 
 def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
-    """Return {role: the columns that may be it}, in the order of `COLUMN_NAMES`; several columns are ambiguous.
-
-    Args:
-        found (`Iterable[str]`): a table's columns, in any case, their words joined by blanks, `_` or `-`.
-    """
+    """Return {role: the columns that may be it}, in the order of `COLUMN_NAMES`; several columns are ambiguous."""
     by_name: dict[str, list[str]] = {}
     for column in found:
         by_name.setdefault(plain_name(column), []).append(column)
@@ -83,11 +79,7 @@ def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
 
 
 def read_utterance(inputs: Any) -> Utterance:
-    """Read one input of the pipeline: a row, an audio dictionary, a tuple (audio, text), or audio alone.
-
-    Raises:
-        ValueError: a tuple of another length, a row without audio and text, or a text that is no string.
-    """
+    """Read one input of the pipeline: a row, an audio dictionary, a tuple (audio, text), or audio alone."""
     if isinstance(inputs, tuple):
         if len(inputs) != 2:
             raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")
@@ -107,12 +99,7 @@ def read_utterance(inputs: Any) -> Utterance:
 
 
 def read_audio(row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
-    """Return the audio of a row as [`load_audio`] takes it; None where there is none.
-
-    Args:
-        row (`Mapping`): a row.
-        columns (`Mapping[str, str]`): {role: column}; `sampling_rate` is the rate of a bare waveform.
-    """
+    """Return the audio of a row as [`load_audio`] takes it; None where there is none."""
     column = columns.get("audio", "")
     is_raw = plain_name(column) != "audio" and "raw" in row and "sampling_rate" in row
     if is_raw or plain_name(column) in _AUDIO_KEYS:
@@ -136,18 +123,10 @@ def read_channel(value: Any) -> Any:
 
 
 def without_decoding(dataset: Any, columns: Iterable[str] | None = None) -> Any:
-    """Return a dataset whose audio columns give {"path", "bytes"} instead of decoding, which would need torchcodec.
-
-    Args:
-        dataset: a `Dataset` or `IterableDataset` of `datasets`; one without a decoding column is returned as it is.
-        columns (`Iterable[str]`, *optional*): the columns to look at; by default all.
-    """
+    """Return a dataset whose audio columns give {"path", "bytes"} instead of decoding, which would need torchcodec."""
     features = dataset.features or {}
     for name in features if columns is None else columns:
         feature: Any = features.get(name)
         if type(feature).__name__ == "Audio" and feature.decode:
             dataset = dataset.cast_column(name, replace(feature, decode=False))
     return dataset
-
-
-__all__ = ["COLUMN_NAMES", "Utterance", "find_columns", "read_audio", "read_channel", "read_utterance"]

@@ -45,10 +45,9 @@ class _Block:
     pieces: Range
 
     def through(self, last: "_Block") -> "_Block":
-        """Return the block from the start of this one to the end of `last`."""
-        return _Block(
-            (self.given[0], last.given[1]), (self.normal[0], last.normal[1]), (self.pieces[0], last.pieces[1])
-        )
+        """The block from the start of this one to the end of `last`."""
+        pairs = (self.given, last.given), (self.normal, last.normal), (self.pieces, last.pieces)
+        return _Block(*((first[0], second[1]) for first, second in pairs))
 
 
 def correct_words(
@@ -156,21 +155,12 @@ def _blocks(text: str, normal: str, processor: M4SERProcessor) -> list[_Block]:
     return blocks
 
 
-def _piece_ranges(normal: str, processor: M4SERProcessor) -> list[Range]:
+def _piece_ranges(normal: str, processor: M4SERProcessor) -> Iterator[Range]:
     """Where each word piece stands in the normalized text, without white space around it."""
-    offsets = processor.tokenizer(
-        normal,
-        add_special_tokens=False,
-        truncation=True,
-        max_length=processor.max_text_length - 2,
-        return_offsets_mapping=True,
-        verbose=False,
-    )["offset_mapping"]
-    ranges = []
-    for start, end in offsets:
-        piece = normal[start:end]
-        ranges.append((start + len(piece) - len(piece.lstrip()), end))
-    return ranges
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    limit = processor.max_text_length - 2
+    for start, end in processor.tokenizer(normal, truncation=True, max_length=limit, **options)["offset_mapping"]:
+        yield end - len(normal[start:end].lstrip()), end
 
 
 def _aligned_units(text: str, normal: str, normalize: Callable[[str], str]) -> list[tuple[Range, Range]]:
@@ -221,6 +211,3 @@ def _is_letter(character: str) -> bool:
 def _is_inner_apostrophe(text: str, place: int) -> bool:
     neighbours = text[place - 1 : place] + text[place + 1 : place + 2]
     return is_apostrophe(text[place]) and len(neighbours) == 2 and all(map(_is_letter, neighbours))
-
-
-__all__ = ["WordCorrection", "correct_words"]

@@ -28,11 +28,7 @@ COLUMN_HELP = {
 
 
 def check_choices(chosen: Mapping[str, str]) -> None:
-    """Check chosen columns without knowing the table.
-
-    Raises:
-        CorpusError: a role that cannot be chosen, or one column for two roles.
-    """
+    """Check chosen columns without knowing the table."""
     if unknown := [role for role in chosen if role not in COLUMN_OPTIONS]:
         raise CorpusError(f"no column can be chosen for {', '.join(unknown)}; only for {', '.join(COLUMN_OPTIONS)}")
     roles: dict[str, str] = {}
@@ -48,17 +44,6 @@ def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str |
     """Return which column is read as what.
 
     A chosen column comes first, and is then nothing else; the others go by `modeling_m4ser.rows_m4ser`.
-
-    Args:
-        found: the table's columns.
-        chosen: {role: column} of the options given.
-        owner: what the table is called in messages.
-
-    Returns:
-        {role: column} of the roles that have one, in the order of `TABLE_ROLES`.
-
-    Raises:
-        CorpusError: a chosen column is absent, or two columns may be the same role.
     """
     from modeling_m4ser.rows_m4ser import find_columns  # imports torch
 

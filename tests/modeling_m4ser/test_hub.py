@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers.utils import logging
 
 from modeling_m4ser import M4SERForEmotionClassification, SpeechTextEmotionPipeline
-from tests.helpers.tiny import tiny_model, tiny_pretrained, tiny_processor
+from tests.helpers.tiny import tiny_pretrained, tiny_processor
 
 RATE = 16000
 TEXTS = ["I can’t believe it", "so"]
@@ -149,32 +148,6 @@ def test_folder_works_without_this_package(tmp_path, audio, kind):
     assert code_of(resaved) == code_of(folder)
     again = run_without_us(tmp_path, resaved, audio, tmp_path / "third") if kind == "hubert" else answers
     torch.testing.assert_close(again["logits"][0], answers["logits"][0], rtol=0, atol=0)
-
-
-def test_a_save_in_one_file_shows_no_bar_and_one_in_several_does(tmp_path, capsys):
-    created = []
-
-    def hook(factory, args, kwargs):
-        created.append(kwargs.get("disable", False))
-        return factory(*args, **kwargs)
-
-    model = tiny_model()
-    outer = logging.set_tqdm_hook(hook)
-    try:
-        model.save_pretrained(tmp_path / "one")
-        assert created == [True], "the hook of whoever set one before is asked too"
-        assert capsys.readouterr().err == ""
-        model.save_pretrained(tmp_path / "several", max_shard_size="50KB")
-        assert created == [True, False]
-        assert logging.set_tqdm_hook(hook) is hook, "the hook was not restored"
-        with pytest.raises(TypeError):
-            model.save_pretrained(tmp_path / "never", no_such_argument=1, max_shard_size=[])
-        assert logging.set_tqdm_hook(hook) is hook, "the hook was not restored after an error"
-    finally:
-        logging.set_tqdm_hook(outer)
-    capsys.readouterr()
-    model.save_pretrained(tmp_path / "one")
-    assert capsys.readouterr().err == ""
 
 
 def test_saved_folder_is_complete(tmp_path):

@@ -260,9 +260,6 @@ class LabelIndexer:
     A string is the name of a class. An integer is the model's own index, unless the data set names its integers
     (`datasets.ClassLabel`, `class_names`): then it counts by its name. A model without names (LABEL_0, LABEL_1 …) takes
     the integers of a data set that has as many classes.
-
-    Raises:
-        TrainingError: the model's labels have no names, and the data set has another number of classes.
     """
 
     def __init__(self, id2label: Mapping[int, str], class_names: Sequence[str] | None, owner: str):
@@ -295,11 +292,7 @@ class LabelIndexer:
             )
 
     def index(self, label: Any, row: str) -> int | None:
-        """Return the model's index of a label, or None for None; messages call it by its `row`.
-
-        Raises:
-            TrainingError: the model has no such class; or the label is neither a name nor an integer.
-        """
+        """Return the model's index of a label, or None for None; messages call it by its `row`."""
         if label is None:
             return None
         name = label
