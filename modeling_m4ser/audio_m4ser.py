@@ -1,11 +1,7 @@
 """Audio of any kind, from anywhere, as the float32 mono waveform a speech encoder reads.
 
-Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales the samples and joins the channels. All
-travel to the Hub with the model, and a program that only feeds arrays needs none of the packages that decode or
-resample: their imports may fail.
-
-An input that cannot be used raises `AudioError`; the message names the file or argument and says what to do. Very short
-clips are valid audio, and so is silence, with a warning.
+Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales the samples and joins the channels. A
+program that only feeds arrays needs none of the packages that decode or resample: their imports may fail.
 """
 
 import math
@@ -68,7 +64,14 @@ def load_audio(
         logger.warning_once(
             f"{label} holds no sound ({reason}): what is recognised in it means nothing; check the recording."
         )
-    return samples if rate == wanted else _resample(samples, rate, wanted, label)
+    if rate == wanted:
+        return samples
+    if soxr is None:
+        raise ImportError(f"resampling from {rate:g} to {wanted:g} Hz needs soxr: pip install soxr")
+    resampled = soxr.resample(samples, rate, wanted)
+    if resampled.size == 0:
+        raise AudioError(f"{label}: {samples.size} samples at {rate:g} Hz are too few to resample")
+    return resampled
 
 
 def decode_audio(
@@ -148,28 +151,14 @@ def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
 
 
 def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
-    """Return the length of audio in seconds: of a WAV, AIFF or FLAC from its header, of others by decoding.
-
-    The arguments and errors are those of `load_audio`. Damage that only decoding reveals is not looked for.
-    """
+    """Return the length of audio in seconds: of a WAV, AIFF or FLAC from its header, of others by decoding."""
     label = _label(audio, name)
     if _as_waveform(audio, source_rate, label) is None:
         with open_audio(audio, label) as handle:
-            stated = stated_duration(handle, label)
-        if stated:
-            return stated
+            if stated := stated_duration(handle, label):
+                return stated
     samples, rate = decode_audio(audio, source_rate=source_rate, name=name)
     return samples.size / rate
-
-
-def _resample(samples: np.ndarray, rate: float, wanted: float, label: str) -> np.ndarray:
-    """Return a waveform (samples,) at another rate."""
-    if soxr is None:
-        raise ImportError(f"resampling from {rate:g} to {wanted:g} Hz needs soxr: pip install soxr")
-    resampled = soxr.resample(samples, rate, wanted)
-    if resampled.size == 0:
-        raise AudioError(f"{label}: {samples.size} samples at {rate:g} Hz are too few to resample")
-    return resampled
 
 
 # Kinds of input
@@ -182,15 +171,15 @@ def _label(audio: Any, name: str | None) -> str:
     given = audio_name(audio)
     if given is not None:
         return given
-    if isinstance(audio, Mapping):
-        return "the audio dictionary"
-    if isinstance(audio, (str, os.PathLike)):
-        return "the audio path (an empty string)"
-    if isinstance(audio, (bytes, bytearray, memoryview)):
-        return "the audio bytes"
-    if hasattr(audio, "read"):
-        return "the audio file object"
-    return "the audio array" if hasattr(audio, "__len__") else "the audio argument"
+    kinds = {
+        "dictionary": isinstance(audio, Mapping),
+        "path (an empty string)": isinstance(audio, str),
+        "bytes": isinstance(audio, (bytes, bytearray, memoryview)),
+        "file object": hasattr(audio, "read"),
+        "array": hasattr(audio, "__len__"),
+        "argument": True,
+    }
+    return "the audio " + next(kind for kind, is_it in kinds.items() if is_it)
 
 
 def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.ndarray, float] | None:

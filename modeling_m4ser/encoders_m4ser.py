@@ -72,10 +72,9 @@ class PretrainedEncoder(nn.Module):
 
 
 class FeatureStandardizer(nn.Module):
-    """Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, by statistics of training data.
+    """Brings each dimension of an encoder's vectors to mean 0 and standard deviation 1, once it has their statistics.
 
-    [`trainer.M4SERTrainer`] measures them once, before training, and they are saved with the model. Until then the
-    vectors pass unchanged.
+    [`trainer.M4SERTrainer`] measures them on the training data, and they are saved with the model.
     """
 
     mean: torch.Tensor
@@ -92,12 +91,9 @@ class FeatureStandardizer(nn.Module):
         return bool((self.deviation != 1).any())
 
     def set_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Set mean and standard deviation (size,) of each dimension.
-
-        A dimension that hardly varies is scaled as if its deviation were a hundredth of the average one: its noise
-        would grow too large otherwise.
-        """
+        """Set mean and standard deviation (size,) of each dimension."""
         self.mean.copy_(mean)
+        # The noise of a dimension that hardly varies would grow too large.
         self.deviation.copy_(deviation.clamp(min=0.01 * deviation.mean()))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -119,8 +115,7 @@ class SpeechEncoder(PretrainedEncoder):
     """What the two speech encoders share: parts of them can be frozen, and their layers can be weighted.
 
     With `use_weighted_layer_sum` in the encoder's own configuration, H_S is what transformers' audio classifiers use:
-    the sum of what enters the first layer and what each layer returns, weighted by the softmax of learned numbers. They
-    are equal at first. Emotion is often easier to read below the last layer.
+    the sum of what enters the first layer and what each layer returns, weighted by the softmax of learned numbers.
     """
 
     input_name: str
@@ -168,20 +163,13 @@ class SpeechEncoder(PretrainedEncoder):
         """`nn.ModuleList`: the transformer layers, the lowest first."""
         raise NotImplementedError
 
-    def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the valid frames (B,) of each row of a mask over the inputs."""
-        raise NotImplementedError
-
     def freeze_feature_encoder(self) -> None:
         """Stop training the convolutions under the transformer layers."""
         for name in self.front_end:
             getattr(self.model, name).requires_grad_(False)
 
     def freeze_layers(self, count: int) -> None:
-        """Stop training everything but the transformer layers above the first `count`.
-
-        The lower layers keep what they know, which a corpus of few speakers would spoil, and need no backward pass.
-        """
+        """Stop training everything but the transformer layers above the first `count`."""
         if not 0 <= count <= len(self.layers):
             raise ValueError(f"Cannot freeze {count} layers of an encoder that has {len(self.layers)}.")
         self.freeze_feature_encoder()
@@ -204,10 +192,9 @@ class WaveformEncoder(SpeechEncoder):
     def needs_equal_lengths(self) -> bool:
         """`bool`: whether the padding after an utterance would change its vectors.
 
-        The group norm of hubert-base, wav2vec2-base and WavLM-base runs over time, before any mask. The stacked
-        positional convolutions of data2vec-audio, the convolutions of an adapter or in Conformer layers, and a batch
-        norm before the positional convolution carry values from the padding into real frames. Layer norm (hubert-large,
-        wav2vec2-large-lv60, WavLM-large) reads one frame at a time.
+        A group norm over time (hubert-base, wav2vec2-base, WavLM-base), stacked positional convolutions
+        (data2vec-audio), the convolutions of an adapter or of Conformer layers, and a batch norm before the positional
+        convolution carry values from the padding into real frames; a layer norm reads one frame at a time.
         """
         config = self.model.config
         by_frame = config.model_type in ("hubert", "wav2vec2", "wavlm") and config.feat_extract_norm == "layer"
@@ -290,9 +277,8 @@ class WaveformEncoder(SpeechEncoder):
 class WhisperSpeechEncoder(SpeechEncoder):
     """Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T) -> (B, ceil(T/2), d_S).
 
-    There are 100 mel frames a second. transformers' own forward wants 30 s of them and knows no mask. This one cuts the
-    position table to the batch's length, zeroes frames after an utterance's end before each convolution, and masks
-    their keys in every layer.
+    transformers' own forward wants 30 s of mel frames, 100 a second, and knows no mask. This one cuts the position
+    table to the batch's length, zeroes frames after an utterance's end before each convolution, and masks their keys.
     """
 
     input_name = "input_features"

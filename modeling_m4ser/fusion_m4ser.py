@@ -144,10 +144,9 @@ class TextAligner(nn.Module):
 class MultimodalFusion(nn.Module):
     """The multimodal fusion module (Fig. 2c): from H_S and H_T to H_ST^(ap), with every representation in between.
 
-    It needs nothing of the encoders: call it directly on features that were computed elsewhere, e.g. read from a cache.
-
-    Modules that the configuration leaves out are None: the cross-modal encoders ("w/o MSR", concatenation), the
-    generator ("w/o MIR", concatenation), and the aligner with the joint projection ("w/o MIR").
+    It needs nothing of the encoders: call it directly on features that were computed elsewhere. Modules that the
+    configuration leaves out are None: the cross-modal encoders ("w/o MSR", concatenation), the generator ("w/o MIR",
+    concatenation), and the aligner with the joint projection ("w/o MIR").
     """
 
     def __init__(self, config: M4SERConfig):

@@ -57,9 +57,8 @@ def check_samples(samples: np.ndarray, label: str) -> None:
 def mix_channels(channels: np.ndarray) -> tuple[np.ndarray, int | None]:
     """Return the mean (samples,) of channels (samples, channels), or the strongest and its number where they cancel.
 
-    A microphone or cable with its poles swapped gives the other channel with its sign changed: their mean is silence.
-    Power is measured about the mean. Unrelated channels keep 1 / channels of it, as does one that sounds beside silent
-    ones; the mean is taken for cancelled at a tenth of that, i.e. 5 % in stereo.
+    A microphone with its poles swapped gives the other channel with its sign changed: their mean is silence. Unrelated
+    channels keep 1 / channels of their power; the mean is taken for cancelled at a tenth of that, 5 % in stereo.
     """
     mean = channels.mean(axis=1, dtype=np.float32)
     count = channels.shape[1]
@@ -73,14 +72,10 @@ def mix_channels(channels: np.ndarray) -> tuple[np.ndarray, int | None]:
 
 
 def silence_reason(samples: np.ndarray) -> str | None:
-    """Say why samples (samples,), at the rate they were recorded with, hold no sound at all; None where they do.
-
-    All within one step of 16 bits around zero is "silent: …": that is what dither leaves of digital silence. A direct
-    current is "constant: …".
-    """
+    """Say why samples (samples,), at the rate they were recorded with, hold no sound at all; None where they do."""
     if not samples.any():
         return "silent: every sample is zero"
-    if np.abs(samples).max() <= _STEP_16_BIT:
+    if np.abs(samples).max() <= _STEP_16_BIT:  # what dither leaves of digital silence
         return "silent: no sample is more than one 16-bit step from zero"
     if samples.min() == samples.max():
         return "constant: every sample is the same"

@@ -60,12 +60,6 @@ class AdversarialLoss:
 
     The discriminator *maximises* L_D alone (`objective="modality"`) or L_D + L_G (`"paper"`) on detached features. The
     rest of the network *minimises* L_G through features that are not detached.
-
-    Args:
-        objective (`"modality"` or `"paper"`, defaults to `"modality"`): what the discriminator maximises.
-
-    Raises:
-        ValueError: `objective` is neither.
     """
 
     def __init__(self, objective: str = "modality"):
@@ -83,9 +77,7 @@ class AdversarialLoss:
     ) -> dict[str, torch.Tensor]:
         """Compute the discriminator's side on H_S^(spe), H_T^(spe) and H_ST^(inv) (B, m, d), which are detached here.
 
-        Returns:
-            `dict[str, torch.Tensor]`: `loss` to minimise, and the terms of Eq. 20: `discriminator` (L_D, at most 0) and
-            `generator` (L_G, at least 2 ln 2).
+        There is the `loss` to minimise, and the terms of Eq. 20: `discriminator` (L_D ≤ 0), `generator` (L_G ≥ 2 ln 2).
         """
         logits = discriminator(torch.cat([speech, text, invariant]).detach())
         speech_logits, text_logits, invariant_logits = logits.chunk(3)

@@ -69,10 +69,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
         return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
-        """Save the weights, the configuration and the code of the model.
+        """Save the weights, the configuration and the code, see [`~PreTrainedModel.save_pretrained`].
 
-        With its code, the folder (or the repository it is pushed to) works with `trust_remote_code=True` where this
-        package is not installed. The arguments are those of [`~PreTrainedModel.save_pretrained`].
+        With its code, the folder works with `trust_remote_code=True` where this package is not installed.
         """
         super().save_pretrained(save_directory, *args, **kwargs)
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
@@ -187,13 +186,7 @@ class M4SERModel(M4SERPreTrainedModel):
         speech_attention_mask: torch.Tensor | None,
         speech_states: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute H_S `(B, m, d)`, standardized, projected, its frames pooled, and its boolean frame mask `(B, m)`.
-
-        The arguments are those of `forward`.
-
-        Raises:
-            ValueError: the model has no speech encoder, or the tensor that it reads is missing.
-        """
+        """Compute H_S (B, m, d), standardized, projected, its frames pooled, and its mask, from inputs of `forward`."""
         if self.speech_encoder is None:
             raise ValueError("This M4SER model has no speech encoder (modalities='text').")
         name = self.speech_encoder.input_name
@@ -215,13 +208,7 @@ class M4SERModel(M4SERPreTrainedModel):
     def encode_text(
         self, input_ids: torch.Tensor | None, text_attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute H_T `(B, n, d)`, standardized and projected, and its boolean mask `(B, n)`.
-
-        The arguments are those of `forward`.
-
-        Raises:
-            ValueError: the model has no text encoder, or `input_ids` is missing.
-        """
+        """Compute H_T (B, n, d), standardized and projected, and its boolean mask (B, n), from inputs of `forward`."""
         if self.text_encoder is None:
             raise ValueError("This M4SER model has no text encoder (modalities='speech').")
         if input_ids is None:
@@ -449,8 +436,6 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
                 "This model has no error detection or correction modules (they were dropped or never configured): load "
                 "a checkpoint saved before `drop_auxiliary_heads()`."
             )
-        if text_attention_mask is None:
-            text_attention_mask = torch.ones_like(input_ids)
         was_training = self.training
         self.eval()
         try:

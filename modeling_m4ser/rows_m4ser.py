@@ -47,13 +47,7 @@ _TEXT_ROLES = ("hypothesis", "transcript")
 
 
 class Utterance(NamedTuple):
-    """What a model reads of a row; each is None where there is none.
-
-    Attributes:
-        audio: as [`load_audio`] takes it.
-        text (`str`): the transcript, of people where no recognizer's is there.
-        channel (`int`): of the audio, counted from 0.
-    """
+    """What a model reads of a row: audio as [`load_audio`] takes it, the transcript, and the channel, from 0."""
 
     audio: Any
     text: str | None = None

@@ -89,16 +89,16 @@ class M4SERDataCollator:
         if any(emotion is not None for emotion in emotions):
             if None in emotions:
                 raise TrainingError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
-            batch["labels"] = torch.tensor([self._label(row) for row in rows], dtype=torch.long)
+            size = len(self.config.id2label or ())
+            for row, label in zip(rows, emotions, strict=True):
+                if isinstance(label, str) or not 0 <= label < size:
+                    raise TrainingError(
+                        f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}."
+                    )
+            batch["labels"] = torch.tensor(emotions, dtype=torch.long)
         if self.with_auxiliary_labels and self.config.uses_text:
             batch |= self._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
         return batch
-
-    def _label(self, row: dict[str, Any]) -> int:
-        label, size = row["emotion"], len(self.config.id2label or ())
-        if isinstance(label, str) or not 0 <= label < size:
-            raise TrainingError(f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}.")
-        return label
 
     def _text(self, row: dict[str, Any]) -> str:
         text = row.get(self.text_column)
@@ -118,10 +118,9 @@ class M4SERDataCollator:
         if not (wants_detection or wants_correction) or all(reference is None for reference in references):
             return {}
         detection = torch.full_like(input_ids, IGNORE_INDEX)
-        targets: list[dict[int, list[Any]]] = []
+        targets: dict[tuple[int, int], list[Any]] = {}
         for index, reference in enumerate(references):
             pieces = input_ids[index, 1 : int(mask[index].sum()) - 1].tolist()
-            targets.append({})
             # Where ASR heard nothing there is no place to put an edit at.
             if reference is None or not pieces:
                 continue
@@ -129,31 +128,23 @@ class M4SERDataCollator:
             alignment = align_hypothesis(pieces, reference_pieces)
             detection[index, 1 : len(pieces) + 1] = torch.tensor(alignment.labels)
             if wants_detection:
-                targets[index] = {place + 1: target for place, target in alignment.targets.items()}
-            else:
-                # Ablation "w/o AED": the whole reference is rewritten from the first token.
-                targets[index] = {0: reference_pieces}
-        labels = {}
-        if wants_detection:
-            labels["detection_labels"] = detection
+                targets |= {(index, place + 1): target for place, target in alignment.targets.items()}
+            else:  # ablation "w/o AED": the whole reference is written from the first token
+                targets[index, 0] = reference_pieces
+        labels = {"detection_labels": detection} if wants_detection else {}
         if wants_correction:
             labels["correction_labels"] = self._correction_labels(targets, input_ids)
         return labels
 
-    def _correction_labels(self, targets: list[dict[int, list[Any]]], input_ids: torch.Tensor) -> torch.Tensor:
-        """{place: ids} of each row -> (B, n, c), each target closed by the end token."""
+    def _correction_labels(self, targets: dict[tuple[int, int], list[Any]], input_ids: torch.Tensor) -> torch.Tensor:
+        """Return {(row, place): ids} as (B, n, c), each target closed by the end token."""
         end, limit = self.processor.tokenizer.sep_token_id, self.correction_limit
-        closed = {
-            (row, place): [*target[: limit - 1], end]
-            for row, places in enumerate(targets)
-            for place, target in places.items()
-        }
-        if any(len(target) >= limit for places in targets for target in places.values()):
+        if any(len(target) >= limit for target in targets.values()):
             logger.warning_once(
                 f"Correction targets over {limit} tokens are cut (the collator's max_correction_tokens)."
             )
-        size = max(map(len, closed.values()), default=1)
-        labels = torch.full((*input_ids.shape, size), IGNORE_INDEX)
-        for (row, place), target in closed.items():
-            labels[row, place, : len(target)] = torch.tensor(target)
+        closed = {place: [*target[: limit - 1], end] for place, target in targets.items()}
+        labels = torch.full((*input_ids.shape, max(map(len, closed.values()), default=1)), IGNORE_INDEX)
+        for place, target in closed.items():
+            labels[place][: len(target)] = torch.tensor(target)
         return labels

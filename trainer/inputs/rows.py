@@ -1,5 +1,6 @@
 """A user's own data set, read as rows of a prepared corpus: its columns, audio, labels and durations."""
 
+import functools
 import logging
 import operator
 import weakref
@@ -32,10 +33,6 @@ class RowReader:
     * A `datasets.Dataset` or a list without a column `duration` gets one, measured when it is first asked for.
 
     A prepared corpus is returned as it is.
-
-    Args:
-        config: of the model.
-        text_column: of the collator.
     """
 
     def __init__(self, config: M4SERConfig, text_column: str = "hypothesis"):
@@ -60,16 +57,17 @@ class RowReader:
             return dataset
         adapter = RowAdapter(self.config, self.text_column, name, training)
         if isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
-            adapted = _read_table(dataset, adapter)
+            adapter.learn(dataset.column_names, dataset.features)
+            plain = without_decoding(dataset if dataset.format["type"] is None else dataset.with_format(None))
+            columns = [column for role, column in adapter.columns.items() if role in ("id", "emotion")]
+            adapted = _read_rows(dataset, adapter, plain, plain.select_columns(columns).to_list())
         elif isinstance(dataset, (list, tuple)) and dataset:
             adapter.learn(list(dataset[0]))
             adapted = _read_rows(dataset, adapter, dataset, dataset)
         elif isinstance(dataset, datasets.IterableDataset):
             adapted = _read_stream(dataset, adapter)
-        elif isinstance(dataset, IterableDataset):
-            adapted = AdaptedStream(dataset, adapter)
         else:
-            adapted = AdaptedRows(dataset, adapter)
+            adapted = (AdaptedStream if isinstance(dataset, IterableDataset) else AdaptedRows)(dataset, adapter)
         if adapted is not dataset:
             self._made.add(adapted)
         return adapted
@@ -88,15 +86,6 @@ class RowAdapter:
 
     def learn(self, found: Sequence[str], features: Mapping[str, Any] | None = None) -> None:
         """Find out what each column is, and how labels are read; columns that are missing or ambiguous are refused."""
-        self.columns = self._find_columns(found)
-        labels = (features or {}).get(self.columns.get("emotion", ""))
-        class_names = labels.names if isinstance(labels, datasets.ClassLabel) else None
-        self.labels = LabelIndexer(cast(dict[int, str], self.config.id2label or {}), class_names, self.name)
-        if self.labels.notice:
-            logger.warning(self.labels.notice)
-
-    def _find_columns(self, found: Sequence[str]) -> dict[str, str]:
-        """{role: column} of the roles of `ROLES` that have a column."""
         columns = {role: alike for role, alike in find_columns(found).items() if role in ROLES}
         for role, alike in columns.items():
             if len(alike) > 1:
@@ -117,7 +106,12 @@ class RowAdapter:
                 f"{', '.join(found)}. Rename the one that is meant, e.g. to 'text'; to train on text that people "
                 "wrote, give the collator text_column='transcript'."
             )
-        return {role: alike[0] for role, alike in columns.items()}
+        self.columns = {role: alike[0] for role, alike in columns.items()}
+        labels = (features or {}).get(self.columns.get("emotion", ""))
+        class_names = labels.names if isinstance(labels, datasets.ClassLabel) else None
+        self.labels = LabelIndexer(cast(dict[int, str], self.config.id2label or {}), class_names, self.name)
+        if self.labels.notice:
+            logger.warning(self.labels.notice)
 
     def unchanged(self) -> bool:
         """Whether the columns have the names that the collator reads, `id` among them."""
@@ -163,7 +157,6 @@ class AdaptedRows(Dataset):
     def __init__(self, rows: Any, adapter: RowAdapter, measurable: bool = False):
         self.rows = rows
         self.adapter = adapter
-        self._durations: list[float] | None = None
         known = _column_names(rows) if measurable or isinstance(rows, datasets.Dataset) else []
         measurable = measurable and adapter.config.uses_speech
         self.column_names = list(dict.fromkeys([*known, *([DURATION_COLUMN] if measurable else [])]))
@@ -176,25 +169,19 @@ class AdaptedRows(Dataset):
         if not isinstance(index, str):
             return self.adapter(self.rows[int(index)], int(index))
         if index == DURATION_COLUMN and index not in _column_names(self.rows):
-            if self._durations is None:
-                self._durations = self._measure()
-            return self._durations
+            return self._measured
         if isinstance(self.rows, datasets.Dataset):
             return self.rows.with_format(None)[index][:]
         return [row[index] for row in self.rows]
 
-    def _measure(self) -> list[float]:
+    @functools.cached_property
+    def _measured(self) -> list[float]:
         """The seconds of every recording."""
-        durations = []
-        for index, row in enumerate(self.rows):
-            audio, name = self.adapter.audio(row, index)
-            durations.append(audio_duration(audio, name=name))
+        clips = (self.adapter.audio(row, index) for index, row in enumerate(self.rows))
+        durations = [audio_duration(audio, name=name) for audio, name in clips]
         logger.warning(
-            "%s has no column %r: its %d recordings were measured, %.0f s in all.",
-            self.adapter.name,
-            DURATION_COLUMN,
-            len(durations),
-            sum(durations),
+            f"{self.adapter.name} has no column {DURATION_COLUMN!r}: its {len(durations)} recordings were measured, "
+            f"{sum(durations):.0f} s in all."
         )
         return durations
 
@@ -215,22 +202,12 @@ class AdaptedStream(IterableDataset):
             self.rows.set_epoch(epoch)
 
 
-def _read_table(table: datasets.Dataset, adapter: RowAdapter) -> Any:
-    adapter.learn(table.column_names, table.features)
-    plain = table if table.format["type"] is None else table.with_format(None)
-    plain = without_decoding(plain)
-    columns = [column for role, column in adapter.columns.items() if role in ("id", "emotion")]
-    return _read_rows(table, adapter, plain, plain.select_columns(columns).to_list())
-
-
 def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence[Mapping[str, Any]]) -> Any:
     """`original` where its rows, as plain values `rows`, are what the collator reads; else what adapts them."""
-    column = adapter.columns.get("emotion")
-    same_labels = True
-    for index, row in enumerate(labelled):
-        # Every label is looked at, so that a wrong one is named before the first step.
-        if column is not None and adapter.label(row, index) != row.get(column):
-            same_labels = False
+    column = adapter.columns.get("emotion", "")
+    # Every label is looked at, so that a wrong one is named before the first step.
+    labels = [adapter.label(row, index) for index, row in enumerate(labelled)] if column else []
+    same_labels = not column or labels == [row.get(column) for row in labelled]
     needs_duration = adapter.training and adapter.config.uses_speech and DURATION_COLUMN not in _column_names(rows)
     if rows is original and same_labels and adapter.unchanged() and not needs_duration:
         return original
