@@ -369,10 +369,11 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         if labels is not None:
             losses["emotion"] = nn.functional.cross_entropy(at_least_float32(logits), labels)
             if config.use_contrastive:
-                rows = features.pooled, labels
-                rows = [gather_across_processes(each) for each in rows] if self.training else rows
                 options = config.temperature, config.contrastive_include_self, config.contrastive_reduction
-                losses["contrastive"] = label_contrastive_loss(*rows, *options)
+                pooled, classes = features.pooled, labels
+                if self.training:
+                    pooled, classes = gather_across_processes(pooled), gather_across_processes(classes)
+                losses["contrastive"] = label_contrastive_loss(pooled, classes, *options)
         if detection_labels is not None and self.detector is not None:
             detection_logits = self.detector(features.text_hidden)
             losses["detection"] = token_cross_entropy(detection_logits, detection_labels)
@@ -402,8 +403,11 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         """
         if unknown := losses.keys() - LOSSES.keys():
             raise TypeError(f"Eq. 22 has no loss {', '.join(unknown)}; its losses: {', '.join(LOSSES)}.")
-        given = [(loss, losses[name]) for name, loss in LOSSES.items() if losses.get(name) is not None]
-        terms = [math.prod(getattr(self.config, field) for field in loss.weights) * value for loss, value in given]
+        terms = [
+            math.prod(getattr(self.config, field) for field in loss.weights) * value
+            for name, loss in LOSSES.items()
+            if (value := losses.get(name)) is not None
+        ]
         return sum(terms[1:], terms[0]) if terms else None
 
     @torch.no_grad()

@@ -90,7 +90,8 @@ class M4SERDataCollator:
             if None in emotions:
                 raise TrainingError(f"Utterance {rows[emotions.index(None)].get('id')!r} has no emotion, others have.")
             size = len(self.config.id2label or ())
-            for row, label in zip(rows, emotions, strict=True):
+            for row in rows:
+                label: Any = row["emotion"]
                 if isinstance(label, str) or not 0 <= label < size:
                     raise TrainingError(
                         f"Utterance {row.get('id')!r} has the emotion {label!r}: it must be 0 to {size - 1}."
