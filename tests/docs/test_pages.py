@@ -131,9 +131,3 @@ def test_pre_commit_runs_what_is_installed():
         program, *arguments = shlex.split(hook["entry"])
         assert program == "python"
         subprocess.run([sys.executable, *arguments, script], check=True, cwd=ROOT, timeout=60)
-
-
-def test_the_script_draws_the_architecture(tmp_path):
-    script, picture = ROOT / "docs" / "pictures" / "draw_architecture.py", tmp_path / "architecture.png"
-    subprocess.run([sys.executable, str(script), str(picture)], check=True, timeout=120)
-    assert picture.read_bytes().startswith(b"\x89PNG")
