@@ -6,7 +6,6 @@ import pandas as pd
 from transformers import AutoModel, WhisperFeatureExtractor
 
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS, MEL_BINS, speech_config, text_config, tiny_tokenizer
 from trainer import ExperimentArguments
 
@@ -37,29 +36,9 @@ def encoder_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def write_manifest(folder):
-    rows = []
-    for row in tiny_corpus(18):
+    rows = tiny_corpus(18).to_list()
+    for row in rows:
         (folder / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
-        rows.append(
-            {
-                "audio": row["audio"]["path"],
-                "emotion": EMOTIONS[row["emotion"]],
-                "speaker": row["speaker"],
-                "transcript": row["transcript"],
-                "hypothesis": row["hypothesis"],
-            }
-        )
-    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
-
-
-def tiny_grid(folder: Path, *arguments, steps: int = 2) -> Path:
-    """Run one fold of a small grid of ablations; `arguments` choose its rows and seeds. Returns its folder."""
-    write_manifest(folder)
-    speech, text = encoder_folders(folder)
-    run_example_here(
-        "run_ablation.py",
-        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
-        *("--num_folds", 3, "--max_steps", steps, "--per_device_train_batch_size", 4, "--folds", 2),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1", *arguments),
-    )
-    return folder / "out"
+    rows = [{**row, "audio": row["audio"]["path"], "emotion": EMOTIONS[row["emotion"]]} for row in rows]
+    columns = ["audio", "emotion", "speaker", "transcript", "hypothesis"]
+    pd.DataFrame(rows)[columns].to_csv(folder / "manifest.csv", index=False)

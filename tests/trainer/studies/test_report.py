@@ -6,6 +6,7 @@ import json
 import pytest
 from matplotlib.figure import Figure
 
+from tests.helpers import ROOT
 from trainer.errors import ExperimentError
 from trainer.studies import report
 from trainer.studies.report import ITEMS, find_results, keep_results, update_report, write_report
@@ -22,17 +23,8 @@ def picture(path):
 
 def record(row, differences, **more):
     metrics = {"weighted_f1": {"mean": 0.45, "std": 0.01, "values": [0.45, 0.46]}}
-    return {
-        "row": row,
-        "finished": 2,
-        "planned": 2,
-        "metrics": metrics,
-        "interval": {"low": 0.4, "high": 0.5},
-        "differences": differences,
-        "paper": {"weighted_f1": 0.66},
-        "facts": {},
-        **more,
-    }
+    known = {"finished": 2, "planned": 2, "metrics": metrics, "interval": {"low": 0.4, "high": 0.5}, "facts": {}}
+    return {"row": row, **known, "differences": differences, "paper": {"weighted_f1": 0.66}, **more}
 
 
 def difference(estimate, p, **more):
@@ -50,24 +42,21 @@ def write_table(path, rows, heading, notes=("Percentages. Of two seeds.",), **mo
 def runs(tmp_path):
     """Two grids, a sensitivity with its figure, and a transfer with a table for each number of shots."""
     root = tmp_path / "runs"
-    for folder, name in (
-        ("meld", "ablation"),
-        ("iemocap", "ablation"),
-        ("settings", "sensitivity"),
-        ("there", "transfer"),
-        ("there/shots0", "transfer"),
+    for table in (
+        "meld/ablation",
+        "iemocap/ablation",
+        "settings/sensitivity",
+        "there/transfer",
+        "there/shots0/transfer",
     ):
+        folder, _, name = table.rpartition("/")
         (root / folder).mkdir(parents=True, exist_ok=True)
-        (root / folder / f"{name}.md").write_text(TABLE.format(title=f"{name} on {folder}"), encoding="utf-8")
+        (root / f"{table}.md").write_text(TABLE.format(title=f"{name} on {folder}"), encoding="utf-8")
     picture(root / "settings" / "sensitivity.png")
     (root / "meld" / "M4SER").mkdir()
     picture(root / "meld" / "M4SER" / "loss_curves.png")  # of a cell, not of the table
     (root / "meld" / "notes.md").write_text("mine", encoding="utf-8")
     return root
-
-
-def names(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
 
 
 def test_tables_are_found_by_name_and_parts_of_a_table_are_not(runs):
@@ -87,7 +76,8 @@ def test_what_is_kept_is_small_and_belongs_to_a_table_and_is_kept_again(runs, tm
     keep_results(runs, kept)
     expected = {f"ablation/{name}/ablation.md" for name in ("meld", "iemocap")}
     expected |= {f"sensitivity/settings/sensitivity.{end}" for end in ("md", "png")}
-    assert names(kept) == expected | {"transfer/there/transfer.md"}
+    found = {path.relative_to(kept).as_posix() for path in kept.rglob("*.*")}
+    assert found == expected | {"transfer/there/transfer.md"}
     (runs / "meld" / "ablation.md").write_text("# newer\n")
     keep_results(runs, kept)
     assert (kept / "ablation" / "meld" / "ablation.md").read_text() == "# newer\n"
@@ -96,20 +86,15 @@ def test_what_is_kept_is_small_and_belongs_to_a_table_and_is_kept_again(runs, tm
 @pytest.mark.parametrize("named", [True, False])
 def test_a_table_has_its_own_figures(tmp_path, named):
     """Two tables and an analysis in one folder, as a JSON file names them, or an older one leaves to their names."""
-    folder = tmp_path / "runs"
-    for name in ("ablation", "sensitivity", "analysis" if named else "consistency"):
-        write_table(folder / name, [], name)
-    for name in ("sensitivity", "label_distribution", "weights_M4SER_clip_1", "confusion_matrices", "notes"):
-        picture(folder / f"{name}.png")
-    if named:
-        (folder / "sensitivity.pdf").write_bytes(b"%PDF")
-        for name, figures in (
-            ("ablation", []),
-            ("sensitivity", ["sensitivity.png"]),
-            ("analysis", ["label_distribution.png", "weights_M4SER_clip_1.png", "confusion_matrices.png"]),
-        ):
-            write_table(folder / name, [], name, figures=figures)
-    text = update_report([folder], tmp_path / "kept").read_text(encoding="utf-8")
+    folder, kept = tmp_path / "runs", tmp_path / "kept"
+    drawn = ["label_distribution.png", "weights_M4SER_clip_1.png", "confusion_matrices.png"]
+    tables = {"ablation": [], "sensitivity": ["sensitivity.png"], "analysis" if named else "consistency": drawn}
+    for name, figures in tables.items():
+        write_table(folder / name, [], name, **({"figures": figures} if named else {}))
+    for name in ("sensitivity.png", *drawn, "notes.png"):
+        picture(folder / name)
+    (folder / "sensitivity.pdf").write_bytes(b"%PDF")
+    text = update_report([folder], kept).read_text(encoding="utf-8")
     captions = [line[2:-2] for line in text.splitlines() if line.startswith("**Fig") and line.endswith("**")]
     assert captions == [
         "Fig. 7: one setting at a time",
@@ -117,17 +102,8 @@ def test_a_table_has_its_own_figures(tmp_path, named):
         "Fig. 11: weights over time of one utterance (M4SER clip 1)",
         "Fig. 12: confusion matrices",
     ]
-    assert (tmp_path / "kept" / "sensitivity" / "sensitivity.pdf").is_file() == named
-    assert not list((tmp_path / "kept").rglob("notes.png"))
-
-
-def test_the_label_distribution_alone_is_kept(tmp_path):
-    write_table(
-        tmp_path / "runs" / "analysis", {}, "Emotions of the corpora (Fig. 6)", figures=["label_distribution.png"]
-    )
-    picture(tmp_path / "runs" / "label_distribution.png")
-    text = update_report([tmp_path / "runs"], tmp_path / "kept").read_text(encoding="utf-8")
     assert "![Fig. 6: utterances of each emotion](analysis/label_distribution.png)" in text
+    assert {path.name for path in kept.rglob("*.p*")} == {*drawn, "sensitivity.png", "sensitivity.pdf"}
 
 
 def test_the_report_holds_every_table_under_its_item_and_says_what_is_missing(runs, tmp_path):
@@ -205,22 +181,15 @@ def test_the_page_is_one_file_with_figures_and_numbers(runs, tmp_path):
     assert "color-scheme:light dark" in page
 
 
-def test_a_report_among_the_runs_is_not_reported_again(runs):
+def test_a_report_among_the_runs_is_not_reported_again_and_needs_no_runs(runs):
     first = update_report([runs], runs / "report").read_text(encoding="utf-8")
     assert update_report([runs], runs / "report").read_text(encoding="utf-8") == first
     assert not (runs / "report" / "ablation" / "report").exists()
-
-
-def test_results_that_were_kept_need_no_runs(runs, tmp_path):
-    text = update_report([runs], tmp_path / "kept").read_text(encoding="utf-8")
-    assert update_report([tmp_path / "gone"], tmp_path / "kept").read_text(encoding="utf-8") == text
+    assert update_report([runs / "gone"], runs / "report").read_text(encoding="utf-8") == first
 
 
 def test_nothing_to_report_is_told(tmp_path):
     with pytest.raises(ExperimentError, match=r"holds no result: run one of run_ablation.py, "):
         write_report(tmp_path)
-
-
-def test_every_command_of_an_item_is_a_script():
-    scripts = {path.name for path in (report.Path(__file__).parents[3] / "examples").glob("*.py")}
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
     assert {item.command for item in ITEMS} <= scripts
