@@ -56,12 +56,10 @@ def test_means_are_over_the_frames_of_each_utterance(setting):
             np.testing.assert_allclose(found[name][index], output[field][0].mean(0), atol=1e-5)
 
 
-@pytest.mark.parametrize("row", ["speech & text + concat", "only speech", "w/o MIR"])
-def test_a_row_without_them_has_no_means_of_specific_and_invariant(setting, row):
-    _, rows, _ = setting
-    model = tiny_model("whisper", **ABLATIONS[row])
-    collator = M4SERDataCollator(setting[2].processor, model.config, with_auxiliary_labels=False)
-    assert set(mean_representations(model, rows[:2], collator)) == {"pooled"}
+def test_a_row_without_them_has_no_means_of_specific_and_invariant(setting):
+    _, rows, collator = setting
+    for row in ("speech & text + concat", "w/o MIR"):
+        assert set(mean_representations(tiny_model("whisper", **ABLATIONS[row]), rows[:2], collator)) == {"pooled"}
 
 
 def test_weights_are_the_sums_of_sizes(setting):
@@ -73,9 +71,6 @@ def test_weights_are_the_sums_of_sizes(setting):
         np.testing.assert_allclose(getattr(weights, name), output[field][0].abs().sum(-1), rtol=1e-5)
     assert weights.predicted == output["logits"][0].argmax()
     np.testing.assert_array_equal(weights_of(np.array([[1.0, -2.0], [0.0, 0.5]])), [3, 0.5])
-
-
-def test_scaled_weights_reach_from_0_to_1():
     np.testing.assert_allclose(scaled(np.array([3.0, 5.0, 4.0])), [0, 1, 0.5])
     np.testing.assert_array_equal(scaled(np.array([2.0, 2.0])), [0, 0])
 
@@ -118,7 +113,9 @@ def test_the_layout_shows_groups_and_is_the_same_again():
         embed(points[:3])
 
 
-# Table VII
+@pytest.fixture
+def warping():
+    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
 
 
 def warped(first, second):
@@ -135,23 +132,20 @@ def warped(first, second):
 
 
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 7), (9, 4), (12, 30)])
-def test_the_distance_is_that_of_a_plain_loop(lengths):
-    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+def test_the_distance_is_that_of_a_plain_loop(warping, lengths):
     first, second = (RNG.normal(size=length) for length in lengths)
     squares, steps = warped(scaled(first), scaled(second))
     assert any(dtw_distance(first, second) == pytest.approx(math.sqrt(squares / step)) for step in steps)
 
 
-def test_tempo_and_scale_do_not_count_and_shape_does():
-    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+def test_tempo_and_scale_do_not_count_and_shape_does(warping):
     first = RNG.normal(size=20)
     assert dtw_distance(first, np.repeat(7 * first + 3, 3)) == pytest.approx(0, abs=1e-7)
     assert dtw_distance(first, -first) > 0.05
     assert dtw_distance(first, RNG.normal(size=33)) <= 1
 
 
-def test_the_special_tokens_do_not_count():
-    pytest.importorskip("dtaidistance", reason="the extra `analysis` is not installed")
+def test_the_special_tokens_do_not_count(warping):
     words, frames = RNG.normal(size=6), RNG.normal(size=30)
     weights = UtteranceWeights(np.repeat(words, 4), np.array([99.0, *words, -99.0]), frames, -frames, 0)
     found = speech_text_distances(weights)
