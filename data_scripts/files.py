@@ -51,10 +51,10 @@ def folder_name(name: str) -> str:
 
 def find_full_disk(error: BaseException | None) -> OSError | None:
     """Return the error of a full disk among an exception and its causes; None where there is none."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and _is_full_disk(error):
+    while error is not None:
+        if isinstance(error, OSError) and (
+            error.errno in _DISK_FULL_CODES or any(message in str(error) for message in _DISK_FULL_MESSAGES)
+        ):
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -73,11 +73,6 @@ def explain(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"no permission for {place}: make it readable (an output folder: writable) for your user, e.g. by chmod"
     return " ".join(str(error).split())
-
-
-def _is_full_disk(error: OSError) -> bool:
-    """Whether this very error says that there is no space."""
-    return error.errno in _DISK_FULL_CODES or any(message in str(error) for message in _DISK_FULL_MESSAGES)
 
 
 def fingerprint(value: Any) -> str:

@@ -103,7 +103,10 @@ class Journal:
         if whole < len(content):
             self._file.truncate(whole)  # or the next record would be joined to the torn one and lost with it
         # A line that is no JSON was damaged by a power failure: it is as good as not written.
-        values = [value for line in content[:whole].splitlines() if (value := _parse(line)) is not None]
+        values = []
+        for line in content[:whole].splitlines():
+            with contextlib.suppress(ValueError):
+                values.append(json.loads(line))
         found = values[0].get("settings") if values and isinstance(values[0], dict) else None
         # As the file gives them back: JSON has no tuples, and only text as keys.
         if values and found == json.loads(json.dumps(settings)):
@@ -120,11 +123,3 @@ class Journal:
         """Write one line, and hand it to the system, where a kill of this process cannot reach it."""
         self._file.write(json.dumps(value).encode() + b"\n")
         self._file.flush()
-
-
-def _parse(line: bytes) -> Any:
-    """The JSON value of a line; None where it is none."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None

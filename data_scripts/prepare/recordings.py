@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet
@@ -179,7 +179,7 @@ def _name_copies(pairs: Sequence[tuple[Row, RecordingInfo]]) -> None:
         row["content"] = name
 
 
-class RecordingStore:
+class RecordingStore(Journal):
     """The recordings of one prepared folder: what is known of each, and the FLAC files made of them.
 
     The FLACs lie in `folder/audio`. With `embed`, every recording gets one, and it goes into the split files.
@@ -187,20 +187,14 @@ class RecordingStore:
 
     def __init__(self, folder: Path, embed: bool):
         self.folder, self.embed, self.audio_folder = folder, embed, folder / AUDIO_FOLDER
-        self._journal = Journal(folder / JOURNAL_NAME, _JOURNAL_SETTINGS, restart=True, activity="prepared")
+        super().__init__(folder / JOURNAL_NAME, _JOURNAL_SETTINGS, restart=True, activity="prepared")
         for leftover in [*self.audio_folder.glob(".*.tmp"), *folder.glob(".*.tmp")]:  # of a run that was killed
             leftover.unlink()
         self._infos: dict[FileState, RecordingInfo] = {}
         self._flac_sources: dict[str, FileState] = {}  # which recording each FLAC was last made of
-        for state, fields in self._journal.records:
+        for state, fields in self.records:
             self._remember(tuple(state), RecordingInfo(**fields))
         self._used_flacs: set[str | None] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._journal.close()
 
     def finished_splits(
         self, scanned: ScannedCorpus, report: PreparationReport, num_workers: int
@@ -232,7 +226,7 @@ class RecordingStore:
             found[number], state = info, states[number]
             # Errors are not remembered: their cause (a missing package, the disk) may lie outside the recording.
             if isinstance(info, RecordingInfo) and state is not None:
-                self._journal.append([state, {key: value for key, value in asdict(info).items() if value is not None}])
+                self.append([state, {key: value for key, value in asdict(info).items() if value is not None}])
                 self._remember(state, info)
         return found
 

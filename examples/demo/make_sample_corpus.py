@@ -251,10 +251,8 @@ def main(options: argparse.Namespace) -> None:
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.to_csv(options.output_dir / "manifest.csv", index=False, lineterminator="\n")
-    train = table[table["split"] == "train"]
-    learn_vocabulary(
-        [text for text in train[["transcript", "hypothesis"]].to_numpy().ravel() if text], options.output_dir
-    )
+    train = table.loc[table["split"] == "train", ["transcript", "hypothesis"]].to_numpy().ravel()
+    learn_vocabulary([text for text in train if text], options.output_dir)
     print(f"{len(files)} clips, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB in {options.output_dir}")
 
 

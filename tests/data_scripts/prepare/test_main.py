@@ -1,12 +1,10 @@
 """The command `python -m data_scripts.prepare`: files written, table printed, mistakes reported in one line.
 
-Bad conditions too: killed at any moment, a full disk, no permission, two at once. For these one helper process imports
-everything once and forks a child for each run, so that a run starts at once and may be killed, or lose its rights,
-without the tests doing so.
+Bad conditions too: killed at any moment, a full disk, no permission, two at once.
 """
 
 import hashlib
-import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -171,59 +169,30 @@ def test_a_push_that_fails_is_one_line(mixed, tmp_path, capsys):
 
 # Bad conditions
 
-HELPER = """
-import io, json, os, signal, sys, tempfile, time
-from contextlib import redirect_stderr, redirect_stdout
-import data_scripts.prepare.folder  # what the command imports once its options are read
-from data_scripts.prepare import __main__ as prepare
 
-def run(order):
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        if order["user"] is not None:
-            # Python itself may lie where the other user may not read: let everything be imported first.
-            with tempfile.TemporaryDirectory() as other, redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-                prepare.main([*order["arguments"], "--output_dir", other])
-            os.setgid(order["user"])
-            os.setuid(order["user"])
-        printed = io.StringIO()
-        with redirect_stderr(printed), redirect_stdout(io.StringIO()):
-            status = prepare.main(order["arguments"])
-        os.write(writer, printed.getvalue().encode()[-60000:])
-        os._exit(status)
-    os.close(writer)
-    started = time.monotonic()
-    if order["kill_after"] is not None:
-        time.sleep(order["kill_after"])
-        os.kill(child, signal.SIGKILL)
-    with open(reader, encoding="utf-8") as pipe:
-        printed = pipe.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"status": status, "error": printed, "seconds": time.monotonic() - started}
+def prepare(*arguments):
+    """Run the command here."""
+    return main([str(part) for part in arguments])
 
-for line in sys.stdin:
-    print(json.dumps(run(json.loads(line))), flush=True)
-"""
+
+def exit_with(arguments):
+    """Run the command in a process that may be killed."""
+    sys.exit(prepare(*arguments))
 
 
 @pytest.fixture(scope="module")
-def prepare():
-    """Run the command in a process of its own: prepare(*arguments, kill_after=seconds, user=uid)."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HELPER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def start():
+    """Start a process of the command: start(*arguments). One imports everything, and is forked for each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
 
-    def run(*arguments, kill_after=None, user=None):
-        order = {"arguments": [str(part) for part in arguments], "kill_after": kill_after, "user": user}
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
+    def run(*arguments):
+        process = context.Process(target=exit_with, args=(arguments,))
+        process.start()
+        return process
 
-    yield run
-    process.stdin.close()
-    process.wait(timeout=60)
+    run("ravdess", "--output_dir", "out").join()
+    return run
 
 
 def contents(folder):
@@ -232,9 +201,11 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def last_line(result):
+def last_line(capsys):
     """The error message, which is one line after the progress bar."""
-    return result["error"].replace("\r", "\n").strip().splitlines()[-1]
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed.replace("\r", "\n").strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -251,66 +222,67 @@ def recordings(tmp_path_factory):
 
 
 @pytest.mark.parametrize("options", [(), ("--embed_audio",)], ids=["paths", "embedded"])
-def test_killed_three_times_the_output_is_that_of_an_undisturbed_run(prepare, recordings, tmp_path, options):
+def test_killed_three_times_the_output_is_that_of_an_undisturbed_run(start, recordings, tmp_path, options):
     out = tmp_path / "out"
     arguments = ("manifest", "--data_dir", recordings, "--output_dir", out, *options)
-    whole = prepare(*arguments)
-    assert whole["status"] == 0, whole["error"]
+    started = time.monotonic()
+    start(*arguments).join()
+    seconds = time.monotonic() - started
     undisturbed = contents(out)
+    assert len(undisturbed) == (3 if options else 3 + 39)
     shutil.rmtree(out)
 
     moments = random.Random(time.time_ns())
     for _ in range(3):
-        moment = moments.uniform(0.1, 0.8) * whole["seconds"]
-        killed = prepare(*arguments, kill_after=moment)
-        print(f"killed after {moment:.3f} of {whole['seconds']:.3f} s")
+        moment = moments.uniform(0.1, 0.8) * seconds
+        process = start(*arguments)
+        time.sleep(moment)
+        process.kill()
+        process.join()
+        print(f"killed after {moment:.3f} of {seconds:.3f} s")
         # Work done is kept, so a later run may end before its kill comes.
-        assert killed["status"] in (-signal.SIGKILL, 0)
-    last = prepare(*arguments)
-    assert last["status"] == 0, last["error"]
+        assert process.exitcode in (-signal.SIGKILL, 0)
+    assert prepare(*arguments) == 0
     assert contents(out) == undisturbed
-    assert len(undisturbed) == (3 if options else 3 + 39)
 
 
-def test_what_was_finished_before_a_kill_is_not_done_again(prepare, recordings, tmp_path):
+def test_what_was_finished_before_a_kill_is_not_done_again(recordings, tmp_path):
     arguments = ("manifest", "--data_dir", recordings, "--output_dir", tmp_path / "out", "--num_workers", "1")
-    assert prepare(*arguments)["status"] == 0
+    assert prepare(*arguments) == 0
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "audio").iterdir()}
     journal = tmp_path / "out" / ".prepare.jsonl"
     # A kill inside the write of the 20th of 39 records, of which the first line holds the settings.
     journal.write_bytes(b"\n".join(journal.read_bytes().split(b"\n")[:20]) + b'\n[["torn')
-    assert prepare(*arguments)["status"] == 0
+    assert prepare(*arguments) == 0
     assert sum(path.stat().st_mtime_ns == changed for path, changed in made.items()) == 19
 
 
 def test_two_at_once_are_refused(recordings, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     with locked(tmp_path / "out" / ".prepare.jsonl.lock", "prepared"):
-        assert main(["manifest", "--data_dir", str(recordings), "--output_dir", str(tmp_path / "out")]) == 2
-    assert "is being prepared by another process" in capsys.readouterr().err.splitlines()[-1]
+        assert prepare("manifest", "--data_dir", recordings, "--output_dir", tmp_path / "out") == 2
+    assert "is being prepared by another process" in last_line(capsys)
 
 
-def test_full_disk(prepare, recordings, tmp_path):
+def test_full_disk(recordings, tmp_path, capsys):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("mounting a small tmpfs needs root")
+    arguments = ("manifest", "--data_dir", recordings, "--output_dir", disk / "out")
     try:
         for options in ((), ("--embed_audio",)):
-            arguments = ("manifest", "--data_dir", recordings, "--output_dir", disk / "out", *options)
-            full = prepare(*arguments)
-            assert full["status"] == 2
-            assert "Traceback" not in full["error"]
-            assert last_line(full).startswith("error: the disk is full (")
-            assert "run the same command" in last_line(full)
+            assert prepare(*arguments, *options) == 2
+            message = last_line(capsys)
+            assert message.startswith("error: the disk is full (")
+            assert "run the same command" in message
             assert not list((disk / "out").rglob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        arguments = ("manifest", "--data_dir", recordings, "--output_dir", disk / "out")
-        assert prepare(*arguments)["status"] == 0
+        assert prepare(*arguments) == 0
         made = contents(disk / "out")
         shutil.rmtree(disk / "out")
-        assert prepare(*arguments)["status"] == 0
+        assert prepare(*arguments) == 0
         assert contents(disk / "out") == made
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -328,8 +300,15 @@ def open_folder():
     shutil.rmtree(folder)
 
 
-# Root may read everything: its runs become those of another user.
-USER = 65534 if hasattr(os, "geteuid") and os.geteuid() == 0 else None
+@pytest.fixture
+def user():
+    """Root may read everything: what it runs becomes that of another user."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(
@@ -342,26 +321,25 @@ USER = 65534 if hasattr(os, "geteuid") and os.geteuid() == 0 else None
         ("ravdess", "Actor_02"),  # `Path.rglob` would pass it over, and an actor would be missing without a word
     ],
 )
-def test_no_permission_to_read(prepare, open_folder, corpus_name, closed):
+def test_no_permission_to_read(open_folder, request, capsys, corpus_name, closed):
     path = {"iemocap": make_iemocap, "ravdess": make_ravdess}[corpus_name](open_folder / "corpus") / closed
     path.chmod(0)
     (open_folder / "out").mkdir()
     (open_folder / "out").chmod(0o777)
     arguments = (corpus_name, "--data_dir", open_folder / "corpus", "--output_dir", open_folder / "out")
-    result = prepare(*arguments, user=USER)
-    assert result["status"] == 2
-    assert "Traceback" not in result["error"]
-    assert last_line(result).startswith("error: no permission")
-    assert path.name in last_line(result)
+    request.getfixturevalue("user")
+    assert prepare(*arguments) == 2
+    message = last_line(capsys)
+    assert message.startswith("error: no permission")
+    assert path.name in message
     assert not list((open_folder / "out").glob("*.parquet"))
-    path.chmod(0o755)
-    assert prepare(*arguments, user=USER)["status"] == 0
 
 
-def test_no_permission_to_write(prepare, open_folder):
+def test_no_permission_to_write(open_folder, request, capsys):
     release = make_ravdess(open_folder / "ravdess")
     open_folder.chmod(0o555)
-    result = prepare("ravdess", "--data_dir", release, "--output_dir", open_folder / "out", user=USER)
-    assert result["status"] == 2
-    assert last_line(result).startswith("error: no permission for ")
-    assert "writable" in last_line(result)
+    request.getfixturevalue("user")
+    assert prepare("ravdess", "--data_dir", release, "--output_dir", open_folder / "out") == 2
+    message = last_line(capsys)
+    assert message.startswith("error: no permission for ")
+    assert "writable" in message
