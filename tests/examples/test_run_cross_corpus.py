@@ -8,7 +8,7 @@ from datasets import DatasetDict
 
 from data_scripts.schema import save_prepared
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.experiments import encoder_folders
+from tests.helpers.experiments import tiny_options
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS
 from trainer.experiments.run_folder import load_results
@@ -21,14 +21,9 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transfer")
     save_prepared(DatasetDict(train=tiny_corpus(16)), folder / "acted")
     save_prepared(DatasetDict(train=tiny_corpus(40, seed=1), test=tiny_corpus(20, seed=2)), folder / "series")
-    speech, text = encoder_folders(folder)
-    arguments = [
-        *("--source_dir", folder / "acted", "--target_dir", folder / "series", "--output_dir", folder / "out"),
-        *("--speech_encoder", speech, "--text_encoder", text, "--max_steps", 2, "--per_device_train_batch_size", 4),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-        *("--shots", 2, 0, "--rows", "M4SER", "speech & text + concat"),
-        *("--label_map", f"{EMOTIONS[0]}={EMOTIONS[1]}"),
-    ]
+    arguments = ["--source_dir", folder / "acted", "--target_dir", folder / "series", *tiny_options(folder)]
+    arguments += ["--label_map", f"{EMOTIONS[0]}={EMOTIONS[1]}", "--shots", 2, 0]
+    arguments += ["--rows", "M4SER", "speech & text + concat"]
     run_example_here("run_cross_corpus.py", *arguments)
     return folder / "out", arguments
 

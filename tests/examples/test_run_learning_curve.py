@@ -1,12 +1,11 @@
 """The learning curve, from the command to table and figure."""
 
-import dataclasses
 import json
 
 import pandas as pd
 import pytest
 
-from tests.helpers.experiments import encoder_folders, write_manifest
+from tests.helpers.experiments import tiny_options, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.experiments.run_folder import load_results
 from trainer.inputs.feature_cache import FEATURES_FOLDER
@@ -21,13 +20,8 @@ def finished(tmp_path_factory):
     """Two shares of a corpus that has to be prepared first, one fold, two steps each."""
     folder = tmp_path_factory.mktemp("curve")
     write_manifest(folder)
-    speech, text = encoder_folders(folder)
-    arguments = [
-        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
-        *("--num_folds", 3, "--folds", 2, "--max_steps", 2, "--per_device_train_batch_size", 4),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-        *("--freeze_speech_encoder", "true", "--cache_features", "true", "--shares", 1, 0.5),
-    ]
+    arguments = ["--data_dir", folder, *tiny_options(folder), "--num_folds", 3, "--folds", 2]
+    arguments += ["--freeze_speech_encoder", "true", "--cache_features", "true", "--shares", 1, 0.5]
     run_example_here("run_learning_curve.py", *arguments)
     return folder / "out", arguments
 
@@ -83,6 +77,6 @@ def test_the_shares_follow_the_split_seed(finished, monkeypatch):
     assert data["train"]["id"][:] == same["train"]["id"][:]
     ((data, described),) = other.folds.values()
     assert described["train"]["seed"] == 1
-    whole = next(data for data, _ in list(seen[2].values())[1][1].folds.folds.values())
-    part = with_training_share(dataclasses.replace(other, folds={"fold2": (whole, {})}), 0.5, 1)
-    assert part.folds["fold2"][0]["train"]["id"][:] == data["train"]["id"][:]
+    (_, (_, whole)) = seen[2].values()
+    ((part, _),) = with_training_share(whole.folds, 0.5, 1).folds.values()
+    assert part["train"]["id"][:] == data["train"]["id"][:]

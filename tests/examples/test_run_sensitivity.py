@@ -6,7 +6,7 @@ import runpy
 import pytest
 
 from tests.helpers import ROOT
-from tests.helpers.experiments import encoder_folders, write_manifest
+from tests.helpers.experiments import tiny_options, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import ModelArguments
@@ -42,13 +42,8 @@ def test_what_cannot_be_varied_is_told(vary):
 
 def test_every_value_arrives_in_its_run(tmp_path):
     write_manifest(tmp_path)
-    speech, text = encoder_folders(tmp_path)
-    arguments = [
-        *("--data_dir", tmp_path, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", tmp_path / "out"),
-        *("--num_folds", 3, "--folds", 2, "--max_steps", 2, "--per_device_train_batch_size", 4),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-        *("--vary", "contrastive_weight=0.5", "lowercase=false"),
-    ]
+    arguments = ["--data_dir", tmp_path, *tiny_options(tmp_path), "--num_folds", 3, "--folds", 2]
+    arguments += ["--vary", "contrastive_weight=0.5", "lowercase=false"]
     run_example_here("run_sensitivity.py", *arguments)
     runs = {path.parents[2].name: load_results(path.parent) for path in (tmp_path / "out").rglob("results.json")}
     assert set(runs) == {"M4SER", "contrastive_weight_0.5", "lowercase_False"}

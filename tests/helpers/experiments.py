@@ -35,6 +35,16 @@ def encoder_folders(folder: Path) -> tuple[Path, Path]:
     return speech, text
 
 
+def tiny_options(folder: Path) -> list:
+    """Options of a script that trains tiny models for two steps, with its output in `folder`/out."""
+    speech, text = encoder_folders(folder)
+    return [
+        *("--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out", "--max_steps", 2),
+        *("--per_device_train_batch_size", 4, "--metric_for_best_model", "weighted_f1"),
+        *("--model_options", '{"num_attention_heads": 4}'),
+    ]
+
+
 def write_manifest(folder):
     rows = tiny_corpus(18).to_list()
     for row in rows:

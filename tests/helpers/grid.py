@@ -20,17 +20,12 @@ class FinishedGrid(NamedTuple):
 @pytest.fixture(scope="session")
 def finished_grid(tmp_path_factory) -> FinishedGrid:
     """Five rows, one fold of three, the seeds 1 and 2, two steps each."""
-    from tests.helpers.experiments import encoder_folders, write_manifest
+    from tests.helpers.experiments import tiny_options, write_manifest
     from tests.helpers.process import run_example_here
 
     folder = tmp_path_factory.mktemp("grid")
     write_manifest(folder)
-    speech, text = encoder_folders(folder)
-    arguments = [
-        *("--data_dir", folder, "--speech_encoder", speech, "--text_encoder", text, "--output_dir", folder / "out"),
-        *("--num_folds", 3, "--folds", 2, "--max_steps", 2, "--per_device_train_batch_size", 4, "--seeds", 1, 2),
-        *("--model_options", '{"num_attention_heads": 4}', "--metric_for_best_model", "weighted_f1"),
-        *("--rows", *GRID_ROWS),
-    ]
+    arguments = ["--data_dir", folder, *tiny_options(folder), "--num_folds", 3, "--folds", 2]
+    arguments += ["--seeds", 1, 2, "--rows", *GRID_ROWS]
     run_example_here("run_ablation.py", *arguments)
     return FinishedGrid(folder / "out", folder / "out" / "corpus", arguments)

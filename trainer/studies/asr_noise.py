@@ -61,8 +61,6 @@ class NoiseModel:
         only one would be counted. Where chance finds no such places, as in a text of one repeated word, there are
         fewer. The same text and seed give the same errors, so `seed` holds the utterance's id.
         """
-        if not 0 <= wer <= 1:
-            raise ValueError(f"wer is a share of the words, in [0, 1], not {wer}")
         words = normalize_text(text).split()
         if wer == 0 or not words:
             return text

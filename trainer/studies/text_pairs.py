@@ -17,14 +17,8 @@ class CorrectionArguments:
     """Which pairs of texts, and what is left out of training."""
 
     pairs: str | None = field(
-        default=None, metadata={"help": "CSV, TSV, JSONL or Parquet of pairs, or the folder of a prepared corpus."}
-    )
-    hypothesis_column: str = field(default="hypothesis", metadata={"help": "Column of the ASR text."})
-    reference_column: str = field(
-        default="reference", metadata={"help": "Column of the human text (of a prepared corpus: transcript)."}
-    )
-    source_column: str = field(
-        default="source", metadata={"help": "Column of the source (of a prepared corpus: asr_model)."}
+        default=None,
+        metadata={"help": "Table with the columns hypothesis, reference and source, or a prepared folder."},
     )
     held_out_sources: list[str] = field(
         default_factory=list, metadata={"help": "Sources that are left out of training as a whole, and tested."}
@@ -67,12 +61,9 @@ def read_pairs(arguments: CorrectionArguments) -> list[dict[str, Any]]:
     """Return rows with both texts: `id`, `hypothesis`, `transcript`, `source` and `characters` (of the hypothesis)."""
     if arguments.pairs is None:
         raise ExperimentError("Name a table of pairs or a prepared corpus: --pairs FILE_OR_FOLDER.")
-    path, reference, origin = Path(arguments.pairs), arguments.reference_column, arguments.source_column
-    if path.is_dir():
-        reference = "transcript" if reference == "reference" else reference
-        origin = "asr_model" if origin == "source" else origin
-    rows = []
-    for number, row in enumerate(read_columns(path, [arguments.hypothesis_column, reference, origin])):
+    path, rows = Path(arguments.pairs), []
+    columns = ("hypothesis", "transcript", "asr_model") if path.is_dir() else ("hypothesis", "reference", "source")
+    for number, row in enumerate(read_columns(path, columns)):
         if row[0] is not None and row[1] is not None:
             texts = {"hypothesis": row[0], "transcript": row[1]}
             source = "unknown" if row[2] is None else str(row[2])

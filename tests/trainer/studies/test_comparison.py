@@ -19,7 +19,7 @@ from data_scripts.journal import JournalError
 from data_scripts.schema import load_prepared, save_prepared
 from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.experiments import encoder_folders, experiment_arguments
+from tests.helpers.experiments import encoder_folders, experiment_arguments, tiny_options
 from tests.helpers.grid import GRID_ROWS
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS
@@ -204,12 +204,8 @@ def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_
     named = splits.map(lambda row, number: {"id": f"train_dia{number // 2}_utt{number % 2}"}, with_indices=True)
     save_prepared(named, tmp_path / "meld")
     (tmp_path / "meld" / "report.json").write_text(PreparationReport("meld").to_json(), encoding="utf-8")
-    encoders = finished_grid.arguments[2:6]
-    arguments = [
-        *("--prepared_dir", tmp_path / "meld", "--output_dir", tmp_path / "out", *encoders, "--max_steps", 1),
-        *("--model_options", '{"num_attention_heads": 4}', "--text_column", "transcript", "--rows", "only text"),
-        *("--protocol", "dialogue_folds", "--num_folds", 3),
-    ]
+    arguments = ["--prepared_dir", tmp_path / "meld", *tiny_options(tmp_path), "--text_column", "transcript"]
+    arguments += ["--rows", "only text", "--protocol", "dialogue_folds", "--num_folds", 3]
     run_example_here("run_ablation.py", *arguments)
     report = json.loads((tmp_path / "out" / "ablation.json").read_text(encoding="utf-8"))
     (row,) = report["rows"]

@@ -26,11 +26,10 @@ def test_pairs_of_a_table(table, tmp_path):
     first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
     assert first == ("we go now i am", "we go home i am", "books")
     texts = (("a", "b", 1), (None, "b", 1), ("", "b", 2))
-    lines = [dict(zip(("asr", "human", "from"), each, strict=True)) for each in texts]
+    lines = [dict(zip(("hypothesis", "reference", "source"), each, strict=True)) for each in texts]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    columns = {"hypothesis_column": "asr", "reference_column": "human", "source_column": "from"}
-    (tmp_path / "own.jsonl").open("a", encoding="utf-8").write('\n{"asr": "c", "human": "d"}\n')
-    *rows, bare = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl"), **columns))
+    (tmp_path / "own.jsonl").open("a", encoding="utf-8").write('\n{"hypothesis": "c", "reference": "d"}\n')
+    *rows, bare = read_pairs(CorrectionArguments(pairs=str(tmp_path / "own.jsonl")))
     assert bare["source"] == "unknown"
     assert [(row["hypothesis"], row["transcript"], row["source"]) for row in rows] == [("a", "b", "1"), ("", "b", "2")]
 
@@ -46,7 +45,6 @@ def test_pairs_of_a_prepared_corpus(tmp_path):
     ("changes", "message"),
     [
         ({"pairs": None}, "--pairs FILE_OR_FOLDER"),
-        ({"source_column": "where"}, "no column 'where'; its columns: hypothesis, reference, source"),
         ({"held_out_sources": ["radio"]}, "no source radio to hold out"),
         ({"held_out_sources": ["books", "calls", "podcasts"]}, "The train part is empty"),
         ({"validation_share": 0.0}, "must be positive and leave some to train on"),
