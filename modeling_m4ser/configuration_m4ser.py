@@ -64,8 +64,7 @@ class M4SERConfig(PreTrainedConfig):
         adversarial_reduction (`"sum"` or `"mean"`, defaults to `"sum"`): what γ weighs in Eq. 22: L_G summed over the
             frames of each utterance and averaged over utterances, or its mean over the frames of the batch. With the
             mean, γ = 0.01 leaves the generator too little of the gradient to keep up with D.
-        contrastive_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): whether L_LCL (Eq. 21) is the mean over
-            anchors, or their sum, which grows with the batch.
+        contrastive_reduction (`"mean"` or `"sum"`, defaults to `"mean"`): of L_LCL (Eq. 21) over the anchors.
         auxiliary_weight (`float`, defaults to 0.1): α of Eq. 22.
         detection_weight (`float`, defaults to 3.0): β of Eq. 22.
         adversarial_weight (`float`, defaults to 0.01): γ of Eq. 22.
@@ -84,9 +83,8 @@ class M4SERConfig(PreTrainedConfig):
         use_adversarial (`bool`, defaults to `True`): whether there is a modality discriminator, Table IV D.
         use_contrastive (`bool`, defaults to `True`): whether the contrastive loss is part of Eq. 22, Table IV D.
         initializer_range (`float`, defaults to 0.02): standard deviation of the new layers' initial weights.
-        calibration_temperature (`float`, defaults to 1.0): what the pipeline divides the logits by before the softmax,
-            so that a probability of 0.8 is right in 80 % of cases. An experiment fits it on its validation data. The
-            model's own `logits` are left alone.
+        calibration_temperature (`float`, defaults to 1.0): what the pipeline divides the logits by before the softmax.
+            An experiment fits it on its validation data. The model's own `logits` are left alone.
         correction_threshold (`float`, defaults to 0.0): edits of a transcript that the model is less sure of are not
             made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing.
 

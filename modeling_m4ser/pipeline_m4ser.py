@@ -38,8 +38,6 @@ class SpeechTextEmotionPipeline(Pipeline):
             "corrected_text"}` with what error detection and correction say about the transcript: a list of words that
             change, each `{"start", "end", "text", "replacement", "confidence"}` with places in the given text in
             characters. Only edits of the model's `correction_threshold` count.
-        batch_size (`int`, *optional*): as in every pipeline.
-        num_workers (`int`, *optional*): as in every pipeline.
     """
 
     model: Any
@@ -54,19 +52,15 @@ class SpeechTextEmotionPipeline(Pipeline):
         unknown = sorted(set(options) - {"top_k", "asr", "channel", "return_corrections"})
         if unknown:
             raise TypeError(f"{type(self).__name__} does not take {', '.join(unknown)}.")
-        preprocess, forward, postprocess = {}, {}, {}
         if options.get("asr") is not None:
-            preprocess["asr"] = self._recognizer(options["asr"])
-        if "return_corrections" in options:
-            forward["return_corrections"] = options["return_corrections"]
-        # A call's None means all channels or all labels, whatever the constructor was told.
-        if "channel" in options:
-            preprocess["channel"] = options["channel"]
-        if "top_k" in options:
-            postprocess["top_k"] = options["top_k"]
-            if options["top_k"] is not None and options["top_k"] < 1:
-                raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
-        return preprocess, forward, postprocess
+            options["asr"] = self._recognizer(options["asr"])
+        else:
+            options.pop("asr", None)
+        if options.get("top_k") is not None and options["top_k"] < 1:
+            raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
+        # A call's None means all channels or all labels, whatever the constructor was given.
+        stages = ("asr", "channel"), ("return_corrections",), ("top_k",)
+        return tuple({name: options[name] for name in stage if name in options} for stage in stages)
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """Classify one input, or a list, generator or dataset of inputs, see the class."""

@@ -69,11 +69,10 @@ class M4SERProcessor(ProcessorMixin):
             many as the tokenizer allows, at most 512.
         trim_silence_db (`float`, *optional*): cut the silence before and after the speech, i.e. what lies more than so
             many dB under the loudest 10 ms: about 40 for studio recordings, less in noise. By default the audio stays
-            whole. Corpora recorded with a second of silence around each utterance then need half the work, and the mean
-            over frames covers speech alone.
+            whole.
         target_dbfs (`float`, *optional*): scale every utterance, after trimming, to this root mean square in dBFS, e.g.
-            -25. By default its loudness stays. Use it for speakers at different distances from the microphone. Feature
-            extractors with `do_normalize` (hubert-large's) do much the same by themselves.
+            -25. By default its loudness stays. Feature extractors with `do_normalize` (hubert-large's) do much the same
+            by themselves.
 
     Raises:
         ValueError: `trim_silence_db` is not positive, or `target_dbfs` is over 0.
