@@ -1,8 +1,5 @@
 """How a command ends: one line for what the user can correct, a traceback for a bug."""
 
-import subprocess
-import sys
-
 import pytest
 
 from data_scripts.errors import CorpusError, UserError, run_command
@@ -11,7 +8,6 @@ from data_scripts.splits import SplitError
 from data_scripts.transcribe.dataset import TranscriptionError
 from data_scripts.transcribe.whisper import RecognizerError
 from modeling_m4ser.audio_m4ser import AudioError
-from tests.helpers import ROOT
 
 
 def raising(error):
@@ -58,8 +54,3 @@ def test_a_bug_is_not_hidden(capsys, error):
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
 def test_the_status_is_that_of_the_command(returned, status):
     assert run_command(lambda: returned) == status
-
-
-def test_naming_the_errors_imports_nothing_heavy():
-    script = "import sys, data_scripts.errors; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

@@ -150,13 +150,9 @@ def test_metrics_are_computed_in_the_order_of_the_data(tmp_path):
         for row, values in zip(data, prediction.inputs, strict=True):
             clip = trainer.data_collator([row])["input_values"][0].numpy()
             np.testing.assert_array_equal(values[: len(clip)], clip)
-
-
-def test_a_metric_that_fails_is_not_left_changed(tmp_path):
-    trainer = evaluator(tmp_path)
     trainer.compute_metrics = fail = lambda prediction: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        trainer.evaluate(tiny_corpus(3))
+        trainer.evaluate(data)
     assert trainer.compute_metrics is fail
 
 
