@@ -94,10 +94,6 @@ def test_the_spelling_asked_for_wins():
     assert assigned("joy", "\uff4a\uff4f\uff59", "joy")[:2] == (["joy"] * 3, ["joy"])
 
 
-def test_nothing_is_said_where_nothing_changes():
-    assert assigned("b", "a")[0::2] == (["b", "a"], PreparationReport("x"))
-
-
 def test_a_map_then_a_selection():
     labels, classes, report = assigned(
         "happy", "excited", "sad", "fru", label_map={"excited": "joy", "happy": "joy"}, wanted=["sad", "joy"]

@@ -13,8 +13,9 @@ from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import save_prepared
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers.experiments import write_manifest
-from tests.helpers.layouts import make_ravdess
+from tests.helpers.layouts import make_meld, make_ravdess
 from trainer.errors import ExperimentError
+from trainer.experiments import data
 from trainer.experiments.arguments import CorpusArguments
 from trainer.experiments.data import accepted_in_own_split, prepare_corpus
 
@@ -82,6 +83,29 @@ def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
     assert None not in dataset["hypothesis"][:]
     assert [name and Path(name).name for name in dataset["asr_model"]].count("recogniser") == 1
     assert sum(text in set(table["hypothesis"]) for text in dataset["hypothesis"]) >= len(table) - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "language"),
+    [
+        (make_meld, {"corpus": "meld"}, "en"),
+        (make_meld, {"corpus": "meld", "asr_language": "de"}, "de"),
+        (make_ravdess, {"corpus": "ravdess"}, "en"),
+        (write_manifest, {}, None),
+    ],
+)
+def test_the_language_that_is_recognised(tmp_path, monkeypatch, make, options, language):
+    """English where the corpus is; elsewhere the model guesses unless it is given one."""
+    asked = []
+    monkeypatch.setattr(data, "WhisperRecognizer", lambda model, **settings: asked.append((model, settings)))
+    monkeypatch.setattr(data, "transcribe_folder", lambda *_, **__: None)
+    (tmp_path / "corpus").mkdir()
+    make(tmp_path / "corpus")
+    if not options:
+        without_hypotheses(tmp_path / "corpus")
+    arguments = CorpusArguments(data_dir=str(tmp_path / "corpus"), asr_model="whisper", **options)
+    prepare_corpus(arguments, tmp_path / "prepared")
+    assert asked == [("whisper", {"language": language})]
 
 
 def test_a_prepared_folder_is_read_where_it_lies(corpus, tmp_path):

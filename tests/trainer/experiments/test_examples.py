@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-import trainer.experiments.data
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.audit import OFFICIAL_SPLIT, PROTOCOL_SPLIT, Audit
 from data_scripts.corpora.iemocap import select_turns
 from data_scripts.corpora.ravdess import voice
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
-from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_wav
+from tests.helpers.layouts import make_iemocap, make_meld, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.run_folder import corpus_fingerprint, load_results
@@ -110,9 +109,8 @@ def test_iemocap_with_six_classes(encoders, tmp_path):
     six = ("neutral", "frustrated", "angry", "sad", "happy", "excited")
     release = make_iemocap(tmp_path / "release", codes=("neu", "hap", "exc", "ang", "sad", "fru"))
     options = ["--emotions", *six, "--merge_excited", "false", "--folds", 5]  # excited, asked for, stays
-    run_example_here(
-        "run_iemocap.py", "--data_dir", release, "--output_dir", tmp_path / "out", *SHORT, *encoders, *options
-    )
+    options += ["--data_dir", release, "--output_dir", tmp_path / "out"]
+    run_example_here("run_iemocap.py", *SHORT, *encoders, *options)
     results, _ = finished(tmp_path / "out")
     assert support(results, "test") == [2] * 6
     assert results["split"]["test"]["sessions"] == ["5"]
@@ -151,57 +149,14 @@ def test_meld_keeps_its_own_splits(encoders, tmp_path):
     assert results["audit"]["accepted"] == OFFICIAL_SPLIT
 
 
-@pytest.mark.parametrize(
-    ("script", "options", "language"),
-    [
-        ("run_meld.py", (), "en"),
-        ("run_iemocap.py", (), "en"),
-        ("run_meld.py", ("--asr_language", "de"), "de"),
-        ("run_custom.py", (), None),
-        ("run_custom.py", ("--corpus", "ravdess"), "en"),
-    ],
-)
-def test_the_language_that_is_recognised(iemocap, tmp_path, monkeypatch, script, options, language):
-    """English where the corpus is; elsewhere the model guesses unless it is told."""
-    asked = []
-
-    class RecognizerCalledError(Exception):
-        """The recogniser was made: what follows is not tested here."""
-
-    def recognizer(model, **settings):
-        asked.append((model, settings))
-        raise RecognizerCalledError
-
-    monkeypatch.setattr(trainer.experiments.data, "WhisperRecognizer", recognizer)
-    if script == "run_custom.py" and not options:
-        write_wav(tmp_path / "corpus" / "a.wav")
-        corpus = tmp_path / "corpus" / "manifest.csv"
-        corpus.write_text("audio,emotion\na.wav,sad\n")
-    else:
-        make = {"run_meld.py": make_meld, "run_custom.py": make_ravdess}.get(script, lambda _: iemocap)
-        corpus = make(tmp_path / "corpus")
-    options = ("--data_dir", corpus, "--output_dir", tmp_path / "out", "--asr_model", "whisper-large-v2", *options)
-    with pytest.raises(RecognizerCalledError):
-        run_example_here(script, *options)
-    assert asked == [("whisper-large-v2", {"language": language})]
-
-
 def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     for actor in range(1, 7):
         for emotion in (3, 4):
             name = f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
             write_wav(tmp_path / "RAVDESS" / f"Actor_{actor:02d}" / name, seed=10 * actor + emotion)
     options = ["--corpus", "ravdess", "--num_folds", 3, "--folds", 1, "--split_seed", 4, "--seed", 11]
-    run_example_here(
-        "run_custom.py",
-        "--data_dir",
-        tmp_path / "RAVDESS",
-        "--output_dir",
-        tmp_path / "out",
-        *SHORT,
-        *encoders,
-        *options,
-    )
+    first = ["--data_dir", tmp_path / "RAVDESS", "--output_dir", tmp_path / "out", *options]
+    run_example_here("run_custom.py", *first, *SHORT, *encoders)
     results, predictions = finished(tmp_path / "out", seed=11)
     corpus = load_prepared(tmp_path / "out" / "corpus")["train"]
     drawn = [speaker_folds(corpus, 3, seed, stratify)[0] for seed, stratify in ((4, voice), (4, None), (0, voice))]
@@ -263,9 +218,8 @@ def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
 
 def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     make_divided_manifest(tmp_path, copied=False)
-    run_example_here(
-        "run_custom.py", "--data_dir", tmp_path, "--output_dir", tmp_path / "out", *SHORT, *encoders, "--strict"
-    )
+    options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--strict"]
+    run_example_here("run_custom.py", *SHORT, *encoders, *options)
     assert "warning: own_split" not in capsys.readouterr().err
     results, predictions = finished(tmp_path / "out")
     assert results["audit"] == vars(Audit(["train", "validation", "test"]))
