@@ -201,7 +201,7 @@ def leave_one_session_out(
         SplitError: rows without a session (or speaker), fewer than 2 sessions, a speaker who is in a tested and in a
             training session, an empty part, or another `validation`.
     """
-    return _leave_one_out(_single(dataset), "session", validation, ("speaker",), seed)
+    return _leave_one_out(dataset, "session", validation, seed)
 
 
 def leave_one_speaker_out(
@@ -221,19 +221,18 @@ def leave_one_speaker_out(
         SplitError: rows without a speaker, fewer than 3 speakers, another `validation`, an empty part; for "partner",
             rows without a session, or a speaker of two sessions or alone in one.
     """
-    return _leave_one_out(_single(dataset), "speaker", validation, ("partner", "speaker"), seed)
+    return _leave_one_out(dataset, "speaker", validation, seed)
 
 
-def _leave_one_out(
-    dataset: Dataset, column: str, validation: str | float, ways: Sequence[str], seed: int
-) -> list[Fold]:
+def _leave_one_out(dataset: Dataset | DatasetDict, column: str, validation: str | float, seed: int) -> list[Fold]:
     """One fold for each session or speaker, which is tested; validation is drawn from the others."""
+    dataset = _single(dataset)
     groups = _rows_by(dataset, column)
+    least, ways = (2, ("speaker",)) if column == "session" else (3, ("partner", "speaker"))
     share = validation if isinstance(validation, float) and 0 < validation < 1 else None
     if share is None and validation not in ways:
         known = ", ".join(f'"{way}"' for way in ways)
         raise SplitError(f"validation must be {known} or a share between 0 and 1, got {validation!r}")
-    least = 2 if column == "session" else 3
     if len(groups) < least:
         raise SplitError(f"leaving a {column} out needs at least {least}; the dataset has only {', '.join(groups)}")
     if validation == "partner":

@@ -27,7 +27,7 @@ MELD_LAYOUT = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4, and the sam
 # The rows of the official CSVs. Every copy of MELD.Raw lacks two clips: train dia125_utt3 is broken, dev dia110_utt7 is
 # absent, so 13,706 of 13,708 can be kept.
 EXPECTED_SPLITS = {"train": 9989, "validation": 1109, "test": 2610}
-EXPECTED_EMOTIONS = dict(zip(EMOTIONS, (6436, 2308, 1636, 1607, 1002, 361, 358), strict=True))
+EXPECTED_EMOTIONS: dict[str, int] = dict(zip(EMOTIONS, (6436, 2308, 1636, 1607, 1002, 361, 358), strict=True))
 
 _CLIP_NAME = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
 _SEARCH_DEPTH = 3  # levels below data_dir searched for CSVs and clip folders: MELD.Raw/train/train_splits

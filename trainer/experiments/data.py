@@ -71,8 +71,7 @@ def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
     """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
     if arguments.hypotheses is not None:
         report = import_into_folder(folder, arguments.hypotheses, arguments.asr_model or "unknown")
-        missing = report["without_hypothesis"]
-        if missing:
+        if missing := report["without_hypothesis"]:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
         language = arguments.asr_language or arguments.record.language
