@@ -17,10 +17,8 @@ class M4SERTrainingArguments(TrainingArguments):
     Args:
         encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
             data, new layers need a higher rate than pretrained ones.
-        classifier_learning_rate: of the emotion classifier; `learning_rate` by default, as in the paper. The pooled
-            representations of two utterances differ by about 0.1 in each dimension, so this one linear layer needs
-            large weights. At a fine-tuning rate Adam takes thousands of steps to reach them: short runs want about
-            1e-2.
+        classifier_learning_rate: of the emotion classifier; `learning_rate` by default, as in the paper. This linear
+            layer needs large weights, which Adam takes thousands of steps to reach: short runs want about 1e-2.
         discriminator_learning_rate: of the discriminator's own Adam; `learning_rate` by default. It follows the
             schedule of the others: a discriminator of constant rate would run away from a generator that stands still.
         discriminator_max_grad_norm: the discriminator's gradient is clipped to this norm. Since it has its own Adam, γ
@@ -96,14 +94,11 @@ class ExperimentArguments(M4SERTrainingArguments):
         balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data
             ([`trainer.losses.BalancedCrossEntropy`]), so that rare classes (MELD's fear and disgust) count as much as
             frequent ones. For UA and macro F1; not in the paper.
-        speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1
-            ([`trainer.inputs.augmentation.with_speeds`]); an epoch is then three times as long. It keeps the model from
-            learning a corpus's few speakers by heart; not in the paper.
+        speed_perturbation: train on each utterance at each of these speeds, e.g. 0.9, 1.0 and 1.1; an epoch is then
+            three times as long. It keeps the model from learning a corpus's few speakers by heart; not in the paper.
         cache_features: compute what a frozen speech encoder gives once for each recording, keep it on disk, and train
-            on that ([`trainer.inputs.feature_cache.cache_features`]). The results are the same.
-        feature_cache_dir: where; by default beside the corpus (`.features` in its prepared folder), so that all runs on
-            it share them.
-
+            on that. The results are the same.
+        feature_cache_dir: where; by default `.features` in the prepared corpus, so that all runs on it share them.
         figure_format: what figures are written as: `png`, `pdf`, `svg`, or several of them.
 
     Raises:

@@ -84,15 +84,13 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             check_checkpoints_load(model)
         if isinstance(data_collator, M4SERDataCollator):
             self.row_reader = RowReader(model.config, data_collator.text_column)
-        train_dataset = self.read_data(train_dataset, "train_dataset", training=True)
-        eval_dataset = self.read_data(eval_dataset, "eval_dataset")
         _check_class_order(model, compute_metrics)
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            train_dataset=self.read_data(train_dataset, "train_dataset", training=True),
+            eval_dataset=self.read_data(eval_dataset, "eval_dataset"),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             callbacks=callbacks,
@@ -107,8 +105,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         self._loss_log = LossLog()
         self.sampler_epoch = SamplerEpochCallback()
         self.add_callback(self.sampler_epoch)
-        if self.model.config.standardize_features and train_dataset is not None:
-            self.add_callback(FeatureStatisticsCallback(train_dataset, data_collator))
+        if self.model.config.standardize_features and self.train_dataset is not None:
+            self.add_callback(FeatureStatisticsCallback(self.train_dataset, data_collator))
         if args.ema_decay is not None:
             with self._without_discriminator():
                 trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}

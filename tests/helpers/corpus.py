@@ -27,10 +27,10 @@ NO_DROPOUT = {"fusion_dropout": 0.0, "classifier_dropout": 0.0}
 
 def tiny_corpus(size: int = 16, seed: int = 0, with_transcripts: bool = True) -> Dataset:
     """`size` rows; every clip has its own length (0.2 to 0.5 s) and its emotion is `index % 4`."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows = []
     for index in range(size):
-        samples = dice.normal(scale=0.1, size=int(dice.integers(3200, 8000))).astype(np.float32)
+        samples = rng.normal(scale=0.1, size=int(rng.integers(3200, 8000))).astype(np.float32)
         file = io.BytesIO()
         soundfile.write(file, samples, 16000, format="FLAC")
         transcript, hypothesis = PAIRS[index % len(PAIRS)]

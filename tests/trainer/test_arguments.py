@@ -39,20 +39,9 @@ def test_impossible_values_are_refused_by_name(tmp_path, name, value):
         arguments(tmp_path, **{name: value})
 
 
-def test_experiments_test_the_best_epoch_by_default(tmp_path):
-    args = arguments(tmp_path)
-    assert args.load_best_model_at_end
-    assert args.metric_for_best_model == "ua"
-    assert args.greater_is_better
+def test_experiments_test_the_best_epoch_and_a_trainer_of_ones_own_needs_none(tmp_path):
+    args, own = arguments(tmp_path), M4SERTrainingArguments(output_dir=str(tmp_path))
+    assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "ua", True)
     assert (args.eval_strategy, args.save_strategy, args.save_total_limit) == ("epoch", "epoch", 1)
-
-
-def test_a_trainer_of_ones_own_has_the_library_s_habits(tmp_path):
-    """Without a validation set there is no best epoch: `M4SERTrainer` alone must not ask for one."""
-    args = M4SERTrainingArguments(output_dir=str(tmp_path))
-    assert (args.eval_strategy, args.load_best_model_at_end) == ("no", False)
-
-
-def test_nothing_is_pinned_for_a_cpu(tmp_path):
-    args = arguments(tmp_path)
-    assert args.dataloader_pin_memory == (args.device.type != "cpu")
+    assert (own.eval_strategy, own.load_best_model_at_end) == ("no", False)
+    assert own.dataloader_pin_memory == (own.device.type != "cpu"), "nothing is pinned for a CPU"

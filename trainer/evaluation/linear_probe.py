@@ -1,6 +1,6 @@
 """The linear-probe baseline: logistic regression on frozen features of the encoders, under the same split."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,8 +32,9 @@ def speech_features(
     if encoder is None:
         raise TrainingError("The linear probe reads speech features, and this model has no speech encoder.")
     features = []
-    for rows in _batches(data, batch_size):
-        audio = [load_audio(row["audio"], processor.sampling_rate, name=row["id"]) for row in rows]
+    for rows in data.select_columns(["id", "audio"]).iter(batch_size):
+        named = zip(*cast(Mapping[str, list[Any]], rows).values(), strict=True)
+        audio = [load_audio(sound, processor.sampling_rate, name=identity) for identity, sound in named]
         batch = processor(audio=audio, sampling_rate=processor.sampling_rate).to(model.device)
         hidden, mask = encoder(batch[encoder.input_name], batch["speech_attention_mask"])
         for frames, valid in zip(hidden, mask, strict=True):
@@ -56,19 +57,15 @@ def text_features(
     if encoder is None:
         raise TrainingError("The linear probe reads text features, and this model has no text encoder.")
     features = []
-    for rows in _batches(data.select_columns(["id", text_column]), batch_size):
-        for row in rows:
-            if row[text_column] is None:
-                raise TrainingError(f"Utterance {row['id']!r} has no {text_column!r}, which the linear probe reads.")
-        batch = processor(text=[row[text_column] for row in rows]).to(model.device)
+    for rows in data.select_columns(["id", text_column]).iter(batch_size):
+        identities, texts = cast(Mapping[str, list[Any]], rows).values()
+        if None in texts:
+            lacking = identities[texts.index(None)]
+            raise TrainingError(f"Utterance {lacking!r} has no {text_column!r}, which the linear probe reads.")
+        batch = processor(text=texts).to(model.device)
         hidden, mask = encoder(batch["input_ids"], batch["text_attention_mask"])
         features += [pieces[valid].mean(0).cpu().numpy() for pieces, valid in zip(hidden, mask, strict=True)]
     return np.stack(features)
-
-
-def _batches(data: Dataset, batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(data), batch_size):
-        yield [data[index] for index in range(start, min(start + batch_size, len(data)))]
 
 
 class FrozenFeatures:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.evaluation.significance import METRICS
+
 SUMMARY_METRICS = ("wa", "ua", "weighted_f1", "macro_f1")
 
 
@@ -21,9 +23,7 @@ def summarize(runs: Sequence[Mapping[str, Any]], keys: Sequence[str] = SUMMARY_M
 def pool(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """WA and UA of all runs' test predictions together, from their confusion matrices."""
     matrix = np.sum([run["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0)
-    support = matrix.sum(axis=1)
-    recalls = np.diag(matrix)[support > 0] / support[support > 0]
-    return {"wa": float(np.trace(matrix) / matrix.sum()), "ua": float(recalls.mean())}
+    return {key: float(METRICS[key](matrix)) for key in ("wa", "ua")}
 
 
 def format_row(summary: Mapping[str, Mapping[str, Any]]) -> str:

@@ -54,44 +54,26 @@ def test_training_leaves_the_average_in_the_model(tmp_path, decay):
     assert moved == 0 if decay == 0 else moved > 1e-4
 
 
-def test_it_changes_nothing_of_the_training_itself(tmp_path):
-    runs = []
-    for decay in (None, 0.9):
-        trainer, watch = watched(
-            tmp_path, tiny_model("whisper"), ema_decay=decay, eval_strategy="epoch", eval_data=tiny_corpus(4)
-        )
-        trainer.train()
-        runs.append(watch.seen[-1])
-    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
-
-
-def test_validation_and_checkpoints_are_of_the_average(tmp_path):
-    arguments = {"num_train_epochs": 2, "ema_decay": 0.9, "eval_strategy": "epoch", "save_strategy": "epoch"}
-    data = tiny_corpus(6)
-    trainer, watch = watched(tmp_path, tiny_model("whisper"), eval_data=data, **arguments)
+def test_validation_checkpoints_and_what_is_left_are_of_the_average_and_training_is_not(tmp_path):
+    arguments = {"num_train_epochs": 3, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    # The worst epoch counts as the best one, which is not the last: what is left must be its average.
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
+    data, model = tiny_corpus(6), tiny_model("whisper")
+    trainer, watch = watched(tmp_path, model, eval_data=data, ema_decay=0.9, **arguments, **best)
     trainer.train()
     validated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert trainer.state.best_global_step < trainer.state.global_step
     for epoch, loss in enumerate(validated, 1):
         saved = M4SERForEmotionClassification.from_pretrained(tmp_path / "run" / f"checkpoint-{4 * epoch}")
         expected = average_by_hand(watch.seen[: 4 * epoch + 1], 0.9)
-        for name, value in parameters_of(saved).items():
-            if not name.startswith("discriminator."):
-                torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
+        for part in (saved, *([model] if trainer.state.best_global_step == 4 * epoch else [])):
+            for name, value in parameters_of(part).items():
+                if not name.startswith("discriminator."):
+                    torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
         assert tiny_trainer(tmp_path, saved).evaluate(data)["eval_loss"] == pytest.approx(loss, abs=1e-6)
-
-
-def test_the_best_checkpoint_is_what_is_left(tmp_path):
-    arguments = {"num_train_epochs": 3, "ema_decay": 0.9, "eval_strategy": "epoch", "save_strategy": "epoch"}
-    # The worst epoch counts as the best one, which is not the last: what is left must be its average.
-    arguments |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
-    model = tiny_model("whisper")
-    trainer, watch = watched(tmp_path, model, eval_data=tiny_corpus(6), **arguments)
-    trainer.train()
-    assert trainer.state.best_global_step < trainer.state.global_step
-    expected = average_by_hand(watch.seen[: trainer.state.best_global_step + 1], 0.9)
-    for name, value in parameters_of(model).items():
-        if not name.startswith("discriminator."):
-            torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=0)
+    plain, without = watched(tmp_path / "plain", tiny_model("whisper"), eval_data=data, **arguments)
+    plain.train()
+    assert all(torch.equal(value, watch.seen[-1][name]) for name, value in without.seen[-1].items())
 
 
 def test_resumed_run_is_bit_identical(tmp_path):

@@ -36,9 +36,7 @@ def test_ece_by_hand():
     assert expected_calibration_error(probabilities, labels, bins=10) == pytest.approx(0.09)
     # All in one bin: |0.87 − 0.8|.
     assert expected_calibration_error(probabilities, labels, bins=1) == pytest.approx(0.07)
-
-
-def test_the_most_probable_class_is_what_counts():
+    # The most probable class is what counts.
     assert expected_calibration_error(confident([0.1, 0.1]), [1, 1]) == pytest.approx(0.1)
     assert expected_calibration_error(confident([0.1, 0.1]), [0, 0]) == pytest.approx(0.9)
 
@@ -50,11 +48,8 @@ def test_reliability_curve_by_hand():
     np.testing.assert_allclose(curve.confidence[[5, 6, 9]], [0.59, 0.7, 1.0])
     np.testing.assert_allclose(curve.accuracy[[5, 6, 9]], [0.5, 1.0, 1.0])
     assert np.isnan(curve.accuracy[[0, 8]]).all()
-
-
-def test_one_hot_probabilities_with_a_rounding_error_have_a_bin():
-    curve = reliability_curve([[1 + 1e-15, 0.0], [1.0, 0.0]], [0, 0])
-    assert curve.utterances.tolist() == [0] * 14 + [2]
+    # Rounding errors have a bin.
+    assert reliability_curve([[1 + 1e-15, 0.0], [1.0, 0.0]], [0, 0]).utterances.tolist() == [0] * 14 + [2]
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -86,9 +81,7 @@ def test_likelihood_by_hand():
     assert negative_log_likelihood([[0.0, np.log(3)]], [1]) == pytest.approx(-np.log(0.75))
     assert negative_log_likelihood([[0.0, 2 * np.log(3)]], [0], temperature=2) == pytest.approx(-np.log(0.25))
     np.testing.assert_allclose(calibrated_probabilities([[0.0, 2 * np.log(3)]], 2.0), [[0.25, 0.75]])
-
-
-def test_large_logits_do_not_overflow():
+    # Large logits do not overflow.
     assert negative_log_likelihood([[1000.0, 0.0]], [1]) == pytest.approx(1000)
     np.testing.assert_allclose(calibrated_probabilities([[1000.0, 0.0]]), [[1.0, 0.0]])
 
@@ -97,10 +90,7 @@ def test_nothing_wrong_says_nothing_of_the_temperature():
     logits = 0.1 * np.eye(3)
     assert fit_temperature(logits, [0, 1, 2]) == 1.0
     assert fit_temperature(logits, [0, 1, 1]) != 1.0
-
-
-def test_logits_that_know_nothing_end_at_the_range():
-    """Always sure and always wrong: the flatter, the likelier."""
+    # Always sure and always wrong: the flatter, the likelier, up to the end of the range.
     assert fit_temperature([[5.0, 0.0]] * 4, [1] * 4) == pytest.approx(TEMPERATURE_RANGE[1], rel=1e-4)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import EvalPrediction
 
 from trainer.evaluation.metrics import EmotionMetrics, compute_emotion_metrics, emotion_metrics, metric_keys
@@ -48,39 +50,26 @@ def test_hand_computed():
     assert results["confusion_matrix"] == [[3, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
 
 
-def test_wa_and_ua_are_not_swapped():
-    # Always "neutral" on nine neutral and one sad: the share of neutral is WA, one class in two is UA.
-    results = emotion_metrics([0] * 10, [0] * 9 + [2], FOUR)
-    assert results["wa"] == pytest.approx(0.9)
-    assert results["ua"] == pytest.approx(0.5)
-
-
 def test_class_absent_from_references():
     # "angry" is predicted once but never true: it costs "happy" its recall and is in no mean.
     results = emotion_metrics([0, 3, 1, 2], [0, 1, 1, 2], FOUR)
     assert results["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
-    assert results["macro_f1"] == pytest.approx((1 + 2 / 3 + 1) / 3)
-    assert results["weighted_f1"] == pytest.approx((1 + 2 * 2 / 3 + 1) / 4)
-    assert "f1_angry" not in results
-    assert "recall_angry" not in results
-    assert results["confusion_matrix"][3] == [0, 0, 0, 0]
-    assert results["confusion_matrix"][1] == [0, 1, 0, 1]
+    assert not {"f1_angry", "recall_angry"} & set(results)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_meld_like_imbalance_against_loops(seed):
-    rng = np.random.default_rng(seed)
-    shares = np.array([0.47, 0.12, 0.02, 0.08, 0.17, 0.02, 0.12])
-    references = rng.choice(7, size=300, p=shares / shares.sum())
-    references[references == 5] = 0
-    references[0] = 5  # one single utterance of disgust
-    predictions = np.where(rng.random(300) < 0.6, references, rng.choice(5, size=300))
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60))
+def test_any_predictions_against_loops(pairs):
+    predictions, references = zip(*pairs, strict=True)
     results, expected = emotion_metrics(predictions, references, MELD), naive(predictions, references, 7)
     for key in ("wa", "ua", "macro_f1", "weighted_f1"):
         assert results[key] == pytest.approx(expected[key], abs=1e-12)
-    for k, label in enumerate(MELD):
-        assert results[f"f1_{label}"] == pytest.approx(expected["f1s"][k], abs=1e-12)
-        assert results[f"recall_{label}"] == pytest.approx(expected["recalls"][k], abs=1e-12)
+    for kind in ("recall", "f1"):
+        found = {
+            MELD.index(key.split("_")[1]): value
+            for key, value in results.items()
+            if key in [f"{kind}_{n}" for n in MELD]
+        }
+        assert found == pytest.approx(expected[f"{kind}s"], abs=1e-12)
     assert results["confusion_matrix"] == expected["confusion_matrix"]
 
 
@@ -123,9 +112,9 @@ def test_trainer_function_gives_floats_only():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_trainer_function_by_batches(dtype):
-    """The last batch gives the metrics of all, and the next evaluation starts anew."""
-    dice = np.random.default_rng(0)
-    logits, labels = dice.normal(size=(10, 4)), dice.integers(0, 4, size=10)
+    """The last batch gives the metrics of all, and the next evaluation starts over."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(10, 4)), rng.integers(0, 4, size=10)
     compute = compute_emotion_metrics(FOUR)
     for size in (6, 10):
         expected = compute_emotion_metrics(FOUR)(EvalPrediction(predictions=logits[:size], label_ids=labels[:size]))

@@ -70,18 +70,13 @@ def test_options_arrive(encoders):
     assert [model.config.id2label[index] for index in range(4)] == list(EMOTIONS)
 
 
-def test_labels_are_numbered_as_given(encoders):
+def test_labels_are_numbered_as_given_and_human_text_has_no_errors_to_learn_from(encoders):
     names = ["sad", "angry", "neutral"]
-    model, _ = build_model(ModelArguments(**encoders), names)
+    model, _ = build_model(ModelArguments(**encoders, text_column="transcript"), names)
     assert model.config.id2label == dict(enumerate(names))
     assert model.config.label2id == {"sad": 0, "angry": 1, "neutral": 2}
     assert model.classifier.out_features == 3
-
-
-def test_human_text_has_no_errors_to_learn_from(encoders):
-    model, _ = build_model(ModelArguments(**encoders, text_column="transcript"), EMOTIONS)
-    assert model.detector is None
-    assert model.corrector is None
+    assert (model.detector, model.corrector) == (None, None)
 
 
 @pytest.mark.parametrize(
