@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -47,15 +49,17 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported_rooms(path: Path) -> set[str]:
     """First names of all absolute imports of a file, those inside functions and try-blocks too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module.split(".")[0])
-    return found
+    nodes = list(ast.walk(tree(path)))
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    return {module.split(".")[0] for module in found}
 
 
 def module_name(path: Path) -> str:
@@ -64,20 +68,20 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def _checks_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
 def imported_modules(path: Path, with_type_checking: bool = True) -> set[str]:
     """Dotted names of our own modules that a file imports, relative imports resolved.
 
     The `TYPE_CHECKING` blocks of the lazy `__init__` files are left out on request: nothing is imported by them.
     """
     known = {module_name(file) for file in ROOM_FILES}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if not with_type_checking:
-        tree.body = [
-            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
-        ]
+    nodes = [node for node in tree(path).body if with_type_checking or not _checks_types(node)]
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     found = set()
-    for node in ast.walk(tree):
+    for node in (each for top in nodes for each in ast.walk(top)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -133,17 +137,7 @@ def test_every_folder_of_a_room_has_a_floor():
 
 def test_no_modules_import_each_other_in_a_circle():
     graph = {module_name(path): imported_modules(path, with_type_checking=False) for path in ROOM_FILES}
-    done: set[str] = set()
-
-    def visit(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, f"a circle: {' -> '.join([*trail[trail.index(module) :], module])}"
-        if module not in done:
-            for imported in sorted(graph.get(module, ()) - {module}):
-                visit(imported, (*trail, module))
-            done.add(module)
-
-    for module in graph:
-        visit(module, ())
+    TopologicalSorter({module: imported - {module} for module, imported in graph.items()}).prepare()  # names a circle
 
 
 @pytest.mark.parametrize("path", [p for p in ROOM_FILES if p.parent.name == "modeling_m4ser"], ids=name)
@@ -153,7 +147,7 @@ def test_model_folder_is_self_contained(path):
     assert not needed, f"{name(path)} needs {sorted(needed)}: import it inside `try`, or elsewhere"
     # Copied to the Hub, the folder has another name: our own modules are reached relatively, within the folder.
     assert "modeling_m4ser" not in imported_rooms(path), f"{name(path)} imports its own folder by name"
-    levels = [node.level for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    levels = [node.level for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)]
     assert max(levels, default=0) <= 1, f"{name(path)} imports from outside its folder"
 
 
@@ -165,7 +159,7 @@ def test_no_file_is_long():
 def test_no_function_needs_scrolling():
     long = {}
     for path in ROOM_FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
                 first = node.body[1].lineno if documented and len(node.body) > 1 else node.body[0].lineno
@@ -216,10 +210,9 @@ def test_no_machine_paths():
 
 @pytest.mark.parametrize("path", ROOM_FILES, ids=name)
 def test_everything_public_has_a_docstring(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    public = [node for node in tree.body if isinstance(node, definitions) and not node.name.startswith("_")]
+    public = [node for node in tree(path).body if isinstance(node, definitions) and not node.name.startswith("_")]
     missing = [node.name for node in public if not ast.get_docstring(node)]
-    if path.name != "__init__.py" and not ast.get_docstring(tree):
+    if path.name != "__init__.py" and not ast.get_docstring(tree(path)):
         missing.insert(0, "the module")
     assert not missing, f"{name(path)}: no docstring on {missing}"

@@ -22,6 +22,7 @@ EMOTIONS = ("angry", "happy", "neutral", "sad")
 SIZE = 24
 VOCABULARY = 100
 MEL_BINS = 16
+LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("i", "can", "believe", "it", "am", "so", "happy", "sad", "not", "the", "you", "we", "go", "home", "now")
 
@@ -46,28 +47,15 @@ def speech_config(kind: str = "hubert", size: int = SIZE, **overrides: Any) -> P
     Waveform encoders have the public models' strides: 400 samples for the first frame, 320 for each further one.
     """
     if kind == "whisper":
-        fields = {
-            "d_model": size,
-            "encoder_layers": 2,
-            "encoder_attention_heads": 2,
-            "encoder_ffn_dim": 32,
-            "decoder_layers": 1,
-            "decoder_attention_heads": 2,
-            "decoder_ffn_dim": 32,
-            "num_mel_bins": MEL_BINS,
-            "vocab_size": VOCABULARY,
-            "pad_token_id": 0,
-            "bos_token_id": 2,
-            "eos_token_id": 3,
-            "decoder_start_token_id": 2,
-        }
+        fields = {"d_model": size, "num_mel_bins": MEL_BINS, "vocab_size": VOCABULARY}
+        fields |= {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+        fields |= {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}
+        fields |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2}
         return AutoConfig.for_model("whisper", **{**fields, **overrides})
     family, group_norm = kind, kind.endswith("-group")
     fields = {
+        **LAYERS,
         "hidden_size": size,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
         "conv_dim": [8] * 7,
         "conv_bias": not group_norm,
         "feat_extract_norm": "group" if group_norm else "layer",
@@ -92,14 +80,7 @@ def speech_config(kind: str = "hubert", size: int = SIZE, **overrides: Any) -> P
 
 def text_config(kind: str = "bert", size: int = SIZE, **overrides: Any) -> PreTrainedConfig:
     """A tiny text encoder, "bert" or "roberta"."""
-    fields = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": size,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 66,
-    }
+    fields = {**LAYERS, "hidden_size": size, "vocab_size": VOCABULARY, "max_position_embeddings": 66}
     return AutoConfig.for_model(kind, **{**fields, **overrides})
 
 
