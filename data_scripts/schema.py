@@ -105,7 +105,10 @@ def save_splits(
 
 
 def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
-    """Write one Parquet file per split into `folder` (made if absent), in place of the splits there, and return it."""
+    """Write one Parquet file per split into `folder` (made if absent), in place of the splits there, and return it.
+
+    A card that lies there is stamped with the fingerprint of the new tables.
+    """
     if not dataset:
         raise CorpusError("there is no split to save")
     parts = split_parts(dataset)
@@ -118,6 +121,7 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
         for split, part in parts.items():
             # A batch size of our own: datasets' estimate opens every audio file that a row names.
             part.to_parquet(temporary[split], batch_size=_ROW_GROUP_ROWS)
+    _stamp_card(folder)
     return folder
 
 
@@ -132,7 +136,7 @@ def tables_digest(folder: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
-def stamp_card(folder: str | os.PathLike) -> None:
+def _stamp_card(folder: str | os.PathLike) -> None:
     """Write the `tables_digest` into a prepared folder's card, where the card has a place for it.
 
     `datasets.load_dataset(folder)` takes what it has cached of any folder with the same name and the same card, even

@@ -88,12 +88,13 @@ def _transcribe(options: argparse.Namespace) -> None:
 
         print(prepare_folder(CorpusSelection.parse(options), options.output_dir).table())
         options.prepared_dir = options.output_dir
+    dataset = load_prepared(options.prepared_dir)  # first, so that a wrong folder is refused at once
     if options.hypotheses is not None:
-        report = import_into_folder(options.prepared_dir, options.hypotheses, options.asr_model)
+        _, report = import_into_folder(options.prepared_dir, dataset, options.hypotheses, options.asr_model)
     else:
-        load_prepared(options.prepared_dir)  # so that a wrong folder is refused before the recogniser is loaded
-        report = transcribe_folder(
-            options.prepared_dir, _load_recognizer(options), options.batch_size, options.missing_only
+        recognizer = _load_recognizer(options)
+        _, report = transcribe_folder(
+            options.prepared_dir, dataset, recognizer, options.batch_size, options.missing_only
         )
     _print_report(report)
 

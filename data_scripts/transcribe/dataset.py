@@ -21,7 +21,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from data_scripts.errors import CorpusError
 from data_scripts.files import fingerprint, write_atomically
 from data_scripts.journal import Journal
-from data_scripts.schema import load_prepared, save_prepared, split_parts, stamp_card
+from data_scripts.schema import save_prepared, split_parts
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
@@ -53,9 +53,13 @@ class Recognizer(Protocol):
 
 
 def transcribe_folder(
-    folder: str | Path, recognizer: Recognizer, batch_size: int = 16, missing_only: bool = False
-) -> dict[str, Any]:
-    """Recognise a prepared folder's utterances in place, and return the report that went into `transcription.json`.
+    folder: str | Path,
+    dataset: DatasetDict,
+    recognizer: Recognizer,
+    batch_size: int = 16,
+    missing_only: bool = False,
+) -> tuple[DatasetDict, dict[str, Any]]:
+    """Recognise a prepared folder's utterances in place; the filled dataset, and what went into `transcription.json`.
 
     Batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
     undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch. An utterance
@@ -63,8 +67,7 @@ def transcribe_folder(
     """
     if batch_size < 1:
         raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
-    folder = Path(folder)
-    parts = split_parts(load_prepared(folder))
+    folder, parts = Path(folder), split_parts(dataset)
     keys = {split: _keys(part, split) for split, part in parts.items()}
     given = {split: [missing_only and text is not None for text in part["hypothesis"]] for split, part in parts.items()}
     wanted = [(key, row) for split in keys for row, key in enumerate(keys[split]) if not given[split][row]]
@@ -86,11 +89,12 @@ def transcribe_folder(
         return _save(DatasetDict(filled), report, folder, getattr(recognizer, "spelling_mapping", None))
 
 
-def import_into_folder(folder: str | Path, hypotheses: str | Path, asr_model: str) -> dict[str, Any]:
-    """Put a file's hypotheses into a prepared folder, and return the report that went into `transcription.json`."""
-    folder = Path(folder)
-    dataset, imported = import_hypotheses(load_prepared(folder), read_hypotheses(hypotheses), asr_model)
-    return _save(dataset, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, folder)
+def import_into_folder(
+    folder: str | Path, dataset: DatasetDict, hypotheses: str | Path, asr_model: str
+) -> tuple[DatasetDict, dict[str, Any]]:
+    """Put a file's hypotheses into a prepared folder; the filled dataset, and what went into `transcription.json`."""
+    filled, imported = import_hypotheses(dataset, read_hypotheses(hypotheses), asr_model)
+    return _save(filled, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, Path(folder))
 
 
 def _recognize_all(
@@ -220,8 +224,8 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
 
 def _save(
     dataset: DatasetDict, report: dict[str, Any], folder: Path, spelling_mapping: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """Write the filled dataset and its report; the report, with what can be said of any dataset."""
+) -> tuple[DatasetDict, dict[str, Any]]:
+    """Write the filled dataset and its report; both, the report with what can be said of any dataset."""
     counts = {
         split: {
             "utterances": len(part),
@@ -233,6 +237,5 @@ def _save(
     rates = word_error_rates(dataset, spelling_mapping)
     report = {**report, "counts": counts, "word_error_rate": rates, "versions": collect_versions()}
     save_prepared(dataset, folder)
-    stamp_card(folder)
     write_atomically(folder / REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    return report
+    return dataset, report

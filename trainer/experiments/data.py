@@ -36,8 +36,7 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
             print(report.table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):
-            _write_hypotheses(folder, arguments)
-            dataset = load_prepared(folder)
+            dataset = _with_hypotheses(folder, dataset, arguments)
     wanted = arguments.emotions, arguments.sessions
     return dataset if arguments.prepared_dir is None or not any(wanted) else select_rows(dataset, *wanted)
 
@@ -67,13 +66,14 @@ def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
     return True
 
 
-def _write_hypotheses(folder: Path, arguments: CorpusArguments) -> None:
+def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArguments) -> DatasetDict:
     """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
     if arguments.hypotheses is not None:
-        report = import_into_folder(folder, arguments.hypotheses, arguments.asr_model or "unknown")
+        dataset, report = import_into_folder(folder, dataset, arguments.hypotheses, arguments.asr_model or "unknown")
         if missing := report["without_hypothesis"]:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:
         language = arguments.asr_language or arguments.record.language
         recognizer = WhisperRecognizer(arguments.asr_model, language=language)
-        transcribe_folder(folder, recognizer, missing_only=True)
+        dataset, _ = transcribe_folder(folder, dataset, recognizer, missing_only=True)
+    return dataset

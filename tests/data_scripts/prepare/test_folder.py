@@ -83,7 +83,7 @@ def test_load_dataset_does_not_answer_from_the_cache_of_another_folder(mixed, tm
     (tmp_path / "h.csv").write_text(
         "id,hypothesis\n" + "".join(f"{i},new\n" for i in load_prepared(out)["train"]["id"])
     )
-    import_into_folder(out, tmp_path / "h.csv", "tiny")
+    import_into_folder(out, load_prepared(out), tmp_path / "h.csv", "tiny")
     assert set(load_dataset(str(out))["train"]["hypothesis"]) == {"new"}
 
 

@@ -18,13 +18,13 @@ from tests.data_scripts.transcribe.helpers import EMOTIONS, EchoRecognizer, make
 
 def transcribed(folder, recognizer, **options):
     """The dataset after one run of the command."""
-    transcribe_folder(folder, recognizer, **options)
-    return load_prepared(folder)
+    filled, _ = transcribe_folder(folder, load_prepared(folder), recognizer, **options)
+    assert all(filled[split][:] == part[:] for split, part in load_prepared(folder).items())
+    return filled
 
 
 def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, prepared):
-    report = transcribe_folder(prepared, EchoRecognizer(), batch_size=3)
-    filled = load_prepared(prepared)
+    filled, report = transcribe_folder(prepared, dataset, EchoRecognizer(), batch_size=3)
     assert filled["train"].features == dataset["train"].features
     assert filled["train"].column_names == dataset["train"].column_names
     assert filled["train"]["id"][:] == dataset["train"]["id"][:]
@@ -40,7 +40,7 @@ def test_interrupted_run_resumes_to_the_same_output(dataset, prepared, tmp_path)
     undisturbed = transcribed(tmp_path / "other", EchoRecognizer(), batch_size=2)
     for fail_at in (2, 1):
         with pytest.raises(RuntimeError):
-            transcribe_folder(prepared, EchoRecognizer(fail_at=fail_at), batch_size=2)
+            transcribed(prepared, EchoRecognizer(fail_at=fail_at), batch_size=2)
     (path,) = prepared.glob(".transcribe-*.jsonl")
     with open(path, "ab") as journal:
         journal.write(b'{"utterances": [{"split": "train", "id": "ut')  # torn by the crash
@@ -53,12 +53,12 @@ def test_interrupted_run_resumes_to_the_same_output(dataset, prepared, tmp_path)
     assert transcribed(prepared, again, batch_size=2)["train"][:] == undisturbed["train"][:]
     assert again.batches == []
     other = EchoRecognizer(seed=1)
-    transcribe_folder(prepared, other)
+    transcribed(prepared, other)
     assert sum(other.batches) == 10, "what was done with other settings is not used"
 
 
 def test_repaired_audio_is_recognised_on_the_next_run(prepared):
-    transcribe_folder(prepared, EchoRecognizer())
+    transcribed(prepared, EchoRecognizer())
     save_prepared(make_dataset(broken=None), prepared)
     again = EchoRecognizer()
     filled = transcribed(prepared, again)
@@ -70,7 +70,7 @@ def test_bad_arguments(dataset, tmp_path):
     save_prepared(DatasetDict({"train": dataset["train"].select([0, 1, 1])}), tmp_path)
     for options, message in (({"batch_size": 0}, "batch_size"), ({}, "'utt1'")):
         with pytest.raises(TranscriptionError, match=message):
-            transcribe_folder(tmp_path, EchoRecognizer(), **options)
+            transcribed(tmp_path, EchoRecognizer(), **options)
 
 
 def texts(*pairs):

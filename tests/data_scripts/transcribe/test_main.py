@@ -45,7 +45,7 @@ def test_it_recognises(prepared, made, capsys):
 
 def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(prepared, tmp_path, made):
     (tmp_path / "h.csv").write_text("id,split,hypothesis\nutt1,train,as given\nutt5,train,\n")
-    import_into_folder(prepared, tmp_path / "h.csv", "mine")
+    import_into_folder(prepared, load_prepared(prepared), tmp_path / "h.csv", "mine")
     command = ["--prepared_dir", str(prepared), "--model", "m", "--asr_model", "echo"]
     assert main([*command, "--missing_only"]) == 0
     train = load_prepared(prepared)["train"]
