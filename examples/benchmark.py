@@ -6,7 +6,7 @@ r"""What training and inference cost, as ratios of two ways measured side by sid
 * **training**: a step on recordings, over one with `--freeze_speech_encoder true --cache_features true`
   (filling the cache is not counted); a row without speech has no such way.
 * **inference**: one utterance, from its file to the logits; each row over the first.
-* **prediction**: a whole test in the order of the data, over the longest first, as the trainer reads it.
+* **prediction**: a whole test in the order of the data, over the longest first, as a run reads it.
 
 The ways of a comparison take turns in one process, so that what else the machine does falls on all alike. Data are
 noise and words by chance, of 1 to 15 seconds; encoders of a `--size` have random weights. `benchmark.md` and
@@ -107,6 +107,7 @@ def prepare(way: Way, encoders: tuple[str, str], options: argparse.Namespace, fo
     from transformers import PrinterCallback, set_seed
 
     from trainer.arguments import ExperimentArguments
+    from trainer.evaluation.prediction import longest_first
     from trainer.experiments.arguments import ModelArguments
     from trainer.experiments.model import build_model
     from trainer.experiments.run import make_trainer
@@ -134,7 +135,8 @@ def prepare(way: Way, encoders: tuple[str, str], options: argparse.Namespace, fo
         return trainer.train
     test: Any = data["test"]
     if way.task == "prediction":
-        return lambda: trainer.predict(test)
+        ordered = test.select(longest_first(test)) if way.name == "longest first" else test
+        return lambda: trainer.predict(ordered)
     collator: Any = trainer.data_collator
     rows = itertools.cycle(range(len(test)))
     return lambda: run_model(model, test[next(rows)], collator)["logits"].cpu()
@@ -163,8 +165,7 @@ def comparisons(rows: Sequence[str]) -> Iterator[list[Way]]:
         cached = [Way("frozen, cached", "training", row, frozen)] if ABLATIONS[row].get("modalities") != "text" else []
         yield [Way("as it is", "training", row), *cached]
     yield [Way("one utterance", "inference", row) for row in reversed(rows)]
-    unsorted = {"length_column_name": "none"}
-    yield [Way("as it comes", "prediction", rows[0], unsorted), Way("longest first", "prediction", rows[0])]
+    yield [Way(name, "prediction", rows[0]) for name in ("as it comes", "longest first")]
 
 
 def describe(ways: Sequence[Way], seconds: np.ndarray) -> Iterator[dict[str, Any]]:

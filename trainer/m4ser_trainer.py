@@ -37,8 +37,6 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     unweighted: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`, `loss_generator` (L_G),
     `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN).
 
-    Evaluation and prediction read the data longest first (column `args.length_column_name`), and answer in its order.
-
     Args:
         model: the model to train.
         args: training arguments.

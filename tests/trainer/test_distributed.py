@@ -65,7 +65,7 @@ def test_logged_losses_agree(runs):
 
 
 def test_predictions_come_in_the_order_of_the_data(runs):
-    """11 rows, longest first, 2 at a time: the last batch of two processes is filled up with rows seen before."""
+    """11 rows, 2 at a time: the last batch of two processes is filled up with rows seen before."""
     for state in (*runs[0], *runs[1]):
         assert state["labels"].tolist() == [index % 4 for index in range(11)]
     one, two = runs[0][0]["logits"], runs[1][0]["logits"]

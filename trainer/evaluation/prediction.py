@@ -61,10 +61,11 @@ def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
     model read) and `logit_NAME` for each class of the model.
     """
     names, emotions = list(cast(Any, trainer.model).config.id2label.values()), data.features["emotion"].names
-    collator = cast(M4SERDataCollator, trainer.data_collator)
+    collator, order = cast(M4SERDataCollator, trainer.data_collator), longest_first(data)
+    rows: Any = data.remove_columns("emotion").select(order)
     trainer.data_collator = dataclasses.replace(collator, with_auxiliary_labels=False)
     try:
-        logits = np.asarray(trainer.predict(cast(Any, data.remove_columns("emotion"))).predictions, dtype=np.float64)
+        logits = np.asarray(trainer.predict(rows).predictions, dtype=np.float64)[np.argsort(order)]
     finally:
         trainer.data_collator = collator
     return pd.DataFrame(
@@ -77,6 +78,11 @@ def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
             **{f"logit_{name}": logits[:, index] for index, name in enumerate(names)},
         }
     )
+
+
+def longest_first(data: Dataset) -> np.ndarray:
+    """Return the indices of rows by falling duration: batches have little padding, and the largest comes first."""
+    return np.argsort(-np.asarray(data["duration"][:], dtype=float), kind="stable")
 
 
 def logits_of(table: pd.DataFrame) -> np.ndarray:

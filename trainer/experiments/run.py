@@ -40,7 +40,7 @@ from trainer.evaluation.figures import (
     plot_reliability,
 )
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
-from trainer.evaluation.prediction import logits_of, predict_with, with_probabilities
+from trainer.evaluation.prediction import logits_of, longest_first, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, measure_correction
 from trainer.experiments.model_card import write_model_card
@@ -230,7 +230,7 @@ def make_trainer(
         args=args,
         data_collator=M4SERDataCollator(processor, model.config, text_column),
         train_dataset=train,
-        eval_dataset=data["validation"],
+        eval_dataset=data["validation"].select(longest_first(data["validation"])),
         processing_class=processor,
         compute_metrics=compute_emotion_metrics(emotions),
         emotion_loss_func=loss,

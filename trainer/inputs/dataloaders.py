@@ -1,20 +1,15 @@
-"""Batches of any data set: its columns are found, and its utterances come by length.
-
-In training, lengths are mixed in each epoch; in evaluation, the longest come first, and answers in the data's order.
-"""
+"""Batches of any data set: its columns are found, and in training, utterances of similar length come together."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
-import numpy as np
 import torch
-from accelerate.utils import recursively_apply
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, Trainer
+from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput, has_length
+from transformers.trainer_utils import has_length
 
 from trainer.arguments import M4SERTrainingArguments
 from trainer.errors import TrainingError
@@ -76,26 +71,10 @@ def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochS
     return EpochSampler(update_size, lengths, seed)
 
 
-class LongestFirstSampler(Sampler[int]):
-    """Descending lengths, unknown ones last: batches have little padding, and the largest comes first."""
-
-    def __init__(self, lengths: list[float | None]):
-        self.order = np.argsort(-np.asarray(lengths, dtype=float), kind="stable")
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order.tolist())
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-
 class AnyDataMixin(Trainer):
-    """The part of a [`transformers.Trainer`] that reads data sets in columns of their own, longest first in evaluation.
+    """The part of a [`transformers.Trainer`] that reads data sets in columns of their own.
 
-    Predictions, labels, and what `compute_metrics` is given, come in the order of the data. Data without a column
-    `args.length_column_name`, and streams, are read as they come; so are all where batches are returned one by one
-    (`eval_do_concat_batches=False`) or the last rows may be left out (`dataloader_drop_last`). Without a `row_reader`,
-    rows go to the collator as they are.
+    Without a `row_reader`, rows go to the collator as they are.
     """
 
     row_reader: RowReader | None = None
@@ -144,53 +123,4 @@ class AnyDataMixin(Trainer):
         return self.sampler_epoch.sampler
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
-        column, columns = self.args.length_column_name, getattr(eval_dataset, "column_names", None) or []
-        can_restore = self.args.eval_do_concat_batches and not self.args.dataloader_drop_last
-        if can_restore and column in columns:
-            return LongestFirstSampler(list(eval_dataset[column]))
-        return SequentialSampler(eval_dataset)
-
-    def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs) -> EvalLoopOutput:
-        """Run the library's loop; what comes of it is in the order of the data."""
-        order = _reading_order(dataloader)
-        if order is None:
-            return super().evaluation_loop(dataloader, *args, **kwargs)
-        compute_metrics = self.compute_metrics
-        if compute_metrics is not None and not self.args.batch_eval_metrics:
-            self.compute_metrics = _in_data_order(compute_metrics, order)
-        try:
-            output = super().evaluation_loop(dataloader, *args, **kwargs)
-        finally:
-            self.compute_metrics = compute_metrics
-        return output._replace(
-            predictions=_restore(output.predictions, order), label_ids=_restore(output.label_ids, order)
-        )
-
-
-def _reading_order(dataloader: DataLoader) -> np.ndarray | None:
-    """Return the indices in the order in which a longest-first data loader reads them, over all processes."""
-    batches = getattr(dataloader, "batch_sampler", None)
-    batches = getattr(batches, "batch_sampler", batches)  # inside accelerate's, which keeps one process's share
-    sampler = getattr(batches, "sampler", None)
-    return sampler.order if isinstance(sampler, LongestFirstSampler) else None
-
-
-def _restore(values: Any, order: np.ndarray) -> Any:
-    """Put the rows of arrays, in whatever they are nested, back where they come from.
-
-    What has no row for each utterance stays: `preprocess_logits_for_metrics` may have made one number of a batch.
-    """
-    back = np.argsort(order)
-    return recursively_apply(
-        lambda array: array[back] if len(array) == len(back) else array,
-        values,
-        test_type=lambda value: isinstance(value, np.ndarray),
-    )
-
-
-def _in_data_order(compute_metrics: Callable, order: np.ndarray) -> Callable[[EvalPrediction], dict[str, float]]:
-    def compute(seen: EvalPrediction) -> dict[str, float]:
-        parts = (seen.predictions, seen.label_ids, seen.inputs, seen.losses)
-        return compute_metrics(EvalPrediction(*_restore(parts, order)))
-
-    return compute
+        return SequentialSampler(eval_dataset)  # the library's groups by length in a random order

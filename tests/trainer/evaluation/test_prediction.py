@@ -10,14 +10,21 @@ from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer.evaluation.prediction import logits_of, predict, with_probabilities
 
 
-def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path):
+def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch):
     data = tiny_corpus(7)
     # Classes in another order than the model's, and one that it does not have.
     names = ["bored", *reversed(EMOTIONS)]
     renamed = [names.index(EMOTIONS[label]) for label in data["emotion"]]
     data = data.remove_columns("emotion").add_column("emotion", [0, *renamed[1:]], feature=ClassLabel(names=names))
     model, processor = tiny_model("whisper", spread=True), tiny_processor(tmp_path, "whisper")
+    batches, process = [], type(processor).__call__
+    monkeypatch.setattr(
+        type(processor), "__call__", lambda *args, **kw: batches.append(kw["names"]) or process(*args, **kw)
+    )
     table = predict(model, processor, data, batch_size=3)
+    monkeypatch.undo()
+    longest = [data["id"][index] for index in sorted(range(7), key=lambda index: -data["duration"][index])]
+    assert batches == [longest[:3], longest[3:6], longest[6:]]
     assert table["id"].tolist() == data["id"][:]
     assert table["text"].tolist() == data["hypothesis"][:]
     assert table["emotion"].tolist()[:1] == ["bored"]
