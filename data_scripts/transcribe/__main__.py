@@ -90,7 +90,9 @@ def _transcribe(options: argparse.Namespace) -> None:
         options.prepared_dir = options.output_dir
     dataset = load_prepared(options.prepared_dir)  # first, so that a wrong folder is refused at once
     if options.hypotheses is not None:
-        _, report = import_into_folder(options.prepared_dir, dataset, options.hypotheses, options.asr_model)
+        _, report = import_into_folder(
+            options.prepared_dir, dataset, options.hypotheses, options.asr_model, options.missing_only
+        )
     else:
         recognizer = _load_recognizer(options)
         _, report = transcribe_folder(

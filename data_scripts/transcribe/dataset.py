@@ -90,10 +90,10 @@ def transcribe_folder(
 
 
 def import_into_folder(
-    folder: str | Path, dataset: DatasetDict, hypotheses: str | Path, asr_model: str
+    folder: str | Path, dataset: DatasetDict, hypotheses: str | Path, asr_model: str, missing_only: bool = False
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Put a file's hypotheses into a prepared folder; the filled dataset, and what went into `transcription.json`."""
-    filled, imported = import_hypotheses(dataset, read_hypotheses(hypotheses), asr_model)
+    filled, imported = import_hypotheses(dataset, read_hypotheses(hypotheses), asr_model, missing_only)
     return _save(filled, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, Path(folder))
 
 
@@ -168,25 +168,29 @@ def read_hypotheses(path: str | Path) -> dict[tuple[str | None, str], str]:
 
 
 def import_hypotheses(
-    dataset: DatasetDict, hypotheses: Hypotheses, asr_model: str
+    dataset: DatasetDict, hypotheses: Hypotheses, asr_model: str, missing_only: bool = False
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Fill `hypothesis` and `asr_model` from ready hypotheses; other utterances keep what they have.
 
-    Returns the dataset, and {"imported": n, "without_hypothesis": ["split/id", …], "not_in_dataset": [id, …]}.
+    With `missing_only`, so does every utterance that has one. Returns the dataset, and {"imported": n, "kept": [those
+    that keep another text than the file's], "without_hypothesis": ["split/id", …], "not_in_dataset": [id, …]}.
     """
     used: dict[tuple[str | None, str], str] = {}
-    without, filled = [], {}
+    kept, without, filled = [], [], {}
     for split, part in split_parts(dataset).items():
         texts, models = part["hypothesis"][:], part["asr_model"][:]
         for index, name in enumerate(part["id"]):
             key = (split, name) if (split, name) in hypotheses else (None, name)
             if key not in hypotheses:
                 without.append(f"{split}/{name}")
-            elif key in used:
+                continue
+            if key in used:
                 raise TranscriptionError(f"id {name!r} is in {used[key]!r} and {split!r}: add a 'split' column")
-            else:
-                used[key] = split
+            used[key] = split
+            if not missing_only or texts[index] is None:
                 texts[index], models[index] = hypotheses[key], asr_model
+            elif texts[index] != hypotheses[key]:
+                kept.append(f"{split}/{name}")
         filled[split] = _with_hypotheses(part, texts, models)
     if not used:
         raise TranscriptionError(
@@ -194,7 +198,8 @@ def import_hypotheses(
             f"{next(iter(hypotheses), (None, None))[1]!r}, the dataset {without[0] if without else None!r})"
         )
     absent = [name for split, name in hypotheses if (split, name) not in used]
-    return DatasetDict(filled), {"imported": len(used), "without_hypothesis": without, "not_in_dataset": absent}
+    counts = {"imported": len(used) - len(kept), "kept": kept, "without_hypothesis": without, "not_in_dataset": absent}
+    return DatasetDict(filled), counts
 
 
 def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:

@@ -69,7 +69,10 @@ def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
 def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArguments) -> DatasetDict:
     """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
     if arguments.hypotheses is not None:
-        dataset, report = import_into_folder(folder, dataset, arguments.hypotheses, arguments.asr_model or "unknown")
+        name = arguments.asr_model or "unknown"
+        dataset, report = import_into_folder(folder, dataset, arguments.hypotheses, name, missing_only=True)
+        if kept := report["kept"]:
+            print(f"{arguments.hypotheses}: {len(kept)} utterances keep the hypothesis they have, e.g. {kept[0]}")
         if missing := report["without_hypothesis"]:
             print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     elif arguments.asr_model is not None:

@@ -46,12 +46,15 @@ def test_it_recognises(prepared, made, capsys):
 def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(prepared, tmp_path, made):
     (tmp_path / "h.csv").write_text("id,split,hypothesis\nutt1,train,as given\nutt5,train,\n")
     import_into_folder(prepared, load_prepared(prepared), tmp_path / "h.csv", "mine")
+    (tmp_path / "others.csv").write_text("id,split,hypothesis\nutt1,train,another\nutt2,train,found\n")
+    others = ["--hypotheses", str(tmp_path / "others.csv"), "--asr_model", "mine"]
+    assert main(["--prepared_dir", str(prepared), *others, "--missing_only"]) == 0
     command = ["--prepared_dir", str(prepared), "--model", "m", "--asr_model", "echo"]
     assert main([*command, "--missing_only"]) == 0
     train = load_prepared(prepared)["train"]
-    assert [name == "mine" for name in train["asr_model"]] == [number in (1, 5) for number in range(7)]
-    assert (train["hypothesis"][1], train["hypothesis"][5]) == ("as given", "")
-    assert sum(made[0].batches) == 10 - 2
+    assert [name == "mine" for name in train["asr_model"]] == [number in (1, 2, 5) for number in range(7)]
+    assert [train["hypothesis"][number] for number in (1, 2, 5)] == ["as given", "found", ""]
+    assert sum(made[0].batches) == 10 - 3
     assert main(command) == 0
     assert set(load_prepared(prepared)["train"]["asr_model"]) == {"echo"}
 

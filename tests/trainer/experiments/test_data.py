@@ -72,6 +72,18 @@ def test_missing_hypotheses_are_imported(corpus, tmp_path, capsys):
     assert "no hypothesis for 1 utterances" in capsys.readouterr().out
 
 
+def test_a_file_of_hypotheses_fills_only_what_is_missing(corpus, tmp_path, capsys):
+    table = pd.read_csv(corpus / "manifest.csv")
+    table.loc[2, "hypothesis"] = None
+    table.to_csv(corpus / "manifest.csv", index=False)
+    hypotheses = tmp_path / "heard.csv"
+    hypotheses.write_text("id,hypothesis\n" + "\n".join(f"{name},heard" for name in table["audio"]))
+    arguments = CorpusArguments(data_dir=str(corpus), hypotheses=str(hypotheses))
+    dataset = prepare_corpus(arguments, tmp_path / "prepared")["train"]
+    assert dataset["hypothesis"][:] == table["hypothesis"].fillna("heard").to_list()
+    assert "17 utterances keep the hypothesis they have" in capsys.readouterr().out
+
+
 def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
     """It is loaded from the name that was given, recorded with what it wrote, and leaves given hypotheses alone."""
     table = pd.read_csv(corpus / "manifest.csv")
