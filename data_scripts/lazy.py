@@ -8,8 +8,8 @@ from typing import Any
 
 def lazy_exports(
     package: str, exports: Mapping[str, Sequence[str]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return a package's `__getattr__` and `__dir__` (PEP 562); `exports` are its {module: public names}."""
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return a package's `__all__`, `__getattr__` and `__dir__` (PEP 562); `exports` are {module: public names}."""
     module_of = {name: module for module, names in exports.items() for name in names}
 
     def __getattr__(name: str) -> Any:  # noqa: N807 (PEP 562 asks for it)
@@ -22,4 +22,4 @@ def lazy_exports(
     def __dir__() -> list[str]:  # noqa: N807
         return sorted({*vars(sys.modules[package]), *module_of})
 
-    return __getattr__, __dir__
+    return sorted(module_of), __getattr__, __dir__

@@ -5,26 +5,16 @@ from typing import TYPE_CHECKING
 from data_scripts.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from trainer.evaluation.summary import format_row, summarize
-    from trainer.experiments.cross_validation import run_folds
-    from trainer.experiments.data import prepare_corpus
-    from trainer.experiments.model import build_model
-    from trainer.experiments.protocols import own_split
-    from trainer.experiments.run import run_experiment
-    from trainer.experiments.run_folder import load_results
+    from trainer.evaluation.summary import format_row as format_row
+    from trainer.evaluation.summary import summarize as summarize
+    from trainer.experiments.cross_validation import run_folds as run_folds
+    from trainer.experiments.data import prepare_corpus as prepare_corpus
+    from trainer.experiments.model import build_model as build_model
+    from trainer.experiments.protocols import own_split as own_split
+    from trainer.experiments.run import run_experiment as run_experiment
+    from trainer.experiments.run_folder import load_results as load_results
 
-__all__ = [
-    "build_model",
-    "format_row",
-    "load_results",
-    "own_split",
-    "prepare_corpus",
-    "run_experiment",
-    "run_folds",
-    "summarize",
-]
-
-__getattr__, __dir__ = lazy_exports(
+__all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "trainer.evaluation.summary": ["format_row", "summarize"],
