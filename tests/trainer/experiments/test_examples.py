@@ -6,13 +6,16 @@ import runpy
 import pandas as pd
 import pytest
 import soundfile
+from datasets import DatasetDict
 
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
 from data_scripts.audit import OFFICIAL_SPLIT, PROTOCOL_SPLIT, Audit
 from data_scripts.corpora.iemocap import select_turns
 from data_scripts.corpora.ravdess import voice
+from data_scripts.schema import save_prepared
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
+from tests.helpers.corpus import tiny_corpus
 from tests.helpers.layouts import make_iemocap, make_meld, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
@@ -39,15 +42,16 @@ def support(results, split):
 
 
 @pytest.mark.parametrize(
-    ("validation", "split_seed"), [("speaker", 2), ("0.25", 1)], ids=["a speaker held out", "a share held out"]
+    ("validation", "split_seed"), [(None, 2), ("0.25", 1)], ids=["a speaker held out", "a share held out"]
 )
 def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encoders, tmp_path, validation, split_seed):
-    options = ["--validation", validation, "--split_seed", split_seed, "--folds", 2, "--sessions", 1, 2, 3]
+    options = ["--split_seed", split_seed, "--folds", 2, "--sessions", 1, 2, 3]
+    options += [] if validation is None else ["--validation", validation]
     run_example_here("run_iemocap.py", "--data_dir", iemocap, "--output_dir", tmp_path, *SHORT, *encoders, *options)
     results, predictions = finished(tmp_path)
     corpus = load_prepared(tmp_path / "corpus")["train"]
     assert set(corpus["session"]) == {"1", "2", "3"}
-    share = validation if validation == "speaker" else float(validation)
+    share = "speaker" if validation is None else float(validation)
     first, fold, _ = leave_one_session_out(corpus, share, split_seed)
     assert fold.validation != leave_one_session_out(corpus, share, 0)[1].validation, "the seed decides nothing here"
     splits = fold.select(corpus)
@@ -229,3 +233,12 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["folds"] == ["own_split"]
     assert summary["seeds"] == [42]
+
+
+def test_validation_data_that_are_lacking_follow_the_split_seed(tmp_path, monkeypatch):
+    save_prepared(DatasetDict(train=tiny_corpus(16), test=tiny_corpus(4, seed=1)), tmp_path / "corpus")
+    drawn, options = [], ["--prepared_dir", tmp_path / "corpus", "--output_dir", tmp_path / "out"]
+    monkeypatch.setattr("trainer.experiments.run_folds", lambda folds, *_: drawn.append(folds["own_split"][0]))
+    for seed in (0, 1):
+        run_example_here("run_custom.py", *options, "--split_seed", seed)
+    assert drawn[0]["validation"]["id"][:] != drawn[1]["validation"]["id"][:]

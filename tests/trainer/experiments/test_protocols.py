@@ -6,7 +6,7 @@ from datasets import DatasetDict
 from data_scripts.schema import build_dataset
 from data_scripts.splits import SplitError
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import GridArguments
+from trainer.experiments.arguments import PROTOCOLS, GridArguments
 from trainer.experiments.protocols import divide
 
 EMOTIONS = ["happy", "sad"]
@@ -60,6 +60,19 @@ def test_folds_that_are_chosen_keep_their_numbers():
     every = divide(DatasetDict(train=part("train")), "manifest", GridArguments(num_folds=3, split_seed=4))
     assert division.folds["fold3"][0]["test"]["id"][:] == every.folds["fold3"][0]["test"]["id"][:]
     assert division.folds["fold3"][1]["seed"] == 4
+
+
+@pytest.mark.parametrize("protocol", sorted({*PROTOCOLS} - {"leave_one_speaker_out"}))  # which draws nothing
+def test_a_division_follows_its_seed(protocol):
+    dataset = DatasetDict(train=part("train", "123", speakers=12))
+    if protocol == "own_split":
+        dataset["test"] = part("test")
+    drawn = set()
+    for seed in range(4):
+        runs = GridArguments(protocol=protocol, num_folds=3, split_seed=seed)
+        folds = divide(dataset, "manifest", runs).folds
+        drawn.add(str([rows["id"][:] for data, _ in folds.values() for rows in data.values()]))
+    assert len(drawn) > 1
 
 
 @pytest.mark.parametrize("protocol", ["dialogue_folds", "speaker_folds", "leave_one_speaker_out"])
