@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_scripts.errors import run_command
+from trainer.experiments.cli import add_test_options
 
 METRICS = ("accuracy", "ua", "weighted_f1", "macro_f1")
 
@@ -21,20 +22,11 @@ METRICS = ("accuracy", "ua", "weighted_f1", "macro_f1")
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--runs", required=True, nargs="+", metavar="FOLDER", help="of a grid, of folds, or of one run")
-    parser.add_argument("--prepared_dir", required=True, metavar="FOLDER", help="corpus of data_scripts.prepare")
-    parser.add_argument("--split", default="test", help="split to test on (default test)")
-    parser.add_argument(
-        "--output_dir", required=True, metavar="FOLDER", help="where predictions and the table are kept"
-    )
-    parser.add_argument("--text_column", default="hypothesis", choices=("hypothesis", "transcript"))
-    parser.add_argument(
-        "--metric", default="weighted_f1", choices=("wa", *METRICS), help="of intervals and differences"
-    )
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--bf16", action="store_true", help="run in half precision")
-    parser.add_argument("--feature_cache_dir", help="keep the states of frozen speech encoders there, for all runs")
-    parser.add_argument("--paper", action="store_true", help="show the paper's numbers beside a stand-in corpus too")
+    add_test_options(parser)
+    add = parser.add_argument
+    add("--text_column", default="hypothesis", choices=("hypothesis", "transcript"))
+    add("--metric", default="weighted_f1", choices=("wa", *METRICS), help="of intervals and differences")
+    add("--paper", action="store_true", help="show the paper's numbers beside a stand-in corpus too")
     return parser.parse_args(arguments)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_scripts.errors import CorpusError, run_command
+from trainer.experiments.cli import add_test_options
 
 #: Rows that tell whether fusion, and error detection and correction in it, help against errors.
 ROWS = ("M4SER", "w/o AED & AEC", "speech & text + concat", "only text", "only speech")
@@ -24,22 +25,14 @@ LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument(
-        "--runs", required=True, nargs="+", metavar="FOLDER", help="of a grid, of folds and seeds, or of one run"
-    )
-    parser.add_argument("--prepared_dir", required=True, metavar="FOLDER", help="corpus of data_scripts.prepare")
-    parser.add_argument("--split", default="test", help="split to test on (default test)")
-    parser.add_argument("--output_dir", required=True, help="where predictions, table and figure are kept")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="of the runs, in the table's order")
-    parser.add_argument("--wer", nargs="+", type=_share, default=list(LEVELS), help="of the noise model, 0 to 1")
-    parser.add_argument("--pairs", help="table with the columns hypothesis and reference that the noise is fitted on")
-    parser.add_argument(
-        "--hypotheses", nargs="+", default=[], metavar="NAME=FILE", help="tables with the columns id and hypothesis"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--bf16", action="store_true", help="run in half precision")
-    parser.add_argument("--feature_cache_dir", help="keep the states of frozen speech encoders there, for all runs")
+    add_test_options(parser)
+    add = parser.add_argument
+    add("--rows", nargs="+", default=list(ROWS), help="of the runs, in the table's order")
+    add("--wer", nargs="+", type=_share, default=list(LEVELS), help="of the noise model, 0 to 1")
+    add("--pairs", help="table with the columns hypothesis and reference that the noise is fitted on")
+    tables = {"nargs": "+", "default": [], "metavar": "NAME=FILE"}
+    add("--hypotheses", help="tables with the columns id and hypothesis", **tables)
+    add("--seed", type=int, default=0, help="of the noise (default 0)")
     return parser.parse_args(arguments)
 
 

@@ -10,7 +10,6 @@ import torch
 
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers import ROOT
-from trainer.errors import ExperimentError
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "retest.py"))
 
@@ -70,13 +69,3 @@ def test_a_corpus_of_the_papers_name_has_its_clusters_and_its_numbers_where_aske
         assert table["heading"].endswith("(a stand-in corpus)")
         assert [bool(row["paper"]) for row in table["rows"]] == numbers
         assert table["rows"][0]["interval"]["clusters"] == 18  # dialogues, of which these ids tell none
-
-
-def test_what_cannot_be_tested_stops_before_a_test(runs, finished_grid, tmp_path):
-    for folder in ("runs", "runs/M4SER"):
-        shutil.copytree(runs[0] / "fold2" / "seed1", tmp_path / folder / "fold2" / "seed1")
-    with pytest.raises(ExperimentError, match="are both M4SER, fold2/seed1: test them apart"):
-        retest([tmp_path / "runs"], finished_grid.corpus, tmp_path / "out")
-    with pytest.raises(SystemExit):
-        retest(runs, finished_grid.corpus, tmp_path / "out", "--metric", "loss")
-    assert not list(tmp_path.rglob("tested.json"))

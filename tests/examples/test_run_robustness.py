@@ -56,7 +56,8 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     parts = [pd.DataFrame({"split": s, "id": corpus["id"][:], "hypothesis": text}) for s, text in texts.items()]
     pd.concat(parts).to_csv(tmp_path / "home.csv", index=False)
     out = tmp_path / "out"
-    options = ["--wer", 0, 0.5, "--hypotheses", f"home={tmp_path / 'home.csv'}"]
+    testing = ["--bf16", "--feature_cache_dir", tmp_path / "cache"]
+    options = ["--wer", 0, 0.5, "--hypotheses", f"home={tmp_path / 'home.csv'}", *testing]
     run_script(grid, out, *options)
     assert [kind for kind, ids in read].count("speech") == 1
     assert all((ids is None) == (kind == "speech") for kind, ids in read)
@@ -86,15 +87,9 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     assert not read
     assert (out / "robustness.json").read_bytes() == before
     with pytest.raises(ExperimentError, match="belongs to a run with other settings"):
-        run_script(grid, out, "--wer", 0.5, "--seed", 1)
-
-
-def test_the_options_of_testing_arrive(grid, tmp_path):
-    out, cache = tmp_path / "out", tmp_path / "cache"
-    run_script(grid, out, "--rows", ROWS[0], "--wer", 0, "--bf16", "--feature_cache_dir", cache)
-    tested = [json.loads(path.read_text(encoding="utf-8")) for path in out.rglob("tested.json")]
-    assert [each["bf16"] for each in tested] == [True, True]
-    assert any(cache.iterdir())
+        run_script(grid, out, "--wer", 0.5, "--seed", 1, *testing)
+    assert {json.loads(path.read_text(encoding="utf-8"))["bf16"] for path in out.rglob("tested.json")} == {True}
+    assert any((tmp_path / "cache").iterdir())
 
 
 def test_the_noise_is_fitted_on_other_utterances_than_the_tested_ones(grid, tmp_path):

@@ -1,5 +1,6 @@
 """Command lines of the example scripts: dataclasses as arguments, YAML files under them, errors in one line."""
 
+import argparse
 import difflib
 import json
 import re
@@ -93,6 +94,18 @@ def parse_arguments(
     if parsed[-1]:
         raise ExperimentError(f"Not understood: {' '.join(parsed[-1])} (an option begins with --).")
     return tuple(parsed[: len(dataclasses)])  # after them come the namespace of FILES and the remaining words
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a script that tests finished runs on a prepared folder and trains nothing."""
+    add = parser.add_argument
+    add("--runs", required=True, nargs="+", metavar="FOLDER", help="of a grid, of folds and seeds, or of one run")
+    add("--prepared_dir", required=True, metavar="FOLDER", help="corpus of data_scripts.prepare")
+    add("--split", default="test", help="split to test on (default test)")
+    add("--output_dir", required=True, metavar="FOLDER", help="where predictions, table and figure are kept")
+    add("--batch_size", type=int, default=32)
+    add("--bf16", action="store_true", help="run in half precision")
+    add("--feature_cache_dir", help="keep the states of frozen speech encoders there, for all runs")
 
 
 def _make_parser(dataclasses: Sequence[Any]) -> "HfArgumentParser":

@@ -96,14 +96,8 @@ def analyze(
 ) -> str:
     """Draw the figures into `output`, with `analysis.json` (numbers, names of figures); return the page `analysis.md`.
 
-    Args:
-        prepared: prepared folders: the one that the models read, and others for Fig. 6 alone.
-        roots: folders of finished runs; without, there is Fig. 6 alone.
-        output: the folder.
-        split: to read.
-        utterances: how many to read, evenly spaced.
-        shown: ids of the utterances of Fig. 11, which also stand by themselves in Table VII (default: the first read).
-        seed: of t-SNE and of the untrained fusion.
+    `prepared` are the folder that the models read, and others for Fig. 6 alone, which is all there is without `roots`,
+    folders of finished runs. `shown` are ids, of Fig. 11 and of single lines of Table VII (default: the first read).
     """
     figures = [plot_label_distribution(count_labels(prepared), output / "label_distribution.png")]
     lines, numbers = ["# Emotions of the corpora (Fig. 6)"], {}
@@ -125,11 +119,7 @@ def analyze(
 
 
 def runs_by_row(roots: Iterable[str]) -> dict[str, list[FinishedRun]]:
-    """Return finished runs by their row, see `finished_runs`; one that is named twice is there once.
-
-    Raises:
-        ExperimentError: a folder holds no finished run, or the runs know different emotions.
-    """
+    """Return finished runs by their row, see `finished_runs`; one that is named twice is there once."""
     once: dict[Path, FinishedRun] = {}
     for run in finished_runs(*roots):
         once.setdefault(run.folder.resolve(), run)

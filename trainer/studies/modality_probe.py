@@ -128,10 +128,7 @@ class ModalityProbe:
             self._folds.append((judged, probe, *limits))
 
     def judge(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what other frames (N, k, d) of the same utterances are taken for.
-
-        Booleans (N, k): `speech`, `text`, and `one`, where it is one of them and not both.
-        """
+        """Return what other frames (N, k, d) are taken for, (N, k): `speech`, `text`, and just `one` of them."""
         taken = {name: np.zeros(frames.shape[:2], dtype=bool) for name in ("speech", "text")}
         for judged, probe, as_speech, as_text in self._folds:
             scores = _score(probe, frames[judged])

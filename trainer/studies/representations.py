@@ -72,10 +72,9 @@ def untrained_fusion(model: M4SERForEmotionClassification, seed: int) -> M4SERFo
 def mean_representations(
     model: M4SERForEmotionClassification, rows: Sequence[Mapping[str, Any]], collator: Collator
 ) -> dict[str, np.ndarray]:
-    """Run a model over N utterances, one at a time, and keep one vector of each representation.
+    """Run a model over N utterances, and keep one vector of each representation, (N, d), a mean over the frames.
 
-    Returns:
-        `pooled`, H_ST^(ap), and of a model that has them the keys of `REPRESENTATIONS`: (N, d), means over the frames.
+    `pooled` is H_ST^(ap); a model that has them also has the keys of `REPRESENTATIONS`.
     """
     config, found = model.config, {"pooled": []}
     if config.use_modality_specific and config.use_modality_invariant:
@@ -166,10 +165,7 @@ def speech_text_distances(weights: UtteranceWeights) -> dict[str, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Return the mean over utterances and its 95 % interval for others like these, by Student's t.
-
-    The ends are None where there are fewer than two values, or all are equal.
-    """
+    """Return the mean over utterances and its 95 % interval, by Student's t: None where the values do not vary."""
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
         return mean, None, None

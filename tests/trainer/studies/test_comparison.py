@@ -4,10 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pandas as pd
 import pytest
@@ -17,7 +13,6 @@ from filelock import FileLock
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.journal import JournalError
 from data_scripts.schema import load_prepared, save_prepared
-from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders, experiment_arguments, tiny_options
 from tests.helpers.grid import GRID_ROWS
@@ -26,7 +21,7 @@ from tests.helpers.tiny import EMOTIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
 from trainer.experiments.protocols import divide
 from trainer.experiments.run_folder import load_results
-from trainer.studies.comparison import LOCK_FILE, PROBE_ROWS, Cell, GridSetup, RowSpec, TableRunner
+from trainer.studies.comparison import LOCK_FILE, PROBE_ROWS, GridSetup, RowSpec, TableRunner
 from trainer.studies.divisions import TableInputs
 
 FOLDERS = dict(
@@ -70,11 +65,15 @@ def test_the_table_is_of_the_predictions(finished_grid):
         assert [line["row"] for line in csv.DictReader(file)] == list(GRID_ROWS)
 
 
-def test_the_same_command_runs_nothing_again_and_further_rows_run_only_those(copied, capsys):
+def test_the_same_command_goes_on_where_it_was_stopped_and_further_rows_run_only_those(copied, capsys):
     out, arguments = copied
+    stopped = out / "only_text" / "fold2" / "seed1"
+    metrics = load_results(stopped)["metrics"]
+    (stopped / "results.json").unlink()
     written = {path: path.stat().st_mtime_ns for path in out.rglob("results.json")}
     run_example_here("run_ablation.py", *arguments, "--rows", *GRID_ROWS, "M4SER, human text", "--seeds", 1)
     assert written.items() < {path: path.stat().st_mtime_ns for path in out.rglob("results.json")}.items()
+    assert load_results(stopped)["metrics"] == metrics
     assert "6 of 6 cells: M4SER_human_text/fold2/seed1: wa " in capsys.readouterr().out
     heard, read = (load_results(out / row / "fold2" / "seed1") for row in ("M4SER", "M4SER_human_text"))
     assert (heard["text_column"], read["text_column"]) == ("hypothesis", "transcript")
@@ -163,11 +162,6 @@ def test_only_one_launch_fills_a_folder(tmp_path, monkeypatch):
     assert len(list(runner.run())) == 2
 
 
-def test_cells_lie_in_a_folder_of_their_own():
-    assert Cell("w/o MSR & MIR", "fold1", 3).folder.as_posix() == "w_o_MSR_MIR/fold1/seed3"
-    assert Cell("M4SER", "session_1", 3, 2e-4).folder.as_posix() == "M4SER/learning_rate_0.0002/session_1/seed3"
-
-
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.2), (1e-3, 1e-3), (1e-5, 1e-5)])
 def test_a_learning_rate_scales_the_new_layers_and_leaves_the_configured_rates(tmp_path, own, expected):
     """A rate of D's own stays, even where it is that of the configuration."""
@@ -196,7 +190,7 @@ def test_a_table_counts_whole_seeds_and_before_there_is_one_what_there_is(tmp_pa
     }
 
 
-# A corpus of the paper, and a real kill
+# A corpus of the paper
 
 
 def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_where_asked(finished_grid, tmp_path):
@@ -218,28 +212,3 @@ def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_
     run_example_here("run_ablation.py", *arguments, "--paper", "true")
     (row,) = json.loads((tmp_path / "out" / "ablation.json").read_text(encoding="utf-8"))["rows"]
     assert row["paper"] == pytest.approx({"accuracy": 0.622, "weighted_f1": 0.586})
-
-
-@pytest.mark.slow
-def test_a_killed_launch_goes_on_at_the_cell(finished_grid, tmp_path):
-    options = [*finished_grid.arguments, "--output_dir", tmp_path / "out"]
-    command = [sys.executable, ROOT / "examples" / "run_ablation.py", "--use_cpu", "--disable_tqdm", "true", *options]
-    out, command = tmp_path / "out", list(map(str, command))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    first, second = (out / row / "fold2" / "seed1" for row in ("M4SER", "only_speech"))
-    deadline = time.monotonic() + 240
-    while not (second / "settings.json").is_file():  # the second cell has started
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not (second / "results.json").is_file()
-    written = (first / "results.json").stat().st_mtime_ns
-    run_example_here("run_ablation.py", *options)
-    assert (first / "results.json").stat().st_mtime_ns == written
-    found = list(out.rglob("results.json"))
-    assert len(found) == 9
-    for path in found:
-        same = load_results(finished_grid.folder / path.parent.relative_to(out))
-        assert load_results(path.parent)["metrics"] == same["metrics"], path

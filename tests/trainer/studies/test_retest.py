@@ -11,7 +11,7 @@ from data_scripts.schema import load_prepared, save_prepared
 from tests.helpers.grid import GRID_ROWS
 from trainer.errors import ExperimentError
 from trainer.experiments.run_folder import PREDICTIONS_FILE
-from trainer.studies.retest import FinishedRun, finished_runs, retest_run, retest_runs, table_rows
+from trainer.studies.retest import FinishedRun, finished_runs, retest_run, retest_runs
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +110,3 @@ def test_classes_are_matched_by_name(grid, corpus, tmp_path):
     foreign = corpus.cast_column("emotion", corpus.features["emotion"].__class__(names=["bored", *names[1:]]))
     with pytest.raises(ExperimentError, match=r"but not bored: prepare the data with --label_map"):
         retest_run(run, foreign, tmp_path / "foreign")
-
-
-def test_rows_of_the_table_hold_each_run_and_their_clusters(grid, corpus, tmp_path):
-    tables = {run: retest_run(run, corpus, tmp_path / str(n)) for n, run in enumerate(finished_runs(grid / "M4SER"))}
-    (row,) = table_rows(tables, lambda identity, speaker: f"{identity} of {speaker}")
-    assert (row.name, list(row.predictions)) == ("M4SER", ["fold2/seed1", "fold2/seed2"])
-    first = next(iter(row.predictions.values()))
-    assert first["cluster"].iloc[0] == f"{first.index[0]} of {first['speaker'].iloc[0]}"
