@@ -51,7 +51,6 @@ def test_each_number_of_shots_is_trained_and_tested_on_the_target_and_all_are_on
     ("changes", "message"),
     [
         (["--folds", 1], "leave folds and protocol out"),
-        (["--rows", "unknown"], "rows: 'unknown' is none of"),
         (["--shots", -1], "shots must be at least 0"),
         (["--shots", 30], "choose a smaller k"),
     ],

@@ -55,7 +55,6 @@ def test_the_tables_are_joined_and_drawn(finished):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--rows", "unknown"], "rows: 'unknown' is none of"),
         (["--shares", 25], "lies above 0 and at most at 1"),
         (["--shares", 0.5, 1, "--learning_rate", "3e-4"], "other settings"),
     ],

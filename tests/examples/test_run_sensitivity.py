@@ -54,4 +54,3 @@ def test_every_value_arrives_in_its_run(tmp_path):
     assert [row["row"] for row in table["rows"]] == ["M4SER", "contrastive_weight=0.5", "lowercase=False"]
     assert all("M4SER" in row["differences"] for row in table["rows"][1:])
     assert (tmp_path / "out" / "sensitivity.png").is_file()
-    run_example_here("run_sensitivity.py", *arguments, "--rows", "unknown", status=2)

@@ -211,8 +211,15 @@ def _lines(found: Mapping[Item, Sequence[Result]], folder: Path) -> Iterator[str
     results = [result for some in found.values() for result in some]
     yield "# Results of M4SER\n"
     yield "## What was found\n"
-    yield from (f"* {line}" for line in findings(results))
-    if rows := _forest(results):
+    compared = [
+        (", ".join(filter(None, [_titled(result), name])), result, each)
+        for result in results
+        if result.item.name != "robustness"
+        for name, each in result.differences().items()
+    ]
+    yield from (f"* {line}" for line in findings(results, compared))
+    if compared:
+        rows = {name: (each["estimate"], each["low"], each["high"]) for name, _, each in compared}
         forest = plot_differences(rows, f"{MODEL} − {BASELINE}", folder / FOREST_FILE)
         yield f"\n![{MODEL} minus concatenation in every table]({forest.name})"
     yield "\n## Contents\n"
@@ -239,21 +246,19 @@ def _section(result: Result, folder: Path) -> Iterator[str]:
         yield f"**{name}**\n\n{'' if figure.suffix == '.pdf' else '!'}[{name}]({place})\n"
 
 
-def findings(results: Sequence[Result]) -> list[str]:
-    """Return what the tables say of M4SER against concatenation, in at most five lines."""
-    rows = [(result, name, each) for result in results for name, each in result.differences().items()]
+def findings(results: Sequence[Result], compared: Sequence[tuple[str, Result, Mapping[str, Any]]]) -> list[str]:
+    """Return what the tables say of M4SER against concatenation (`compared`, with titles), in at most five lines."""
     lines = []
-    if known := [row for row in rows if row[0].item.name != "robustness"]:
-        ahead = sum(each["estimate"] > 0 for *_, each in known)
-        better, worse = (sum(_is_clear(each, sign) for *_, each in known) for sign in (1, -1))
+    if compared:
+        differences = [each for *_, each in compared]
+        ahead = sum(each["estimate"] > 0 for each in differences)
+        better, worse = (sum(_is_clear(each, sign) for each in differences) for sign in (1, -1))
         lines.append(
-            f"**{MODEL} is ahead of concatenation in {ahead} of {len(known)} comparisons**, significantly in {better}; "
-            f"concatenation is significantly ahead in {worse} (p < 0.05, corrected within each table)."
+            f"**{MODEL} is ahead of concatenation in {ahead} of {len(compared)} comparisons**, significantly in "
+            f"{better}; concatenation is significantly ahead in {worse} (p < 0.05, corrected within each table)."
         )
-        result, name, each = max(known, key=lambda row: (_is_clear(row[2]), row[2]["estimate"]))
-        lines.append(
-            f"The largest gain is {_points(result, each)} on “{', '.join(filter(None, [_titled(result), name]))}”."
-        )
+        title, result, each = max(compared, key=lambda row: (_is_clear(row[2]), row[2]["estimate"]))
+        lines.append(f"The largest gain is {_points(result, each)} on “{title}”.")
     for kind, of in (("learning_curve", "more training data"), ("robustness", "more recognition errors")):
         curves = [result for result in results if result.item.name == kind and len(result.differences()) > 1]
         if curves:
@@ -265,15 +270,6 @@ def findings(results: Sequence[Result]) -> list[str]:
         names = ", ".join(dict.fromkeys(row.partition(", ")[0] for row in flagged))
         lines.append(f"Rows that predict one class only in some run (†; {len(flagged)}: {names}) are not compared.")
     return lines or ["No table compares M4SER with concatenation yet."]
-
-
-def _forest(results: Sequence[Result]) -> dict[str, tuple[float, float | None, float | None]]:
-    return {
-        ", ".join(filter(None, [_titled(result), name])): (each["estimate"], each["low"], each["high"])
-        for result in results
-        if result.item.name != "robustness"
-        for name, each in result.differences().items()
-    }
 
 
 def _is_clear(compared: Mapping[str, Any], sign: int = 1) -> bool:

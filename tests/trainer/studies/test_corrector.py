@@ -8,7 +8,6 @@ import pytest
 from transformers import AutoModel
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
-from tests.docs.workspace import make_pairs
 from tests.helpers import ROOT
 from tests.helpers.process import run_example_here
 from trainer import ExperimentArguments
@@ -21,15 +20,8 @@ from trainer.studies.text_pairs import CorrectionArguments, divide_pairs, read_p
 CONFIG = ROOT / "examples" / "configs" / "correction.yaml"
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
-    make_pairs(path)
-    return path
-
-
-def test_a_run(table, encoders, tmp_path, capsys):
-    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+def test_a_run(pairs_table, encoders, tmp_path, capsys):
+    options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
     options += ["--num_train_epochs", 1, "--compare_decoding", "true", "--split_seed", 1]
     run_example_here("run_correction.py", *options)
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -43,7 +35,7 @@ def test_a_run(table, encoders, tmp_path, capsys):
     model = M4SERForEmotionClassification.from_pretrained(tmp_path)
     assert model.config.correction_threshold == results["threshold"]
     assert not model.config.uses_speech
-    held_out = [row for row in read_pairs(CorrectionArguments(pairs=str(table))) if row["source"] == "podcasts"]
+    held_out = [row for row in read_pairs(CorrectionArguments(pairs=str(pairs_table))) if row["source"] == "podcasts"]
     measured = measure_correction(model, M4SERProcessor.from_pretrained(tmp_path), held_out, group_column="source")
     assert measured["wer_after"] == pytest.approx(results["metrics"]["held_out"]["wer_after"])
     # Finished: read, not trained again; other settings are refused.
@@ -54,10 +46,10 @@ def test_a_run(table, encoders, tmp_path, capsys):
     assert "belongs to a run with other settings" in capsys.readouterr().err
 
 
-def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table, encoders, tmp_path, capsys):
+def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(pairs_table, encoders, tmp_path, capsys):
     """With a learning rate of 0 the saved weights are those that training started from."""
     pairs = tmp_path / "pairs.csv"
-    shutil.copyfile(table, pairs)
+    shutil.copyfile(pairs_table, pairs)
     started = {}
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         options = ["--pairs", pairs, "--output_dir", tmp_path / name, *encoders[2:], "--seed", seed]
@@ -80,13 +72,13 @@ def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(table,
     assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
 
 
-def test_each_part_serves_its_own_purpose(table, encoders, tmp_path, monkeypatch):
+def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monkeypatch):
     """The numbers would look better, and nothing else would tell, if the test were used for any choice."""
     names = ("M4SERTrainer", "choose_threshold", "compare_decoding")
     seen = [mock.Mock(wraps=getattr(corrector, name)) for name in names]
     for name, spy in zip(names, seen, strict=True):
         monkeypatch.setattr(corrector, name, spy)
-    options = ["--pairs", table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
+    options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
     options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
     arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)
     run_correction(arguments, args)

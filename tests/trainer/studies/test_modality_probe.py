@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.corpus import tiny_corpus
-from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
-from trainer import M4SERDataCollator
+from tests.helpers.tiny import tiny_model
 from trainer.errors import ExperimentError
 from trainer.studies import modality_probe
 from trainer.studies.modality_probe import (
@@ -122,13 +120,6 @@ def test_a_difference_is_paired():
     assert compared.estimate == pytest.approx(first.mean() - second.mean())
     assert 0 < compared.low < compared.estimate < compared.high
     assert difference_of(second, first).estimate == -compared.estimate
-
-
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processor")
-    collator = M4SERDataCollator(tiny_processor(folder, "whisper"), tiny_config("whisper"), with_auxiliary_labels=False)
-    return tiny_model("whisper", spread=True), tiny_corpus(12).to_list(), collator
 
 
 def test_representations_are_those_of_the_model(setting):

@@ -8,9 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from tests.helpers.corpus import tiny_corpus
-from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
-from trainer import M4SERDataCollator
+from tests.helpers.tiny import tiny_model
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.representations import (
@@ -30,13 +28,6 @@ from trainer.studies.representations import (
 )
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    processor = tiny_processor(tmp_path_factory.mktemp("processor"), "whisper")
-    collator = M4SERDataCollator(processor, tiny_config("whisper"), with_auxiliary_labels=False)
-    return tiny_model("whisper", spread=True), tiny_corpus(5).to_list(), collator
 
 
 def run(model, collator, row):

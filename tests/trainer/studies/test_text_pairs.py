@@ -6,21 +6,13 @@ import pytest
 from datasets import DatasetDict
 
 from data_scripts.schema import save_prepared
-from tests.docs.workspace import make_pairs
 from tests.helpers.corpus import PAIRS, tiny_corpus
 from trainer.errors import ExperimentError
 from trainer.studies.text_pairs import CorrectionArguments, divide_pairs, read_pairs
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
-    make_pairs(path)
-    return path
-
-
-def test_pairs_of_a_table(table, tmp_path):
-    rows = read_pairs(CorrectionArguments(pairs=str(table)))
+def test_pairs_of_a_table(pairs_table, tmp_path):
+    rows = read_pairs(CorrectionArguments(pairs=str(pairs_table)))
     assert len(rows) == 60
     assert rows[0].keys() == {"id", "hypothesis", "transcript", "source", "characters"}
     first = (rows[0]["hypothesis"], rows[0]["transcript"], rows[0]["source"])
@@ -51,18 +43,18 @@ def test_pairs_of_a_prepared_corpus(tmp_path):
         ({"validation_share": 0.5, "test_share": 0.5}, "must be positive and leave some to train on"),
     ],
 )
-def test_what_cannot_be(table, changes, message):
+def test_what_cannot_be(pairs_table, changes, message):
     def divide():
-        arguments = CorrectionArguments(**{"pairs": str(table), **changes})
+        arguments = CorrectionArguments(**{"pairs": str(pairs_table), **changes})
         divide_pairs(read_pairs(arguments), arguments)
 
     with pytest.raises(ExperimentError, match=message):
         divide()
 
 
-def test_parts(table):
+def test_parts(pairs_table):
     arguments = CorrectionArguments(
-        pairs=str(table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
+        pairs=str(pairs_table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
     )
     rows = [
         {
