@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
 
 from .configuration_m4ser import M4SERConfig
 from .edits_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
@@ -60,7 +59,10 @@ class CorrectionDecoder(nn.Module):
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
-        size, embedding_size = config.hidden_size, _embedding_size(config.text_config)
+        size, text = config.hidden_size, config.text_config
+        # What the embedding block gives: ELECTRA and ALBERT widen it in a later layer, MobileBERT in the block itself.
+        widened = text.model_type == "mobilebert"
+        embedding_size = text.hidden_size if widened else getattr(text, "embedding_size", text.hidden_size)
         self.input_projection = nn.Linear(embedding_size + size, size)
         self.layer = nn.TransformerDecoderLayer(
             size,
@@ -75,8 +77,8 @@ class CorrectionDecoder(nn.Module):
                 f"tie_correction_output=True needs a hidden_size ({size}) equal to the size of the text encoder's "
                 f"embeddings ({embedding_size})."
             )
-        self.output = None if config.tie_correction_output else nn.Linear(size, config.text_config.vocab_size)
-        self.pad_token_id = config.text_config.pad_token_id or 0
+        self.output = None if config.tie_correction_output else nn.Linear(size, text.vocab_size)
+        self.pad_token_id = text.pad_token_id or 0
 
     def forward(
         self,
@@ -85,31 +87,19 @@ class CorrectionDecoder(nn.Module):
         memory: torch.Tensor,
         memory_mask: torch.Tensor,
         text_encoder: TextEncoder,
+        last_alone: bool = False,
     ) -> torch.Tensor:
         """Score the next token at each position of (R, t) ids with ⟨BOS⟩ first, Eq. 4-6: logits (R, t, vocabulary).
 
         `anchors` (R, d) are h_T^(k), the vectors of the rows' places; `memory` (R, n, d) is H_T of their utterances.
+        `last_alone`: score the last position only, (R, vocabulary).
         """
-        return self._score(self._decode(tokens, anchors, memory, memory_mask, text_encoder), text_encoder)
-
-    def _decode(
-        self,
-        tokens: torch.Tensor,
-        anchors: torch.Tensor,
-        memory: torch.Tensor,
-        memory_mask: torch.Tensor,
-        text_encoder: TextEncoder,
-    ) -> torch.Tensor:
-        """Return the decoder's vectors, (R, t, d)."""
-        embeddings = text_encoder.embeddings(input_ids=tokens)
-        repeated = anchors[:, None, :].expand(-1, tokens.shape[1], -1)
-        hidden = self.input_projection(torch.cat([embeddings, repeated], dim=-1))
         steps = tokens.shape[1]
+        repeated = anchors[:, None, :].expand(-1, steps, -1)
+        hidden = self.input_projection(torch.cat([text_encoder.embeddings(input_ids=tokens), repeated], dim=-1))
         future = torch.ones(steps, steps, dtype=torch.bool, device=tokens.device).triu(1)
-        return self.layer(hidden, memory, tgt_mask=future, memory_key_padding_mask=~memory_mask)
-
-    def _score(self, hidden: torch.Tensor, text_encoder: TextEncoder) -> torch.Tensor:
-        """Return the logits of vectors (…, d)."""
+        hidden = self.layer(hidden, memory, tgt_mask=future, memory_key_padding_mask=~memory_mask)
+        hidden = hidden[:, -1] if last_alone else hidden
         if self.output is None:
             return nn.functional.linear(hidden, text_encoder.model.get_input_embeddings().weight)
         return self.output(hidden)
@@ -162,10 +152,8 @@ class CorrectionDecoder(nn.Module):
         tokens, active = input_ids[utterance, :1], torch.arange(len(rows), device=rows.device)
         for _ in range(max_new_tokens if len(rows) else 0):
             source = utterance[active]
-            hidden = self._decode(
-                tokens, text_hidden[source, place[active]], text_hidden[source], text_mask[source], text_encoder
-            )
-            scores = self._score(hidden[:, -1], text_encoder)
+            places = text_hidden[source, place[active]], text_hidden[source], text_mask[source]
+            scores = self(tokens, *places, text_encoder, last_alone=True)
             probability, following = at_least_float32(scores).softmax(-1).max(-1)
             goes_on = following != end[active]
             for row, token, chance, more in zip(
@@ -269,10 +257,3 @@ def edits_of(labels: list[int]) -> list[list[int]]:
         elif label != KEEP:
             edits.append([place])
     return edits
-
-
-def _embedding_size(config: PreTrainedConfig) -> int:
-    """The size of what a text encoder's embedding block gives; ELECTRA and ALBERT widen it in a later layer."""
-    if config.model_type == "mobilebert":
-        return config.hidden_size
-    return getattr(config, "embedding_size", config.hidden_size)

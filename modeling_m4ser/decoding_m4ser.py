@@ -68,7 +68,12 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         source = _download(source)
     elif isinstance(source, str) and source.lower().startswith("file:"):
-        source = _path_of_address(source)
+        parts = urllib.parse.urlsplit(source)
+        if parts.netloc not in ("", "localhost"):
+            raise AudioError(
+                f"{source} names a file of another machine ({parts.netloc}): copy it here, or write file:///…"
+            )
+        source = urllib.request.url2pathname(parts.path)
     if isinstance(source, (bytes, bytearray, memoryview)):
         handle: BinaryIO = io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)) and os.fspath(source):
@@ -95,16 +100,6 @@ def _refuse_text(start: bytes, label: str) -> None:
             f"{label} is text, not audio; it begins with {text.strip()[:40]!r}. A web page, a playlist or the pointer "
             "of Git LFS, git-annex or DVC lies in its place: download or pull the recording itself"
         )
-
-
-def _path_of_address(address: str) -> str:
-    """Return the path that a `file://` address names."""
-    parts = urllib.parse.urlsplit(address)
-    if parts.netloc not in ("", "localhost"):
-        raise AudioError(
-            f"{address} names a file of another machine ({parts.netloc}): copy it here, or write file:///…"
-        )
-    return urllib.request.url2pathname(parts.path)
 
 
 def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:

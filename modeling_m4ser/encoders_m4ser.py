@@ -161,7 +161,7 @@ class SpeechEncoder(PretrainedEncoder):
     @property
     def layers(self) -> nn.ModuleList:
         """`nn.ModuleList`: the transformer layers, the lowest first."""
-        raise NotImplementedError
+        return getattr(self.model, "encoder", self.model).layers
 
     def freeze_feature_encoder(self) -> None:
         """Stop training the convolutions under the transformer layers."""
@@ -202,11 +202,6 @@ class WaveformEncoder(SpeechEncoder):
         return not by_frame or reads_padding
 
     @property
-    def layers(self) -> nn.ModuleList:
-        """`nn.ModuleList`: the transformer layers, the lowest first."""
-        return self.model.encoder.layers
-
-    @property
     def minimum_samples(self) -> int:
         """`int`: samples that the convolutions need for one frame: 400, i.e. 25 ms, in the public models."""
         samples = 1
@@ -240,10 +235,14 @@ class WaveformEncoder(SpeechEncoder):
 
     def _encode_padded(self, inputs: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """Return the hidden states of a padded batch in one pass; `lengths` (B,) are its valid samples."""
+        config, frames, masked = self.model.config, self._frames(inputs.shape[-1]), None
+        if self.training and getattr(config, "mask_time_prob", 0) > 0 and frames < config.mask_time_length:
+            # transformers' SpecAugment raises on a batch shorter than one masked span: mask nothing.
+            masked = torch.zeros(inputs.shape[0], frames, dtype=torch.bool, device=inputs.device)
         output = self.model(
             inputs,
             attention_mask=lengths_to_mask(lengths, inputs.shape[-1]).to(torch.long),
-            mask_time_indices=self._skip_spec_augment(inputs),
+            mask_time_indices=masked,
             output_hidden_states=self.layer_weights is not None,
         )
         lower = [] if self.layer_weights is None else output.hidden_states[:-1]
@@ -265,14 +264,6 @@ class WaveformEncoder(SpeechEncoder):
     def _frames(self, samples: int) -> int:
         return int(self.model._get_feat_extract_output_lengths(samples))
 
-    def _skip_spec_augment(self, inputs: torch.Tensor) -> torch.Tensor | None:
-        """Return an empty SpecAugment mask for a batch shorter than one masked span, on which transformers raises."""
-        config, size = self.model.config, self._frames(inputs.shape[-1])
-        masked = self.training and getattr(config, "mask_time_prob", 0) > 0
-        if masked and size < config.mask_time_length:
-            return torch.zeros(inputs.shape[0], size, dtype=torch.bool, device=inputs.device)
-        return None
-
 
 class WhisperSpeechEncoder(SpeechEncoder):
     """Whisper's encoder at the utterance's true length: log-mel frames (B, mel, T) -> (B, ceil(T/2), d_S).
@@ -283,11 +274,6 @@ class WhisperSpeechEncoder(SpeechEncoder):
 
     input_name = "input_features"
     front_end = ("conv1", "conv2")
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """`nn.ModuleList`: the transformer layers, the lowest first."""
-        return self.model.layers
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs) -> Self:

@@ -151,18 +151,13 @@ class MultimodalFusion(nn.Module):
 
     def __init__(self, config: M4SERConfig):
         super().__init__()
-        self.aligner: TextAligner | None = None
-        self.joint_projection: nn.Linear | None = None
-        if config.use_modality_invariant or config.fusion == "concat":
-            self.aligner = TextAligner(config)
-            self.joint_projection = nn.Linear(2 * config.hidden_size, config.hidden_size)
-        self.text_query_speech_key: CrossModalEncoder | None = None
-        self.speech_query_token_key: CrossModalEncoder | None = None
-        self.speech_query_text_key: CrossModalEncoder | None = None
-        if config.use_modality_specific:
-            self.text_query_speech_key = CrossModalEncoder(config)
-            self.speech_query_token_key = CrossModalEncoder(config)
-            self.speech_query_text_key = CrossModalEncoder(config)
+        joint = config.use_modality_invariant or config.fusion == "concat"
+        self.aligner = TextAligner(config) if joint else None
+        self.joint_projection = nn.Linear(2 * config.hidden_size, config.hidden_size) if joint else None
+        specific = config.use_modality_specific
+        self.text_query_speech_key = CrossModalEncoder(config) if specific else None
+        self.speech_query_token_key = CrossModalEncoder(config) if specific else None
+        self.speech_query_text_key = CrossModalEncoder(config) if specific else None
         self.generator = InvariantGenerator(config) if config.use_modality_invariant else None
 
     def forward(

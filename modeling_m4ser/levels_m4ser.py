@@ -99,21 +99,14 @@ def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
             )
         return samples.astype(np.float32)
     if samples.dtype == np.int32:
-        _check_int32(samples, label)
+        # 16-bit samples as they are would be read 96 dB too low. A peak up to 256 would be near silence either way, and
+        # multiples of 256, as decoders make of 24 bits, are the noise of a good converter.
+        peak = np.abs(samples.astype(np.int64)).max() if samples.size else 0
+        if 256 < peak <= 2**15 and (samples % 256).any():
+            raise AudioError(
+                f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16-bit "
+                "samples; convert it to int16"
+            )
     half = 2.0 ** (8 * samples.dtype.itemsize - 1)
     centre = half if samples.dtype.kind == "u" else 0.0
     return ((samples.astype(np.float64) - centre) / half).astype(np.float32)
-
-
-def _check_int32(samples: np.ndarray, label: str) -> None:
-    """Raise where 16-bit samples lie in 32-bit integers as they are: they would be read 96 dB too low.
-
-    A peak up to 256 is left: as 16-bit samples it would be near silence too. So are multiples of 256, as decoders make
-    of 24 bits: they are the noise of a good converter.
-    """
-    peak = np.abs(samples.astype(np.int64)).max() if samples.size else 0
-    if 256 < peak <= 2**15 and (samples % 256).any():
-        raise AudioError(
-            f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16-bit "
-            "samples; convert it to int16"
-        )
