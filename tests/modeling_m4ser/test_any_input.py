@@ -63,39 +63,6 @@ def same_sound(rng, samples, rate, folder):
     return kind, audio if kind == "flac" else {"array": audio, "sampling_rate": rate}
 
 
-def lie(rng, samples, rate):
-    """Input that is not what it looks like, and whether it is refused."""
-    peak = int(np.abs(samples.astype(np.int32)).max())
-    floats = rng.choice([np.float16, np.float32, np.float64])
-    damaged = samples / 32768
-    damaged[rng.integers(len(samples)), 0] = rng.choice([np.nan, np.inf, -np.inf])
-    wav = encoded(samples, rate, subtype="PCM_16")
-    arrays = [
-        (lambda: samples.astype(floats), peak >= 2),
-        (lambda: samples.astype(np.float64).tolist(), peak >= 2),
-        (lambda: torch.from_numpy(samples).float(), peak >= 2),
-        (lambda: samples.astype(np.int32), peak > 256 and bool((samples % 256).any())),
-        (lambda: samples.astype(np.int64), peak > 1),
-        (lambda: samples.tolist(), peak > 1),
-        (lambda: damaged, True),
-        (lambda: samples.astype(np.complex64), True),
-        (lambda: samples[None], True),
-        (lambda: (samples >> 8).astype(rng.choice([np.int8, np.uint8])), False),
-        (lambda: (samples / 32768).astype(np.float16), False),
-    ]
-    others = [
-        {"array": samples, "sampling_rate": rng.choice([0, -1, np.nan])},
-        {"array": samples},
-        wav[: int(rng.integers(len(wav)))],
-        rng.bytes(int(rng.integers(1, 3000))),
-    ]
-    kind = int(rng.integers(len(arrays) + len(others)))
-    if kind >= len(arrays):
-        return others[kind - len(arrays)], True
-    make, refused = arrays[kind]
-    return {"array": make(), "sampling_rate": rate}, refused
-
-
 def answer(pipe, audio, text, **options):
     """Scores by label, or the message of a documented error."""
     try:
@@ -115,10 +82,11 @@ def check_case(pipe, case, folder):
     samples, rate = random_sound(rng)
     text = random_text(rng)
     if rng.random() < 0.3:
-        audio, refused = lie(rng, samples, rate)
-        given = answer(pipe, audio, text)
-        if not _too_short(given):
-            assert isinstance(given, str) == refused, (given, refused)
+        wav = encoded(samples, rate, subtype="PCM_16")
+        cut = int(rng.integers(len(wav)))
+        cut -= cut in (samples.nbytes, samples.nbytes + 8)  # as where the header is counted among the samples
+        for damaged in (wav[:cut], rng.bytes(int(rng.integers(1, 3000)))):
+            assert isinstance(answer(pipe, damaged, text), str)
         return
     # Of as many samples as channels, no array tells which axis is which.
     if samples.shape[1] >= len(samples):

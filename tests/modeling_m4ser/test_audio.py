@@ -246,11 +246,6 @@ def test_the_name_of_audio(audio, name):
     assert audio_name(audio) == name
 
 
-@pytest.mark.parametrize("rate", [RATE, 48000])
-def test_ten_milliseconds_are_audio(rate):
-    assert load_audio(encoded(tone(0.01, rate), rate)).size == 160
-
-
 def share(data, part):
     return data[: int(part * len(data))]
 

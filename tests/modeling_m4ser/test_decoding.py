@@ -21,12 +21,13 @@ def with_sizes(data, size, riff=None):
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_wav_whose_recorder_died_is_read_to_its_end(size, subtype, channels):
+def test_a_wav_whose_recorder_died_is_read_to_its_end(size, subtype, channels, caplog):
     whole = encoded(np.stack([tone()] * channels, axis=1), subtype=subtype)
     for riff in (size, 36):
         died = with_sizes(whole, size, riff)
         np.testing.assert_array_equal(load_audio(died), load_audio(whole))
         assert audio_duration(died) == 0.5
+    assert ("its header says that it holds no samples, but" in caplog.text) == (size == 0)
 
 
 def test_a_died_rf64_is_read_to_its_end():
@@ -42,13 +43,6 @@ def test_a_died_rf64_is_read_to_its_end():
 def test_a_wav_without_samples_stays_empty(after):
     with pytest.raises(AudioError, match="its length is zero"):
         load_audio(encoded(np.zeros(0)) + after)
-
-
-def test_a_died_recorder_is_warned_of(tmp_path, caplog):
-    path = tmp_path / "died on the bus.wav"
-    path.write_bytes(with_sizes(encoded(tone()), 0))
-    load_audio(path)
-    assert "died on the bus.wav: its header says that it holds no samples, but 16000 bytes follow" in caplog.text
 
 
 @pytest.mark.parametrize("form", ["WAV", "OGG", "MP3"])
@@ -102,13 +96,6 @@ def test_an_mp3_shorter_than_its_tag_is_truncated():
     for whole in (data, pictured):
         with pytest.raises(AudioError, match=rf"is truncated: {len(data) - 1} of {len(data)} bytes"):
             load_audio(whole[:-1])
-
-
-def test_a_flac_that_ends_before_its_count_is_truncated():
-    data = bytearray(encoded(tone(), form="FLAC"))
-    struct.pack_into(">I", data, 22, 9000)
-    with pytest.raises(AudioError, match="truncated"):
-        load_audio(bytes(data))
 
 
 @pytest.mark.parametrize("counted", [0, 8])

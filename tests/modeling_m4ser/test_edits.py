@@ -27,12 +27,6 @@ def test_edits(pieces, labels, targets, expected):
     assert apply_edits(pieces, labels, targets) == expected
 
 
-def test_arguments_are_left_as_they_were():
-    pieces, labels, targets = ["a", "b"], [CHANGE, KEEP], {0: ["x"]}
-    assert apply_edits(pieces, labels, targets) is not pieces
-    assert (pieces, labels, targets) == (["a", "b"], [CHANGE, KEEP], {0: ["x"]})
-
-
 @pytest.mark.parametrize(
     ("labels", "targets", "message"),
     [

@@ -166,15 +166,6 @@ def test_collections_and_batches(pipe, wav):
     assert [item["label"] for item in pipe(pairs, batch_size=2, num_workers=1)[4]] == [e["label"] for e in alone[4]]
 
 
-@pytest.mark.parametrize("kind", ["hubert-group", "data2vec-audio", "whisper"])
-def test_batches_of_other_encoders(tmp_path, kind):
-    pipe = load(tiny_pretrained(tmp_path / kind, kind))
-    clips = [{"array": voice(seconds), "sampling_rate": RATE} for seconds in (0.4, 0.1, 1.2, 0.1, 0.001)]
-    pairs = [(clip, TEXT) for clip in clips]
-    for together, clip in zip(pipe(pairs, batch_size=5), clips, strict=True):
-        assert_same(together, pipe((clip, TEXT)))
-
-
 def test_dataset_rows(pipe, wav, expected):
     rows = {
         "audio": [{"path": None, "bytes": wav.read_bytes()}, {"path": str(wav), "bytes": None}],

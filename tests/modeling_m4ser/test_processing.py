@@ -290,18 +290,6 @@ def test_save_and_load_with_the_rule(tmp_path, processor):
     assert not torch.equal(expected["input_ids"], processor(**inputs)["input_ids"])
 
 
-def test_from_encoders_pretrained(tmp_path, processor):
-    processor.feature_extractor.save_pretrained(tmp_path / "speech")
-    processor.tokenizer.save_pretrained(tmp_path / "text")
-    built = M4SERProcessor.from_encoders_pretrained(
-        str(tmp_path / "speech"), str(tmp_path / "text"), max_audio_seconds=3.0
-    )
-    assert type(built.feature_extractor) is type(processor.feature_extractor)
-    assert built.max_audio_seconds == 3.0
-    batch, expected = (p(audio=waveform(900), text="so", sampling_rate=RATE) for p in (built, processor))
-    assert all(torch.equal(batch[name], expected[name]) for name in expected)
-
-
 def test_encode_transcript_gives_what_the_model_reads_between_the_special_tokens(tmp_path):
     processor = tiny_processor(tmp_path, "whisper", max_text_length=7)
     for text, decoded in (("I can’t, believe!", "i can't believe"), ("", ""), ("i am so happy now go home [ha]", None)):
