@@ -63,8 +63,6 @@ class AdversarialLoss:
     """
 
     def __init__(self, objective: str = "modality"):
-        if objective not in ("paper", "modality"):
-            raise ValueError(f"discriminator_objective must be 'modality' or 'paper', not {objective!r}.")
         self.objective = objective
 
     def discriminator_loss(

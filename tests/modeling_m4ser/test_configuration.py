@@ -39,7 +39,8 @@ def test_impossible_combinations_name_their_switches(switches, named):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"fusion": "sum"}, {"modalities": "video"}, {"text_alignment": "nearest"}, {"temperature": "cold"}]
+    "fields",
+    [{"fusion": "sum"}, {"modalities": "video"}, {"discriminator_objective": "other"}, {"temperature": "cold"}],
 )
 def test_wrong_values_are_refused(fields):
     with pytest.raises(Exception, match=next(iter(fields))):

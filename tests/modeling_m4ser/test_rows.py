@@ -114,17 +114,7 @@ def test_what_cannot_be_read_says_why(inputs, message):
 
 @pytest.mark.parametrize(
     ("value", "channel"),
-    [
-        (None, None),
-        (1, 1),
-        ("1", 1),
-        (" 0 ", 0),
-        ("", None),
-        (1.0, 1),
-        (float("nan"), None),
-        ("left", "left"),
-        (-1, -1),
-    ],
+    [(None, None), (1, 1), ("1", 1), (" 0 ", 0), ("", None), (1.0, 1), (np.nan, None), ("left", "left"), (-1, -1)],
 )
 def test_channels_of_tables(value, channel):
     assert read_channel(value) == channel
