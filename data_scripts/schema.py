@@ -4,7 +4,6 @@ A prepared corpus is a folder with one Parquet file per split. It opens offline 
 `datasets.load_dataset(folder)` too.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -98,10 +97,13 @@ def save_splits(
     splits: Mapping[str, Iterable[Mapping[str, Any]]], emotions: Sequence[str], folder: str | os.PathLike
 ) -> None:
     """Write each split's rows (as `build_dataset` takes them) into a prepared folder, in place of the splits there."""
-    with _replace_splits(Path(folder), splits) as temporary:
-        for split, rows in splits.items():
-            with open(temporary[split], "wb") as file:
+    paths = {split: Path(folder) / f"{split}.parquet" for split in SPLITS}
+    with replace_together(paths[split] for split in splits) as temporary:
+        for path, rows in zip(temporary, splits.values(), strict=True):
+            with open(path, "wb") as file:
                 write_split(rows, emotions, file)
+    for split in paths.keys() - splits.keys():
+        paths[split].unlink(missing_ok=True)
 
 
 def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
@@ -116,13 +118,17 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
         if split not in SPLITS:
             raise CorpusError(f"the split {split!r} is none of {', '.join(SPLITS)}: rename it")
         _check_columns(part, f"the split {split!r}")
-    folder = Path(folder)
-    with _replace_splits(folder, parts) as temporary:
-        for split, part in parts.items():
-            # A batch size of our own: datasets' estimate opens every audio file that a row names.
-            part.to_parquet(temporary[split], batch_size=_ROW_GROUP_ROWS)
+    emotions = next(iter(parts.values())).features["emotion"].names
+    save_splits({split: _named_rows(part) for split, part in parts.items()}, emotions, folder)
     _stamp_card(folder)
-    return folder
+    return Path(folder)
+
+
+def _named_rows(part: Dataset) -> Iterator[dict[str, Any]]:
+    """The rows as `build_dataset` takes them."""
+    names = part.features["emotion"].names
+    for row in part.with_format(None):
+        yield {**row, "emotion": names[row["emotion"]]}  # pyright: ignore (a row is a dictionary)
 
 
 def tables_digest(folder: str | os.PathLike) -> str:
@@ -148,16 +154,6 @@ def _stamp_card(folder: str | os.PathLike) -> None:
         stamped = _TABLES_LINE.sub(rf"\g<1>{tables_digest(folder)}", text, count=1)
         if stamped != text:
             write_atomically(card, stamped)
-
-
-@contextlib.contextmanager
-def _replace_splits(folder: Path, splits: Iterable[str]) -> Iterator[dict[str, Path]]:
-    """Temporary paths by split, which become the split files together, whole; other splits are then removed."""
-    names = list(splits)
-    with replace_together(folder / f"{split}.parquet" for split in names) as temporary:
-        yield dict(zip(names, temporary, strict=True))
-    for split in set(SPLITS) - set(names):
-        (folder / f"{split}.parquet").unlink(missing_ok=True)
 
 
 def load_prepared(folder: str | os.PathLike) -> DatasetDict:

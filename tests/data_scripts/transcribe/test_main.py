@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from datasets import Dataset
 
 from data_scripts.corpora import CorpusSelection
 from data_scripts.journal import Journal
@@ -145,12 +144,14 @@ def test_the_same_folder_twice_at_once_is_refused(prepared, made, capsys):
 
 
 def test_a_full_disk_is_one_line(prepared, made, monkeypatch, capsys):
-    def full(self, path, **_):
-        raise OSError(28, "No space left on device", str(path))
+    def full(rows, emotions, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device", file.name)
 
-    monkeypatch.setattr(Dataset, "to_parquet", full)
+    monkeypatch.setattr("data_scripts.schema.write_split", full)
     before = {path.name: path.read_bytes() for path in prepared.glob("*.parquet")}
     assert main(["--prepared_dir", str(prepared), "--model", "echo"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the disk is full (")
-    assert {path.name: path.read_bytes() for path in prepared.glob("*.parquet")} == before
+    assert {path.name: path.read_bytes() for path in prepared.glob("*.parquet*")} == before
+    assert not list(prepared.glob(".*.tmp"))
     assert not (prepared / "transcription.json").exists()
