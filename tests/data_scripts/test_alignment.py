@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import data_scripts.alignment
 from data_scripts.alignment import Alignment, _matched_pairs, align_hypothesis
-from modeling_m4ser.edits_m4ser import CHANGE, DELETE, EDIT_NAMES, IGNORE_INDEX, KEEP, apply_edits
+from modeling_m4ser.edits_m4ser import CHANGE, DELETE, EDIT_NAMES, KEEP, apply_edits
 from tests.helpers import SHARED
 
 PAIRS = SHARED / "data" / "asr_pairs" / "asr_pairs.jsonl"
@@ -118,28 +118,3 @@ def test_all_real_asr_pairs_round_trip(unit):
 def test_apply_edits_is_one_function_everywhere():
     assert data_scripts.alignment.apply_edits is apply_edits
     assert [EDIT_NAMES[label] for label in (KEEP, DELETE, CHANGE)] == ["keep", "delete", "change"]
-
-
-def test_apply_edits_takes_predictions():
-    # A decoder may write nothing for a CHANGE, which removes the piece; labels may be numpy or torch numbers.
-    import numpy as np
-
-    labels = np.array([KEEP, CHANGE, DELETE, CHANGE])
-    assert apply_edits(("a", "b", "c", "d"), labels, {1: (), 3: ("x", "y")}) == ["a", "x", "y"]
-    assert apply_edits([], [], {}) == []
-
-
-@pytest.mark.parametrize(
-    ("labels", "targets", "message"),
-    [
-        ([KEEP], {}, "2 pieces and 1 labels"),
-        ([KEEP, 3], {}, "label 3 at position 1"),
-        ([IGNORE_INDEX, KEEP], {}, "cut special tokens and padding off"),
-        ([KEEP, CHANGE], {}, "no target for the CHANGE label at position 1 .piece 'b'."),
-        ([KEEP, KEEP], {1: ["x"]}, "target for position 1, which is not labelled CHANGE"),
-        ([KEEP, KEEP], {5: ["x"]}, "target for position 5"),
-    ],
-)
-def test_apply_edits_refuses_what_does_not_fit(labels, targets, message):
-    with pytest.raises(ValueError, match=message):
-        apply_edits(["a", "b"], labels, targets)

@@ -30,3 +30,16 @@ def test_importing_imports_nothing_heavy(module):
     heavy = ("torch", "transformers", "datasets", "sklearn")
     script = f"import sys, data_scripts{module}; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(("command", "option"), [("prepare", "--push_to_hub"), ("transcribe", "--hypotheses")])
+def test_help_needs_nothing_heavy(command, option):
+    script = (
+        f"import runpy, sys\nsys.argv = ['{command}', '--help']\n"
+        f"try: runpy.run_module('data_scripts.{command}', run_name='__main__')\n"
+        "finally: print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert option in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

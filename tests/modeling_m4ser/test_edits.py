@@ -1,5 +1,6 @@
 """Applying edit labels; that they undo an alignment exactly is tested where alignments are made."""
 
+import numpy as np
 import pytest
 
 from modeling_m4ser import CHANGE, DELETE, IGNORE_INDEX, KEEP, apply_edits
@@ -20,6 +21,7 @@ def test_labels_have_the_paper_s_numbers_and_names():
         (["a", "b"], [DELETE, DELETE], {}, []),
         (["a", "b", "c"], [CHANGE, DELETE, KEEP], {0: ["x", "y"]}, ["x", "y", "c"]),
         ([7, 8], [KEEP, CHANGE], {1: []}, [7]),
+        (["a", "b"], np.array([KEEP, CHANGE]), {1: ("x", "y")}, ["a", "x", "y"]),  # as predicted
         ((7, 8, 9), (CHANGE, KEEP, CHANGE), {0: (1,), 2: (9, 9)}, [1, 8, 9, 9]),
     ],
 )

@@ -12,8 +12,6 @@ from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import make_iemocap, make_ravdess
 
-OTHERS = {f"emotion not selected: {name}": 4 for name in EMOTIONS if name not in ("happy", "sad")}
-
 
 def rows(*labels):
     """Rows with these labels."""

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 
 import pytest
+from datasets import load_dataset
 
 from data_scripts import load_corpus
 from data_scripts.corpora import CorpusSelection
@@ -164,7 +165,10 @@ def test_what_is_missing_is_named(raw, how, message):
 
 def test_prepared_clips_become_flac(raw, tmp_path):
     assert prepare_folder(CorpusSelection("meld", raw), tmp_path / "out").kept == 6
-    row = load_prepared(tmp_path / "out")["train"][0]
+    loaded = load_dataset(str(tmp_path / "out"))  # the tables, not the FLACs
+    assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "validation": 2, "test": 2}
+    assert loaded["test"].features == load_prepared(tmp_path / "out")["test"].features
+    row = loaded["train"][0]
     assert row["audio"] == {"path": str((tmp_path / "out/audio/train_dia0_utt0.flac").resolve()), "bytes": None}
     samples, original = load_audio(row["audio"]), load_audio(str(raw / "train_splits/dia0_utt0.mp4"))
     assert samples.shape == original.shape

@@ -18,7 +18,7 @@ from data_scripts.prepare.recordings import needs_no_conversion
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.dataset import import_into_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
-from tests.helpers.layouts import make_meld, write_wav
+from tests.helpers.layouts import write_wav
 
 
 def test_only_what_is_not_16_khz_mono_is_converted(mixed, tmp_path):
@@ -85,14 +85,6 @@ def test_load_dataset_does_not_answer_from_the_cache_of_another_folder(mixed, tm
     )
     import_into_folder(out, load_prepared(out), tmp_path / "h.csv", "tiny")
     assert set(load_dataset(str(out))["train"]["hypothesis"]) == {"new"}
-
-
-def test_load_dataset_takes_the_tables_and_not_the_flacs(tmp_path):
-    prepare_folder(CorpusSelection("meld", make_meld(tmp_path / "MELD.Raw")), tmp_path / "out")
-    assert len(list((tmp_path / "out" / "audio").iterdir())) == 6
-    loaded = load_dataset(str(tmp_path / "out"))
-    assert {split: part.num_rows for split, part in loaded.items()} == {"train": 2, "validation": 2, "test": 2}
-    assert loaded["test"].features == load_prepared(tmp_path / "out")["test"].features
 
 
 def test_the_report_says_what_was_selected(mixed, tmp_path, monkeypatch):

@@ -23,7 +23,6 @@ from data_scripts.corpora.report import PreparationReport
 from data_scripts.journal import locked
 from data_scripts.prepare.__main__ import main
 from data_scripts.schema import load_prepared
-from tests.helpers import ROOT
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess, write_bytes, write_wav
 
 
@@ -46,41 +45,16 @@ def test_it_writes_everything(corpus, tmp_path, capsys):
     assert len(report.dropped) == 2
 
 
-def test_help_needs_nothing_heavy():
-    script = (
-        "import runpy, sys\nsys.argv = ['prepare', '--help']\n"
-        "try: runpy.run_module('data_scripts.prepare', run_name='__main__')\n"
-        "finally: print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "--push_to_hub" in done.stdout
-    assert "Keep only these sessions (IEMOCAP)" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 @pytest.mark.parametrize(
-    ("name", "data_dir", "extra", "message"),
+    ("data_dir", "extra", "message"),
     [
-        ("ravdess", "ravdess", ["--emotions", "bored"], "RAVDESS speech has no emotion bored"),
-        ("ravdess", "nowhere", [], "nowhere does not exist"),
-        ("ravdess", "ravdess", ["--num_workers", "0"], "num_workers must be at least 1"),
-        ("manifest", "ravdess", [], "looked for a manifest"),
-        ("ravdess", "ravdess", ["--sessions", "1"], "RAVDESS speech has no sessions to choose from"),
-        ("iemocap", "ravdess", [], "is no IEMOCAP: give IEMOCAP_full_release, the folder of Session1"),
-        ("meld", "ravdess", [], "is no MELD: give MELD.Raw"),
-        ("iemocap", "iemocap", [], "Session4 is missing in"),
-        ("meld", "meld", [], "train_sent_emo.csv is not UTF-8"),
+        ("ravdess", ["--emotions", "bored"], "RAVDESS speech has no emotion bored"),
+        ("nowhere", [], "nowhere does not exist"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(corpus, tmp_path, capsys, name, data_dir, extra, message):
-    if data_dir == "iemocap":
-        make_iemocap(tmp_path / "iemocap", sessions="1235", codes=("neu",))
-    if data_dir == "meld":
-        table = make_meld(tmp_path / "meld") / "train_sent_emo.csv"
-        table.write_bytes(table.read_text(encoding="utf-8").encode("cp1252"))
+def test_mistakes_are_one_line_and_exit_2(corpus, tmp_path, capsys, data_dir, extra, message):
     options = ["--data_dir", str(tmp_path / data_dir), "--output_dir", str(tmp_path / "out"), *extra]
-    assert main([name, *options]) == 2
+    assert main(["ravdess", *options]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -1,8 +1,6 @@
 """The command `python -m data_scripts.transcribe`: killed and resumed, mistakes reported in one line."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -14,7 +12,6 @@ from data_scripts.transcribe import whisper
 from data_scripts.transcribe.__main__ import main
 from data_scripts.transcribe.dataset import import_into_folder
 from tests.data_scripts.transcribe.helpers import EchoRecognizer
-from tests.helpers import ROOT
 from tests.helpers.layouts import make_ravdess, write_wav
 
 
@@ -117,18 +114,6 @@ def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
         assert message in capsys.readouterr().err
-
-
-def test_help_needs_nothing_heavy():
-    script = (
-        "import runpy, sys\nsys.argv = ['transcribe', '--help']\n"
-        "try: runpy.run_module('data_scripts.transcribe', run_name='__main__')\n"
-        "finally: print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "--hypotheses" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_same_folder_twice_at_once_is_refused(prepared, made, capsys):
