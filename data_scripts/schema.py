@@ -184,11 +184,6 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
     return dataset
 
 
-def load_split(folder: str | os.PathLike, split: str) -> Dataset:
-    """Return one split of a prepared folder."""
-    return pick_split(load_prepared(folder), split, folder)
-
-
 def pick_split(dataset: DatasetDict, split: str, folder: str | os.PathLike) -> Dataset:
     """Return one split of what `load_prepared` found in a folder."""
     if split not in dataset:

@@ -118,10 +118,11 @@ def _recognize_all(
                 except AudioError as error:
                     undecodable[f"{key[0]}/{key[1]}"] = str(error)
             if clips:
-                texts = recognizer.transcribe(clips)
-                entries = [(*key, text) for key, text in zip(keys, texts, strict=True)]
-                names = ("split", "id", "duration", "hypothesis")
-                journal.append({"utterances": [dict(zip(names, entry, strict=True)) for entry in entries]})
+                entries = [
+                    {"split": split, "id": name, "duration": duration, "hypothesis": text}
+                    for (split, name, duration), text in zip(keys, recognizer.transcribe(clips), strict=True)
+                ]
+                journal.append({"utterances": entries})
             progress.update(min(batch_size, len(wanted) - start))
     return undecodable
 

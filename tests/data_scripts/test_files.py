@@ -52,9 +52,7 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path):
 
 
 def test_errors_of_the_system_say_what_to_do():
-    assert explain(OSError(28, "No space left on device", "x.flac")).startswith("the disk is full (x.flac): free")
     assert "the output folder" in explain(OSError("[Errno 28] Error writing bytes. No space left on device"))
-    assert explain(PermissionError(13, "Permission denied", "a")).startswith("no permission for a: make it readable")
     assert explain(OSError("two\nlines")) == "two lines"
 
 
