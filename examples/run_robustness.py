@@ -45,7 +45,7 @@ def _share(text: str) -> float:
 
 def main(options: argparse.Namespace) -> None:
     """Make the conditions, test the runs on them, write table and figure, and print the table."""
-    from data_scripts.transcribe.dataset import read_hypotheses
+    from data_scripts.transcribe.dataset import Hypotheses, read_hypotheses
     from trainer.studies import robustness
     from trainer.studies.asr_noise import fit
     from trainer.studies.divisions import CorpusSplit
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> None:
     tested = CorpusSplit.load(options.prepared_dir, options.split)
     noise = fit(robustness.read_pairs(options.pairs, tested.dataset, options.prepared_dir))
     # Of a file for the whole corpus, the lines of this split alone.
-    recognised = {
+    recognised: dict[str, Hypotheses] = {
         name: {(None, key[1]): text for key, text in read_hypotheses(file).items() if key[0] in (None, options.split)}
         for name, file in further.items()
     }
