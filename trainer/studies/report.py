@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,20 +228,31 @@ def _lines(found: Mapping[Item, Sequence[Result]], folder: Path) -> Iterator[str
         link = f"[{item.title}](#{item.name})" if some else item.title
         yield f"* {link}" + ("" if some else f": not there yet, `examples/{item.command}` makes it")
         yield from (f"  * [{_titled(result)}](#{_anchor(result, folder)})" for result in some if len(some) > 1)
+    shared = _shared_sentences(results)
     for item, some in found.items():
         if some:
             yield f'\n<a id="{item.name}"></a>\n\n## {item.title}\n'
         for result in some:
-            yield from _section(result, folder)
+            yield from _section(result, folder, shared)
+    if shared:
+        yield '\n<a id="notes"></a>\n\n## Notes\n'
+        yield from (f"{number}. {sentence}" for sentence, number in shared.items())
 
 
-def _section(result: Result, folder: Path) -> Iterator[str]:
-    """One table with its notes and its figures."""
+def _section(result: Result, folder: Path, shared: Mapping[str, int]) -> Iterator[str]:
+    """One table with its own notes, links to the shared ones, and its figures."""
     yield f'<a id="{_anchor(result, folder)}"></a>\n\n### {_titled(result)}\n'
     yield f"{result.body}\n"
-    yield from (f"* {note}" for note in result.notes)
+    numbers: list[int] = []
+    for note in result.notes:
+        sentences = _sentences(note)
+        numbers += [shared[sentence] for sentence in sentences if sentence in shared]
+        if own := " ".join(sentence for sentence in sentences if sentence not in shared):
+            yield f"* {own}"
+    ends = [f"[Notes](#notes) {', '.join(map(str, sorted(set(numbers))))}."] if numbers else []
     if result.content.get("rows") or result.content.get("conditions"):
-        yield f"\n[Numbers]({result.path.with_suffix('.json').relative_to(folder).as_posix()})\n"
+        ends.append(f"[Numbers]({result.path.with_suffix('.json').relative_to(folder).as_posix()})")
+    yield f"\n{' '.join(ends)}\n"
     for figure in result.figures:
         name, place = _caption(figure), figure.relative_to(folder).as_posix()
         yield f"**{name}**\n\n{'' if figure.suffix == '.pdf' else '!'}[{name}]({place})\n"
@@ -293,6 +305,16 @@ def _titled(result: Result) -> str:
 
 def _anchor(result: Result, folder: Path) -> str:
     return result.path.relative_to(folder).with_suffix("").as_posix().replace("/", "-")
+
+
+def _sentences(note: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) (?=[A-Z*±])", note)
+
+
+def _shared_sentences(results: Sequence[Result]) -> dict[str, int]:
+    """Sentences that several tables have in common -> their number in the notes of the whole."""
+    counted = Counter(sentence for result in results for note in result.notes for sentence in _sentences(note))
+    return {sentence: number for number, sentence in enumerate((s for s, n in counted.items() if n > 1), 1)}
 
 
 def _caption(figure: Path) -> str:

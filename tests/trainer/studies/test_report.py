@@ -143,7 +143,6 @@ def test_it_begins_with_what_was_found(tmp_path, monkeypatch):
     assert list(drawn[0]) == ["On A", "Curve, 25 %", "Curve, 100 %"]
     assert drawn[0]["On A"] == (0.031, *(clear[end] for end in ("low", "high")))
     assert "| M4SER † |" in text
-    assert text.count("* Percentages. Of two seeds.") == 3
 
 
 def test_the_papers_numbers_stand_beside_no_stand_in_unless_asked_for(tmp_path):
@@ -153,6 +152,17 @@ def test_the_papers_numbers_stand_beside_no_stand_in_unless_asked_for(tmp_path):
     assert "paper's W-F1" in write_report(tmp_path, paper=True).read_text(encoding="utf-8")
     write_table(tmp_path / "a" / "ablation", [record("M4SER", {})], "On A", [])
     assert "paper's W-F1" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_what_several_tables_say_is_said_once(tmp_path):
+    for name in "ab":
+        notes = ["Percentages. ± is over seeds.", f"Only {name}."]
+        write_table(tmp_path / name / "ablation", [record("M4SER", {})], name, notes)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert text.count("Percentages.") == 1
+    assert text.endswith("## Notes\n\n1. Percentages.\n2. ± is over seeds.\n")
+    assert text.count("[Notes](#notes) 1, 2.") == 2
+    assert text.count("* Only a.") == text.count("* Only b.") == 1
 
 
 def test_the_page_is_one_file_with_figures_and_numbers(runs, tmp_path):
