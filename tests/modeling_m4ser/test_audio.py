@@ -264,6 +264,7 @@ BAD_FILES = {
     "most.mp3": (lambda: share(encoded(NOISE, form="MP3"), 0.95), "truncated: .* bytes of samples"),
     "half.mp4": (lambda: share(mp4(tone(2)), 0.5), "truncated"),
     "half.mkv": (lambda: share(mp4(tone(4), form="matroska"), 0.5), r"truncated: .* of 4.* seconds could be decoded"),
+    "most.mkv": (lambda: share(mp4(tone(4), form="matroska"), 0.9), r"truncated: .* of 4.* seconds could be decoded"),
     "silent film.mp4": (lambda: mp4(None, video=True), "no audio stream"),
 }
 

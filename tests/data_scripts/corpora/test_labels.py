@@ -131,6 +131,7 @@ def test_ravdess_with_calm_as_neutral(tmp_path):
         ({"happy": "joy"}, None, ["neutral", "joy", "angry", "sad"], {"joy": 1636}),
         ({"excited": "angry"}, None, ["neutral", "happy", "angry", "sad"], {"happy": 595, "angry": 2144}),
         ({"frustrated": "angry"}, None, ["neutral", "happy", "angry", "sad"], {"happy": 1636, "angry": 2952}),
+        ({"frustrated": "upset"}, None, ["neutral", "happy", "angry", "sad", "upset"], {"upset": 1849}),
         ({"sad": "down"}, ["down", "excited"], ["down", "excited"], {"down": 1084, "excited": 1041}),
     ],
 )

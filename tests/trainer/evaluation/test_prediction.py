@@ -5,9 +5,9 @@ import pytest
 from datasets import ClassLabel
 
 from modeling_m4ser import load_audio
-from tests.helpers.corpus import tiny_corpus
+from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
-from trainer.evaluation.prediction import logits_of, predict, with_probabilities
+from trainer.evaluation.prediction import logits_of, predict, predict_with, with_probabilities
 
 
 def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch):
@@ -37,3 +37,10 @@ def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch)
     assert list(scores) == ["id", "speaker", "emotion", "predicted", "text", *(f"probability_{n}" for n in EMOTIONS)]
     expected = np.exp(logits_of(table) / 2)
     assert scores.iloc[:, 5:].to_numpy() == pytest.approx(expected / expected.sum(-1, keepdims=True))
+
+
+def test_a_trainer_goes_on_as_it_was(tmp_path):
+    trainer = tiny_trainer(tmp_path, tiny_model("whisper"))
+    collator = trainer.data_collator
+    predict_with(trainer, tiny_corpus(2))
+    assert trainer.data_collator is collator

@@ -37,6 +37,7 @@ SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
         ("model_options: {fusion_dropout: 0.3}", {"model_options": {"fusion_dropout": 0.3}}),
         ("feature_cache_dir: null", {"feature_cache_dir": None}),
         ("speed_perturbation: [0.9, 1]", {"speed_perturbation": [0.9, 1.0]}),
+        ("seeds: []", {"seeds": []}),
     ],
 )
 def test_values_of_a_file_are_read_as_on_the_command_line(tmp_path, written, read):

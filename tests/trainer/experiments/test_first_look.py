@@ -17,6 +17,8 @@ def test_a_corpus_is_described_and_options_are_proposed():
     found, proposed = first_look(DatasetDict(train=clips))
     assert found.startswith("Found: 24 clips, 0 minutes, 3 speakers, 4 classes (angry 6")
     assert proposed == "Consider: --preset small."
+    _, proposed = first_look(DatasetDict(train=clips, test=clips.select([0] * 1000)))  # few to train on
+    assert proposed == "Consider: --preset small."
     german = clips.map(lambda row: {"hypothesis": "das ist nicht mein und wir", "transcript": None})
     found, proposed = first_look(DatasetDict(train=without_speakers(german)), preset_helps=False)
     assert "no speakers" in found

@@ -64,12 +64,17 @@ def run(data, drawn, tmp_path_factory):
         drawn[Path(path).name] = figure
         return save(figure, path)
 
+    def choose(texts, processor):
+        drawn["texts"] = [each.hypothesis for each in texts]
+        return choose_threshold(texts, processor)
+
     def build(emotions):
         assert list(emotions) == list(EMOTIONS)
         return tiny_model("whisper"), tiny_processor(folder, "whisper")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "save_figure", catch)
+        patch.setattr("trainer.experiments.run.choose_threshold", choose)
         results = run_experiment(
             build, data, experiment_arguments(folder / "out"), description="Noise.", split={"name": "fold1"}
         )
@@ -164,8 +169,9 @@ def test_the_saved_model_makes_the_predictions(run, data):
     np.testing.assert_allclose([answer[name] for name in EMOTIONS], expected, atol=1e-5)
 
 
-def test_the_correction_threshold_is_chosen_on_validation_and_saved(run, data):
+def test_the_correction_threshold_is_chosen_on_validation_and_saved(run, data, drawn):
     folder, results = run
+    assert drawn["texts"] == data["validation"]["hypothesis"][:]
     model, processor = AutoModel.from_pretrained(folder).eval(), tiny_processor(folder, "whisper")
     utterances = correct_rows(model, processor, data["validation"])
     # Two steps of training correct nothing for the better.

@@ -63,8 +63,8 @@ def test_what_decides_a_result():
         "feature_cache_dir",
         "figure_format",
     }
-    assert decides("learning_rate")
-    assert decides("some_new_option_of_a_script")
+    named = ("learning_rate", "lr_scheduler_kwargs", "optim_args", "weight_decay", "max_grad_norm", "data_seed", "bf16")
+    assert all(map(decides, (*named, "split_seed", "some_new_option_of_a_script")))
     assert not any(map(decides, ("output_dir", "logging_steps", "per_device_eval_batch_size", "seeds", "folds")))
 
 

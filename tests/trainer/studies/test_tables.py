@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,8 @@ def test_markdown_is_for_people(table):
     weak = table.records[2]["differences"]["concat"]
     assert weak["p_holm"] > 0.05
     assert f"| {100 * weak['estimate']:+.1f} (n.s." in lines[6]
+    corrected = json.loads(re.sub(r'"p_holm": [^,}]+', '"p_holm": 0.06', json.dumps(table.records)))
+    assert "**" not in replace(table, records=corrected).to_markdown()
     assert "3 comparisons" in lines[8]
     sizes = [c["minimum_detectable_difference"] for r in table.records for c in r["differences"].values()]
     assert f"a difference of {100 * np.median(sizes):.1f} points" in lines[9]
