@@ -15,6 +15,7 @@ from data_scripts.schema import (
     corpus_features,
     load_prepared,
     save_prepared,
+    save_splits,
     write_split,
 )
 
@@ -75,6 +76,14 @@ def test_saving_again_replaces_every_split(dataset, tmp_path):
     save_prepared(DatasetDict({"train": build_dataset([row(7)], EMOTIONS)}), tmp_path)
     loaded = load_prepared(tmp_path)
     assert {split: list(part["id"]) for split, part in loaded.items()} == {"train": ["clip7"]}
+
+
+def test_a_save_that_fails_leaves_every_split(dataset, tmp_path):
+    save_prepared(dataset, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(CorpusError, match="unknown emotion"):
+        save_splits({"train": [row(9, "bored")]}, EMOTIONS, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_save_refuses_what_is_not_canonical(dataset, tmp_path):
