@@ -5,8 +5,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from modeling_m4ser import M4SEROutput
-from modeling_m4ser.losses_m4ser import AdversarialLoss
-from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
+from tests.helpers.corpus import deterministic_model, tiny_trainer
 from tests.helpers.tiny import parameters_of, ragged_batch, tiny_model
 from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE, Adversary
 
@@ -20,7 +19,7 @@ def adversary_of(tmp_path):
 
 
 def gradients_by_hand(model, outputs, objective):
-    """The gradients of D's objective on detached features, clipped to norm 1."""
+    """The gradients of D's objective on detached features, clipped to norm 0.5."""
     critic, valid = model.discriminator, outputs.frame_mask
     speech, text, invariant = (
         critic(part.detach())[valid] for part in (outputs.speech_specific, outputs.text_specific, outputs.invariant)
@@ -30,7 +29,7 @@ def gradients_by_hand(model, outputs, objective):
         gain = gain + (-logsigmoid(invariant) - logsigmoid(-invariant)).mean()
     gradients = torch.autograd.grad(-gain, list(critic.parameters()))
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    return [gradient * min(1.0, 1.0 / (norm.item() + 1e-6)) for gradient in gradients]
+    return [gradient * min(1.0, 0.5 / (norm.item() + 1e-6)) for gradient in gradients]
 
 
 @pytest.mark.parametrize("objective", ["paper", "modality"])
@@ -38,7 +37,7 @@ def test_the_configured_objective_is_what_the_discriminator_ascends(adversary_of
     model = deterministic_model(discriminator_objective=objective)
     for parameter in model.discriminator.parameters():
         torch.nn.init.normal_(parameter, std=0.5)  # at the initial weights L_G is at its minimum, without a gradient
-    adversary = adversary_of(model, discriminator_learning_rate=1e-2)
+    adversary = adversary_of(model, discriminator_learning_rate=1e-2, discriminator_max_grad_norm=0.5)
     outputs = model(**ragged_batch(model))
     expected = gradients_by_hand(model, outputs, objective)
     other = gradients_by_hand(model, outputs, "modality" if objective == "paper" else "paper")
@@ -100,40 +99,6 @@ def test_state_survives_a_checkpoint(adversary_of, tmp_path):
     (tmp_path / DISCRIMINATOR_OPTIMIZER_FILE).unlink()
     with pytest.raises(ValueError, match="use_adversarial=False"):
         other.load(str(tmp_path))
-
-
-def test_the_generator_loss_that_is_logged_and_descended_is_against_the_moved_discriminator(tmp_path):
-    """Algorithm 1: line 23 moves D, line 25 descends L_G against the D of after that step."""
-    model = deterministic_model()
-    for parameter in model.discriminator.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    data = tiny_corpus(8)
-    trainer = tiny_trainer(
-        tmp_path, model, data, max_steps=1, logging_steps=1, learning_rate=0.0, discriminator_learning_rate=0.05
-    )
-    order = [int(index) for index in trainer._get_train_sampler()]
-    batch = trainer.data_collator([data[index] for index in order])
-    with torch.no_grad():
-        outputs = model(**batch)
-
-    def terms():
-        with torch.no_grad():
-            return AdversarialLoss().discriminator_loss(
-                model.discriminator,
-                outputs.speech_specific,
-                outputs.text_specific,
-                outputs.invariant,
-                outputs.frame_mask,
-            )
-
-    before = terms()
-    trainer.train()
-    after, logged = terms(), trainer.state.log_history[0]
-    assert abs(after["generator"] - before["generator"]) > 1e-3
-    assert logged["loss_generator"] == pytest.approx(after["generator"].item(), abs=1e-6)
-    assert logged["loss_discriminator"] == pytest.approx(before["discriminator"].item(), abs=1e-6)
-    gan = (before["discriminator"] + before["generator"]).item()
-    assert logged["loss_adversarial"] == pytest.approx(gan, abs=1e-6)
 
 
 @pytest.mark.parametrize(("schedule", "factors"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])

@@ -171,10 +171,6 @@ class Interval:
     clusters: int
     effective_clusters: float
 
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` keeps it."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class PairedDifference(Interval):
@@ -320,7 +316,7 @@ def describe_test(
     sexes = [None if sex_of is None or speaker is None else sex_of(speaker) for speaker in speakers]
     groups = {"speaker": breakdown(labels, predictions, speakers), "sex": breakdown(labels, predictions, sexes)}
     return {
-        "intervals": {"method": method, **{key: interval.to_json() for key, interval in intervals.items()}},
+        "intervals": {"method": method, **{key: asdict(interval) for key, interval in intervals.items()}},
         "breakdown": {name: rows for name, rows in groups.items() if rows},
     }
 

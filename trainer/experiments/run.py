@@ -48,7 +48,6 @@ from trainer.experiments.run_folder import (
     LOG_FILE,
     PREDICTIONS_FILE,
     RESULTS_FILE,
-    SETTINGS_FILE,
     changed_arguments,
     check_settings,
     claim_folder,
@@ -112,9 +111,10 @@ def run_experiment(
     """
     folder, arguments = Path(str(args.output_dir)), {**(arguments or {}), "training": args}
     settings = check_run(arguments, data, split, text_column)
-    if _claim(folder, settings, args):
+    if (folder / RESULTS_FILE).is_file():
         return load_results(folder)
-
+    if args.should_save:
+        claim_folder(folder, settings)
     if audit is None:
         audit = audit_dataset(data)
         if args.should_log:
@@ -126,7 +126,6 @@ def run_experiment(
     started = time.time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started
-
     validation, test = (predict_with(trainer, data[name]) for name in ("validation", "test"))
     measured = _measure(validation, test, data, corpus and corpus.sex_of)
     model.config.calibration_temperature = measured["calibration"]["temperature"]
@@ -285,16 +284,6 @@ def _choose_correction_threshold(
     if _learns_errors(model, text_column) and model.config.correction_threshold == 0:
         texts = correct_rows(model, processor, validation.select_columns(["hypothesis", "transcript"]).to_list())
         model.config.correction_threshold = choose_threshold(texts, processor)
-
-
-def _claim(folder: Path, settings: Mapping[str, Any], args: ExperimentArguments) -> bool:
-    """Make the directory this run's, and say whether it is finished already."""
-    finished = (folder / RESULTS_FILE).is_file()
-    if finished and not (folder / SETTINGS_FILE).is_file():
-        raise ExperimentError(f"{folder} holds results without their {SETTINGS_FILE}: choose another --output_dir.")
-    if args.should_save:
-        claim_folder(folder, settings)
-    return finished
 
 
 def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:

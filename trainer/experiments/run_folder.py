@@ -126,6 +126,8 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
     """
     path = Path(folder) / file
     if not path.is_file():
+        if (Path(folder) / RESULTS_FILE).is_file():
+            raise ExperimentError(f"{folder} holds results without their {file}: choose another --output_dir.")
         return
     earlier, now = json.loads(path.read_text(encoding="utf-8")), _as_json(settings)
     if "defaults" in now and "defaults" not in earlier:

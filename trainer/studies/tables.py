@@ -7,7 +7,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def compare(first: TableRow, second: TableRow, metric: str) -> dict[str, Any] | 
     compared = paired_bootstrap(labels, predicted[0], predicted[1], metric, clusters)
     right, other = np.broadcast_arrays(*(part == labels for part in predicted))
     constant = any(_one_class(run) for model in predicted for run in model)
-    return {**compared.to_json(), "disagreement": float(np.mean(right != other)), "one_class": constant}
+    return {**asdict(compared), "disagreement": float(np.mean(right != other)), "one_class": constant}
 
 
 def _correct(*tables: Sequence[Mapping[str, Any]]) -> int:
@@ -210,7 +210,7 @@ def _measure(row: TableRow, emotions: Sequence[str], metrics: Sequence[str], met
         "seeds": list(row.predictions),
         "utterances": len(labels),
         "metrics": summarize(runs, metrics),
-        "interval": interval.to_json(),
+        "interval": asdict(interval),
         "one_class_runs": dict(Counter(emotions[part[0]] for part in predicted if _one_class(part))),
     }
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -281,7 +282,7 @@ def test_describe_test(two):
     names = [f"{speaker:03}" for speaker in speakers]
     described = json.loads(json.dumps(describe_test(labels, first, names, lambda name: "mf"[int(name) % 2])))
     assert set(described["intervals"]) == {"method", *REPORTED_METRICS}
-    assert described["intervals"]["ua"] == bootstrap_interval(labels, first, "ua", names).to_json()
+    assert described["intervals"]["ua"] == asdict(bootstrap_interval(labels, first, "ua", names))
     assert described["intervals"]["method"]["clusters"] == "speaker"
     assert "no_interval" not in described["intervals"]["method"]
     assert len(described["breakdown"]["speaker"]) == 100
@@ -296,7 +297,7 @@ def test_describe_test_of_few_or_unknown_speakers():
     assert set(described["breakdown"]) == {"speaker"}
     unknown = describe_test(labels, predictions, [None] * 20, lambda name: "male")
     assert unknown["intervals"]["method"]["clusters"] == "utterance"
-    assert unknown["intervals"]["wa"] == {**bootstrap_interval(labels, predictions, "wa", [None] * 20).to_json()}
+    assert unknown["intervals"]["wa"] == asdict(bootstrap_interval(labels, predictions, "wa", [None] * 20))
     assert unknown["intervals"]["wa"]["clusters"] == 20
     assert unknown["breakdown"] == {}
 

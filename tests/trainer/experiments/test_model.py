@@ -20,13 +20,6 @@ def trainable(encoders, **changes):
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def test_by_default_the_whole_model_of_recipe_a_reads_asr_text():
-    model = ModelArguments()
-    assert (model.speech_encoder, model.text_encoder) == ("facebook/hubert-base-ls960", "google-bert/bert-base-uncased")
-    assert (model.ablation, model.text_column) == ("M4SER", "hypothesis")
-    assert (model.freeze_encoders, model.freeze_speech_layers, model.freeze_feature_encoder) == (False, 0, True)
-
-
 def test_the_convolutions_are_frozen_by_default(encoders):
     convolutions = {"m4ser.speech_encoder.model.conv1.weight", "m4ser.speech_encoder.model.conv2.weight"}
     assert not convolutions & trainable(encoders)
