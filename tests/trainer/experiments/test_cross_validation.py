@@ -278,15 +278,6 @@ def test_a_run_of_other_settings_stops_before_any_is_run(folds_run):
     assert not (out / "fold9").exists()
 
 
-def test_folds_of_a_corpus_with_its_own_split_are_refused():
-    dataset = DatasetDict(train=tiny_corpus(4), validation=tiny_corpus(4), test=tiny_corpus(4))
-    assert (
-        list(own_split(dataset, RunArguments())) == list(own_split(dataset, RunArguments(folds=[1]))) == ["own_split"]
-    )
-    with pytest.raises(ExperimentError, match="its own split"):
-        own_split(dataset, RunArguments(folds=[2]))
-
-
 @pytest.mark.slow
 def test_all_runs_on_a_prepared_corpus_share_its_features(tmp_path, capsys):
     """They lie in its folder, which holds the same corpus as before."""

