@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -22,6 +23,8 @@ import transformers.utils.logging  # noqa: E402, F401  gives loggers `warning_on
 from tests.helpers.grid import finished_grid  # noqa: E402, F401  a fixture
 
 torch.set_num_threads(2)
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

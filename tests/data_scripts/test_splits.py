@@ -83,7 +83,7 @@ DIVISIONS = {
 }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     num_sessions=st.integers(3, 5),
     per_session=st.integers(2, 3),
@@ -185,8 +185,8 @@ def test_shares_known_answers(sessions, actors):
     assert folds[0].validation == [9, 18, 19, 21, 28, 30, 32, 35]
     assert folds[1].validation == [2, 3, 6, 19, 32, 33, 34, 37]
     assert leave_one_speaker_out(sessions, 0.25)[0].validation == [11, 13, 14, 25, 26, 27, 32, 36]
-    mixed = sessions.select([*range(0, len(sessions), 2), *range(1, len(sessions), 2)])
-    assert leave_one_speaker_out(mixed, 0.25)[0].validation == [7, 13, 16, 18, 25, 26, 32, 33]
+    mixed = sessions.select(sorted(range(len(sessions)), key=lambda row: row % 4 // 2))  # half a speaker after another
+    assert leave_one_speaker_out(mixed, 0.25)[0].validation == [9, 11, 12, 25, 26, 27, 32, 36]
     labels = list(sessions["emotion"])
     assert Counter(labels[row] for row in folds[0].validation) == {0: 4, 1: 4}  # a quarter of 16 each
     fold = random_split(actors, by="utterance", seed=0)

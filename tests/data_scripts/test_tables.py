@@ -104,7 +104,7 @@ ENCODINGS = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     names=NAMES.filter(
         lambda names: len({name.strip() for name in names}) == len(names) and all(map(str.strip, names))
@@ -126,7 +126,7 @@ def test_every_delimiter_and_encoding_says_the_same(folder, names, rows, delimit
         assert read_table(folder / name, empty_cell="") == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(st.dictionaries(st.sampled_from("abc"), CELLS, min_size=1), max_size=4))
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_json_lines_in_every_encoding(folder, rows, encoding):

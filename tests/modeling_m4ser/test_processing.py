@@ -84,7 +84,7 @@ HALVES = st.characters(categories=["Cs", "Lu", "So"])
 TEXTS = st.one_of(st.text(max_size=40), st.text(alphabet=SIGNS, max_size=20), st.text(alphabet=HALVES, max_size=9))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, st.booleans(), st.booleans())
 @example("H̱ello T̈", True, False)
 @example("it ŉ a", True, False)
