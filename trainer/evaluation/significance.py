@@ -16,7 +16,7 @@ fraction of a second.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -240,7 +240,7 @@ def paired_bootstrap(
     if error is None:
         p_value = 1.0 if difference == 0 else None
         return PairedDifference(**asdict(measured), p_value=p_value, minimum_detectable_difference=None)
-    reach, freedom = _quantile(level, measured) * error, measured.degrees_of_freedom
+    reach, freedom = _quantile(level, measured) * error, cast(float, measured.degrees_of_freedom)
     ends = {"low": max(-1.0, difference - reach), "high": min(1.0, difference + reach)}
     return PairedDifference(
         **{**asdict(measured), **ends},
