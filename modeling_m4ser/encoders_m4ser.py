@@ -133,6 +133,10 @@ class SpeechEncoder(PretrainedEncoder):
             # They are not part of a pretrained checkpoint, so that they learn over frozen layers too.
             self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1))
 
+    def frame_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return how many frames (B,) of each row are valid, at least 1, for a mask of the encoder's input."""
+        raise NotImplementedError
+
     def combine(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the weighted sum of the hidden states, or the last of them where there are no weights."""
         if self.layer_weights is None:

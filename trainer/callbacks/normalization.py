@@ -7,7 +7,6 @@ import torch
 from accelerate import Accelerator
 
 from modeling_m4ser import IGNORE_INDEX, M4SERForEmotionClassification
-from modeling_m4ser.encoders_m4ser import SpeechEncoder
 from modeling_m4ser.losses_m4ser import LOSSES
 
 #: What a batch is counted by. Each loss is a mean over one of them.
@@ -38,8 +37,7 @@ class UpdateNormalizer:
         counts = {"utterances": utterances, "frames": utterances * 0, "passes": torch.ones_like(utterances)}
         encoder, mask = self.model.m4ser.speech_encoder, batch.get("speech_attention_mask")
         if encoder is not None and mask is not None:
-            speech = cast(SpeechEncoder, encoder)
-            lengths = mask.sum(-1) if "speech_states" in batch else speech.frame_lengths(mask)
+            lengths = mask.sum(-1) if "speech_states" in batch else encoder.frame_lengths(mask)
             counts["frames"] = torch.ceil(lengths / self.model.config.frame_pooling).sum()
         for name in COUNTED_ITEMS:
             if name not in counts:
