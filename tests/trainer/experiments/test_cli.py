@@ -200,7 +200,7 @@ class AnyRun(RunArguments):
 
 def shipped(tmp_path, name):
     config = ROOT / "examples" / "configs" / f"{name}.yaml"
-    arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
+    arguments = ["--config", str(config), "--output_dir", str(tmp_path)]
     return parse_arguments((CorpusArguments, ModelArguments, AnyRun, ExperimentArguments), arguments)
 
 
@@ -253,6 +253,7 @@ NUMBERS = {
     "configs/meld_grid": {
         "model_options": {"frame_pooling": 4, "auxiliary_weight": 0.5, "tie_correction_output": True},
         **{"num_train_epochs": 4, "learning_rate": 2e-4, "encoder_learning_rate": 5e-5},
+        **{"bf16": True, "use_cpu": True},
     },
     "configs/meld_small": {"num_train_epochs": 4, "learning_rate": 2e-4, "encoder_learning_rate": 5e-5},
     "demo/demo": {"num_train_epochs": 50, "learning_rate": 5e-4, "discriminator_learning_rate": 2e-4},
