@@ -5,7 +5,7 @@ This module imports nothing heavy, so that every other one and every command can
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from data_scripts.files import explain
 
@@ -16,6 +16,13 @@ class UserError(ValueError):
 
 class CorpusError(UserError):
     """A corpus, a table or a prepared folder cannot be used; the message names it and says what to do."""
+
+
+def check_known(owner: object, kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `CorpusError` where something is wanted that its owner does not have."""
+    there = list(dict.fromkeys(known))
+    if unknown := [name for name in wanted if name not in there]:
+        raise CorpusError(f"{owner} has no {kind} {', '.join(unknown)}; it has {', '.join(there) or 'none'}")
 
 
 def run_command(main: Callable[[], int | None]) -> int:

@@ -17,7 +17,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value, l
 from datasets.exceptions import DatasetsError
 
 from data_scripts.constants import SAMPLING_RATE, SPLITS
-from data_scripts.errors import CorpusError
+from data_scripts.errors import CorpusError, check_known
 from data_scripts.files import find_full_disk, replace_together, write_atomically
 
 # What is held in memory at a time is a Parquet row group: so many rows at most, and so many bytes of their audio.
@@ -88,11 +88,6 @@ def write_split(rows: Iterable[Mapping[str, Any]], emotions: Sequence[str], file
             writer.write_table(_as_table(batch, emotions))
 
 
-def split_parts(dataset: DatasetDict) -> dict[str, Dataset]:
-    """Return a dataset's splits by plain names; `datasets` may name them by objects of its own."""
-    return {str(split): part for split, part in dataset.items()}
-
-
 def save_splits(
     splits: Mapping[str, Iterable[Mapping[str, Any]]], emotions: Sequence[str], folder: str | os.PathLike
 ) -> None:
@@ -113,7 +108,7 @@ def save_prepared(dataset: DatasetDict, folder: str | os.PathLike) -> Path:
     """
     if not dataset:
         raise CorpusError("there is no split to save")
-    parts = split_parts(dataset)
+    parts = {str(split): part for split, part in dataset.items()}
     for split, part in parts.items():
         if split not in SPLITS:
             raise CorpusError(f"the split {split!r} is none of {', '.join(SPLITS)}: rename it")
@@ -179,15 +174,14 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
         if (full := find_full_disk(error)) is not None:
             raise full from error
         raise CorpusError(f"{folder} cannot be read: {error}; prepare the corpus again") from error
-    for split, part in split_parts(dataset).items():
-        _check_columns(part, files[split])
+    for split, part in dataset.items():
+        _check_columns(part, files[str(split)])
     return dataset
 
 
 def pick_split(dataset: DatasetDict, split: str, folder: str | os.PathLike) -> Dataset:
     """Return one split of what `load_prepared` found in a folder."""
-    if split not in dataset:
-        raise CorpusError(f"{folder} has no split {split}; it has {', '.join(map(str, dataset))}")
+    check_known(folder, "split", [split], map(str, dataset))
     return dataset[split]
 
 
@@ -195,8 +189,12 @@ def select_rows(
     dataset: DatasetDict, emotions: Sequence[str] | None = None, sessions: Sequence[str] | None = None
 ) -> DatasetDict:
     """Return the rows of some classes, in the order of their new numbers, and sessions of a prepared dataset."""
-    _check_known("emotion", emotions, [name for part in dataset.values() for name in part.features["emotion"].names])
-    _check_known("session", sessions, [name for part in dataset.values() for name in part["session"] if name])
+    known = {
+        "emotion": [name for part in dataset.values() for name in part.features["emotion"].names],
+        "session": [name for part in dataset.values() for name in part["session"] if name],
+    }
+    for kind, wanted in (("emotion", emotions), ("session", sessions)):
+        check_known("the prepared corpus", kind, wanted or (), known[kind])
     selected = DatasetDict()
     for split, part in dataset.items():
         names = part.features["emotion"].names
@@ -215,13 +213,6 @@ def select_rows(
     if not any(map(len, selected.values())):
         raise CorpusError("nothing is left of the prepared corpus: choose other emotions or sessions")
     return selected
-
-
-def _check_known(kind: str, wanted: Sequence[str] | None, known: Sequence[str]) -> None:
-    """Raise where a class or session is wanted that is not there."""
-    if unknown := [name for name in wanted or () if name not in known]:
-        there = ", ".join(dict.fromkeys(known)) or "none"
-        raise CorpusError(f"the prepared corpus has no {kind} {', '.join(unknown)}; it has {there}")
 
 
 def _check_columns(part: Dataset, where: str) -> None:

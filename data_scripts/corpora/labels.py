@@ -3,7 +3,7 @@
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,6 @@ def _as_name(value: Any, owner: str) -> str:
 def map_label(label: str, label_map: Mapping[str, str]) -> str:
     """Return the class of a label, which is the label itself where the map does not name it (in any case)."""
     return {plain_label(key): name for key, name in label_map.items()}.get(plain_label(label), label)
-
-
-def check_emotions(wanted: Iterable[str], known: Sequence[str], owner: object) -> None:
-    """Raise where a wanted emotion is not known."""
-    if unknown := [name for name in wanted if name not in known]:
-        raise CorpusError(f"{owner} has no emotion {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
 
 
 def check_label_map(label_map: Mapping[str, str], known: Iterable[str], owner: object) -> None:

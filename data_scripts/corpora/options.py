@@ -9,8 +9,8 @@ from typing import Any, Self, cast
 
 from data_scripts.corpora.base import CORPORA, CorpusRecord
 from data_scripts.corpora.columns import COLUMN_HELP, COLUMN_OPTIONS, check_choices
-from data_scripts.corpora.labels import check_emotions, check_label_map, map_label, parse_label_map
-from data_scripts.errors import CorpusError
+from data_scripts.corpora.labels import check_label_map, map_label, parse_label_map
+from data_scripts.errors import CorpusError, check_known
 
 LABEL_MAP_HELP = "Labels that become another class, e.g. excited=happy, or a JSON or YAML file of such a mapping."
 #: The options that choose a split of a dataset.
@@ -107,8 +107,8 @@ class CorpusSelection:
         record, title = self.record, self.record.title
         if record.emotions:
             check_label_map(self.mapping, record.emotions, title)
-            known = list(dict.fromkeys(map_label(name, self.mapping) for name in record.emotions))
-            check_emotions(self.emotions or (), known, title)
+            known = (map_label(name, self.mapping) for name in record.emotions)
+            check_known(title, "emotion", self.emotions or (), known)
         if self.sessions is not None and not record.has_sessions:
             raise CorpusError(f"{title} has no sessions to choose from: leave --sessions out")
         if self.columns and not record.has_columns:

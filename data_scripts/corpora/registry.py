@@ -6,10 +6,10 @@ from typing import Any
 
 from data_scripts.corpora import hf_dataset, iemocap, manifest, meld, ravdess
 from data_scripts.corpora.base import CORPORA, ScannedCorpus
-from data_scripts.corpora.labels import check_emotions, check_label_map, map_label, plain_label
+from data_scripts.corpora.labels import check_label_map, map_label, plain_label
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.errors import CorpusError
+from data_scripts.errors import CorpusError, check_known
 
 CORPORA.update(
     (record.name, record)
@@ -69,7 +69,7 @@ def assign_classes(
         rows = _unify_spellings(rows, [*(wanted or ()), *label_map.values()], report)
         labels = sorted(_counted(rows), key=lambda label: map_label(label, label_map))
     classes, becomes = selection.record.classes(label_map, wanted, labels)
-    check_emotions(wanted or (), sorted(set(becomes.values())), selection.where)
+    check_known(selection.where, "emotion", wanted or (), sorted(becomes.values()))
     mapped = [{**row, "emotion": becomes[row["emotion"]]} for row in rows]
     if before != (after := _counted(mapped)):
         report.labels = {"before": before, "after": after}

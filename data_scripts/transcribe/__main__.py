@@ -81,7 +81,7 @@ def _transcribe(options: argparse.Namespace) -> None:
     """Do what the command line asks, and print what came of it."""
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.schema import load_prepared
-    from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
+    from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 
     if options.prepared_dir is None:
         from data_scripts.prepare.folder import prepare_folder
@@ -89,15 +89,9 @@ def _transcribe(options: argparse.Namespace) -> None:
         print(prepare_folder(CorpusSelection.parse(options), options.output_dir).table())
         options.prepared_dir = options.output_dir
     dataset = load_prepared(options.prepared_dir)  # first, so that a wrong folder is refused at once
-    if options.hypotheses is not None:
-        _, report = import_into_folder(
-            options.prepared_dir, dataset, options.hypotheses, options.asr_model, options.missing_only
-        )
-    else:
-        recognizer = _load_recognizer(options)
-        _, report = transcribe_folder(
-            options.prepared_dir, dataset, recognizer, options.batch_size, options.missing_only
-        )
+    imported = options.hypotheses is not None
+    source = HypothesesFile(options.hypotheses, options.asr_model) if imported else _load_recognizer(options)
+    _, report = fill_folder(options.prepared_dir, dataset, source, options.batch_size, options.missing_only)
     _print_report(report)
 
 

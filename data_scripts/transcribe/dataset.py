@@ -6,9 +6,11 @@ recorded in a journal in the same folder: a run killed at any moment loses at mo
 command takes up where it stopped.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +23,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from data_scripts.errors import CorpusError
 from data_scripts.files import fingerprint, write_atomically
 from data_scripts.journal import Journal
-from data_scripts.schema import save_prepared, split_parts
+from data_scripts.schema import save_prepared
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
@@ -37,8 +39,16 @@ class TranscriptionError(CorpusError):
     """A dataset cannot be transcribed as asked; the message says what to change."""
 
 
+@dataclass(frozen=True)
+class HypothesesFile:
+    """A table of ready hypotheses, as `read_hypotheses` takes it, and the recogniser's name for `asr_model`."""
+
+    path: str | Path
+    name: str
+
+
 class Recognizer(Protocol):
-    """What `transcribe_folder` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one."""
+    """What `fill_folder` needs of a speech recogniser; `data_scripts.transcribe.whisper` has one."""
 
     name: str  # what goes into the `asr_model` column
 
@@ -52,49 +62,62 @@ class Recognizer(Protocol):
         ...
 
 
-def transcribe_folder(
+def fill_folder(
     folder: str | Path,
     dataset: DatasetDict,
-    recognizer: Recognizer,
+    source: Recognizer | HypothesesFile,
     batch_size: int = 16,
     missing_only: bool = False,
 ) -> tuple[DatasetDict, dict[str, Any]]:
-    """Recognise a prepared folder's utterances in place; the filled dataset, and what went into `transcription.json`.
+    """Fill a prepared folder's hypotheses in place; the filled dataset, and what went into `transcription.json`.
 
-    Batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
+    What a recogniser has done is kept in a journal, which no second process can use until the result is saved: its
+    batches run over all splits, longest clips first. An interrupted and resumed run forms the same batches as an
     undisturbed one, so its output is the same even where the recogniser's rounding depends on the batch. An utterance
     whose audio cannot be decoded has neither `hypothesis` nor `asr_model`, and is tried again by the next run.
     """
     if batch_size < 1:
         raise TranscriptionError(f"batch_size must be at least 1, got {batch_size}")
-    folder, parts = Path(folder), split_parts(dataset)
-    keys = {split: _keys(part, split) for split, part in parts.items()}
-    given = {split: [missing_only and text is not None for text in part["hypothesis"]] for split, part in parts.items()}
-    wanted = [(key, row) for split in keys for row, key in enumerate(keys[split]) if not given[split][row]]
+    folder = Path(folder)
+    with contextlib.ExitStack() as held:
+        if isinstance(source, HypothesesFile):
+            filled, found = import_hypotheses(dataset, read_hypotheses(source.path), source.name, missing_only)
+            found = {"source": Path(source.path).name, **found}
+        else:
+            # Hidden, so that load_dataset(folder) passes it over.
+            path = folder / f".transcribe-{fingerprint(source.settings)}.jsonl"
+            journal = held.enter_context(Journal(path, source.settings, activity="transcribed"))
+            filled, undecodable = _recognize(dataset, source, journal, batch_size, missing_only)
+            found = {"settings": source.settings, "undecodable": undecodable}
+        report = {
+            "asr_model": source.name,
+            **found,
+            "counts": {str(split): _counts(part) for split, part in filled.items()},
+            "word_error_rate": word_error_rates(filled, getattr(source, "spelling_mapping", None)),
+            "versions": collect_versions(),
+        }
+        save_prepared(filled, folder)
+        write_atomically(folder / REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return filled, report
+
+
+def _recognize(
+    dataset: DatasetDict, recognizer: Recognizer, journal: Journal, batch_size: int, missing_only: bool
+) -> tuple[DatasetDict, dict[str, str]]:
+    """The dataset with what the recogniser, or an earlier run of it, heard; those not decodable, and why."""
+    parts = {str(split): part for split, part in dataset.items()}
+    texts = {split: part["hypothesis"][:] for split, part in parts.items()}
+    models = {split: part["asr_model"][:] for split, part in parts.items()}
+    keys = ((key, row) for split, part in parts.items() for row, key in enumerate(_keys(part, split)))
+    wanted = [(key, row) for key, row in keys if not missing_only or texts[key[0]][row] is None]
     wanted.sort(key=lambda place: (-(place[0][2] or 0.0), place[0][:2]))
-    # Hidden, so that load_dataset(folder) passes it over.
-    path = folder / f".transcribe-{fingerprint(recognizer.settings)}.jsonl"
-    with Journal(path, recognizer.settings, activity="transcribed") as journal:
-        undecodable = _recognize_all(wanted, parts, recognizer, journal, batch_size)
-        found = _found(journal)
-        filled = {}
-        for split, part in parts.items():
-            texts, models = part["hypothesis"][:], part["asr_model"][:]
-            for row, key in enumerate(keys[split]):
-                if not given[split][row]:
-                    texts[row] = found.get(key)
-                    models[row] = recognizer.name if key in found else None
-            filled[split] = _with_hypotheses(part, texts, models)
-        report = {"asr_model": recognizer.name, "settings": recognizer.settings, "undecodable": undecodable}
-        return _save(DatasetDict(filled), report, folder, getattr(recognizer, "spelling_mapping", None))
-
-
-def import_into_folder(
-    folder: str | Path, dataset: DatasetDict, hypotheses: str | Path, asr_model: str, missing_only: bool = False
-) -> tuple[DatasetDict, dict[str, Any]]:
-    """Put a file's hypotheses into a prepared folder; the filled dataset, and what went into `transcription.json`."""
-    filled, imported = import_hypotheses(dataset, read_hypotheses(hypotheses), asr_model, missing_only)
-    return _save(filled, {"asr_model": asr_model, "source": Path(hypotheses).name, **imported}, Path(folder))
+    undecodable = _recognize_all(wanted, parts, recognizer, journal, batch_size)
+    found = _found(journal)
+    for key, row in wanted:
+        texts[key[0]][row] = found.get(key)
+        models[key[0]][row] = recognizer.name if key in found else None
+    filled = {split: _with_hypotheses(part, texts[split], models[split]) for split, part in parts.items()}
+    return DatasetDict(filled), undecodable
 
 
 def _recognize_all(
@@ -178,7 +201,7 @@ def import_hypotheses(
     """
     used: dict[tuple[str | None, str], str] = {}
     kept, without, filled = [], [], {}
-    for split, part in split_parts(dataset).items():
+    for split, part in ((str(name), part) for name, part in dataset.items()):
         texts, models = part["hypothesis"][:], part["asr_model"][:]
         for index, name in enumerate(part["id"]):
             key = (split, name) if (split, name) in hypotheses else (None, name)
@@ -211,7 +234,7 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
     """
     normalizer = EnglishTextNormalizer(spelling_mapping or {})
     rates = {}
-    for split, part in split_parts(dataset).items():
+    for split, part in dataset.items():
         pairs = [
             [normalizer(text.translate(LIKE_APOSTROPHE)) for text in pair]
             for pair in zip(part["transcript"], part["hypothesis"], strict=True)
@@ -219,7 +242,7 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
         ]
         pairs = [pair for pair in pairs if pair[0]]
         references, hypotheses = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        rates[split] = {
+        rates[str(split)] = {
             "wer": round(jiwer.wer(references, hypotheses), 4) if pairs else None,
             "with_error": round(sum(r != h for r, h in pairs) / len(pairs), 4) if pairs else None,
             "utterances": len(pairs),
@@ -228,20 +251,10 @@ def word_error_rates(dataset: DatasetDict, spelling_mapping: dict[str, str] | No
     return rates
 
 
-def _save(
-    dataset: DatasetDict, report: dict[str, Any], folder: Path, spelling_mapping: dict[str, str] | None = None
-) -> tuple[DatasetDict, dict[str, Any]]:
-    """Write the filled dataset and its report; both, the report with what can be said of any dataset."""
-    counts = {
-        split: {
-            "utterances": len(part),
-            "with_hypothesis": sum(text is not None for text in part["hypothesis"]),
-            "empty_hypothesis": sum(text == "" for text in part["hypothesis"]),
-        }
-        for split, part in split_parts(dataset).items()
+def _counts(part: Dataset) -> dict[str, int]:
+    """How many utterances of a split have a hypothesis, and one without words."""
+    return {
+        "utterances": len(part),
+        "with_hypothesis": sum(text is not None for text in part["hypothesis"]),
+        "empty_hypothesis": sum(text == "" for text in part["hypothesis"]),
     }
-    rates = word_error_rates(dataset, spelling_mapping)
-    report = {**report, "counts": counts, "word_error_rate": rates, "versions": collect_versions()}
-    save_prepared(dataset, folder)
-    write_atomically(folder / REPORT_NAME, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    return dataset, report

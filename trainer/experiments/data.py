@@ -8,7 +8,7 @@ from datasets import DatasetDict
 from data_scripts.corpora.report import prepared_report
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared, select_rows
-from data_scripts.transcribe.dataset import import_into_folder, transcribe_folder
+from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 from data_scripts.transcribe.whisper import WhisperRecognizer
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
@@ -69,14 +69,14 @@ def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
 def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArguments) -> DatasetDict:
     """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
     if arguments.hypotheses is not None:
-        name = arguments.asr_model or "unknown"
-        dataset, report = import_into_folder(folder, dataset, arguments.hypotheses, name, missing_only=True)
-        if kept := report["kept"]:
-            print(f"{arguments.hypotheses}: {len(kept)} utterances keep the hypothesis they have, e.g. {kept[0]}")
-        if missing := report["without_hypothesis"]:
-            print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
+        source = HypothesesFile(arguments.hypotheses, arguments.asr_model or "unknown")
     elif arguments.asr_model is not None:
-        language = arguments.asr_language or arguments.record.language
-        recognizer = WhisperRecognizer(arguments.asr_model, language=language)
-        dataset, _ = transcribe_folder(folder, dataset, recognizer, missing_only=True)
+        source = WhisperRecognizer(arguments.asr_model, language=arguments.asr_language or arguments.record.language)
+    else:
+        return dataset
+    dataset, report = fill_folder(folder, dataset, source, missing_only=True)
+    if kept := report.get("kept"):
+        print(f"{arguments.hypotheses}: {len(kept)} utterances keep the hypothesis they have, e.g. {kept[0]}")
+    if missing := report.get("without_hypothesis"):
+        print(f"{arguments.hypotheses}: no hypothesis for {len(missing)} utterances, the first is {missing[0]}")
     return dataset

@@ -16,7 +16,7 @@ from data_scripts.prepare import folder as preparation
 from data_scripts.prepare.folder import prepare_folder, push_to_hub
 from data_scripts.prepare.recordings import needs_no_conversion
 from data_scripts.schema import load_prepared, save_prepared
-from data_scripts.transcribe.dataset import import_into_folder
+from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
 from tests.helpers.layouts import write_wav
 
@@ -83,7 +83,7 @@ def test_load_dataset_does_not_answer_from_the_cache_of_another_folder(mixed, tm
     (tmp_path / "h.csv").write_text(
         "id,hypothesis\n" + "".join(f"{i},new\n" for i in load_prepared(out)["train"]["id"])
     )
-    import_into_folder(out, load_prepared(out), tmp_path / "h.csv", "tiny")
+    fill_folder(out, load_prepared(out), HypothesesFile(tmp_path / "h.csv", "tiny"))
     assert set(load_dataset(str(out))["train"]["hypothesis"]) == {"new"}
 
 

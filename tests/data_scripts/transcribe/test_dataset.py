@@ -8,9 +8,9 @@ from datasets import DatasetDict
 from data_scripts.schema import build_dataset, load_prepared, save_prepared
 from data_scripts.transcribe.dataset import (
     TranscriptionError,
+    fill_folder,
     import_hypotheses,
     read_hypotheses,
-    transcribe_folder,
     word_error_rates,
 )
 from tests.data_scripts.transcribe.helpers import EMOTIONS, EchoRecognizer, make_dataset
@@ -18,13 +18,13 @@ from tests.data_scripts.transcribe.helpers import EMOTIONS, EchoRecognizer, make
 
 def transcribed(folder, recognizer, **options):
     """The dataset after one run of the command."""
-    filled, _ = transcribe_folder(folder, load_prepared(folder), recognizer, **options)
+    filled, _ = fill_folder(folder, load_prepared(folder), recognizer, **options)
     assert all(filled[split][:] == part[:] for split, part in load_prepared(folder).items())
     return filled
 
 
 def test_dataset_is_filled_and_undecodable_audio_is_listed(dataset, prepared):
-    filled, report = transcribe_folder(prepared, dataset, EchoRecognizer(), batch_size=3)
+    filled, report = fill_folder(prepared, dataset, EchoRecognizer(), batch_size=3)
     assert filled["train"].features == dataset["train"].features
     assert filled["train"].column_names == dataset["train"].column_names
     assert filled["train"]["id"][:] == dataset["train"]["id"][:]

@@ -10,7 +10,7 @@ from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import load_prepared
 from data_scripts.transcribe import whisper
 from data_scripts.transcribe.__main__ import main
-from data_scripts.transcribe.dataset import import_into_folder
+from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 from tests.data_scripts.transcribe.helpers import EchoRecognizer
 from tests.helpers.layouts import make_ravdess, write_wav
 
@@ -41,7 +41,7 @@ def test_it_recognises(prepared, made, capsys):
 
 def test_given_hypotheses_stay_where_only_the_missing_ones_are_wanted(prepared, tmp_path, made):
     (tmp_path / "h.csv").write_text("id,split,hypothesis\nutt1,train,as given\nutt5,train,\n")
-    import_into_folder(prepared, load_prepared(prepared), tmp_path / "h.csv", "mine")
+    fill_folder(prepared, load_prepared(prepared), HypothesesFile(tmp_path / "h.csv", "mine"))
     (tmp_path / "others.csv").write_text("id,split,hypothesis\nutt1,train,another\nutt2,train,found\n")
     others = ["--hypotheses", str(tmp_path / "others.csv"), "--asr_model", "mine"]
     assert main(["--prepared_dir", str(prepared), *others, "--missing_only"]) == 0

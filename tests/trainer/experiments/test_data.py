@@ -110,7 +110,7 @@ def test_the_language_that_is_recognised(tmp_path, monkeypatch, make, options, l
     """English where the corpus is; elsewhere the model guesses unless it is given one."""
     asked = []
     monkeypatch.setattr(data, "WhisperRecognizer", lambda model, **settings: asked.append((model, settings)))
-    monkeypatch.setattr(data, "transcribe_folder", lambda folder, dataset, *_, **__: (dataset, {}))
+    monkeypatch.setattr(data, "fill_folder", lambda folder, dataset, *_, **__: (dataset, {}))
     (tmp_path / "corpus").mkdir()
     make(tmp_path / "corpus")
     if not options:
