@@ -55,41 +55,34 @@ def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Ten
     return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
 
 
-class AdversarialLoss:
-    """Both sides of Eq. 20, as means over the valid frames of the batch.
+def discriminator_loss(
+    discriminator: nn.Module,
+    speech: torch.Tensor,
+    text: torch.Tensor,
+    invariant: torch.Tensor,
+    frame_mask: torch.Tensor,
+    objective: str = "modality",
+) -> dict[str, torch.Tensor]:
+    """Compute D's side of Eq. 20 on H_S^(spe), H_T^(spe) and H_ST^(inv) (B, m, d), which are detached here.
 
-    The discriminator *maximises* L_D alone (`objective="modality"`) or L_D + L_G (`"paper"`) on detached features. The
-    rest of the network *minimises* L_G through features that are not detached.
+    D *maximises* L_D alone (`objective="modality"`) or L_D + L_G (`"paper"`), means over the valid frames of the batch:
+    there is the `loss` to minimise, and the terms `discriminator` (L_D ≤ 0) and `generator` (L_G ≥ 2 ln 2).
     """
+    logits = discriminator(torch.cat([speech, text, invariant]).detach())
+    speech_logits, text_logits, invariant_logits = logits.chunk(3)
+    modality = frame_mean(logsigmoid(speech_logits) + logsigmoid(-text_logits), frame_mask)
+    ambiguity = frame_mean(-logsigmoid(invariant_logits) - logsigmoid(-invariant_logits), frame_mask)
+    gain = modality + ambiguity if objective == "paper" else modality
+    return {"loss": -gain, "discriminator": modality, "generator": ambiguity}
 
-    def __init__(self, objective: str = "modality"):
-        self.objective = objective
 
-    def discriminator_loss(
-        self,
-        discriminator: nn.Module,
-        speech: torch.Tensor,
-        text: torch.Tensor,
-        invariant: torch.Tensor,
-        frame_mask: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """Compute the discriminator's side on H_S^(spe), H_T^(spe) and H_ST^(inv) (B, m, d), which are detached here.
+def generator_loss(discriminator: nn.Module, invariant: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+    """Compute L_G of Eq. 20 on H_ST^(inv) (B, m, d), which the rest of the network minimises.
 
-        There is the `loss` to minimise, and the terms of Eq. 20: `discriminator` (L_D ≤ 0), `generator` (L_G ≥ 2 ln 2).
-        """
-        logits = discriminator(torch.cat([speech, text, invariant]).detach())
-        speech_logits, text_logits, invariant_logits = logits.chunk(3)
-        modality = frame_mean(logsigmoid(speech_logits) + logsigmoid(-text_logits), frame_mask)
-        ambiguity = frame_mean(-logsigmoid(invariant_logits) - logsigmoid(-invariant_logits), frame_mask)
-        gain = modality + ambiguity if self.objective == "paper" else modality
-        return {"loss": -gain, "discriminator": modality, "generator": ambiguity}
-
-    def generator_loss(
-        self, discriminator: nn.Module, invariant: torch.Tensor, frame_mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Compute L_G of Eq. 20 on H_ST^(inv) (B, m, d). It is least, 2 ln 2, where D cannot tell the modality."""
-        logits = discriminator(invariant)
-        return frame_mean(-logsigmoid(logits) - logsigmoid(-logits), frame_mask)
+    It is least, 2 ln 2, where D cannot tell the modality.
+    """
+    logits = discriminator(invariant)
+    return frame_mean(-logsigmoid(logits) - logsigmoid(-logits), frame_mask)
 
 
 def frame_mean(values: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SEROutput
-from modeling_m4ser.losses_m4ser import AdversarialLoss
+from modeling_m4ser.losses_m4ser import discriminator_loss, generator_loss
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import active_copy
 from trainer.errors import TrainingError
@@ -28,7 +28,7 @@ class Adversary:
 
     def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
         self.discriminator = active_copy(model.discriminator)
-        self.objective = AdversarialLoss(model.config.discriminator_objective)
+        self.objective = model.config.discriminator_objective
         self.args = args
         self.accelerator = accelerator
         self.optimizer = torch.optim.Adam(
@@ -64,7 +64,7 @@ class Adversary:
         micro-batch in the update's mean over frames, detached.
         """
         features = (outputs[name] for name in ("speech_specific", "text_specific", "invariant", "frame_mask"))
-        terms = self.objective.discriminator_loss(self.discriminator, *features)
+        terms = discriminator_loss(self.discriminator, *features, self.objective)
         (terms["loss"] * share).backward()
         if step:
             for parameter in self.discriminator.parameters():
@@ -77,7 +77,7 @@ class Adversary:
     def generator_loss(self, outputs: M4SEROutput) -> torch.Tensor:
         """Return L_G of Eq. 20 against the D of now; its gradient reaches the features and not D."""
         with self.frozen():
-            return self.objective.generator_loss(self.discriminator, outputs["invariant"], outputs["frame_mask"])
+            return generator_loss(self.discriminator, outputs["invariant"], outputs["frame_mask"])
 
     def leave_data_parallel(self, model: nn.Module) -> None:
         """Keep D out of the coming DistributedDataParallel wrapping of `model`, and start all processes from one D."""
