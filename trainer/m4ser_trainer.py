@@ -19,7 +19,7 @@ from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
-from trainer.inputs.dataloaders import AnyDataMixin, SamplerEpochCallback
+from trainer.inputs.dataloaders import AnyDataMixin
 from trainer.inputs.rows import RowReader
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -101,8 +101,6 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
         self._normalizer = UpdateNormalizer(self.model, self.accelerator)
         self._loss_log = LossLog()
-        self.sampler_epoch = SamplerEpochCallback()
-        self.add_callback(self.sampler_epoch)
         if self.model.config.standardize_features and self.train_dataset is not None:
             self.add_callback(FeatureStatisticsCallback(self.train_dataset, data_collator))
         if args.ema_decay is not None:

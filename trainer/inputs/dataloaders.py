@@ -1,13 +1,12 @@
 """Batches of any data set: its columns are found, and in training, utterances of similar length come together."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer
-from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import has_length
 
@@ -22,34 +21,23 @@ class EpochSampler(LengthGroupedSampler):
     """Length-grouped order that depends on seed and epoch alone, so that a resumed run sees the same batches.
 
     `batch_size` are the utterances of one update, over all micro-batches and processes; `lengths` are in any unit.
+    `current_epoch` is asked at the start of each pass: the data loader's own `set_epoch` does not reach a sampler
+    through the wrappers of a resumed, distributed run.
     """
 
-    def __init__(self, batch_size: int, lengths: list[float], seed: int):
+    def __init__(self, batch_size: int, lengths: list[float], seed: int, current_epoch: Callable[[], int]):
         super().__init__(batch_size, lengths=cast(list[int], lengths))  # the library only compares them
         self.seed = seed
-        self.epoch = 0
+        self.current_epoch = current_epoch
 
     def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        self.generator = torch.Generator().manual_seed(self.seed + self.current_epoch())
         return super().__iter__()
 
 
-class SamplerEpochCallback(TrainerCallback):
-    """Tells a sampler the epoch.
-
-    The data loader's own `set_epoch` does not reach a sampler through the wrappers of a resumed, distributed run.
-    """
-
-    def __init__(self):
-        self.sampler: EpochSampler | None = None
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        """Set the sampler's epoch."""
-        if self.sampler is not None:
-            self.sampler.epoch = int(state.epoch or 0)
-
-
-def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochSampler:
+def length_grouped_sampler(
+    dataset: Any, args: M4SERTrainingArguments, current_epoch: Callable[[], int]
+) -> EpochSampler:
     """Return the sampler of `train_sampling_strategy="group_by_length"`; a random one where no durations are known."""
     column, columns = args.length_column_name, getattr(dataset, "column_names", [])
     if column in columns:
@@ -68,7 +56,7 @@ def length_grouped_sampler(dataset: Any, args: M4SERTrainingArguments) -> EpochS
         )
     seed = args.seed if args.data_seed is None else args.data_seed
     update_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return EpochSampler(update_size, lengths, seed)
+    return EpochSampler(update_size, lengths, seed, current_epoch)
 
 
 class AnyDataMixin(Trainer):
@@ -78,7 +66,6 @@ class AnyDataMixin(Trainer):
     """
 
     row_reader: RowReader | None = None
-    sampler_epoch: SamplerEpochCallback
 
     def read_data(self, dataset: Any, name: str, training: bool = False) -> Any:
         """Return a data set, or several by name, in the collator's columns."""
@@ -119,8 +106,8 @@ class AnyDataMixin(Trainer):
         train_dataset = cast(Any, self.train_dataset) if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        self.sampler_epoch.sampler = length_grouped_sampler(train_dataset, cast(M4SERTrainingArguments, self.args))
-        return self.sampler_epoch.sampler
+        args = cast(M4SERTrainingArguments, self.args)
+        return length_grouped_sampler(train_dataset, args, lambda: int(self.state.epoch or 0))
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
         return SequentialSampler(eval_dataset)  # the library's groups by length in a random order

@@ -34,15 +34,20 @@ def orders(tmp_path, data, **arguments):
     return [tuple(read[start : start + len(data)]) for start in range(0, len(read), len(data))]
 
 
-def test_the_sampler_depends_on_seed_and_epoch_alone():
-    lengths = list(np.random.default_rng(0).uniform(1, 5, size=400))
-    sampler = EpochSampler(4, lengths, seed=3)
+def check_orders(sampler, epoch, size):
+    """The order is one of all rows, the same again whatever is drawn elsewhere, and another in another epoch."""
     first = list(sampler)
+    assert sorted(first) == list(range(size))
     torch.manual_seed(99)
     assert list(sampler) == first
-    assert sorted(first) == list(range(400))
-    sampler.epoch = 1
+    epoch[0] = 1
     assert list(sampler) != first
+    return first
+
+
+def test_the_sampler_depends_on_seed_and_epoch_alone():
+    lengths, epoch = list(np.random.default_rng(0).uniform(1, 5, size=400)), [0]
+    first = check_orders(EpochSampler(4, lengths, 3, lambda: epoch[0]), epoch, 400)
     spread = np.mean([np.ptp([lengths[i] for i in first[start : start + 4]]) for start in range(0, 400, 4)])
     assert spread < 0.8, "batches are not of similar length"
 
@@ -56,35 +61,27 @@ def test_every_epoch_of_a_training_has_an_order_of_its_own_by_the_seed_of_the_da
     assert orders(tmp_path, data, seed=1, data_seed=2) != [first]
 
 
+def sampler_of(tmp_path, data, column="duration", epoch=lambda: 0):
+    args = M4SERTrainingArguments(output_dir=str(tmp_path), length_column_name=column, use_cpu=True, seed=5)
+    return length_grouped_sampler(data, args, epoch)
+
+
 def test_the_named_column_is_what_is_grouped_by(tmp_path):
     lengths = [float(index) for index in range(48)]
     data = Dataset.from_dict({"frames": lengths, "duration": lengths[::-1]})
-    args = M4SERTrainingArguments(output_dir=str(tmp_path), length_column_name="frames", use_cpu=True, seed=5)
-    expected = EpochSampler(args.train_batch_size, lengths, 5)
-    assert list(length_grouped_sampler(data, args)) == list(expected)
-    assert list(expected) != list(EpochSampler(args.train_batch_size, lengths[::-1], 5))
+    found, other = (list(sampler_of(tmp_path, data, column)) for column in ("frames", "duration"))
+    assert found == list(EpochSampler(16, lengths, 5, lambda: 0)) != other
+    with pytest.raises(ValueError, match=r"no column 'words' to group batches by \(columns: frames, duration\)"):
+        sampler_of(tmp_path, data, "words")
 
 
 def test_without_durations_the_order_is_random_and_that_is_told(tmp_path, caplog):
-    rows = [{"frames": 1}] * 40
-    args = M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True, seed=5)
-    sampler = length_grouped_sampler(rows, args)
+    epoch = [0]
+    sampler = sampler_of(tmp_path, [{"frames": 1}] * 40, epoch=lambda: epoch[0])
     (record,) = caplog.records
-    assert record.getMessage().startswith(
-        "The durations of the training data are not known: batches are in random order"
-    )
-    first = list(sampler)
-    assert sorted(first) == list(range(40))
+    assert record.getMessage().startswith("The durations of the training data are not known: batches are in random")
+    first = check_orders(sampler, epoch, 40)
     assert 10 < sum(one > other for one, other in itertools.pairwise(first)) < 30, "the rows are in some order"
-    assert list(length_grouped_sampler(rows, args)) == first
-    sampler.epoch = 1
-    assert list(sampler) != first
-
-
-def test_a_column_of_lengths_that_was_named_must_be_there(tmp_path):
-    args = M4SERTrainingArguments(output_dir=str(tmp_path), length_column_name="frames", use_cpu=True)
-    with pytest.raises(ValueError, match="no column 'frames' to group batches by \\(columns: duration\\)"):
-        length_grouped_sampler(Dataset.from_dict({"duration": [1.0]}), args)
 
 
 def test_evaluation_reads_the_data_as_they_come(tmp_path):
