@@ -28,6 +28,12 @@ class ReliabilityCurve:
     accuracy: np.ndarray
     utterances: np.ndarray
 
+    @property
+    def error(self) -> float:
+        """The expected calibration error (ECE): mean distance of confidence and accuracy over utterances, in [0, 1]."""
+        distances = np.abs(self.accuracy - self.confidence) * self.utterances
+        return float(np.nansum(distances) / self.utterances.sum())
+
 
 def calibrated_probabilities(logits: ArrayLike, temperature: float = 1.0) -> np.ndarray:
     """Return softmax(logits / temperature), (N, C), as the pipeline does."""
@@ -71,13 +77,6 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = B
     return ReliabilityCurve(confidences, accuracies, utterances)
 
 
-def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """Return the mean distance of confidence and accuracy over bins, weighted by their utterances (ECE), in [0, 1]."""
-    curve = reliability_curve(probabilities, labels, bins)
-    distances = np.abs(curve.accuracy - curve.confidence) * curve.utterances
-    return float(np.nansum(distances) / curve.utterances.sum())
-
-
 def describe_calibration(logits: ArrayLike, labels: ArrayLike, temperature: float) -> dict[str, Any]:
     """Return what `results.json` says of the calibration on the test, `before` (at temperature 1) and `after`."""
     temperatures = {"before": 1.0, "after": temperature}
@@ -85,7 +84,7 @@ def describe_calibration(logits: ArrayLike, labels: ArrayLike, temperature: floa
         "temperature": temperature,
         "bins": BINS,
         "ece": {
-            key: expected_calibration_error(calibrated_probabilities(logits, value), labels)
+            key: reliability_curve(calibrated_probabilities(logits, value), labels).error
             for key, value in temperatures.items()
         },
         "nll": {key: negative_log_likelihood(logits, labels, value) for key, value in temperatures.items()},

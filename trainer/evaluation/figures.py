@@ -184,14 +184,13 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
         # Markers and line styles tell the curves apart in print too.
         colour = COLOURS[index % len(COLOURS)]
         style: dict[str, Any] = {"marker": "os^D"[index % 4], "linestyle": ("-", ":")[index % 2]}
-        error = np.nansum(np.abs(curve.accuracy - curve.confidence) * curve.utterances) / curve.utterances.sum()
         drawn = curve.utterances >= MIN_BIN
         x, y = 100 * curve.confidence[drawn], 100 * curve.accuracy[drawn]
         totals = curve.utterances[drawn]
         tests = [binomtest(round(k * n / 100), int(n)) for k, n in zip(y, totals, strict=True)]
         ends = np.array([test.proportion_ci(method="wilson")[:] for test in tests]).reshape(-1, 2).T * 100
         bars = np.maximum(0, [y - ends[0], ends[1] - y])
-        label = f"{name}: ECE {100 * error:.1f} %"
+        label = f"{name}: ECE {100 * curve.error:.1f} %"
         ax.errorbar(x, y, bars, color=colour, markersize=4, linewidth=1.3, elinewidth=0.6, label=label, **style)
         edges = np.linspace(0, 100, len(drawn) + 1)
         below.stairs(curve.utterances, edges, color=colour, linestyle=style["linestyle"], linewidth=1.3)

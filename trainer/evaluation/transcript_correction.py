@@ -86,6 +86,22 @@ def measure_correction(
     return describe_correction(utterances, processor, threshold)
 
 
+def correction_for_log(
+    model: M4SERForEmotionClassification, processor: M4SERProcessor, rows: Iterable[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Return what a training log keeps of `measure_correction`: whether error detection and correction learn.
+
+    `eval_detection_f1` (macro, over KEEP, DELETE and CHANGE), `eval_transcript_wer` (of the hypotheses as they are) and
+    `eval_correction_wer` (of the corrected ones).
+    """
+    measured = measure_correction(model, processor, rows)
+    return {
+        "eval_detection_f1": measured["detection"] and measured["detection"]["macro_f1"],
+        "eval_transcript_wer": measured["wer_before"],
+        "eval_correction_wer": measured["wer_after"],
+    }
+
+
 def describe_correction(
     utterances: Sequence[CorrectedUtterance], processor: M4SERProcessor, threshold: float
 ) -> dict[str, Any]:

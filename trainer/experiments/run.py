@@ -4,12 +4,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
+from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -22,8 +24,7 @@ from data_scripts.files import write_atomically
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import ExperimentArguments
-from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
-from trainer.callbacks.error_correction import ErrorCorrectionCallback
+from trainer.callbacks.measuring import MeasuringCallback, measure_discriminator
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
@@ -42,7 +43,7 @@ from trainer.evaluation.figures import (
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.prediction import logits_of, longest_first, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
-from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, measure_correction
+from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, correction_for_log
 from trainer.experiments.model_card import write_model_card
 from trainer.experiments.run_folder import (
     LOG_FILE,
@@ -235,11 +236,14 @@ def make_trainer(
         emotion_loss_func=loss,
     )
     if trainer.adversary is not None:
-        trainer.add_callback(DiscriminatorAccuracyCallback(data["validation"], trainer.data_collator))
-    if _learns_errors(model, text_column):
+        batches = partial(DataLoader, batch_size=args.eval_batch_size, collate_fn=trainer.data_collator)
         trainer.add_callback(
-            ErrorCorrectionCallback(data["validation"], lambda model, rows: measure_correction(model, processor, rows))
+            MeasuringCallback(data["validation"], lambda model, rows: measure_discriminator(model, batches(rows)))
         )
+    if _learns_errors(model, text_column):
+        texts = data["validation"].select_columns(["hypothesis", "transcript"])
+        both = [row for row in texts.to_list() if row["hypothesis"] is not None and row["transcript"] is not None]
+        trainer.add_callback(MeasuringCallback(both, lambda model, rows: correction_for_log(model, processor, rows)))
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)

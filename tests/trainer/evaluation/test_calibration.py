@@ -7,7 +7,6 @@ from trainer.evaluation.calibration import (
     TEMPERATURE_RANGE,
     calibrated_probabilities,
     describe_calibration,
-    expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability_curve,
@@ -33,12 +32,12 @@ def test_ece_by_hand():
     # Bin (0.8, 0.9]: confidence 0.85, accuracy 3/4. Bin (0.9, 1]: 0.95, 1/1. (4 × 0.1 + 1 × 0.05) / 5.
     probabilities = confident([0.84, 0.86, 0.84, 0.86, 0.95])
     labels = [0, 0, 0, 1, 0]
-    assert expected_calibration_error(probabilities, labels, bins=10) == pytest.approx(0.09)
+    assert reliability_curve(probabilities, labels, bins=10).error == pytest.approx(0.09)
     # All in one bin: |0.87 − 0.8|.
-    assert expected_calibration_error(probabilities, labels, bins=1) == pytest.approx(0.07)
+    assert reliability_curve(probabilities, labels, bins=1).error == pytest.approx(0.07)
     # The most probable class is what counts.
-    assert expected_calibration_error(confident([0.1, 0.1]), [1, 1]) == pytest.approx(0.1)
-    assert expected_calibration_error(confident([0.1, 0.1]), [0, 0]) == pytest.approx(0.9)
+    assert reliability_curve(confident([0.1, 0.1]), [1, 1]).error == pytest.approx(0.1)
+    assert reliability_curve(confident([0.1, 0.1]), [0, 0]).error == pytest.approx(0.9)
 
 
 def test_reliability_curve_by_hand():

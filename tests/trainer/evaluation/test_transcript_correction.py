@@ -17,6 +17,7 @@ from trainer.evaluation.transcript_correction import (
     CorrectedUtterance,
     choose_threshold,
     correct_rows,
+    correction_for_log,
     detection_metrics,
     measure_correction,
     wer_change_interval,
@@ -90,8 +91,10 @@ def test_a_model_that_knows_all_errors(processor, monkeypatch):
 def test_a_model_that_misses_some(processor):
     model = knowing(processor, ROWS, wrong=("can the sad",))
     measured = measure_correction(model, processor, ROWS)
-    assert measured["wer_after"] == pytest.approx(4 / 14)
+    assert (measured["wer_before"], measured["wer_after"]) == pytest.approx((5 / 14, 4 / 14))
     assert measured["groups"] == {}
+    logged = correction_for_log(model, processor, ROWS)
+    assert list(logged.values()) == [measured["detection"]["macro_f1"], measured["wer_before"], measured["wer_after"]]
     # "can the sad" -> "not the sad home": one wrong piece and one insertion are two places to change.
     detection = measured["detection"]
     assert detection["change"]["support"] == 3
@@ -114,7 +117,7 @@ def test_without_error_detection_or_any_row(processor):
     torch.nn.init.zeros_(model.corrector.output.weight)
     model.corrector.output.bias.data[3] = 1.0  # the end: every transcript is deleted
     measured = measure_correction(model, processor, ROWS)
-    assert measured["detection"] is None
+    assert measured["detection"] is correction_for_log(model, processor, ROWS)["eval_detection_f1"] is None
     assert measured["wer_after"] == 1.0
     nothing = measure_correction(model, processor, [])
     assert {name for name, value in nothing.items() if value is None} >= {"wer_before", "wer_change", "edit_rate"}

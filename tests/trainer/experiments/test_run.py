@@ -19,11 +19,10 @@ from modeling_m4ser import (
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
-from trainer.callbacks.discriminator_accuracy import DiscriminatorAccuracyCallback
-from trainer.callbacks.error_correction import ErrorCorrectionCallback
+from trainer.callbacks.measuring import MeasuringCallback
 from trainer.errors import ExperimentError
 from trainer.evaluation import figures
-from trainer.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from trainer.evaluation.calibration import fit_temperature, negative_log_likelihood, reliability_curve
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.prediction import logits_of, predict
 from trainer.evaluation.significance import describe_test
@@ -200,7 +199,7 @@ def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
     for key, value in (("before", 1.0), ("after", temperature)):
         assert calibration["nll"][key] == pytest.approx(negative_log_likelihood(test, labels["test"], value), rel=1e-4)
     scores = pd.read_parquet(folder / "predictions.parquet")[[f"probability_{name}" for name in EMOTIONS]].to_numpy()
-    assert calibration["ece"]["after"] == pytest.approx(expected_calibration_error(scores, labels["test"]))
+    assert calibration["ece"]["after"] == pytest.approx(reliability_curve(scores, labels["test"]).error)
     assert f"| calibration_temperature | {temperature:g} |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
@@ -332,12 +331,12 @@ def test_each_split_does_its_own_work(data, tmp_path):
     assert sorted(trainer.eval_dataset["id"]) == sorted(data["validation"]["id"])
     seconds = trainer.eval_dataset["duration"][:]
     assert seconds == sorted(seconds, reverse=True)
-    watched = {
-        type(callback): callback.rows for callback in trainer.callback_handler.callbacks if hasattr(callback, "rows")
-    }
-    assert [row["id"] for row in watched[DiscriminatorAccuracyCallback]] == data["validation"]["id"][:]
-    texts = [row["hypothesis"] for row in watched[ErrorCorrectionCallback]]
-    assert texts == data["validation"]["hypothesis"][:] != data["test"]["hypothesis"][:]
+    watched = [call.rows for call in trainer.callback_handler.callbacks if isinstance(call, MeasuringCallback)]
+    assert len(watched) == 2  # of the discriminator, and of error correction
+    for rows in watched:
+        assert (
+            [row["hypothesis"] for row in rows] == data["validation"]["hypothesis"][:] != data["test"]["hypothesis"][:]
+        )
 
 
 def test_the_best_epoch_of_validation_is_tested(run, data):

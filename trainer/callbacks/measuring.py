@@ -1,17 +1,35 @@
-"""What the discriminator makes of each representation, measured after each evaluation, outside the training step."""
+"""What is measured of a model after each evaluation, outside the training step, and kept in the log."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Subset
 from transformers.trainer_callback import TrainerCallback
 
 from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
 
-#: Utterances that are enough for shares of frames, at 50 frames a second.
+#: Utterances that are enough for shares of frames, at 50 frames a second, and to see a trend of word error rates.
 MAX_UTTERANCES = 128
+
+
+class MeasuringCallback(TrainerCallback):
+    """Adds `measure(model, rows)` of at most `MAX_UTTERANCES` rows, evenly spaced, to the log after each evaluation.
+
+    Numbers that are None are left out, and nothing is measured where there are no rows.
+    """
+
+    def __init__(self, rows: Any, measure: Callable[[M4SERForEmotionClassification, Any], Mapping[str, float | None]]):
+        self.rows = Subset(rows, evenly_spaced(len(rows), MAX_UTTERANCES))
+        self.measure = measure
+
+    def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
+        """Measure on the main process."""
+        if state.is_world_process_zero and len(self.rows):
+            measured = self.measure(model, self.rows)
+            known = {name: value for name, value in measured.items() if value is not None}
+            state.log_history.append({"epoch": state.epoch, "step": state.global_step, **known})
 
 
 @torch.no_grad()
@@ -24,9 +42,7 @@ def measure_discriminator(
     tells right. `discriminator_speech_share`: the share of H_ST^(inv) that it takes for speech; 0.5 where it cannot
     tell, but also where it takes whole utterances for one and others for the other.
     """
-    if model.discriminator is None:
-        raise ValueError("This model has no discriminator: its configuration says use_adversarial=False.")
-    was_training = model.training
+    discriminator, was_training = cast(torch.nn.Module, model.discriminator), model.training
     model.eval()
     taken, frames = torch.zeros(3), 0
     try:
@@ -35,7 +51,7 @@ def measure_discriminator(
             features = model(**inputs)
             mask = features["frame_mask"]
             for index, name in enumerate(("speech_specific", "text_specific", "invariant")):
-                taken[index] += ((model.discriminator(features[name]) > 0) & mask).sum().cpu()
+                taken[index] += ((discriminator(features[name]) > 0) & mask).sum().cpu()
             frames += int(mask.sum())
     finally:
         model.train(was_training)
@@ -45,21 +61,3 @@ def measure_discriminator(
         "discriminator_accuracy_text": 1 - text,
         "discriminator_speech_share": invariant,
     }
-
-
-class DiscriminatorAccuracyCallback(TrainerCallback):
-    """Adds `measure_discriminator` of at most `MAX_UTTERANCES` rows, evenly spaced, to the log at each evaluation."""
-
-    def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
-        self.rows = Subset(dataset, evenly_spaced(len(dataset), MAX_UTTERANCES))
-        self.data_collator = data_collator
-
-    def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
-        """Measure on the main process."""
-        if not state.is_world_process_zero:
-            return
-        batches = DataLoader(
-            cast(Dataset, self.rows), batch_size=args.eval_batch_size, collate_fn=self.data_collator, shuffle=False
-        )
-        measured = measure_discriminator(model, batches)
-        state.log_history.append({"epoch": state.epoch, "step": state.global_step, **measured})
