@@ -29,13 +29,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(options: argparse.Namespace) -> None:
     """Probe the models and their untrained controls, and print the table."""
-    from data_scripts.schema import load_prepared, pick_split
     from data_scripts.splits import evenly_spaced
     from trainer.studies.analysis import runs_by_row
+    from trainer.studies.divisions import CorpusSplit
     from trainer.studies.modality_probe import probe_runs, probe_table
     from trainer.studies.retest import check_runs_unique
 
-    data = pick_split(load_prepared(options.prepared_dir), options.split, options.prepared_dir)
+    data = CorpusSplit.load(options.prepared_dir, options.split).data
     rows = [data[row] for row in evenly_spaced(len(data), options.utterances)]
     models = runs_by_row(options.runs)
     check_runs_unique(run for runs in models.values() for run in runs)
@@ -51,5 +51,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parse_arguments()
-    sys.exit(run_command(lambda: main(chosen)))
+    sys.exit(run_command(lambda: main(parse_arguments())))

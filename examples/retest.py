@@ -59,5 +59,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parse_arguments()
-    sys.exit(run_command(lambda: main(chosen)))
+    sys.exit(run_command(lambda: main(parse_arguments())))

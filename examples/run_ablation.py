@@ -48,8 +48,8 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, ar
     from trainer.studies.divisions import prepare_inputs
 
     setup = GridSetup(rows, corpus, model, runs, args)
-    spec = TableSpec("Ablations", "ablation", paper.ABLATION_TABLE)
-    run_table(spec, prepare_inputs(corpus, runs, setup.folder), setup)
+    inputs = prepare_inputs(corpus, runs, setup.folder)
+    run_table(TableSpec("Ablations", "ablation", paper.ABLATION_TABLE.get(inputs.name, {})), inputs, setup)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
     published = paper.TRANSFER_TABLE.get((source.registered, target.registered), {})
     parts = {}
     for shots in sorted(set(transfer.shots)):
-        numbers = {target.registered: published.get(shots, {})}
-        spec = TableSpec(f"Transfer with {shots} shots", "transfer", numbers, folder=f"shots{shots}")
+        title, numbers = f"Transfer with {shots} shots", published.get(shots, {})
+        spec = TableSpec(title, "transfer", numbers, folder=f"shots{shots}")
         parts[f"{shots} shots"] = spec, transfer_inputs(source, target, shots, runs.split_seed)
     _, inputs = next(iter(parts.values()))
     heading = inputs.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")

@@ -1,24 +1,18 @@
 """The analysis and the probe of a small grid, from the command line to every figure, twice the same."""
 
 import json
-import runpy
 
 import pytest
 
 from data_scripts.files import folder_name
 from data_scripts.schema import load_prepared
-from tests.helpers import ROOT
+from tests.helpers.process import call_example
 from trainer.errors import ExperimentError
 from trainer.evaluation.drawing import set_figure_formats
 from trainer.studies import analysis, modality_probe
 
 LOOKS_AT_PICTURES = True
-ANALYZE, PROBE = (runpy.run_path(str(ROOT / "examples" / f"{name}.py")) for name in ("analyze", "probe_modalities"))
 ROWS = {"M4SER": "M4SER", "speech & text + concat": "speech_text_concat", "only speech": "only_speech"}
-
-
-def run(script, *arguments):
-    script["main"](script["parse_arguments"]([str(word) for word in arguments]))
 
 
 @pytest.fixture
@@ -26,7 +20,7 @@ def analyze(finished_grid):
     def written(output, *options):
         runs = [finished_grid.folder / name for name in ROWS.values()]
         arguments = ["--prepared_dir", finished_grid.corpus, "--runs", *runs, "--split", "train", "--utterances", 9]
-        run(ANALYZE, *arguments, *options, "--output_dir", output)
+        call_example("analyze.py", *arguments, *options, "--output_dir", output)
         return {path.name: path.read_bytes() for path in output.iterdir()}
 
     return written
@@ -75,15 +69,15 @@ def test_the_seed_arrives_and_figures_have_the_format_asked_for(analyze, tmp_pat
 
 
 def test_without_runs_there_is_the_label_distribution_alone(finished_grid, tmp_path):
-    run(ANALYZE, "--prepared_dir", finished_grid.corpus, "--output_dir", tmp_path)
+    call_example("analyze.py", "--prepared_dir", finished_grid.corpus, "--output_dir", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"label_distribution.png", "analysis.json", "analysis.md"}
 
 
 def test_the_probe_compares_a_row_and_its_untrained_fusion(finished_grid, capsys, monkeypatch):
-    options = ["--prepared_dir", finished_grid.corpus, "--split", "train", "--utterances", 18, "--seed", 3, "--runs"]
+    options = ["--prepared_dir", finished_grid.corpus, "--split", "train", "--utterances", 18, "--seed", 3]
     seeds, probe = [], modality_probe.probe_runs
     monkeypatch.setattr(modality_probe, "probe_runs", lambda *args: seeds.append(args[2]) or probe(*args))
-    run(PROBE, *options, finished_grid.folder / "M4SER")
+    call_example("probe_modalities.py", *options, "--runs", finished_grid.folder / "M4SER")
     printed = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if "|" in line]
     assert [line[:2] for line in lines[2:]] == [["M4SER", "2"], ["M4SER, untrained fusion", "2"]]
@@ -92,8 +86,9 @@ def test_the_probe_compares_a_row_and_its_untrained_fusion(finished_grid, capsys
     assert seeds == [3]
 
 
-def test_a_probe_needs_as_many_runs_of_each_model(finished_grid, monkeypatch):
-    monkeypatch.setattr(analysis, "runs_by_row", lambda _: {"a": [1], "b": [1, 2]})
-    monkeypatch.setattr("trainer.studies.retest.check_runs_unique", list)
-    with pytest.raises(ExperimentError, match=r"equally many runs.*1 of a, 2 of b"):
-        run(PROBE, "--prepared_dir", finished_grid.corpus, "--split", "train", "--runs", finished_grid.folder)
+def test_a_probe_needs_as_many_runs_of_each_model(finished_grid):
+    folders = finished_grid.folder / "M4SER", finished_grid.folder / "only_text" / "fold2" / "seed1"
+    with pytest.raises(ExperimentError, match=r"equally many runs.*2 of M4SER, 1 of only text"):
+        call_example(
+            "probe_modalities.py", "--prepared_dir", finished_grid.corpus, "--split", "train", "--runs", *folders
+        )

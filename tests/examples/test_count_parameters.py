@@ -1,14 +1,10 @@
 """Table V's table: parameters by module, and the paper's."""
 
-import runpy
-
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers.process import call_example
 from trainer.studies.paper import COST_TABLE
 from trainer.studies.parameters import MODULE_GROUPS
-
-SCRIPT = runpy.run_path(str(ROOT / "examples" / "count_parameters.py"))
 
 
 def rows_of(printed):
@@ -18,7 +14,7 @@ def rows_of(printed):
 
 def test_the_table_has_table_vs_rows_and_the_papers_numbers(capsys, tmp_path):
     folder = tmp_path / "runs" / "table_v"
-    SCRIPT["main"](SCRIPT["parse_arguments"](["--output_dir", str(folder)]))
+    call_example("count_parameters.py", "--output_dir", folder)
     text = capsys.readouterr().out
     assert (folder / "parameters.md").read_text(encoding="utf-8") == text
     printed = rows_of(text)
@@ -32,11 +28,9 @@ def test_the_table_has_table_vs_rows_and_the_papers_numbers(capsys, tmp_path):
 
 
 def test_sizes_and_options_arrive(capsys):
-    arguments = [
-        ["--size", "tiny", "--model_options", f'{{"num_attention_heads": 4, "generator_layers": {n}}}'] for n in (1, 2)
-    ]
-    for options in arguments:
-        SCRIPT["main"](SCRIPT["parse_arguments"](options))
+    for layers in (1, 2):
+        options = f'{{"num_attention_heads": 4, "generator_layers": {layers}}}'
+        call_example("count_parameters.py", "--size", "tiny", "--model_options", options)
     one, two = (rows_of(part)["M4SER"] for part in capsys.readouterr().out.split("Millions")[1:])
     generator = list(MODULE_GROUPS).index("MIR")
     assert float(one[generator]) < float(two[generator]) < 1

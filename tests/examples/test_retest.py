@@ -2,22 +2,20 @@
 
 import functools
 import json
-import runpy
 import shutil
 
 import pytest
 import torch
 
+from data_scripts.corpora.report import PreparationReport
 from modeling_m4ser import M4SERForEmotionClassification
-from tests.helpers import ROOT
-
-SCRIPT = runpy.run_path(str(ROOT / "examples" / "retest.py"))
+from tests.helpers.process import call_example
 
 
 def retest(runs, corpus, out, *options):
     """Run the script, and return its table, and what each run was tested with."""
-    arguments = ["--runs", *runs, "--prepared_dir", corpus, "--split", "train", "--output_dir", out, *options]
-    SCRIPT["main"](SCRIPT["parse_arguments"](list(map(str, arguments))))
+    tested = ["--runs", *runs, "--prepared_dir", corpus, "--split", "train"]
+    call_example("retest.py", *tested, "--output_dir", out, *options)
     table = json.loads((out / "retest.json").read_text(encoding="utf-8"))
     return table, [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("tested.json"))]
 
@@ -62,8 +60,7 @@ def test_options_arrive(runs, finished_grid, tmp_path, monkeypatch):
 def test_a_corpus_of_the_papers_name_has_its_clusters_and_its_numbers_where_asked(runs, finished_grid, tmp_path):
     corpus = tmp_path / "corpus"
     shutil.copytree(finished_grid.corpus, corpus)
-    report = json.loads((corpus / "report.json").read_text(encoding="utf-8"))
-    (corpus / "report.json").write_text(json.dumps({**report, "corpus": "meld"}), encoding="utf-8")
+    PreparationReport("meld").save(corpus / "report.json")
     for asked, numbers in (([], [False, False]), (["--paper"], [True, True])):
         table, _ = retest(runs, corpus, tmp_path / "out", *asked)
         assert table["heading"].endswith("(a stand-in corpus)")

@@ -5,11 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from tests.helpers.experiments import tiny_options, write_manifest
+from tests.helpers.experiments import planned_inputs, tiny_options, write_manifest
 from tests.helpers.process import run_example_here
 from trainer.experiments.run_folder import load_results
 from trainer.inputs.feature_cache import FEATURES_FOLDER
-from trainer.studies import comparison
 from trainer.studies.divisions import with_training_share
 
 LOOKS_AT_PICTURES = True
@@ -53,29 +52,11 @@ def test_the_tables_are_joined_and_drawn(finished):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (["--shares", 25], "lies above 0 and at most at 1"),
-        (["--shares", 0.5, 1, "--learning_rate", "3e-4"], "other settings"),
-    ],
+    ("changes", "seed"), [([], 0), (["--seed", 1], 0), (["--split_seed", 1, "--protocol", "speaker_folds"], 1)]
 )
-def test_what_cannot_be_is_told(finished, changes, message, capsys):
-    _, arguments = finished
-    run_example_here("run_learning_curve.py", *arguments, *changes, status=2)
-    assert message in capsys.readouterr().err
-
-
-def test_the_shares_follow_the_split_seed(finished, monkeypatch):
-    _, arguments = finished
-    seen = []
-    monkeypatch.setattr(comparison, "run_tables", lambda name, heading, notes, parts, *_: seen.append(parts))
-    for changes in ([], ["--seed", 1], ["--split_seed", 1, "--protocol", "speaker_folds"]):
-        run_example_here("run_learning_curve.py", *arguments, *changes)
-    half, again, other = (next(iter(parts.values()))[1].folds for parts in seen)
-    ((data, _),), ((same, _),) = half.folds.values(), again.folds.values()
-    assert data["train"]["id"][:] == same["train"]["id"][:]
-    ((data, described),) = other.folds.values()
-    assert described["train"]["seed"] == 1
-    (_, (_, whole)) = seen[2].values()
-    ((part, _),) = with_training_share(whole.folds, 0.5, 1).folds.values()
-    assert part["train"]["id"][:] == data["train"]["id"][:]
+def test_the_shares_follow_the_split_seed(finished, changes, seed):
+    half, whole = planned_inputs("run_learning_curve.py", *finished[1], *changes).values()
+    ((data, described),) = half.folds.folds.values()
+    ((expected, _),) = with_training_share(whole.folds, 0.5, seed).folds.values()
+    assert described["train"]["seed"] == seed
+    assert data["train"]["id"][:] == expected["train"]["id"][:]

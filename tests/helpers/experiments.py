@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from transformers import AutoModel, WhisperFeatureExtractor
 
 from tests.helpers.corpus import tiny_corpus
+from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS, MEL_BINS, speech_config, text_config, tiny_tokenizer
 from trainer import ExperimentArguments
 
@@ -43,6 +45,15 @@ def tiny_options(folder: Path) -> list:
         *("--per_device_train_batch_size", 4, "--metric_for_best_model", "weighted_f1"),
         *("--model_options", '{"num_attention_heads": 4}'),
     ]
+
+
+def planned_inputs(script: str, *arguments) -> dict:
+    """What each table of a script would be measured on, by its label; none is run."""
+    planned = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.studies.comparison.run_tables", lambda *given: planned.update(given[3]))
+        run_example_here(script, *arguments)
+    return {label: inputs for label, (_, inputs) in planned.items()}
 
 
 def write_manifest(folder):

@@ -17,6 +17,12 @@ def run_example(script: str, *arguments) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
+def call_example(script: str, *arguments) -> None:
+    """Run a script of `examples/` that trains nothing in this process; what it raises is raised."""
+    names = runpy.run_path(str(ROOT / "examples" / script))
+    names["main"](names["parse_arguments"](list(map(str, arguments))))
+
+
 def run_example_here(script: str, *arguments, status: int = 0) -> None:
     """Run a script of `examples/` in this process, which has loaded the libraries already."""
     path = str(ROOT / "examples" / script)

@@ -262,12 +262,11 @@ def _weigh(
 
 def page(numbers: Mapping[str, Mapping[str, Any]], notes: Sequence[str]) -> Iterator[str]:
     """Yield what the figures do not say, in Markdown: silhouettes, and Table VII where texts could be compared."""
-    silhouettes = {row: found["silhouette"] for row, found in numbers.items()}
-    shown = (
-        (row, numbers[row]["utterances"], None if value is None else f"{value:.2f}")
-        for row, value in silhouettes.items()
+    lines = (
+        (row, found["utterances"], None if found["silhouette"] is None else f"{found['silhouette']:.2f}")
+        for row, found in numbers.items()
     )
-    yield markdown_table(["row", "utterances", "silhouette of the emotions (Fig. 9)"], shown)
+    yield markdown_table(["row", "utterances", "silhouette of the emotions (Fig. 9)"], lines)
     yield ""
     yield from (f"* {note}" for note in notes)
     yield "* Of each row, the first run. A silhouette is 1 where emotions lie apart, 0 or less where they are mixed."

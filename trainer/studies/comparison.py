@@ -21,7 +21,7 @@ from data_scripts.files import folder_name
 from data_scripts.journal import locked
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.evaluation.significance import METRICS
+from trainer.evaluation.significance import METRICS, REPORTED_METRICS
 from trainer.evaluation.summary import format_row, summarize
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
@@ -60,14 +60,14 @@ class TableSpec:
 
     Attributes:
         name: of its files in the output folder, `NAME.md`, `.csv` and `.json`.
-        published: corpus -> row -> {metric: percent}, as the paper prints them.
+        published: row -> {metric: percent}, as the paper prints them.
         draw: called with the finished table and the path of its figure, `NAME.png`.
         folder: of its files and cells, in the grid's output folder.
     """
 
     title: str
     name: str
-    published: Mapping[str, Mapping[str, Mapping[str, float]]] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     references: Sequence[str] = REFERENCES
     draw: Callable[[Table, Path], Any] | None = None
     folder: str = ""
@@ -282,22 +282,13 @@ def run_table(spec: TableSpec, inputs: TableInputs, setup: GridSetup) -> Table:
     folder = setup.folder / spec.folder
     runner = TableRunner(setup, inputs, folder)
     heading = f"{spec.title} on {inputs.title}, {inputs.utterances} utterances, {inputs.folds.description}"
-    metrics = ["wa", "ua", "weighted_f1", "macro_f1"]
-    if inputs.name in paper.METRICS:
-        metrics = list(dict.fromkeys([*paper.METRICS[inputs.name].values(), *metrics[1:]]))
-    published = spec.published.get(inputs.name, {}) if setup.runs.paper or not inputs.stand_in else {}
+    printed = paper.METRICS.get(inputs.name, {}).values() or ("wa",)
+    metrics = list(dict.fromkeys([*printed, *REPORTED_METRICS[1:]]))
+    published = spec.published if setup.runs.paper or not inputs.stand_in else {}
 
     def table() -> Table:
-        return make_table(
-            runner.table_rows(),
-            inputs.emotions,
-            metrics,
-            runner.metric,
-            spec.references,
-            published,
-            inputs.heading(heading),
-            inputs.notes,
-        )
+        choices = inputs.emotions, metrics, runner.metric, spec.references, published
+        return make_table(runner.table_rows(), *choices, inputs.heading(heading), inputs.notes)
 
     for _ in runner.run():
         if setup.args.should_save:

@@ -51,16 +51,10 @@ def count_parameters(row: str, size: str, **options: Any) -> dict[str, int]:
         AutoConfig.for_model(kind, **fields)
         for kind, fields in zip(("hubert", "bert"), ENCODER_SIZES[size], strict=True)
     )
-    fields: dict[str, Any] = {
-        "speech_config": hubert,
-        "text_config": bert,
-        "num_labels": 4,
-        **ABLATIONS[row],
-        **options,
-    }
+    fields: dict[str, Any] = {"speech_config": hubert, "text_config": bert, "num_labels": 4}
     try:
         with torch.device("meta"):
-            model = M4SERForEmotionClassification(M4SERConfig(**fields))
+            model = M4SERForEmotionClassification(M4SERConfig(**fields | ABLATIONS[row] | options))
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ExperimentError(str(error)) from error
     groups = {f"{module}.": group for group, modules in MODULE_GROUPS.items() for module in modules}

@@ -79,24 +79,21 @@ def make_conditions(
     ids, human = data["id"][:], data["transcript"][:]
     if without := human.count(None):
         raise CorpusError(f"{without} of {len(data)} utterances have no human text to make errors in")
-    texts: list[tuple[str, str, Hypotheses]] = [
-        (HUMAN, "human", {(None, name): text for name, text in zip(ids, human, strict=True)})
-    ]
+    found = [(HUMAN, "human", human)]
     for level in sorted({level for level in levels if level}):
-        noisy: Hypotheses = {
-            (None, name): noise.corrupt(text, level, f"{seed} {name}") for name, text in zip(ids, human, strict=True)
-        }
-        texts.append((f"noise {100 * level:g} %", "noise", noisy))
+        noisy = [noise.corrupt(text, level, f"{seed} {name}") for name, text in zip(ids, human, strict=True)]
+        found.append((f"noise {100 * level:g} %", "noise", noisy))
     own = data["hypothesis"][:]
     if None not in own:
         models = sorted({str(name) for name in data["asr_model"] if name is not None})
-        name = ", ".join(models) or "own hypotheses"
-        texts.append((name, "recogniser", {(None, name): text for name, text in zip(ids, own, strict=True)}))
-    texts += [(name, "recogniser", found) for name, found in recognised.items()]
-    names = [folder_name(name) for name, *_ in texts]
+        found.append((", ".join(models) or "own hypotheses", "recogniser", own))
+    keys: list[tuple[str | None, str]] = [(None, name) for name in ids]
+    conditions = [(name, kind, dict(zip(keys, texts, strict=True))) for name, kind, texts in found]
+    conditions += [(name, "recogniser", texts) for name, texts in recognised.items()]
+    names = [folder_name(name) for name, *_ in conditions]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ExperimentError(f"Two conditions are called {twice}: give the hypotheses another NAME.")
-    return [_condition(data, *each) for each in texts]
+    return [_condition(data, *each) for each in conditions]
 
 
 def condition_tables(

@@ -79,8 +79,7 @@ def test_labels_are_counted_over_all_splits(tmp_path):
     counted = [*tiny_corpus(9)["emotion"], *tiny_corpus(2)["emotion"]]
     assert found[folders[0]] == {name: counted.count(index) for index, name in enumerate(EMOTIONS)}
     assert list(count_labels(folders[:1])) == ["prepared"]
-    report = PreparationReport("meld")
-    (tmp_path / "one" / "report.json").write_text(report.to_json(), encoding="utf-8")
+    PreparationReport("meld").save(tmp_path / "one" / "report.json")
     assert list(count_labels(folders)) == ["MELD stand-in", "prepared"]
 
 

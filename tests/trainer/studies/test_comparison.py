@@ -197,7 +197,7 @@ def test_meld_in_folds_of_dialogues_tests_all_of_it_and_the_papers_numbers_only_
     splits = load_prepared(finished_grid.corpus)
     named = splits.map(lambda row, number: {"id": f"train_dia{number // 2}_utt{number % 2}"}, with_indices=True)
     save_prepared(named, tmp_path / "meld")
-    (tmp_path / "meld" / "report.json").write_text(PreparationReport("meld").to_json(), encoding="utf-8")
+    PreparationReport("meld").save(tmp_path / "meld" / "report.json")
     arguments = ["--prepared_dir", tmp_path / "meld", *tiny_options(tmp_path), "--text_column", "transcript"]
     arguments += ["--rows", "only text", "--protocol", "dialogue_folds", "--num_folds", 3]
     run_example_here("run_ablation.py", *arguments)

@@ -78,7 +78,7 @@ def load(tmp_path_factory):
     def load(registered, label_map, **splits):
         folder = tmp_path_factory.mktemp("corpora") / "series"
         save_prepared(DatasetDict(splits), folder)
-        (folder / "report.json").write_text(PreparationReport(registered).to_json(), encoding="utf-8")
+        PreparationReport(registered).save(folder / "report.json")
         return WholeCorpus.load(folder, label_map)
 
     return load

@@ -29,10 +29,19 @@ WORDS = {
 }
 
 
-def test_table_iv_is_as_printed(shared_dir):
+NUMBERS = r"\t([\d.]+)\t([\d.]+)\t([\d.]+)\t([\d.]+)$"
+
+
+@pytest.fixture(scope="module")
+def printed(shared_dir):
+    """The paper's text from a mark on, or between two."""
     text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
-    table = text[text.index("\nTABLE IV\n") : text.index("B. Ablation Study")]
-    rows = re.findall(r"^(?:\(\d\) )?(.+?)\t([\d.]+)\t([\d.]+)\t([\d.]+)\t([\d.]+)$", table, re.MULTILINE)
+    return lambda start, end=None: text[text.index(start) : text.index(end) if end else None]
+
+
+def test_table_iv_is_as_printed(printed):
+    table = printed("\nTABLE IV\n", "B. Ablation Study")
+    rows = re.findall(rf"^(?:\(\d\) )?(.+?){NUMBERS}", table, re.MULTILINE)
     assert len(rows) == 13
     for words, *numbers in rows:
         name, (wa, ua, accuracy, f1) = WORDS.get(words, words), map(float, numbers)
@@ -40,55 +49,41 @@ def test_table_iv_is_as_printed(shared_dir):
         assert ABLATION_TABLE["meld"][name] == {"accuracy": accuracy, "weighted_f1": f1}
 
 
-def test_tables_viii_and_ix_are_as_printed(shared_dir):
-    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
-    there, back = TRANSFER_TABLE["iemocap", "meld"], TRANSFER_TABLE["meld", "iemocap"]
-    numbers = r"\t([\d.]+)\t([\d.]+)\t([\d.]+)\t([\d.]+)$"
-    eighth = text[text.index("\nTABLE VIII\n") : text.index("Table VIII presents")]
-    rows = {
+def test_tables_viii_and_ix_are_as_printed(printed):
+    names = {
         "Baseline (HuBERT + BERT)": "speech & text + concat",
         "+ MSR & MIR": "+ MSR & MIR",
         "+ GAN & LCL": "w/o AED & AEC",
         "+ AED & AEC (M^4SER)": "M4SER",
     }
-    ninth = text[text.index("\nTABLE IX\n") :]
-    ninth = ninth[ninth.index("M^4SER\t5") :]
-    found = {}
-    for words, name in rows.items():
-        found[0, name] = re.search(f"^{re.escape(words)}{numbers}", eighth, re.MULTILINE)
-    for shots in (5, 10, 20, 60):
-        found[shots, "M4SER"] = re.search(f"^(?:M\\^4SER)?\t{shots}{numbers}", ninth, re.MULTILINE)
-    for (shots, name), match in found.items():
-        accuracy, f1, wa, ua = map(float, match.groups())
-        assert there[shots][name] == {"accuracy": accuracy, "weighted_f1": f1}
-        assert back[shots][name] == {"wa": wa, "ua": ua}
-    assert len(found) == sum(len(part) for part in there.values()) == sum(len(part) for part in back.values())
+    eighth = re.findall(rf"^(.+?){NUMBERS}", printed("\nTABLE VIII\n", "Table VIII presents"), re.MULTILINE)
+    ninth = re.findall(rf"^(?:M\^4SER)?\t(\d+){NUMBERS}", printed("\nM^4SER\t5\t"), re.MULTILINE)
+    rows = [(0, names[words], *numbers) for words, *numbers in eighth if words in names]
+    rows += [(int(shots), "M4SER", *numbers) for shots, *numbers in ninth]
+    there, back = {}, {}
+    for shots, name, *numbers in rows:
+        accuracy, f1, wa, ua = map(float, numbers)
+        there.setdefault(shots, {})[name] = {"accuracy": accuracy, "weighted_f1": f1}
+        back.setdefault(shots, {})[name] = {"wa": wa, "ua": ua}
+    assert {("iemocap", "meld"): there, ("meld", "iemocap"): back} == TRANSFER_TABLE
 
 
-def test_table_v_is_as_printed(shared_dir):
-    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
-    table = text[text.index("\nTABLE V\n") : text.index("C. Sensitivity Analysis")]
-    # Both parts print their columns one after the other: all parameters, all hours, all times, all WA, all UA.
-    printed = {}
-    names = list(COST_TABLE)
+def test_table_v_is_as_printed(printed):
+    """Both parts print their columns one after the other: all parameters, all hours, all times, all WA, all UA."""
+    table, names = printed("\nTABLE V\n", "C. Sensitivity Analysis"), list(COST_TABLE)
     for line, rows in (("Single-modal", names[:2]), ("Multi-modal", names[2:])):
         (cells,) = re.findall(rf"^{line}\t.*$", table, re.MULTILINE)
-        numbers = [re.findall(r"\d+\.\d+", column) for column in cells.split("\t")]
-        numbers = [list(map(float, column)) for column in numbers if column]
-        for index, row in enumerate(rows):
-            times = numbers[2][2 * index : 2 * index + 2]
-            printed[row] = [numbers[0][index], numbers[1][index], *times, numbers[3][index], numbers[4][index]]
-    for row, (*costs, wa, ua) in printed.items():
-        assert list(COST_TABLE[row].values()) == costs
-        assert ABLATION_TABLE["iemocap"][row] == {"wa": wa, "ua": ua}
-    assert set(printed) == set(COST_TABLE) <= set(ABLATIONS)
+        columns = [[COST_TABLE[row][key] for row in rows] for key in ("parameters", "train_hours")]
+        columns += [[COST_TABLE[row][key] for key in ("inference_ms", "inference_ms_std")] for row in rows]
+        columns += [[ABLATION_TABLE["iemocap"][row][key] for row in rows] for key in ("wa", "ua")]
+        assert list(map(float, re.findall(r"\d+\.\d+", cells))) == [value for column in columns for value in column]
+    assert set(names) <= set(ABLATIONS)
 
 
-def test_table_vii_is_as_printed(shared_dir):
-    text = (shared_dir / "paper" / "m4ser.txt").read_text(encoding="utf-8")
-    (numbers,) = re.findall(r"^DTW ↓\t(.*)$", text, re.MULTILINE)
+def test_table_vii_is_as_printed(printed):
+    numbers = printed("\nDTW ↓\t").split("\n")[1].split("\t")[1:]
     given = [value for example in CONSISTENCY_TABLE.values() for value in example.values()]
-    assert list(map(float, numbers.split("\t"))) == given
+    assert list(map(float, numbers)) == given
 
 
 def test_every_row_that_the_paper_has_is_there():

@@ -6,9 +6,10 @@ import pytest
 from datasets import DatasetDict
 
 from data_scripts.schema import save_prepared
-from tests.helpers.corpus import PAIRS, tiny_corpus
+from tests.helpers.corpus import PAIRS as TEXTS
+from tests.helpers.corpus import tiny_corpus
 from trainer.errors import ExperimentError
-from trainer.studies.text_pairs import CorrectionArguments, divide_pairs, read_pairs
+from trainer.studies.text_pairs import PARTS, CorrectionArguments, divide_pairs, read_pairs
 
 
 def test_pairs_of_a_table(pairs_table, tmp_path):
@@ -29,7 +30,7 @@ def test_pairs_of_a_table(pairs_table, tmp_path):
 def test_pairs_of_a_prepared_corpus(tmp_path):
     save_prepared(DatasetDict(train=tiny_corpus(6), test=tiny_corpus(2)), tmp_path)
     rows = read_pairs(CorrectionArguments(pairs=str(tmp_path)))
-    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*PAIRS, *PAIRS[:2]]
+    assert [(row["transcript"], row["hypothesis"]) for row in rows] == [*TEXTS, *TEXTS[:2]]
     assert {row["source"] for row in rows} == {"none"}
 
 
@@ -56,25 +57,18 @@ def test_parts(pairs_table):
     arguments = CorrectionArguments(
         pairs=str(pairs_table), held_out_sources=["podcasts"], validation_share=0.2, test_share=0.3
     )
-    rows = [
-        {
-            "transcript": f"{number // 2}, Go!" if number % 2 else f"{number // 2} go",
-            "source": "podcasts" if number % 20 > 17 else "books",
-        }
-        for number in range(2000)
-    ]
+    texts = [text for number in range(1000) for text in (f"{number} go", f"{number}, Go!")]
+    rows = [{"transcript": text, "source": "books"} for text in texts]
+    for row in [*rows[18::20], *rows[19::20]]:
+        row["source"] = "podcasts"
     parts = divide_pairs(rows, arguments)
     assert sum(map(len, parts.values())) == len(rows)
     assert [row["source"] for row in parts["held_out"]] == ["podcasts"] * 200
-    assert all(row["source"] == "books" for name in ("train", "validation", "test") for row in parts[name])
+    assert all(row["source"] == "books" for name in PARTS for row in parts[name])
     assert len(parts["validation"]) == pytest.approx(360, abs=80)
     assert len(parts["test"]) == pytest.approx(540, abs=80)
-    texts = [
-        text
-        for name in ("train", "validation", "test")
-        for text in {row["transcript"].split()[0].strip(",") for row in parts[name]}
-    ]
-    assert len(texts) == len(set(texts)), "one text in two parts"
+    held = [{row["transcript"].split()[0].strip(",") for row in parts[name]} for name in PARTS]
+    assert sum(map(len, held)) == len(set.union(*held)), "one text in two parts"
     assert divide_pairs(rows, arguments) == parts
     arguments.split_seed = 1
     assert divide_pairs(rows, arguments) != parts
