@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 from datasets import DatasetDict
 
@@ -27,19 +26,15 @@ def finished(tmp_path_factory):
     return folder / "out", arguments
 
 
-def test_each_number_of_shots_is_trained_and_tested_on_the_target_and_all_are_one_table(finished):
+def test_each_number_of_shots_is_trained_and_all_are_one_table(finished):
     out, _ = finished
     runs = {path.parent.relative_to(out).as_posix(): load_results(path.parent) for path in out.rglob("results.json")}
     rows = ("M4SER", "speech_text_concat")
     names = {0: "acted_to_series", 2: "acted_to_series_2_shots"}
     assert set(runs) == {f"shots{k}/{row}/{names[k]}/seed42" for k in names for row in rows}
     for name, run in runs.items():
-        shots = int(name[5])
         assert run["emotions"] == list(EMOTIONS[1:])
-        assert run["split"]["train"]["utterances"] == 16 + 3 * shots
-        assert run["split"]["shots"] == shots
-    tested = [pd.read_parquet(path)["id"].tolist() for path in sorted(out.rglob("predictions.parquet"))]
-    assert all(ids == tested[0] for ids in tested)
+        assert run["split"]["train"]["utterances"] == 16 + 3 * int(name[5])
     table = json.loads((out / "transfer.json").read_text(encoding="utf-8"))
     asked = [f"{row}, {k} shots" for k in (0, 2) for row in ("M4SER", "speech & text + concat")]
     assert [row["row"] for row in table["rows"]] == asked

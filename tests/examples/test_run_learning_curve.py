@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 
 from tests.helpers.experiments import planned_inputs, tiny_options, write_manifest
@@ -25,16 +24,13 @@ def finished(tmp_path_factory):
     return folder / "out", arguments
 
 
-def test_each_share_trains_on_so_many_and_all_test_on_the_same(finished):
+def test_each_share_is_trained_and_one_corpus_and_its_features_serve_all(finished):
     out, _ = finished
     runs = {path.parent.relative_to(out).as_posix(): load_results(path.parent) for path in out.rglob("results.json")}
     rows = ("M4SER", "speech_text_concat")
     assert {name.rsplit("/", 2)[0] for name in runs} == {f"share{k}/{row}" for k in (50, 100) for row in rows}
     trained = {name.split("/")[0]: run["split"]["train"]["utterances"] for name, run in runs.items()}
     assert trained["share50"] == pytest.approx(0.5 * trained["share100"], abs=1.5)
-    tested = [pd.read_parquet(path)["id"].tolist() for path in sorted(out.rglob("predictions.parquet"))]
-    assert all(ids == tested[0] for ids in tested)
-    # One corpus and its features serve all shares.
     assert [path.parent for path in out.rglob("report.json")] == [out / "corpus"]
     assert [path.parent for path in out.rglob(FEATURES_FOLDER)] == [out / "corpus"]
 

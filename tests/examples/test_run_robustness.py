@@ -61,7 +61,6 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     assert content["figures"] == ["robustness.png"]
     conditions = list(dict.fromkeys(record["row"].removeprefix(f"{ROWS[0]}, ") for record in content["rows"][::3]))
     assert set(conditions) >= {"human text", "noise 50 %", "home"}
-    records = {record["row"]: record for record in content["rows"]}
     tokenizer = M4SERProcessor.from_pretrained(next(grid.rglob("only_text/**/config.json")).parent).tokenizer
     seen = [sorted(tokenizer.batch_decode(ids, skip_special_tokens=True)) for kind, ids in read if kind == "text"]
     assert len(seen) == len(conditions) == 4
@@ -69,17 +68,8 @@ def test_each_condition_s_texts_reach_the_models_that_read(grid, tmp_path, monke
     assert sorted(corpus["hypothesis"]) in seen
     assert ["we go home"] * len(corpus) in seen
     assert len({tuple(texts) for texts in seen}) == 4
-
-    assert records[f"{ROWS[0]}, human text"]["facts"]["WER"] == 0
-    assert records[f"{ROWS[0]}, noise 50 %"]["facts"]["WER"] == pytest.approx(50, abs=10)
+    records = {record["row"]: record for record in content["rows"]}
     assert len({records[f"only speech, {name}"]["interval"]["estimate"] for name in conditions}) == 1
-
-    # Again: everything is read back, nothing is predicted.
-    before = (out / "robustness.json").read_bytes()
-    read.clear()
-    run_script(grid, out, *options)
-    assert not read
-    assert (out / "robustness.json").read_bytes() == before
     with pytest.raises(ExperimentError, match="belongs to a run with other settings"):
         run_script(grid, out, "--wer", 0.5, "--seed", 1, *testing)
     assert {json.loads(path.read_text(encoding="utf-8"))["bf16"] for path in out.rglob("tested.json")} == {True}

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def stand_in_note(name: str, utterances: int, folder: str | Path) -> str:
 
 @dataclass(frozen=True)
 class CorpusSplit:
-    """A split (`data`) of a prepared folder that finished models are tested on."""
+    """A split (`data`) of a prepared folder that finished models are tested on; `cluster` as in `DatasetFolds`."""
 
     corpus: str
     dataset: DatasetDict
@@ -81,6 +81,7 @@ class CorpusSplit:
     title: str
     notes: list[str]
     stand_in: bool
+    cluster: Callable[[str, str | None], str]
 
     @classmethod
     def load(cls, folder: str | Path, split: str) -> "CorpusSplit":
@@ -90,12 +91,10 @@ class CorpusSplit:
         name = prepared_name(folder)
         note = stand_in_note(name, sum(map(len, dataset.values())), folder)
         title = f"{len(data)} utterances, split {split} of {Path(folder).resolve().name}"
-        notes = [f"Corpus: {paper.TITLES.get(name, name)}.", *filter(None, [note])]
-        return cls(name, dataset, data, f"{title} (a stand-in corpus)" if note else title, notes, bool(note))
-
-    def cluster(self, identity: str, speaker: str | None) -> str:
-        """Return what an utterance is drawn with in a bootstrap, see `DatasetFolds.cluster`."""
-        return usual_cluster(self.corpus)(identity, speaker)
+        notes = [f"Corpus: {paper.TITLES.get(name, name)}."]
+        if note:
+            title, notes = f"{title} (a stand-in corpus)", [*notes, note]
+        return cls(name, dataset, data, title, notes, bool(note), usual_cluster(name))
 
 
 # A part of the training data

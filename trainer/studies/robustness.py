@@ -21,7 +21,6 @@ from trainer.studies.text_pairs import read_columns
 
 #: The first one is that of intervals, differences and figure.
 METRICS = ("weighted_f1", "ua")
-HUMAN = "human text"
 #: The row that is compared with the references, at each condition.
 COMPARED, REFERENCES = "M4SER", ("speech & text + concat", "w/o AED & AEC")
 
@@ -79,7 +78,7 @@ def make_conditions(
     ids, human = data["id"][:], data["transcript"][:]
     if without := human.count(None):
         raise CorpusError(f"{without} of {len(data)} utterances have no human text to make errors in")
-    found = [(HUMAN, "human", human)]
+    found = [("human text", "human", human)]
     for level in sorted({level for level in levels if level}):
         noisy = [noise.corrupt(text, level, f"{seed} {name}") for name, text in zip(ids, human, strict=True)]
         found.append((f"noise {100 * level:g} %", "noise", noisy))

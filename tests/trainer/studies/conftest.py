@@ -1,6 +1,7 @@
 """Studies are tested with what the tests of experiments share."""
 
 import pytest
+import torch
 
 from tests.docs.workspace import make_pairs
 from tests.helpers.corpus import tiny_corpus
@@ -16,6 +17,12 @@ def pairs_table(tmp_path_factory):
     path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
     make_pairs(path)
     return path
+
+
+def answer(model, collator, row):
+    """What a model gives for one row."""
+    with torch.no_grad():
+        return model(**{name: part for name, part in collator([row]).items() if "label" not in name})
 
 
 @pytest.fixture(scope="session")

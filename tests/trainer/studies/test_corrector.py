@@ -74,10 +74,10 @@ def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(pairs_
 
 def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monkeypatch):
     """The numbers would look better, and nothing else would tell, if the test were used for any choice."""
-    names = ("M4SERTrainer", "choose_threshold", "compare_decoding")
-    seen = [mock.Mock(wraps=getattr(corrector, name)) for name in names]
-    for name, spy in zip(names, seen, strict=True):
-        monkeypatch.setattr(corrector, name, spy)
+    seen = []
+    for name in ("M4SERTrainer", "choose_threshold", "compare_decoding"):
+        seen.append(mock.Mock(wraps=getattr(corrector, name)))
+        monkeypatch.setattr(corrector, name, seen[-1])
     options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
     options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
     arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)

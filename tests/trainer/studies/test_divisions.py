@@ -42,9 +42,8 @@ def test_each_class_keeps_its_share_of_every_fold(folds, share):
     assert part.folds.keys() == folds.folds.keys()
     for name, (data, described) in part.folds.items():
         whole = Counter(names(folds.folds[name][0]["train"]))
-        assert Counter(names(data["train"])) == {
-            emotion: max(1, math.floor(share * count + 0.5)) for emotion, count in whole.items()
-        }
+        expected = {emotion: max(1, math.floor(share * count + 0.5)) for emotion, count in whole.items()}
+        assert Counter(names(data["train"])) == expected
         assert described["train"] == {"utterances": len(data["train"]), "share": share, "seed": 0}
         assert described["test"] == folds.folds[name][1]["test"]
     for split in ("validation", "test"):
@@ -54,9 +53,8 @@ def test_each_class_keeps_its_share_of_every_fold(folds, share):
 
 
 def test_a_smaller_share_is_a_part_of_a_larger_one_and_another_seed_draws_others(folds):
-    quarter, half, other = (
-        ids(with_training_share(folds, share, seed), "train") for share, seed in ((0.25, 0), (0.5, 0), (0.25, 1))
-    )
+    shares = (0.25, 0), (0.5, 0), (0.25, 1)
+    quarter, half, other = (ids(with_training_share(folds, *each), "train") for each in shares)
     whole = ids(folds, "train")
     for name in whole:
         assert set(quarter[name]) < set(half[name]) < set(whole[name])

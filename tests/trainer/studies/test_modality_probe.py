@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from tests.helpers.tiny import tiny_model
+from tests.trainer.studies.conftest import answer
 from trainer.errors import ExperimentError
 from trainer.studies import modality_probe
 from trainer.studies.modality_probe import (
@@ -52,9 +52,8 @@ def test_copies_are_found_frame_by_frame_and_a_mixture_is_taken_for_neither():
     assert probe.right.shape == (COUNT, 2 * FRAMES_PER_UTTERANCE)
     judged = {name: probe.judge(frames) for name, frames in constructed(speech, text).items()}
     taken = {name: {key: part.mean() for key, part in parts.items()} for name, parts in judged.items()}
-    assert (
-        taken["copy of speech"]["speech"] == taken["copy of text"]["text"] == pytest.approx(1 - UNSURE_SHARE, abs=0.02)
-    )
+    own = taken["copy of speech"]["speech"], taken["copy of text"]["text"]
+    assert own[0] == own[1] == pytest.approx(1 - UNSURE_SHARE, abs=0.02)
     assert max(taken["copy of speech"]["text"], taken["copy of text"]["speech"]) < 0.02
     # Half of the frames are speech and half text: on average that is neither, and yet every frame is one of them.
     assert taken["copies in turn"]["speech"] == pytest.approx(taken["copies in turn"]["text"], abs=0.1)
@@ -127,12 +126,7 @@ def test_representations_are_those_of_the_model(setting):
     found = collect_representations(model, rows, collator, seed=3)
     rng = np.random.default_rng(3)
     first, second = (rows[index] for index in rng.permutation(12)[:2])
-
-    def run(row):
-        with torch.no_grad():
-            return model(**{name: part for name, part in collator([row]).items() if "label" not in name})
-
-    output = run(first)
+    output = answer(model, collator, first)
     chosen = rng.integers(0, output["invariant"].shape[1], FRAMES_PER_UTTERANCE)
     names = {"speech": "speech_specific", "text": "text_specific", "invariant": "invariant"}
     for name, original in names.items():
@@ -140,7 +134,7 @@ def test_representations_are_those_of_the_model(setting):
         assert frames.shape == (12, FRAMES_PER_UTTERANCE, model.config.hidden_size)
         np.testing.assert_allclose(frames[0], output[original][0, chosen], atol=1e-5)
     np.testing.assert_allclose(found.own[0], output["invariant"][0].mean(0), atol=1e-5)
-    mixed = run({**first, "hypothesis": second["hypothesis"]})
+    mixed = answer(model, collator, {**first, "hypothesis": second["hypothesis"]})
     np.testing.assert_allclose(found.swapped[0], mixed["invariant"][0].mean(0), atol=1e-5)
 
 

@@ -37,11 +37,8 @@ def test_a_probe_is_chosen_by_the_tables_metric_measured_kept_and_read_back(make
     data, _ = runner.folds.folds["fold2"]
     results = runner.run(("speech", "text"), "fold2", tmp_path / "probe")
     assert fitted.call_args.args[2] == "weighted_f1"
-    predictions = pd.read_parquet(tmp_path / "probe" / "predictions.parquet")
-    assert predictions["id"].tolist() == data["test"]["id"][:]
-    right = (predictions["emotion"] == predictions["predicted"]).mean()
-    assert results["metrics"]["test"]["wa"] == pytest.approx(right)
-    assert runner.run(("speech", "text"), "fold2", tmp_path / "probe") == load_results(tmp_path / "probe")
+    assert pd.read_parquet(tmp_path / "probe" / "predictions.parquet")["id"].tolist() == data["test"]["id"][:]
+    assert runner.run(("speech", "text"), "fold2", tmp_path / "probe") == results == load_results(tmp_path / "probe")
     # One that is not finished belongs to its division.
     (tmp_path / "probe" / "results.json").unlink()
     with pytest.raises(ExperimentError, match="split"):

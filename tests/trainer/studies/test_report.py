@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import pytest
 from matplotlib.figure import Figure
@@ -42,16 +43,10 @@ def write_table(path, rows, heading, notes=("Percentages. Of two seeds.",), **mo
 def runs(tmp_path):
     """Two grids, a sensitivity with its figure, and a transfer with a table for each number of shots."""
     root = tmp_path / "runs"
-    for table in (
-        "meld/ablation",
-        "iemocap/ablation",
-        "settings/sensitivity",
-        "there/transfer",
-        "there/shots0/transfer",
-    ):
-        folder, _, name = table.rpartition("/")
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        (root / f"{table}.md").write_text(TABLE.format(title=f"{name} on {folder}"), encoding="utf-8")
+    tables = {"meld": "ablation", "iemocap": "ablation", "settings": "sensitivity", "there": "transfer"}
+    for folder, name in [*tables.items(), ("there/shots0", "transfer")]:
+        (root / folder).mkdir(parents=True)
+        (root / folder / f"{name}.md").write_text(TABLE.format(title=f"{name} on {folder}"), encoding="utf-8")
     picture(root / "settings" / "sensitivity.png")
     (root / "meld" / "M4SER").mkdir()
     picture(root / "meld" / "M4SER" / "loss_curves.png")  # of a cell, not of the table
@@ -110,11 +105,8 @@ def test_the_report_holds_every_table_under_its_item_and_says_what_is_missing(ru
     text = update_report([runs, tmp_path / "nowhere"], tmp_path / "kept").read_text(encoding="utf-8")
     assert "* Robustness to recognition errors (beyond the paper): not there yet, `examples/run_robustness.py`" in text
     assert "* [Ablations (Tables IV to VI)](#ablation)\n  * [ablation on iemocap](#ablation-iemocap-ablation)" in text
-    order = [
-        text.index(f"### {name}") for name in ("ablation on iemocap", "ablation on meld", "sensitivity on settings")
-    ]
-    assert order == sorted(order)
-    assert "transfer on there/shots0" not in text
+    titles = ("ablation on iemocap", "ablation on meld", "sensitivity on settings", "transfer on there")
+    assert [line[4:] for line in text.splitlines() if line.startswith("### ")] == list(titles)
     assert text.count("| M4SER | 3/3 | 45.1 |") == 4
     assert text.startswith("# Results of M4SER\n\n## What was found\n\n* No table compares")
     assert text.count("\n# ") == 0
@@ -171,12 +163,9 @@ def test_the_page_is_one_file_with_figures_and_numbers(runs, tmp_path):
     data = base64.b64encode((runs / "settings" / "sensitivity.png").read_bytes()).decode()
     assert f'<img src="data:image/png;base64,{data}" alt="Fig. 7: one setting at a time"' in page
     assert "<h2>Ablations (Tables IV to VI)</h2>" in page
-    anchors = {part.partition('"')[0] for part in page.split('href="#')[1:]}
-    assert anchors <= {part.partition('"')[0] for part in page.split('<a id="')[1:]}
-    numbers = base64.b64decode(
-        page.partition('download="ablation.csv" href="data:text/csv;base64,')[2].partition('"')[0]
-    )
-    assert numbers.decode().splitlines()[0].startswith("row,finished,planned,")
+    assert set(re.findall('href="#(.+?)"', page)) <= set(re.findall('<a id="(.+?)"', page))
+    (numbers,) = re.findall('download="ablation.csv" href="data:text/csv;base64,(.+?)"', page)
+    assert base64.b64decode(numbers).startswith(b"row,finished,planned,")
     assert "<script" not in page
     assert "color-scheme:light dark" in page
 

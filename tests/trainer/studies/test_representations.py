@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from tests.helpers.tiny import tiny_model
+from tests.trainer.studies.conftest import answer
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.representations import (
@@ -30,18 +31,13 @@ from trainer.studies.representations import (
 RNG = np.random.default_rng(0)
 
 
-def run(model, collator, row):
-    with torch.no_grad():
-        return model(**{name: part for name, part in collator([row]).items() if name != "labels"})
-
-
 def test_means_are_over_the_frames_of_each_utterance(setting):
     model, rows, collator = setting
     # Another corpus may number its emotions otherwise; they are not read.
     found = mean_representations(model, [{**row, "emotion": 77} for row in rows], collator)
     assert set(found) == {"pooled", *REPRESENTATIONS}
     for index, row in enumerate(rows):
-        output = run(model, collator, row)
+        output = answer(model, collator, row)
         np.testing.assert_allclose(found["pooled"][index], output["pooled"][0], atol=1e-5)
         for name, field in REPRESENTATIONS.items():
             np.testing.assert_allclose(found[name][index], output[field][0].mean(0), atol=1e-5)
@@ -55,7 +51,7 @@ def test_a_row_without_them_has_no_means_of_specific_and_invariant(setting):
 
 def test_weights_are_the_sums_of_sizes(setting):
     model, rows, collator = setting
-    weights, output = representation_weights(model, rows[1], collator), run(model, collator, rows[1])
+    weights, output = representation_weights(model, rows[1], collator), answer(model, collator, rows[1])
     plain = [sum(abs(value) for value in frame) for frame in output["text_hidden"][0].tolist()]
     np.testing.assert_allclose(weights.text, plain, rtol=1e-5)
     for name, field in (("speech", "speech_hidden"), ("speech_specific",) * 2, ("text_specific",) * 2):
