@@ -1,6 +1,7 @@
 """Splits that leak nothing: by speaker, by session, at random, few-shot. The same seed gives the same split.
 
-Each function reads a canonical dataset (a `Dataset`, or a `DatasetDict` of one split) and answers with row numbers.
+Each function reads a canonical dataset (a `Dataset`, or a `DatasetDict` of one split) and answers with row numbers;
+`seed` is of all that it draws. Corpora with splits of their own are joined first (`datasets.concatenate_datasets`).
 Nothing that is tested is ever trained or validated on: not the utterance, nor its speaker or session where the split
 is by those.
 """
@@ -67,14 +68,8 @@ def speaker_folds(
 ) -> list[Fold]:
     """Return speaker-independent folds: each speaker is tested exactly once.
 
-    The speakers are shuffled and divided into `num_folds` groups. A fold tests one group, validates on the next and
-    trains on the others.
-
-    Args:
-        dataset: with a speaker in every row.
-        num_folds: at least 3.
-        seed: of the shuffling.
-        stratify: maps a speaker to a kind that the groups share evenly, e.g. `data_scripts.corpora.ravdess.voice`.
+    The speakers are shuffled and divided into `num_folds` groups (at least 3), which share evenly what `stratify` says
+    of a speaker, such as the sex. A fold tests one group, validates on the next and trains on the others.
 
     Raises:
         SplitError: rows without a speaker, fewer than 3 folds, or fewer speakers than folds.
@@ -102,11 +97,6 @@ def utterance_folds(dataset: Dataset | DatasetDict, num_folds: int, seed: int = 
 
     For a corpus that names no speakers. What is measured on such folds is better than on new speakers.
 
-    Args:
-        dataset: canonical.
-        num_folds: at least 3.
-        seed: of the shuffling.
-
     Raises:
         SplitError: fewer than 3 folds, or fewer utterances than folds.
     """
@@ -123,14 +113,8 @@ def group_folds(
     """Return folds that keep groups whole: each utterance is tested exactly once, and no part has one of its group.
 
     The emotions are shared as evenly as the groups allow (sklearn's `StratifiedGroupKFold`). A fold tests one part,
-    validates on the next and trains on the others; their speakers may be the same people.
-
-    Args:
-        dataset: canonical, each id once. A corpus with splits of its own is joined first, with
-            `datasets.concatenate_datasets`.
-        num_folds: at least 3.
-        seed: of the shuffling.
-        group: maps an utterance's id to its group, by default its dialogue.
+    validates on the next and trains on the others; their speakers may be the same people. `group` maps an utterance's
+    id to its group.
 
     Raises:
         SplitError: fewer than 3 folds, fewer groups than folds, an id twice, or one without a group.
@@ -156,15 +140,9 @@ def group_folds(
 def complete_splits(dataset: DatasetDict, seed: int = 0, train_share: float = 0.9) -> tuple[DatasetDict, str]:
     """Return a dataset's own splits, with a validation split made of training data where it has none.
 
-    Args:
-        dataset: with train and test; where it has a validation split but none to test on, both are the same rows, and
-            what is said of the protocol tells so.
-        seed: of the draw.
-        train_share: the share of the training utterances that stay; speakers are kept whole where every row names one
-            and there are at least 5.
-
-    Returns:
-        The three splits, and the protocol in words.
+    A share of `train_share` of the training utterances stays; speakers are kept whole where every row names one and
+    there are at least 5. Where there is a validation split but none to test on, both are the same rows. Returned are
+    the three splits, and the protocol in words.
 
     Raises:
         SplitError: no train split, or no split to test on.
@@ -191,11 +169,8 @@ def leave_one_session_out(
 ) -> list[Fold]:
     """Return one fold per session, which is tested; validation comes out of the other sessions, never the tested one.
 
-    Args:
-        dataset: with a session in every row.
-        validation: "speaker" holds out one speaker of the training sessions, drawn anew for each fold; a number
-            between 0 and 1 that share of the training utterances of each emotion, whose speakers are trained on too.
-        seed: of the draw.
+    With `validation` "speaker", one speaker of the training sessions is held out, drawn anew for each fold; with a
+    number between 0 and 1, that share of the training utterances of each emotion, whose speakers are trained on too.
 
     Raises:
         SplitError: rows without a session (or speaker), fewer than 2 sessions, a speaker who is in a tested and in a
@@ -209,13 +184,10 @@ def leave_one_speaker_out(
 ) -> list[Fold]:
     """Return one fold per speaker, who is tested; the best epoch is never chosen on that speaker.
 
-    Args:
-        dataset: with a speaker in every row.
-        validation: "partner" validates on whoever else speaks in the tested speaker's session (IEMOCAP's usual ten
-            folds), so that nothing of that session is trained on. "speaker" holds out one speaker of the other
-            sessions, or of all where the dataset names no session; a number between 0 and 1 that share of the other
-            speakers' utterances of each emotion. With these two the tested speaker's partners are trained on.
-        seed: of the draw.
+    With `validation` "partner", whoever else speaks in the tested speaker's session (IEMOCAP's usual ten folds), so
+    that nothing of that session is trained on; with "speaker", one speaker of the other sessions, or of all where the
+    dataset names no session; with a number between 0 and 1, that share of the other speakers' utterances of each
+    emotion. With the last two the tested speaker's partners are trained on.
 
     Raises:
         SplitError: rows without a speaker, fewer than 3 speakers, another `validation`, an empty part; for "partner",

@@ -1,7 +1,7 @@
 """Which column of a table is read as what: by its own name, by one of the usual other names, or as a user says."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from data_scripts.errors import CorpusError
 
@@ -28,9 +28,7 @@ COLUMN_HELP = {
 
 
 def check_choices(chosen: Mapping[str, str]) -> None:
-    """Check chosen columns without knowing the table."""
-    if unknown := [role for role in chosen if role not in COLUMN_OPTIONS]:
-        raise CorpusError(f"no column can be chosen for {', '.join(unknown)}; only for {', '.join(COLUMN_OPTIONS)}")
+    """Raise where one column is chosen for two roles."""
     roles: dict[str, str] = {}
     for role, column in chosen.items():
         first = roles.setdefault(_plain(column), role)
@@ -43,11 +41,11 @@ def check_choices(chosen: Mapping[str, str]) -> None:
 def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str | os.PathLike) -> dict[str, str]:
     """Return which column is read as what.
 
-    A chosen column comes first, and is then nothing else; the others go by `modeling_m4ser.rows_m4ser`.
+    A chosen column (see `check_choices`) comes first, and is then nothing else; the others go by
+    `modeling_m4ser.rows_m4ser`.
     """
     from modeling_m4ser.rows_m4ser import find_columns  # imports torch
 
-    check_choices(chosen)
     taken = {role: _choose(found, column, COLUMN_OPTIONS[role], owner) for role, column in chosen.items()}
     free = find_columns(column for column in found if column not in taken.values())
     columns = {}
@@ -55,16 +53,6 @@ def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str |
         if column := taken.get(role) or _only(free.get(role, []), role, owner):
             columns[role] = column
     return columns
-
-
-def missing_columns(missing: Iterable[str], found: Sequence[str], owner: str | os.PathLike) -> CorpusError:
-    """Return the error that no column is read as one of the roles in `missing`."""
-    roles = list(missing)
-    options = " ".join(f"--{COLUMN_OPTIONS[role]} NAME" for role in roles if role in COLUMN_OPTIONS)
-    hint = f". If one of them is meant, say so: {options}"
-    if len(found) == 1:
-        hint = "; separate the columns by commas, semicolons or tabs"
-    return CorpusError(f"{owner} lacks the columns {', '.join(roles)}; its columns: {', '.join(found)}{hint}")
 
 
 def _choose(found: Sequence[str], wanted: str, option: str, owner: str | os.PathLike) -> str:

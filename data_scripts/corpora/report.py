@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from data_scripts.files import write_atomically
 
 REPORT_NAME = "report.json"
 _NOT_GIVEN = "(not given)"
-_LATER_FIELDS = ("noted", "expected", "selection", "columns", "unread_columns", "labels", "stand_in", "audit")
 
 
 @dataclass
@@ -126,13 +125,14 @@ class PreparationReport:
     def from_json(cls, text: str) -> "PreparationReport":
         """Return the report that `to_json` wrote; a text that is none is a `ValueError`."""
         try:
-            fields = json.loads(text)
-            splits = {name: SplitCounts(**counts) for name, counts in fields["splits"].items()}
-            # Absent in older reports.
-            later = {name: fields[name] for name in _LATER_FIELDS if name in fields}
-            if later.get("audit") is not None:
-                later["audit"] = Audit(**later["audit"])
-            return cls(fields["corpus"], splits, fields["dropped"], fields["repaired"], **later)
+            content = json.loads(text)
+            known = {
+                each.name: content[each.name] for each in fields(cls) if each.name in content
+            }  # older ones lack some
+            known["splits"] = {name: SplitCounts(**counts) for name, counts in content["splits"].items()}
+            if known.get("audit") is not None:
+                known["audit"] = Audit(**known["audit"])
+            return cls(**known)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a preparation report: {error!r}") from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_scripts.constants import SPLITS
-from data_scripts.corpora.columns import assign_columns, missing_columns
+from data_scripts.corpora.columns import COLUMN_OPTIONS, assign_columns
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -32,7 +32,10 @@ def read_columns(
     """Return {role: column}, see `assign_columns`, and say it in the report; columns in `ignored` are nothing."""
     columns = assign_columns([column for column in found if column not in ignored], selection.columns, owner)
     if missing := [role for role in REQUIRED_ROLES if role not in columns]:
-        raise missing_columns(missing, found, owner)
+        hint = f". If one of them is meant, say so: {' '.join(f'--{COLUMN_OPTIONS[role]} NAME' for role in missing)}"
+        if len(found) == 1:
+            hint = "; separate the columns by commas, semicolons or tabs"
+        raise CorpusError(f"{owner} lacks the columns {', '.join(missing)}; its columns: {', '.join(found)}{hint}")
     report.columns = columns
     report.unread_columns = [column for column in found if column and column not in columns.values()]
     return columns

@@ -21,21 +21,21 @@ def test_every_usual_name_in_every_way_of_writing(data):
     assert assign_columns(found, {}, "a.csv") == expected
 
 
-def test_a_column_s_own_name_comes_first():
-    assert assign_columns(["text", "path", "AUDIO", "hypothesis"], {}, "t") == {
-        "audio": "AUDIO",
-        "hypothesis": "hypothesis",
-    }
-
-
-def test_a_chosen_column_is_nothing_else():
-    assert assign_columns(["path", "sentence", "Emotion"], {"hypothesis": "sentence", "emotion": "emotion"}, "t") == {
-        "audio": "path",
-        "emotion": "Emotion",
-        "hypothesis": "sentence",
-    }
-    # Chosen, it also leaves the other candidates alone.
-    assert assign_columns(["audio", "wav", "file"], {"audio": "file"}, "t") == {"audio": "file"}
+@pytest.mark.parametrize(
+    ("found", "chosen", "expected"),
+    [
+        # A column's own name comes first.
+        (["text", "path", "AUDIO", "hypothesis"], {}, {"audio": "AUDIO", "hypothesis": "hypothesis"}),
+        (
+            ["path", "sentence", "Emotion"],
+            {"hypothesis": "sentence", "emotion": "emotion"},
+            {"audio": "path", "emotion": "Emotion", "hypothesis": "sentence"},
+        ),
+        (["audio", "wav", "file"], {"audio": "file"}, {"audio": "file"}),
+    ],
+)
+def test_a_chosen_column_is_nothing_else(found, chosen, expected):
+    assert assign_columns(found, chosen, "t") == expected
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,6 @@ def test_a_chosen_column_is_nothing_else():
         (["Audio", "audio"], {}, "for the audio: Audio, audio; give each its own name"),
         (["path"], {"audio": "sound"}, r"t has no column sound \(--audio_column_name\); its columns: path"),
         (["A", "a "], {"audio": "à"}, "has no column à"),
-        (["a"], {"audio": "a", "hypothesis": "A"}, "--audio_column_name and --text_column_name both name A"),
-        (["a"], {"id": "a"}, "no column can be chosen for id; only for audio, emotion"),
     ],
 )
 def test_what_is_not_clear_is_asked(found, chosen, message):
