@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data_scripts.alignment
 from data_scripts.alignment import Alignment, _matched_pairs, align_hypothesis
 from modeling_m4ser.edits_m4ser import CHANGE, DELETE, KEEP, apply_edits
 from tests.helpers import SHARED
@@ -113,7 +112,3 @@ def test_all_real_asr_pairs_round_trip(unit):
     assert (len(pairs), len(usable)) == (13162, 13162)
     failures = [(pair, found) for pair in usable if (found := problems(*pair))]
     assert not failures, f"{len(failures)} failures, the first: {failures[0]}"
-
-
-def test_apply_edits_is_one_function_everywhere():
-    assert data_scripts.alignment.apply_edits is apply_edits

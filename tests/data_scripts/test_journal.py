@@ -14,16 +14,6 @@ from tests.helpers import ROOT
 
 SETTINGS = {"model": "tiny", "sizes": (1, 2)}
 
-# Appends records as fast as it can, and says after each that it is safe.
-WRITER = """
-import sys
-from data_scripts.journal import Journal
-with Journal(sys.argv[1], {"work": "counting"}) as journal:
-    for number in range(len(journal.records), int(sys.argv[2])):
-        journal.append({"number": number, "text": "x" * 5000})
-        print(number, flush=True)
-"""
-
 
 def records(path, settings=SETTINGS, **options):
     """What a journal holds."""
@@ -68,22 +58,6 @@ def test_a_line_damaged_in_the_middle_loses_only_itself(tmp_path):
             journal.append({"number": number})
     path.write_bytes(path.read_bytes().replace(b'{"number": 1}', b"\0" * 13))
     assert records(path) == [{"number": 0}, {"number": 2}]
-
-
-def test_a_process_killed_in_the_middle_loses_nothing_it_was_told_is_safe(tmp_path):
-    path = tmp_path / "journal"
-    for wanted in (5, 40, 90):
-        command = [sys.executable, "-c", WRITER, str(path), "100000"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        last = next(line for line in process.stdout if int(line) >= wanted)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        found = records(path, {"work": "counting"})
-        assert len(found) > int(last)
-        assert [record["number"] for record in found] == list(range(len(found)))
-    done = len(found)
-    subprocess.run([sys.executable, "-c", WRITER, str(path), str(done + 5)], cwd=ROOT, check=True, capture_output=True)
-    assert [record["number"] for record in records(path, {"work": "counting"})] == list(range(done + 5))
 
 
 def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):

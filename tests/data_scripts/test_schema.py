@@ -87,14 +87,15 @@ def test_a_save_that_fails_leaves_every_split(dataset, tmp_path):
 
 
 def test_save_refuses_what_is_not_canonical(dataset, tmp_path):
-    with pytest.raises(CorpusError, match="no split"):
-        save_prepared(DatasetDict(), tmp_path)
-    with pytest.raises(CorpusError, match="'dev' is none of train, validation, test"):
-        save_prepared(DatasetDict({"dev": dataset["train"]}), tmp_path)
-    with pytest.raises(CorpusError, match="'train' lacks the columns speaker, asr_model"):
-        save_prepared(DatasetDict({"train": dataset["train"].remove_columns(["speaker", "asr_model"])}), tmp_path)
-    with pytest.raises(CorpusError, match="no class labels"):
-        save_prepared(DatasetDict({"train": dataset["train"].cast_column("emotion", Value("int64"))}), tmp_path)
+    train = dataset["train"]
+    for splits, message in (
+        ({}, "no split"),
+        ({"dev": train}, "'dev' is none of train, validation, test"),
+        ({"train": train.remove_columns(["speaker", "asr_model"])}, "'train' lacks the columns speaker, asr_model"),
+        ({"train": train.cast_column("emotion", Value("int64"))}, "no class labels"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            save_prepared(DatasetDict(splits), tmp_path)
     assert not list(tmp_path.iterdir())
     for names in ([], ["sad", "sad"]):
         with pytest.raises(CorpusError, match="at least one emotion and each only once"):

@@ -1,13 +1,13 @@
 """AudioFolder: classes by folder, metadata tables, splits, archives, and what is named wrongly."""
 
 import json
-import shutil
 import zipfile
 
 import pandas as pd
 import pytest
 
 from data_scripts import load_corpus
+from data_scripts.corpora.folders import APPLE_DOUBLE
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import drop_reasons, write_wav
 
@@ -112,23 +112,17 @@ def test_a_metadata_table(tmp_path, kind):
     assert drop_reasons(corpus.report) == {"left.wav": "named by no metadata table", "gone.wav": "no audio"}
 
 
-def test_an_archive(tmp_path):
-    source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav")
+def test_an_archive_and_what_is_no_recording(tmp_path):
+    source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav", "sad/._1.wav")
+    (source / "notes.txt").write_text("hello")
     (tmp_path / "data").mkdir()
     with zipfile.ZipFile(tmp_path / "data" / "all.zip", "w") as archive:
-        for path in sorted(source.rglob("*.wav")):
+        for path in sorted(source.rglob("*.*")):
             archive.write(path, path.relative_to(source))
     make_classes(tmp_path / "data", "angry/3.wav", "angry/4.wav")
-    found = content(load_corpus("dataset", tmp_path / "data"))
-    assert found == {
+    corpus = load_corpus("dataset", tmp_path / "data")
+    assert content(corpus) == {
         "train": {"angry/3.wav": "angry", "angry/4.wav": "angry", "happy/1.wav": "happy", "sad/1.wav": "sad"}
     }
-
-
-def test_what_is_no_recording_is_dropped(tmp_path):
-    make_classes(tmp_path, "happy/1.wav", "sad/1.wav")
-    shutil.copy(tmp_path / "sad" / "1.wav", tmp_path / "sad" / "._1.wav")
-    (tmp_path / "notes.txt").write_text("hello")
-    reasons = drop_reasons(load_corpus("dataset", tmp_path).report)
-    # `datasets` itself passes hidden files and texts over.
-    assert set(reasons) <= {"sad/._1.wav", "notes.txt"}
+    other = "neither a recording nor a metadata table"
+    assert drop_reasons(corpus.report) == {"sad/._1.wav": APPLE_DOUBLE, "notes.txt": other}

@@ -38,14 +38,9 @@ def test_it_says_what_the_record_says(name, report):
 
 
 def test_it_names_every_split_and_the_counts(report):
-    card = dataset_card(CORPORA["iemocap"], report, embedded=False, tables="abc")
+    card, embedded = (dataset_card(CORPORA["iemocap"], report, embedded=kind, tables="abc") for kind in (False, True))
     (config,) = head(card)["configs"]
-    assert config["data_files"] == [
-        {"split": "train", "path": "train.parquet"},
-        {"split": "test", "path": "test.parquet"},
-    ]
+    assert config["data_files"] == [{"split": name, "path": f"{name}.parquet"} for name in ("train", "test")]
     assert report.table() in card
     assert "absolute paths on the machine that prepared it" in card
-    assert "The audio is inside the Parquet files." in dataset_card(
-        CORPORA["iemocap"], report, embedded=True, tables="abc"
-    )
+    assert "The audio is inside the Parquet files." in embedded

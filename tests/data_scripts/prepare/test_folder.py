@@ -87,16 +87,6 @@ def test_load_dataset_does_not_answer_from_the_cache_of_another_folder(mixed, tm
     assert set(load_dataset(str(out))["train"]["hypothesis"]) == {"new"}
 
 
-def test_the_report_says_what_was_selected(mixed, tmp_path, monkeypatch):
-    monkeypatch.chdir(mixed.parent)
-    report = prepare_folder(CorpusSelection("manifest", "mixed", ["sad", "happy"]), tmp_path / "out")
-    expected = {"name": "manifest", "data_dir": str(mixed.resolve()), "emotions": ["sad", "happy"], "sessions": None}
-    assert report.selection == {**expected, **dict.fromkeys(("columns", "label_map", "split_names", "config_name"))}
-    written = PreparationReport.from_json((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert written == report
-    assert str(mixed.resolve()) not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-
-
 # The second run
 
 
