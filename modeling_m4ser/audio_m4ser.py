@@ -8,7 +8,7 @@ import math
 import numbers
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from transformers.utils import logging
@@ -16,13 +16,10 @@ from transformers.utils import logging
 from .decoding_m4ser import AudioError, decode_file, open_audio, stated_duration
 from .levels_m4ser import channels_last, check_samples, mix_channels, pick_channel, silence_reason
 
-if TYPE_CHECKING:
-    soxr: Any
-
 try:
     import soxr
 except ImportError:
-    soxr = None
+    soxr: Any = None
 
 logger: Any = logging.get_logger(__name__)
 

@@ -15,24 +15,20 @@ import struct
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from transformers.utils import logging
 
-if TYPE_CHECKING:
-    av: Any
-    soundfile: Any
-
 try:
     import soundfile
 except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
-    soundfile = None
+    soundfile: Any = None
 
 try:
     import av
 except ImportError:
-    av = None
+    av: Any = None
 
 logger: Any = logging.get_logger(__name__)
 

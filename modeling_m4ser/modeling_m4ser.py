@@ -167,15 +167,12 @@ class M4SERModel(M4SERPreTrainedModel):
         if self.speech_encoder is None:
             hidden, mask = self.encode_text(input_ids, text_attention_mask)
             output = M4SERModelOutput(pooled=masked_mean(hidden, mask), text_hidden=hidden, frame_mask=mask)
-        elif self.fusion is None:
-            hidden, mask = self.encode_speech(input_values, input_features, speech_attention_mask, speech_states)
-            output = M4SERModelOutput(pooled=masked_mean(hidden, mask), speech_hidden=hidden, frame_mask=mask)
         else:
-            speech_hidden, frame_mask = self.encode_speech(
-                input_values, input_features, speech_attention_mask, speech_states
-            )
-            text_hidden, text_mask = self.encode_text(input_ids, text_attention_mask)
-            output = self.fusion(speech_hidden, frame_mask, text_hidden, text_mask)
+            hidden, mask = self.encode_speech(input_values, input_features, speech_attention_mask, speech_states)
+            if self.fusion is None:
+                output = M4SERModelOutput(pooled=masked_mean(hidden, mask), speech_hidden=hidden, frame_mask=mask)
+            else:
+                output = self.fusion(hidden, mask, *self.encode_text(input_ids, text_attention_mask))
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 

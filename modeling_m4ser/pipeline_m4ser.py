@@ -1,6 +1,7 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         return {
             "emotions": emotions,
             "text": text,
-            "corrections": [word.to_dict() for word in words],
+            "corrections": [asdict(word) for word in words],
             "corrected_text": corrected,
         }
 

@@ -2,8 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from .correction_m4ser import WHOLE, TranscriptCorrection
 from .edits_m4ser import DELETE, KEEP, apply_edits
@@ -30,10 +29,6 @@ class WordCorrection:
     text: str
     replacement: str
     confidence: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as a dict."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Adversary:
         micro-batch in the update's mean over frames, detached.
         """
         features = (outputs[name] for name in ("speech_specific", "text_specific", "invariant", "frame_mask"))
-        terms = discriminator_loss(self.discriminator, *features, self.objective)
+        terms = discriminator_loss(self.discriminator, *features, objective=self.objective)
         (terms["loss"] * share).backward()
         if step:
             for parameter in self.discriminator.parameters():

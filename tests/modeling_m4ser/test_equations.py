@@ -442,3 +442,5 @@ def test_eq_22_combined(case):
     )
     torch.testing.assert_close(with_adversarial, expected + gamma * adversarial, **TOLERANCE)
     assert case.model.combine_losses() is None
+    with pytest.raises(TypeError, match="no loss prosody; its losses: emotion, detection, "):
+        case.model.combine_losses(emotion=output.emotion_loss, prosody=torch.ones(()))
