@@ -1,12 +1,13 @@
 """Audio input: every kind that is accepted gives the same waveform; every bad one a message that names it."""
 
 import contextlib
+import functools
 import io
 import math
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -169,37 +170,15 @@ def wav(tmp_path):
     return written(tmp_path / "tone.wav", encoded(tone(), subtype="FLOAT"))
 
 
-@contextlib.contextmanager
-def served(data):
-    """The address of a local server that answers /tone.wav with `data` and anything else with 404."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = self.path == "/tone.wav"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(data) if found else 0))
-            self.end_headers()
-            if found:
-                self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_url(wav):
-    with served(wav.read_bytes()) as address:
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=wav.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
         np.testing.assert_array_equal(load_audio(f"{address}/tone.wav"), tone())
         with pytest.raises(AudioError, match=r"other.wav cannot be downloaded.*404"):
             load_audio(f"{address}/other.wav")
+        server.shutdown()
     with pytest.raises(AudioError, match="cannot be downloaded"):
         load_audio(f"{address}/tone.wav")
 

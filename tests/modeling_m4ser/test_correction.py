@@ -42,27 +42,25 @@ def teach_detector(model, edits=EDITS):
     return ids, mask
 
 
+def decode(model, ids, mask, utterance, place, pieces):
+    """The decoder's scores (t, vocabulary) of pieces and ⟨EOS⟩ in a place counted from the first inner piece."""
+    hidden = hidden_of(model, ids, mask)[utterance]
+    tokens = torch.tensor([[int(ids[utterance, 0]), *pieces]])
+    places = hidden[place + 1][None], hidden[None], mask[utterance][None].bool()
+    with torch.no_grad():
+        return model.corrector(tokens, *places, model.m4ser.text_encoder)[0]
+
+
 def teach_corrector(model, ids, mask, targets):
-    """Make the decoder write targets[utterance][place]; `place` counts from the first inner piece."""
-    hidden, seen = hidden_of(model, ids, mask), []
-    hook = model.corrector.layer.register_forward_hook(lambda _, __, value: seen.append(value))
-    rows, classes = [], []
-    end = int(ids[0, TOKENS[0] - 1])
+    """Make the decoder write targets[utterance][place]."""
+    seen, classes, end = [], [], int(ids[0, TOKENS[0] - 1])
+    hook = model.corrector.layer.register_forward_hook(lambda _, __, value: seen.append(value[0]))
     for utterance, row in enumerate(targets):
         for place, pieces in row.items():
-            tokens = torch.tensor([[int(ids[utterance, 0]), *pieces]])
-            with torch.no_grad():
-                model.corrector(
-                    tokens,
-                    hidden[utterance, place + 1][None],
-                    hidden[utterance][None],
-                    mask[utterance][None].bool(),
-                    model.m4ser.text_encoder,
-                )
-            rows.append(seen[-1][0])
+            decode(model, ids, mask, utterance, place, pieces)
             classes += [*pieces, end]
     hook.remove()
-    solve(model.corrector.output, torch.cat(rows), classes)
+    solve(model.corrector.output, torch.cat(seen), classes)
 
 
 def build(text="bert", **overrides):
@@ -189,12 +187,9 @@ def test_confidence_is_that_of_label_and_tokens():
             sure[place] = labels[place + 1, label].item()
             if label == CHANGE:
                 pieces = TARGETS[index][place]
-                tokens = torch.tensor([[int(ids[index, 0]), *pieces]])
-                places = hidden[index, place + 1][None], hidden[index][None], mask[index][None].bool()
-                with torch.no_grad():
-                    logits = model.corrector(tokens, *places, model.m4ser.text_encoder)[0].softmax(-1)
+                chances = decode(model, ids, mask, index, place, pieces).softmax(-1)
                 written = [*pieces, int(ids[0, TOKENS[0] - 1])]
-                sure[place] *= sum(logits[step, token].item() for step, token in enumerate(written)) / len(written)
+                sure[place] *= sum(chances[step, token].item() for step, token in enumerate(written)) / len(written)
         for edit in ([1, 2],) if index == 0 else ([0], [3, 4], [5]) if index == 1 else ():
             least = min(sure[place] for place in edit)
             sure |= dict.fromkeys(edit, least)

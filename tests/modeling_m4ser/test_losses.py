@@ -3,13 +3,8 @@
 import pytest
 import torch
 
-from modeling_m4ser import M4SEROutput, modeling_m4ser
-from modeling_m4ser.losses_m4ser import (
-    LOSSES,
-    at_least_float32,
-    label_contrastive_loss,
-    token_cross_entropy,
-)
+from modeling_m4ser import modeling_m4ser
+from modeling_m4ser.losses_m4ser import at_least_float32, label_contrastive_loss, token_cross_entropy
 from tests.helpers.tiny import ragged_batch, tiny_model
 
 
@@ -31,13 +26,3 @@ def test_the_contrastive_loss_sees_the_rows_of_all_processes_in_training_alone(m
         if training:
             pooled, labels = torch.cat([pooled, pooled.roll(1, 0)]), torch.cat([labels, labels.roll(1, 0)])
         torch.testing.assert_close(output.contrastive_loss, label_contrastive_loss(pooled, labels, temperature))
-
-
-def test_every_part_of_eq_22_has_its_weights_and_its_output():
-    model = tiny_model()
-    for name, loss in LOSSES.items():
-        assert all(isinstance(getattr(model.config, weight), (int, float)) for weight in loss.weights), name
-        assert name == "adversarial" or hasattr(M4SEROutput(), f"{name}_loss"), "the Trainer computes that one"
-        assert f"{name}_loss" in model.config.keys_to_ignore_at_inference
-    with pytest.raises(TypeError, match="no loss prosody; its losses: emotion, detection, "):
-        model.combine_losses(emotion=torch.ones(()), prosody=torch.ones(()))
