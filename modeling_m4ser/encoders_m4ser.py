@@ -239,7 +239,10 @@ class WaveformEncoder(SpeechEncoder):
 
     def _encode_padded(self, inputs: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """Return the hidden states of a padded batch in one pass; `lengths` (B,) are its valid samples."""
-        config, frames, masked = self.model.config, self._frames(inputs.shape[-1]), None
+        config, masked = self.model.config, None
+        # SpecAugment masks the frames that an adapter has not joined yet.
+        options = {"add_adapter": False} if getattr(config, "add_adapter", False) else {}
+        frames = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1], **options))
         if self.training and getattr(config, "mask_time_prob", 0) > 0 and frames < config.mask_time_length:
             # transformers' SpecAugment raises on a batch shorter than one masked span: mask nothing.
             masked = torch.zeros(inputs.shape[0], frames, dtype=torch.bool, device=inputs.device)
@@ -259,14 +262,11 @@ class WaveformEncoder(SpeechEncoder):
             rows = (lengths == length).nonzero().squeeze(1)
             encoded = self._encode_padded(inputs[rows, :length], lengths[rows])
             if not states:
-                shape = (inputs.shape[0], self._frames(inputs.shape[-1]), encoded[-1].shape[-1])
-                states = [state.new_zeros(shape) for state in encoded]
+                frames = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1]))
+                states = [state.new_zeros(len(inputs), frames, state.shape[-1]) for state in encoded]
             for state, part in zip(states, encoded, strict=True):
                 state[rows, : part.shape[1]] = part
         return states
-
-    def _frames(self, samples: int) -> int:
-        return int(self.model._get_feat_extract_output_lengths(samples))
 
 
 class WhisperSpeechEncoder(SpeechEncoder):

@@ -20,7 +20,7 @@ from tests.helpers.tiny import (
 )
 from trainer.experiments.ablations import ABLATIONS
 
-EVERY_KIND = (*SPEECH_KINDS, "hubert-group", "data2vec-audio")
+EVERY_KIND = (*SPEECH_KINDS, "hubert-group", "data2vec-audio", "wav2vec2-adapter")
 EVERY_ENCODER = [(speech, text) for speech in SPEECH_KINDS for text in TEXT_KINDS]
 # What learns, but not from a loss of `forward`: the Trainer trains D, and SpecAugment may mask no frame.
 NOT_IN_LOSS = (".discriminator.", ".masked_spec_embed")
