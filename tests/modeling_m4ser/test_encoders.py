@@ -59,10 +59,14 @@ def random_batch(model, seed):
     samples = {0: samples, 1: np.repeat(samples[:1], size), 2: np.where(dice.random(size) < 0.5, 1, samples)}[seed % 3]
     tokens = dice.integers(2, 20, size)
     batch = ragged_batch(model, tuple(map(int, samples)), tuple(map(int, tokens)), with_labels=False, seed=seed)
-    # Now and then more padding than the longest needs.
-    more = int(dice.choice([0, 0, 777]))
-    names = [name for name in ("input_values", "input_features", "speech_attention_mask") if name in batch]
-    return batch | {name: nn.functional.pad(batch[name], (0, more)) for name in names}
+    # Now and then more padding than the longest needs, and anything in it.
+    more, name = int(dice.choice([0, 0, 777])), model.m4ser.speech_encoder.input_name
+    batch |= {key: nn.functional.pad(batch[key], (0, more)) for key in (name, "speech_attention_mask")}
+    padded = batch["speech_attention_mask"] == 0
+    padded = padded[:, None] if name == "input_features" else padded
+    garbage = (1e3, math.nan)[seed % 2] * torch.randn(batch[name].shape)
+    batch[name] = torch.where(padded, garbage.to(model.dtype), batch[name])
+    return batch | {"input_ids": torch.where(batch["text_attention_mask"] == 0, 77, batch["input_ids"])}
 
 
 def difference_to_members(kind, seeds, dtype=torch.float32, **overrides):
@@ -249,22 +253,18 @@ def test_vectors_are_standardized_before_the_projection():
     sound = batch["input_values"], batch["speech_attention_mask"]
     with torch.no_grad():
         text, speech = core.text_encoder(*transcript)[0], core.speech_encoder(*sound)[0]
-        for measured in (False, True):
-            centred, louder = torch.zeros(SIZE), torch.ones(SIZE)
-            mean, deviation = torch.zeros(48), torch.ones(48)
-            if measured:
-                centred, louder = torch.linspace(-1, 1, SIZE), torch.linspace(0.5, 2, SIZE)
-                mean, deviation = torch.linspace(-1, 1, 48), torch.linspace(0.5, 2, 48)
-                core.text_standardizer.set_statistics(centred, louder)
-                core.speech_standardizer.set_statistics(mean, deviation)
-            torch.testing.assert_close(core.encode_text(*transcript)[0], (text - centred) / louder)
-            hidden, _ = core.encode_speech(sound[0], None, sound[1])
-            torch.testing.assert_close(hidden, core.speech_projection((speech - mean) / deviation))
+        statistics = [(torch.linspace(-1, 1, size), torch.linspace(0.5, 2, size)) for size in (SIZE, 48)]
+        core.text_standardizer.set_statistics(*statistics[0])
+        core.speech_standardizer.set_statistics(*statistics[1])
+        text, speech = ((h - mean) / std for h, (mean, std) in zip((text, speech), statistics, strict=True))
+        torch.testing.assert_close(core.encode_text(*transcript)[0], text)
+        torch.testing.assert_close(core.encode_speech(sound[0], None, sound[1])[0], core.speech_projection(speech))
 
 
 def test_a_dimension_that_hardly_varies_is_not_blown_up():
     standardizer = FeatureStandardizer(4)
     assert not standardizer.measured
+    assert torch.equal(standardizer(torch.arange(4.0)), torch.arange(4.0))
     standardizer.set_statistics(torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.0]))
     assert standardizer.measured
     torch.testing.assert_close(standardizer(torch.ones(4)), torch.tensor([1.0, 1.0, 0.5, 100.0]))
@@ -304,14 +304,9 @@ def test_freeze_encoders(kind):
     """In training too, a frozen encoder does not know the padding: it gives what it gives in evaluation."""
     model = tiny_model(kind)
     batch = ragged_batch(model)
-    with torch.no_grad():
-        before = model(**batch)
     model.freeze_encoders()
     with torch.no_grad():
         expected = model(**batch)
-    # Not bit for bit: with AVX-512 PyTorch multiplies weights that take no gradient by another kernel (1e-6 in WavLM).
-    torch.testing.assert_close(expected.speech_hidden, before.speech_hidden, atol=1e-5, rtol=0)
-    torch.testing.assert_close(expected.text_hidden, before.text_hidden, atol=1e-5, rtol=0)
     outputs = [model.train()(**batch) for _ in range(2)]
     outputs[0].loss.backward()
     for output in outputs:

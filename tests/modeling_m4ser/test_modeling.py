@@ -1,7 +1,5 @@
 """The model as a citizen of transformers: batching, ablations, saving, correction, freezing, sizes, half precision."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,6 @@ from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.tiny import (
     SIZE,
     SPEECH_KINDS,
-    TEXT_KINDS,
     ragged_batch,
     speech_config,
     text_config,
@@ -21,7 +18,6 @@ from tests.helpers.tiny import (
 from trainer.experiments.ablations import ABLATIONS
 
 EVERY_KIND = (*SPEECH_KINDS, "hubert-group", "data2vec-audio", "wav2vec2-adapter")
-EVERY_ENCODER = [(speech, text) for speech in SPEECH_KINDS for text in TEXT_KINDS]
 # What learns, but not from a loss of `forward`: the Trainer trains D, and SpecAugment may mask no frame.
 NOT_IN_LOSS = (".discriminator.", ".masked_spec_embed")
 
@@ -39,25 +35,7 @@ def logits_of(model, batch):
         return model(**without_labels(batch)).logits
 
 
-# Batches and padding
-
-
-@pytest.mark.parametrize("garbage", [1e3, math.nan])
-@pytest.mark.parametrize(("speech", "text"), [*EVERY_ENCODER, ("hubert-group", "bert")])
-def test_garbage_in_padding_changes_nothing(speech, text, garbage):
-    model = tiny_model(speech, text, spread=True)
-    # The second clip is shorter than one frame of a waveform encoder.
-    batch = ragged_batch(model, samples=(4000, 200, 5210))
-    dirty = dict(batch)
-    name = "input_features" if "input_features" in batch else "input_values"
-    padded = (batch["speech_attention_mask"] == 0).unsqueeze(1) if name == "input_features" else None
-    padded = batch["speech_attention_mask"] == 0 if padded is None else padded.expand_as(batch[name])
-    dirty[name] = torch.where(padded, garbage * torch.randn(batch[name].shape), batch[name])
-    dirty["input_ids"] = torch.where(batch["text_attention_mask"] == 0, 77, batch["input_ids"])
-    with torch.no_grad():
-        clean, other = model(**batch), model(**dirty)
-    for field in ("logits", "pooled", "loss", "detection_loss", "correction_loss", "contrastive_loss"):
-        torch.testing.assert_close(other[field], clean[field], rtol=0, atol=1e-6, msg=field)
+# Batches
 
 
 @pytest.mark.parametrize("spec_augment", [{}, {"mask_time_prob": 0.0}, {"mask_time_prob": 0.9}])
@@ -286,19 +264,15 @@ def test_gradient_checkpointing(kind):
     for checkpointing in (False, True):
         model = tiny_model(kind, **overrides).train()
         if checkpointing:
-            checkpoint_activations(model)
+            # The second is the name that older releases of transformers give it.
+            newer = getattr(model, "activation_checkpointing_enable", None)
+            (newer or model.gradient_checkpointing_enable)()
             assert all(m.gradient_checkpointing for m in model.modules() if hasattr(m, "gradient_checkpointing"))
         model(**ragged_batch(model)).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-
-
-def checkpoint_activations(model):
-    """Under the name that this release of transformers gives it."""
-    newer = getattr(model, "activation_checkpointing_enable", None)
-    newer() if newer is not None else model.gradient_checkpointing_enable()
 
 
 def _no_dropout(config):
