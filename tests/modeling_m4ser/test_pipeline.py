@@ -271,9 +271,3 @@ def test_models_of_one_modality(tmp_path, wav, name, inputs):
     del row[inputs]
     with pytest.raises(ValueError, match="needs audio" if inputs == "audio" else "No transcript was given"):
         pipe(row)
-
-
-def test_half_precision(folder, wav, expected):
-    pipe = load(folder, dtype=torch.bfloat16)
-    assert pipe.model.dtype == torch.bfloat16
-    assert_same(pipe((str(wav), TEXT)), expected, 0.1)
