@@ -16,19 +16,4 @@ if TYPE_CHECKING:
     from data_scripts.splits import speaker_folds as speaker_folds
     from data_scripts.splits import utterance_folds as utterance_folds
 
-__all__, __getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "data_scripts.alignment": ("align_hypothesis", "apply_edits"),
-        "data_scripts.prepare.in_memory": ("load_corpus",),
-        "data_scripts.schema": ("load_prepared",),
-        "data_scripts.splits": (
-            "complete_splits",
-            "group_folds",
-            "leave_one_session_out",
-            "leave_one_speaker_out",
-            "speaker_folds",
-            "utterance_folds",
-        ),
-    },
-)
+__all__, __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -14,13 +14,4 @@ if TYPE_CHECKING:
     from trainer.losses import BalancedCrossEntropy as BalancedCrossEntropy
     from trainer.m4ser_trainer import M4SERTrainer as M4SERTrainer
 
-__all__, __getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "trainer.arguments": ["ExperimentArguments", "M4SERTrainingArguments"],
-        "trainer.collator": ["M4SERDataCollator"],
-        "trainer.evaluation.metrics": ["EmotionMetrics", "compute_emotion_metrics", "emotion_metrics"],
-        "trainer.losses": ["BalancedCrossEntropy"],
-        "trainer.m4ser_trainer": ["M4SERTrainer"],
-    },
-)
+__all__, __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -14,15 +14,4 @@ if TYPE_CHECKING:
     from trainer.experiments.run import run_experiment as run_experiment
     from trainer.experiments.run_folder import load_results as load_results
 
-__all__, __getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "trainer.evaluation.summary": ["format_row", "summarize"],
-        "trainer.experiments.cross_validation": ["run_folds"],
-        "trainer.experiments.data": ["prepare_corpus"],
-        "trainer.experiments.model": ["build_model"],
-        "trainer.experiments.protocols": ["own_split"],
-        "trainer.experiments.run": ["run_experiment"],
-        "trainer.experiments.run_folder": ["load_results"],
-    },
-)
+__all__, __getattr__, __dir__ = lazy_exports(__name__, __file__)
