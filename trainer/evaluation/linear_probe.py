@@ -23,48 +23,40 @@ BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SE
 
 
 @torch.no_grad()
-def speech_features(
-    model: M4SERForEmotionClassification, processor: M4SERProcessor, data: Dataset, batch_size: int = 16
-) -> np.ndarray:
-    """Mean and standard deviation over time of the speech encoder's frames, (N, 2 d_S)."""
-    model.eval()
-    encoder = model.m4ser.speech_encoder
-    if encoder is None:
-        raise TrainingError("The linear probe reads speech features, and this model has no speech encoder.")
-    features = []
-    for rows in data.select_columns(["id", "audio"]).iter(batch_size):
-        named = zip(*cast(Mapping[str, list[Any]], rows).values(), strict=True)
-        audio = [load_audio(sound, processor.sampling_rate, name=identity) for identity, sound in named]
-        batch = processor(audio=audio, sampling_rate=processor.sampling_rate).to(model.device)
-        hidden, mask = encoder(batch[encoder.input_name], batch["speech_attention_mask"])
-        for frames, valid in zip(hidden, mask, strict=True):
-            frames = frames[valid]
-            features.append(torch.cat([frames.mean(0), frames.std(0, correction=0)]).cpu().numpy())
-    return np.stack(features)
-
-
-@torch.no_grad()
-def text_features(
+def encoder_features(
     model: M4SERForEmotionClassification,
     processor: M4SERProcessor,
     data: Dataset,
+    kind: str,
     text_column: str = "hypothesis",
     batch_size: int = 16,
 ) -> np.ndarray:
-    """Mean of the text encoder's vectors of the pieces that the model reads, the special ones included, (N, d_T)."""
+    """Return features of the encoder of a `kind`.
+
+    Of `speech`, mean and standard deviation of the frames over time, (N, 2 d_S); of `text`, the mean of the vectors of
+    the pieces that the model reads, the special ones included, (N, d_T).
+    """
     model.eval()
-    encoder = model.m4ser.text_encoder
+    encoder = getattr(model.m4ser, f"{kind}_encoder")
     if encoder is None:
-        raise TrainingError("The linear probe reads text features, and this model has no text encoder.")
+        raise TrainingError(f"The linear probe reads {kind} features, and this model has no {kind} encoder.")
     features = []
-    for rows in data.select_columns(["id", text_column]).iter(batch_size):
-        identities, texts = cast(Mapping[str, list[Any]], rows).values()
-        if None in texts:
-            lacking = identities[texts.index(None)]
+    for rows in data.select_columns(["id", "audio" if kind == "speech" else text_column]).iter(batch_size):
+        identities, values = cast(Mapping[str, list[Any]], rows).values()
+        if kind == "speech":
+            named, rate = zip(identities, values, strict=True), processor.sampling_rate
+            batch = processor(audio=[load_audio(s, rate, name=name) for name, s in named], sampling_rate=rate)
+        elif None in values:
+            lacking = identities[values.index(None)]
             raise TrainingError(f"Utterance {lacking!r} has no {text_column!r}, which the linear probe reads.")
-        batch = processor(text=texts).to(model.device)
-        hidden, mask = encoder(batch["input_ids"], batch["text_attention_mask"])
-        features += [pieces[valid].mean(0).cpu().numpy() for pieces, valid in zip(hidden, mask, strict=True)]
+        else:
+            batch = processor(text=values)
+        batch = batch.to(model.device)
+        hidden, mask = encoder(batch[getattr(encoder, "input_name", "input_ids")], batch[f"{kind}_attention_mask"])
+        for padded, valid in zip(hidden, mask, strict=True):
+            vectors = padded[valid]
+            parts = [vectors.mean(0), vectors.std(0, correction=0)] if kind == "speech" else [vectors.mean(0)]
+            features.append(torch.cat(parts).cpu().numpy())
     return np.stack(features)
 
 
@@ -99,9 +91,7 @@ class FrozenFeatures:
             set_seed(0)
             model, processor = self._build(part.features["emotion"].names)
             self._model = (model if self._device is None else cast(Any, model).to(self._device)), processor
-        if kind == "speech":
-            return speech_features(*self._model, part)
-        return text_features(*self._model, part, self._text_column)
+        return encoder_features(*self._model, part, kind, self._text_column)
 
 
 @dataclass(frozen=True)

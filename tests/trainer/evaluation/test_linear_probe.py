@@ -7,16 +7,11 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 
 from data_scripts.splits import speaker_folds
+from modeling_m4ser import load_audio
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
 from trainer.evaluation import linear_probe as module
-from trainer.evaluation.linear_probe import (
-    INVERSE_REGULARIZATIONS,
-    FrozenFeatures,
-    fit_probe,
-    speech_features,
-    text_features,
-)
+from trainer.evaluation.linear_probe import INVERSE_REGULARIZATIONS, FrozenFeatures, encoder_features, fit_probe
 from trainer.experiments.ablations import ABLATIONS
 
 
@@ -26,20 +21,26 @@ def data():
     return speaker_folds(corpus, 3)[0].select(corpus)
 
 
-def test_probe_features_ignore_the_batch(data, tmp_path):
-    model, processor = tiny_model("hubert"), tiny_processor(tmp_path, "hubert")
-    together = speech_features(model, processor, data["test"], batch_size=8)
-    alone = speech_features(model, processor, data["test"], batch_size=1)
-    assert together.shape == (len(data["test"]), 2 * 24)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+def test_speech_features_are_mean_and_deviation_of_the_utterance_alone(data, tmp_path):
+    model, processor = tiny_model("hubert", spread=True), tiny_processor(tmp_path, "hubert")
+    features = encoder_features(model, processor, data["test"], "speech", batch_size=8)
+    for row, found in zip(data["test"], features, strict=True):
+        inputs = processor(audio=load_audio(row["audio"]), sampling_rate=16000)
+        with torch.no_grad():
+            frames = model.m4ser.speech_encoder.model(inputs["input_values"]).last_hidden_state[0].numpy()
+        np.testing.assert_allclose(found, np.hstack([frames.mean(0), frames.std(0)]), atol=1e-5)
 
 
 def test_no_utterance_is_encoded_twice(data, tmp_path, monkeypatch):
     encoded = []
-    monkeypatch.setattr(
-        module, "speech_features", lambda m, p, part: encoded.extend(part["id"]) or np.ones((len(part), 2))
-    )
-    monkeypatch.setattr(module, "text_features", lambda m, p, part, column: np.full((len(part), 3), 2.0))
+
+    def encode(model, processor, part, kind, column):
+        if kind == "text":
+            return np.full((len(part), 3), 2.0)
+        encoded.extend(part["id"])
+        return np.ones((len(part), 2))
+
+    monkeypatch.setattr(module, "encoder_features", encode)
     built = []
     features = FrozenFeatures(lambda emotions: built.append(emotions) or (None, None))
     for _ in range(2):
@@ -107,23 +108,20 @@ def test_it_is_fitted_on_train_chosen_on_validation_and_measured_on_test(metric,
 def test_text_features_are_the_mean_of_the_pieces_that_the_model_reads(tmp_path):
     corpus = tiny_corpus(12)  # texts of different lengths
     model, processor = tiny_model("hubert", spread=True), tiny_processor(tmp_path, "hubert")
-    features = text_features(model, processor, corpus, batch_size=8)
+    features = encoder_features(model, processor, corpus, "text", batch_size=8)
     assert features.shape == (len(corpus), 24)
-    np.testing.assert_allclose(text_features(model, processor, corpus, batch_size=1), features, atol=1e-5)
-    row = corpus[1]  # padded beside longer ones
-    inputs = processor(text=row["hypothesis"])
+    inputs = processor(text=corpus[1]["hypothesis"])  # padded beside longer ones
     with torch.no_grad():
         pieces = model.m4ser.text_encoder.model(inputs["input_ids"]).last_hidden_state[0]
     np.testing.assert_allclose(features[1], pieces.mean(0).numpy(), atol=1e-5)
-    human = text_features(model, processor, corpus, "transcript")
+    human = encoder_features(model, processor, corpus, "text", "transcript")
     assert not np.allclose(human[1], features[1], atol=1e-3)
 
 
-def test_text_that_is_not_there_is_told(data, tmp_path):
-    model, processor = tiny_model("hubert"), tiny_processor(tmp_path, "hubert")
-    silent = Dataset.from_list([{"id": "clip1", "hypothesis": None}])
+def test_what_is_not_there_is_told(data, tmp_path):
+    processor, silent = tiny_processor(tmp_path, "hubert"), Dataset.from_list([{"id": "clip1", "hypothesis": None}])
     with pytest.raises(ValueError, match="'clip1' has no 'hypothesis'"):
-        text_features(model, processor, silent)
-    speech = tiny_model("hubert", **ABLATIONS["only speech"])
-    with pytest.raises(ValueError, match="no text encoder"):
-        text_features(speech, processor, data["test"])
+        encoder_features(tiny_model("hubert"), processor, silent, "text")
+    for kind, other in (("text", "speech"), ("speech", "text")):
+        with pytest.raises(ValueError, match=f"reads {kind} features, and this model has no {kind} encoder"):
+            encoder_features(tiny_model("hubert", **ABLATIONS[f"only {other}"]), processor, data["test"], kind)
