@@ -113,35 +113,27 @@ def test_what_cannot_be_read_names_the_row(collator, change, message):
         collator(rows)
 
 
-def test_long_targets_are_cut(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("detection", "limit", "words", "kept", "warned"),
+    [
+        (True, None, 31, 31, False),  # 32 tokens with the end
+        (True, None, 32, 31, True),
+        (True, 3, 2, 2, False),
+        (True, 3, 5, 2, True),
+        (False, None, 50, 50, False),
+        (False, None, 500, 62, False),  # as long as a text may be
+        (False, 5, 50, 4, True),
+    ],
+)
+def test_long_targets_are_cut(tmp_path, detection, limit, words, kept, warned, caplog):
     """The end stays the last token, and a cut is warned of once."""
-    collator = collator_of(tmp_path, limit=3)
-    tokenizer = collator.processor.tokenizer
-    ids = tokenizer("i am so happy now", add_special_tokens=False)["input_ids"]
-    rows = [*rows_of(1, hypothesis="home", transcript="i am so happy now"), *rows_of(1, hypothesis="i am happy")]
+    collator = collator_of(tmp_path, limit=limit, use_error_detection=detection)
+    happy, end = collator.processor.tokenizer.convert_tokens_to_ids(["happy", "[SEP]"])
     for _ in range(2):
-        labels = collator(rows)["correction_labels"]
-    assert labels.shape[-1] == 3
-    assert labels[0, 1].tolist() == [*ids[:2], tokenizer.sep_token_id]
-    (record,) = caplog.records  # "am" -> "am so" fits with its end
-    assert record.getMessage() == "Correction targets over 3 tokens are cut (the collator's max_correction_tokens)."
-
-
-@pytest.mark.parametrize(("words", "cut"), [(31, 0), (32, 1)])
-def test_a_target_of_32_tokens_with_its_end_is_whole(collator, words, cut, caplog):
-    batch = collator(rows_of(1, hypothesis="home", transcript="happy " * words))
-    happy, end = collator.processor.tokenizer.convert_tokens_to_ids(["happy", "[SEP]"])
-    assert batch["correction_labels"][0, 1].tolist() == [happy] * 31 + [end]
-    assert len(caplog.records) == cut
-
-
-@pytest.mark.parametrize(("limit", "words", "kept"), [(None, 50, 50), (None, 500, 62), (5, 50, 4)])
-def test_without_detection_the_target_may_be_as_long_as_a_text(tmp_path, limit, words, kept, caplog):
-    collator = collator_of(tmp_path, limit=limit, use_error_detection=False)
-    happy, end = collator.processor.tokenizer.convert_tokens_to_ids(["happy", "[SEP]"])
-    batch = collator(rows_of(1, hypothesis="home", transcript="happy " * words))
-    assert batch["correction_labels"][0, 0].tolist() == [happy] * kept + [end]
-    assert bool(caplog.records) == (limit is not None)
+        batch = collator(rows_of(1, hypothesis="home", transcript="happy " * words))
+    assert batch["correction_labels"][0, int(detection)].tolist() == [happy] * kept + [end]
+    message = f"Correction targets over {limit or 32} tokens are cut (the collator's max_correction_tokens)."
+    assert [record.getMessage() for record in caplog.records] == [message] * warned
 
 
 @pytest.mark.parametrize("limit", [1, 0, -3])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from trainer.errors import ExperimentError
 from trainer.evaluation import drawing
-from trainer.evaluation.drawing import COLOURS, DPI, MATH, MODEL_STYLES, model_styles, new_axes, save_figure
+from trainer.evaluation.drawing import DPI, MATH, MODEL_STYLES, model_styles, new_axes, save_figure
 
 
 @pytest.fixture
@@ -78,9 +78,3 @@ def test_a_model_looks_the_same_in_every_figure():
     assert one["only text"] == other["only text (one class only)"]
     rows = [*MODEL_STYLES, "a", "b", "c", "d"]
     assert len({str(style) for style in model_styles(rows).values()}) == len(rows)
-
-
-def test_colours_differ_in_brightness_too():
-    """So that a grey print still tells the first ones apart."""
-    shades = [sum(weight * int(c[i : i + 2], 16) for weight, i in ((0.3, 1), (0.59, 3), (0.11, 5))) for c in COLOURS]
-    assert len({round(shade / 4) for shade in shades}) == len(COLOURS)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, IterableDataset
+from torch.utils.data import Subset
 
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_config
@@ -50,17 +51,9 @@ def reader() -> RowReader:
     return RowReader(tiny_config("whisper"))
 
 
-class Plain(torch.utils.data.Dataset):
-    """A map-style data set of someone's own."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return self.rows[index]
+def made_by_code(table):
+    """A map-style data set that is none of `datasets`."""
+    return Subset(list(table), range(len(table)))
 
 
 class PlainStream(torch.utils.data.IterableDataset):
@@ -128,7 +121,7 @@ def test_a_corpus_with_other_classes_is_touched(reader, caplog):
 
 
 def test_what_was_read_is_not_read_again(reader, table):
-    for dataset in (table, table.to_iterable_dataset(), Plain(list(table)), PlainStream(list(table))):
+    for dataset in (table, table.to_iterable_dataset(), made_by_code(table), PlainStream(list(table))):
         once = reader.read(dataset, "eval_dataset")
         assert once is not dataset
         assert reader.read(once, "eval_dataset") is once
@@ -173,7 +166,7 @@ KINDS = {
     "a torch format": lambda table: table.with_format("torch"),
     "a pandas format": lambda table: table.with_format("pandas"),
     "a list": list,
-    "rows made by code": lambda table: Plain(list(table)),
+    "rows made by code": made_by_code,
     "a transform": lambda table: table.with_transform(lambda batch: batch),
     "a stream": lambda table: table.to_iterable_dataset(num_shards=2),
     "a stream of an Audio column": lambda table: table.cast_column("file", Audio()).to_iterable_dataset(),
@@ -229,7 +222,7 @@ def test_a_column_that_is_missing_or_ambiguous_is_named(reader, table, change, m
     for dataset in (change(table), change(table).to_iterable_dataset(), list(change(table))):
         with pytest.raises(ValueError, match=message):
             reader.read(dataset, "train_dataset", training=True)
-    lazily = reader.read(Plain(list(change(table))), "train_dataset", training=True)
+    lazily = reader.read(made_by_code(change(table)), "train_dataset", training=True)
     with pytest.raises(ValueError, match=message):
         lazily[0]
 
