@@ -121,8 +121,7 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
     folders count by where those lie, however that is spelled.
 
     Raises:
-        ExperimentError: it was started with others; the message names those that differ. Or by a version that did not
-            record the model's defaults, which may have been others.
+        ExperimentError: it was started with others; the message names those that differ.
     """
     path = Path(folder) / file
     if not path.is_file():
@@ -130,11 +129,6 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
             raise ExperimentError(f"{folder} holds results without their {file}: choose another --output_dir.")
         return
     earlier, now = json.loads(path.read_text(encoding="utf-8")), _as_json(settings)
-    if "defaults" in now and "defaults" not in earlier:
-        raise ExperimentError(
-            f"{folder} belongs to a run of a version that did not record its defaults, and others may hold now. Choose "
-            "another --output_dir, or delete that folder to start over."
-        )
     found = list(settings_differences(_comparable(earlier), _comparable(now)))
     if any(difference.startswith("data.") for difference in found):
         found += settings_differences(earlier.get("corpus"), now.get("corpus"), "corpus")
@@ -180,10 +174,7 @@ def load_log(folder: str | Path) -> list[dict[str, Any]]:
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is compared of settings: every model option by its value, so that another version's default is another."""
-    compared: dict[str, Any] = {name: part for name, part in settings.items() if name not in ("corpus", "defaults")}
-    for name, part in compared.items():
-        if isinstance(part, dict) and name in ("model", "training", "runs"):
-            compared[name] = {key: value for key, value in part.items() if decides(key)}
+    compared = {name: part for name, part in settings.items() if name not in ("corpus", "defaults")}
     if "defaults" not in settings:
         return compared
     model = dict(compared.get("model") or {})

@@ -13,7 +13,7 @@ from modeling_m4ser import M4SERConfig
 from tests.helpers.corpus import tiny_corpus
 from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments
 from trainer.experiments.run_folder import (
     DECIDING_ARGUMENTS,
     SETTINGS_FILE,
@@ -102,17 +102,18 @@ def test_the_fingerprint_sees_rows_labels_texts_and_their_order(data):
 
 
 def test_a_directory_keeps_to_its_settings(data, tmp_path):
-    def settings(**changes):
-        return run_settings({"some": SomeArguments(**changes)}, data, {"name": "fold1"}, "hypothesis")
+    def settings(text="hypothesis", **changes):
+        return run_settings({"some": SomeArguments(**changes)}, data, {"name": "fold1"}, text)
 
     check_settings(tmp_path, settings())
     claim_folder(tmp_path, settings(rate=0.5))
     claim_folder(tmp_path, settings(rate=0.5))
     assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
     with pytest.raises(ExperimentError) as caught:
-        claim_folder(tmp_path, settings(names=["b"]))
+        claim_folder(tmp_path, settings("transcript", names=["b"]))
     assert "some.rate 0.5 before, the default now" in str(caught.value)
     assert 'some.names the default before, ["b"] now' in str(caught.value)
+    assert 'data.text_column "hypothesis" before, "transcript" now' in str(caught.value)
     assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
 
 
@@ -129,24 +130,6 @@ def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
     check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
     with pytest.raises(ExperimentError, match="frame_pooling 2 before, 1 now"):
         check_settings(tmp_path, settings(discriminator_objective="paper"))
-    del earlier["defaults"]
-    (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
-    with pytest.raises(ExperimentError, match="did not record its defaults"):
-        check_settings(tmp_path, settings(frame_pooling=2, discriminator_objective="paper"))
-
-
-#: What an earlier version wrote for a run of the tests' corpus: its deny-list kept what the library has long had.
-EARLIER_SETTINGS = {
-    "corpus": {"corpus": "prepared", "data_dir": "runs/old/../corpus"},
-    "model": {"speech_encoder": "facebook/hubert-large-ll60k", "model_options": {"fusion_dropout": 0.3}},
-    "runs": {"num_folds": 3},
-    "training": {"learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "seed": 5, "gradient_checkpointing": True},
-}
-
-
-@dataclass
-class SomeRuns(RunArguments):
-    num_folds: int = 6
 
 
 def test_the_same_run_is_recognized_however_it_is_spelled(data, tmp_path, monkeypatch):
@@ -175,25 +158,3 @@ def test_the_same_run_is_recognized_however_it_is_spelled(data, tmp_path, monkey
     other = DatasetDict({**data, "train": data["train"].select(range(7))})
     with pytest.raises(ExperimentError, match=r'data\.fingerprint.*corpus\.data_dir "my_corpus" before, "new" now'):
         check_settings("run", settings(rows=other, data_dir="new"))
-
-
-def test_folders_of_an_earlier_version_still_belong_to_their_runs(data, tmp_path):
-    def settings(**training):
-        sections = {
-            "corpus": CorpusArguments(data_dir="corpus"),
-            "model": ModelArguments(
-                speech_encoder="facebook/hubert-large-ll60k", model_options={"fusion_dropout": 0.3}
-            ),
-            "runs": SomeRuns(num_folds=3, seeds=[5], folds=[1]),
-            "training": ExperimentArguments(
-                output_dir=str(tmp_path), use_cpu=True, **{"learning_rate": 3e-4, "seed": 5, **training}
-            ),
-        }
-        return run_settings(sections, data, {"name": "fold1"}, "hypothesis")
-
-    described = {"fingerprint": corpus_fingerprint(data), "split": {"name": "fold1"}, "text_column": "hypothesis"}
-    earlier = {**EARLIER_SETTINGS, "data": described, "defaults": settings()["defaults"]}
-    (tmp_path / SETTINGS_FILE).write_text(json.dumps(earlier))
-    check_settings(tmp_path, settings(logging_steps=3))
-    with pytest.raises(ExperimentError, match=r"training\.seed 5 before, 6 now"):
-        check_settings(tmp_path, settings(seed=6))
