@@ -286,7 +286,7 @@ DIALOGUES = make("abcd", name="{}_{}")
     [
         (lambda: speaker_folds(ALL, 2), "num_folds must be at least 3"),
         (lambda: speaker_folds(ALL, 17), "17 folds need as many speakers; the dataset has 16"),
-        (lambda: speaker_folds(WITHOUT, 3), r"4 of 16 rows have no speaker .the first is row 8."),
+        (lambda: speaker_folds(WITHOUT, 3), r"4 of 16 rows have no speaker .the first is row 8.*--split_by utterance"),
         (lambda: speaker_folds(ALL.remove_columns("speaker"), 3), "no column 'speaker'; its columns: id, audio"),
         (lambda: speaker_folds(DatasetDict(train=ALL, test=ALL), 4), "already has the splits train, test"),
         (lambda: speaker_folds(ALL.select([]), 4), "empty"),

@@ -10,6 +10,7 @@ from tests.helpers.corpus import tiny_corpus
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import EMOTIONS, MEL_BINS, speech_config, text_config, tiny_tokenizer
 from trainer import ExperimentArguments
+from trainer.experiments.run_folder import load_results
 
 
 def experiment_arguments(folder, **changes) -> ExperimentArguments:
@@ -63,3 +64,9 @@ def write_manifest(folder):
     rows = [{**row, "audio": row["audio"]["path"], "emotion": EMOTIONS[row["emotion"]]} for row in rows]
     columns = ["audio", "emotion", "speaker", "transcript", "hypothesis"]
     pd.DataFrame(rows)[columns].to_csv(folder / "manifest.csv", index=False)
+
+
+def only_run(folder: Path, seed: int = 42):
+    """The results of the only fold in a command's output folder, and its predictions."""
+    (results,) = folder.glob(f"*/seed{seed}/results.json")
+    return load_results(results.parent), pd.read_parquet(results.parent / "predictions.parquet")

@@ -8,13 +8,20 @@ from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import encoder_folders
 from tests.helpers.pictures import blank_pictures  # noqa: F401  a fixture
 from tests.helpers.tiny import EMOTIONS
+from trainer.experiments.arguments import ModelArguments
 
 
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory):
-    """Tiny encoders, as options of a command line."""
-    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
-    return "--speech_encoder", speech, "--text_encoder", text
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The model of a command line, on tiny encoders in folders."""
+    speech, text = map(str, encoder_folders(tmp_path_factory.mktemp("encoders")))
+    return ModelArguments(speech_encoder=speech, text_encoder=text, model_options={"num_attention_heads": 4})
+
+
+@pytest.fixture(scope="session")
+def encoders(tiny):
+    """The same encoders, as options of a command line."""
+    return "--speech_encoder", tiny.speech_encoder, "--text_encoder", tiny.text_encoder
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,15 @@ from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cli import format_help, parse_arguments
 
+SECTIONS = (CorpusArguments, ModelArguments, RunArguments, ExperimentArguments)
 SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
+
+
+def parse(folder, written, *words, sections=SECTIONS):
+    """What these words mean under this YAML file."""
+    config = folder / "config.yaml"
+    config.write_text(f"{written}\n")
+    return parse_arguments(sections, ["--config", str(config), "--output_dir", str(folder), "--use_cpu", *words])
 
 
 @pytest.mark.parametrize(
@@ -41,9 +49,7 @@ SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
     ],
 )
 def test_values_of_a_file_are_read_as_on_the_command_line(tmp_path, written, read):
-    (tmp_path / "config.yaml").write_text(f"{written}\n")
-    words = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu"]
-    parsed = parse_arguments((CorpusArguments, ModelArguments, RunArguments, ExperimentArguments), words)
+    parsed = parse(tmp_path, written)
     values = {name: value for part in parsed for name, value in vars(part).items()}
     assert {name: values[name] for name in read} == read
     assert all(type(values[name]) is type(value) for name, value in read.items())
@@ -67,24 +73,21 @@ def test_values_of_a_file_are_read_as_on_the_command_line(tmp_path, written, rea
     ],
 )
 def test_what_cannot_be_is_named_with_a_way_out(tmp_path, written, words, message):
-    (tmp_path / "config.yaml").write_text(f"{written}\n")
-    words = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", *words]
-    sections = (CorpusArguments, ModelArguments, RunArguments, ExperimentArguments)
     with pytest.raises(ExperimentError, match=message):
-        parse_arguments(sections, words)
+        parse(tmp_path, written, *words)
+
+
+def test_the_folder_of_the_results_is_needed():
     with pytest.raises(ExperimentError, match="Say where the results go: --output_dir FOLDER"):
-        parse_arguments(sections, ["--seed", "3"])
+        parse_arguments(SECTIONS, ["--seed", "3"])
 
 
 def test_settings_of_a_corpus_are_passed_over_where_none_is_prepared(tmp_path, capsys):
-    config = tmp_path / "config.yaml"
-    config.write_text("asr_model: openai/whisper-tiny.en\nlearning_rate: 2.0e-4\n")
-    arguments = ["--config", str(config), "--output_dir", str(tmp_path), "--use_cpu"]
-    (args,) = parse_arguments((ExperimentArguments,), arguments)
+    written = "asr_model: openai/whisper-tiny.en\nlearning_rate: 2.0e-4"
+    (args,) = parse(tmp_path, written, sections=SECTIONS[-1:])
     assert args.learning_rate == 2e-4
-    assert capsys.readouterr().out == f"{config}: not used by this script: asr_model\n"
-    corpus, _ = parse_arguments((CorpusArguments, ExperimentArguments), arguments)
-    assert corpus.asr_model == "openai/whisper-tiny.en"
+    assert capsys.readouterr().out == f"{tmp_path / 'config.yaml'}: not used by this script: asr_model\n"
+    assert parse(tmp_path, written)[0].asr_model == "openai/whisper-tiny.en"
     assert not capsys.readouterr().out
 
 
@@ -137,7 +140,7 @@ print("LOADED", sorted({{"torch", "transformers", "datasets"}} & set(sys.modules
 
 
 def test_help_all_lists_every_argument_once_as_people_write_it(capsys):
-    text = format_help((CorpusArguments, ModelArguments, RunArguments, ExperimentArguments), "Some script.")
+    text = format_help(SECTIONS, "Some script.")
     listed = re.findall(r"^  --(\w+)", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     fields = {name for name, field in ExperimentArguments.__dataclass_fields__.items() if field.init}
@@ -158,17 +161,7 @@ def test_the_command_line_wins_over_a_file_that_over_a_preset_and_that_over_the_
     own, config = tmp_path / "own.yaml", tmp_path / "config.yaml"
     own.write_text("learning_rate: 1.0e-3\nencoder_learning_rate: 1.0e-3\nseed: 7\n")
     config.write_text("learning_rate: 3e-5\nnum_train_epochs: 9\n")
-    words = [
-        "--preset",
-        "small",
-        "--config",
-        str(config),
-        "--num_train_epochs",
-        "2",
-        "--output_dir",
-        "out",
-        "--use_cpu",
-    ]
+    words = f"--preset small --config {config} --num_train_epochs 2 --output_dir out --use_cpu".split()
     corpus, model, args = parse_arguments((CorpusArguments, ModelArguments, ExperimentArguments), words, config=own)
     assert (args.num_train_epochs, args.learning_rate, args.encoder_learning_rate, args.seed) == (2, 3e-5, 1e-4, 7)
     assert model.speech_encoder == corpus.asr_model == "openai/whisper-tiny.en"

@@ -16,10 +16,11 @@ from data_scripts.schema import save_prepared
 from data_scripts.splits import leave_one_speaker_out
 from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import only_run
 from tests.helpers.layouts import make_iemocap, make_meld, write_wav
 from tests.helpers.process import run_example, run_example_here
 from trainer.errors import ExperimentError
-from trainer.experiments.run_folder import corpus_fingerprint, load_results
+from trainer.experiments.run_folder import corpus_fingerprint
 
 #: IEMOCAP's and MELD's transcripts, so that no recogniser is needed; one step of training.
 SHORT = ("--text_column", "transcript", "--max_steps", 1, "--model_options", '{"num_attention_heads": 4}')
@@ -28,12 +29,6 @@ SHORT = ("--text_column", "transcript", "--max_steps", 1, "--model_options", '{"
 @pytest.fixture(scope="module")
 def iemocap(tmp_path_factory):
     return make_iemocap(tmp_path_factory.mktemp("iemocap"))
-
-
-def finished(folder, seed=42):
-    """The results of the only fold in a run's output folder, and its predictions."""
-    (results,) = folder.glob(f"*/seed{seed}/results.json")
-    return load_results(results.parent), pd.read_parquet(results.parent / "predictions.parquet")
 
 
 def support(results, split):
@@ -48,7 +43,7 @@ def test_iemocap_leaves_a_session_out_and_validates_on_the_others(iemocap, encod
     options = ["--split_seed", split_seed, "--folds", 2, "--sessions", 1, 2, 3]
     options += [] if validation is None else ["--validation", validation]
     run_example_here("run_iemocap.py", "--data_dir", iemocap, "--output_dir", tmp_path, *SHORT, *encoders, *options)
-    results, predictions = finished(tmp_path)
+    results, predictions = only_run(tmp_path)
     corpus = load_prepared(tmp_path / "corpus")["train"]
     assert set(corpus["session"]) == {"1", "2", "3"}
     share = "speaker" if validation is None else float(validation)
@@ -82,7 +77,7 @@ def test_iemocap_leaves_a_speaker_out(both_kinds, encoders, tmp_path, capsys, va
     options = ["--protocol", "speaker", "--turns", "scripted", "--merge_excited", "false", "--folds", 2]
     options += ["--split_seed", 3, "--sessions", 1, 2, 3, *(["--validation", validation] if validation else [])]
     run_example_here("run_iemocap.py", "--data_dir", both_kinds, "--output_dir", tmp_path, *SHORT, *encoders, *options)
-    results, _ = finished(tmp_path)
+    results, _ = only_run(tmp_path)
     corpus = select_turns(load_prepared(tmp_path / "corpus"), "scripted")["train"]
     assert corpus.features["emotion"].names == ["neutral", "happy", "angry", "sad"]
     assert len(corpus) == 24
@@ -109,7 +104,7 @@ def test_iemocap_with_six_classes(encoders, tmp_path):
     options = ["--emotions", *six, "--merge_excited", "false", "--folds", 5]  # excited, asked for, stays
     options += ["--data_dir", release, "--output_dir", tmp_path / "out"]
     run_example_here("run_iemocap.py", *SHORT, *encoders, *options)
-    results, _ = finished(tmp_path / "out")
+    results, _ = only_run(tmp_path / "out")
     assert support(results, "test") == [2] * 6
     assert results["split"]["test"]["sessions"] == ["5"]
     report = json.loads((tmp_path / "out" / "corpus" / "report.json").read_text())
@@ -136,7 +131,7 @@ def test_iemocap_refuses_what_cannot_be(options, message):
 def test_meld_keeps_its_own_splits(encoders, tmp_path):
     corpus = make_meld(tmp_path / "MELD.Raw")
     run_example_here("run_meld.py", "--data_dir", corpus, "--output_dir", tmp_path / "out", *SHORT, *encoders)
-    results, predictions = finished(tmp_path / "out")
+    results, predictions = only_run(tmp_path / "out")
     dataset = load_prepared(tmp_path / "out" / "corpus")
     assert results["corpus_fingerprint"] == corpus_fingerprint(dataset)
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
@@ -155,7 +150,7 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     options = ["--corpus", "ravdess", "--num_folds", 3, "--folds", 1, "--split_seed", 4, "--seed", 11]
     first = ["--data_dir", tmp_path / "RAVDESS", "--output_dir", tmp_path / "out", *options]
     run_example_here("run_custom.py", *first, *SHORT, *encoders)
-    results, predictions = finished(tmp_path / "out", seed=11)
+    results, predictions = only_run(tmp_path / "out", seed=11)
     corpus = load_prepared(tmp_path / "out" / "corpus")["train"]
     drawn = [speaker_folds(corpus, 3, seed, stratify)[0] for seed, stratify in ((4, voice), (4, None), (0, voice))]
     prints = [corpus_fingerprint(fold.select(corpus)) for fold in drawn]
@@ -171,7 +166,7 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     # The prepared corpus is divided as what it was prepared from.
     prepared = ["--prepared_dir", tmp_path / "out" / "corpus", *options[2:]]
     run_example_here("run_custom.py", "--output_dir", tmp_path / "again", *SHORT, *encoders, *prepared)
-    again, _ = finished(tmp_path / "again", seed=11)
+    again, _ = only_run(tmp_path / "again", seed=11)
     assert again["corpus_fingerprint"] == prints[0]
     assert set(again["breakdown"]["sex"]) == {"male", "female"}
 
@@ -203,7 +198,7 @@ def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
     told = "1 recording is in more than one split (train train2.wav = test test1.flac)"
     run_example_here("run_custom.py", *options, "--output_dir", tmp_path / "out")
     assert f"warning: own_split: {told}" in capsys.readouterr().err
-    results, _ = finished(tmp_path / "out")
+    results, _ = only_run(tmp_path / "out")
     assert results["audit"]["recordings"] == [{"train": ["train2.wav"], "test": ["test1.flac"]}]
     # A corpus that was prepared before is refused too, and no run is made of it.
     prepared = ("--prepared_dir", tmp_path / "out" / "corpus")
@@ -219,7 +214,7 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--strict"]
     run_example_here("run_custom.py", *SHORT, *encoders, *options)
     assert "warning: own_split" not in capsys.readouterr().err
-    results, predictions = finished(tmp_path / "out")
+    results, predictions = only_run(tmp_path / "out")
     assert results["audit"] == vars(Audit(["train", "validation", "test"]))
     assert predictions["text"].tolist() == ["i am test"] * 4
     assert results["description"].startswith("Corpus: manifest, its own split.")

@@ -1,54 +1,49 @@
 """The model of a command line: what is built, what is frozen, and what cannot be."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.helpers.experiments import encoder_folders
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import ModelArguments
 from trainer.experiments.model import build_model
 
 
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory):
-    speech, text = encoder_folders(tmp_path_factory.mktemp("encoders"))
-    return {"speech_encoder": str(speech), "text_encoder": str(text), "model_options": {"num_attention_heads": 4}}
-
-
-def trainable(encoders, **changes):
-    model, _ = build_model(ModelArguments(**{**encoders, **changes}), EMOTIONS)
+def trainable(arguments, **changes):
+    model, _ = build_model(replace(arguments, **changes), EMOTIONS)
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def test_the_convolutions_are_frozen_by_default(encoders):
+def test_the_convolutions_are_frozen_by_default(tiny):
     convolutions = {"m4ser.speech_encoder.model.conv1.weight", "m4ser.speech_encoder.model.conv2.weight"}
-    assert not convolutions & trainable(encoders)
-    assert convolutions <= trainable(encoders, freeze_feature_encoder=False)
-    assert any("speech_encoder.model.layers" in name for name in trainable(encoders))
+    assert not convolutions & trainable(tiny)
+    assert convolutions <= trainable(tiny, freeze_feature_encoder=False)
+    assert any("speech_encoder.model.layers" in name for name in trainable(tiny))
 
 
-def test_lower_layers_or_whole_encoders_can_be_frozen(encoders):
-    upper = trainable(encoders, freeze_speech_layers=1)
+def test_lower_layers_or_whole_encoders_can_be_frozen(tiny):
+    upper = trainable(tiny, freeze_speech_layers=1)
     assert any(".layers.1." in name for name in upper)
     below = ("layers.0.", "conv1.", "conv2.")
     prefixes = tuple(f"m4ser.speech_encoder.model.{part}" for part in below)
     assert not any(name.startswith(prefixes) for name in upper)
-    assert not any("_encoder.model" in name for name in trainable(encoders, freeze_encoders=True))
+    assert not any("_encoder.model" in name for name in trainable(tiny, freeze_encoders=True))
 
 
-def test_the_speech_encoder_alone_can_be_frozen(encoders):
-    whole, left = trainable(encoders, freeze_feature_encoder=False), trainable(encoders, freeze_speech_encoder=True)
+def test_the_speech_encoder_alone_can_be_frozen(tiny):
+    whole, left = trainable(tiny, freeze_feature_encoder=False), trainable(tiny, freeze_speech_encoder=True)
     assert whole - left == {name for name in whole if name.startswith("m4ser.speech_encoder.model.")} != set()
     weighted = {"speech_options": {"use_weighted_layer_sum": True}}
-    assert "m4ser.speech_encoder.layer_weights" in trainable(encoders, freeze_speech_encoder=True, **weighted)
-    assert trainable(encoders, freeze_speech_encoder=True, ablation="only text") == trainable(
-        encoders, ablation="only text"
-    )
+    assert "m4ser.speech_encoder.layer_weights" in trainable(tiny, freeze_speech_encoder=True, **weighted)
+    text = {"ablation": "only text"}
+    assert trainable(tiny, freeze_speech_encoder=True, **text) == trainable(tiny, **text)
 
 
-def test_options_arrive(encoders):
-    arguments = ModelArguments(
-        **{**encoders, "model_options": {"num_attention_heads": 4, "temperature": 0.5}},
+def test_options_arrive(tiny):
+    arguments = replace(
+        tiny,
+        model_options={"num_attention_heads": 4, "temperature": 0.5},
         ablation="w/o GAN",
         speech_options={"encoder_layers": 1},
         text_options='{"num_hidden_layers": 1}',
@@ -63,9 +58,9 @@ def test_options_arrive(encoders):
     assert [model.config.id2label[index] for index in range(4)] == list(EMOTIONS)
 
 
-def test_labels_are_numbered_as_given_and_human_text_has_no_errors_to_learn_from(encoders):
+def test_labels_are_numbered_as_given_and_human_text_has_no_errors_to_learn_from(tiny):
     names = ["sad", "angry", "neutral"]
-    model, _ = build_model(ModelArguments(**encoders, text_column="transcript"), names)
+    model, _ = build_model(replace(tiny, text_column="transcript"), names)
     assert model.config.id2label == dict(enumerate(names))
     assert model.config.label2id == {"sad": 0, "angry": 1, "neutral": 2}
     assert model.classifier.out_features == 3
@@ -95,10 +90,8 @@ def test_wrong_model_arguments(arguments, message):
         ({"processor_options": {"target_dbfs": 3}}, "target_dbfs must be 0 or less"),
     ],
 )
-def test_a_model_that_cannot_be_built_says_why(tmp_path, changes, message):
-    encoders = dict(zip(("speech", "text"), map(str, encoder_folders(tmp_path)), strict=True))
-    changes = {name: encoders.get(value, value) if isinstance(value, str) else value for name, value in changes.items()}
-    options = {"num_attention_heads": 4, **changes.pop("model_options", {})}
-    arguments = {"speech_encoder": encoders["speech"], "text_encoder": encoders["text"], "model_options": options}
+def test_a_model_that_cannot_be_built_says_why(tiny, changes, message):
+    changes = {name: tiny.text_encoder if value == "text" else value for name, value in changes.items()}
+    options = {**tiny.model_options, **changes.pop("model_options", {})}
     with pytest.raises(ExperimentError, match=message):
-        build_model(ModelArguments(**{**arguments, **changes}), EMOTIONS)
+        build_model(replace(tiny, **changes, model_options=options), EMOTIONS)
