@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +40,7 @@ from trainer.evaluation.figures import (
     plot_loss_curves,
     plot_reliability,
 )
+from trainer.evaluation.linear_probe import BuildModel
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.prediction import logits_of, longest_first, predict_with, with_probabilities
 from trainer.evaluation.significance import describe_test
@@ -65,8 +66,6 @@ logger: Any = logging.get_logger(__name__)
 
 
 _PROCESSOR_PARTS = ("feature_extractor", "tokenizer", "processor_class", "auto_map")
-
-BuildModel = Callable[[Sequence[str]], tuple[M4SERForEmotionClassification, M4SERProcessor]]
 
 
 def run_experiment(

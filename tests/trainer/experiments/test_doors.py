@@ -1,17 +1,11 @@
 """Every shape of data that goes into `run_custom.py`, to the end of a run: which rows it trains, tests and reads."""
 
-import os
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
 from data_scripts import load_prepared, utterance_folds
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
-from tests.helpers import ROOT
 from tests.helpers.experiments import only_run
-from tests.helpers.hub import serve_datasets
 from tests.helpers.layouts import write_wav
 from tests.helpers.process import run_example_here
 
@@ -73,20 +67,3 @@ def test_a_metadata_table_without_validation_data(encoders, tmp_path):
     assert held_out == 2
     assert results["split"]["train"]["utterances"] == 8
     assert "validation on 10% of the speakers of its training data" in results["description"]
-
-
-@pytest.mark.slow
-def test_a_dataset_of_a_hub(encoders, whisper, tmp_path):
-    folder = recordings(
-        tmp_path / "data", [f"{s}/{e}/{n}.wav" for s in ("train", "test") for e in EMOTIONS for n in "123"]
-    )
-    with serve_datasets({"tester/emotions": folder}, tmp_path / "home") as online:
-        command = [sys.executable, ROOT / "examples" / "run_custom.py", "--dataset_name", "tester/emotions"]
-        options = ["--output_dir", tmp_path / "out", "--asr_model", whisper, *SHORT, *encoders]
-        done = subprocess.run(
-            [str(word) for word in (*command, *options)], capture_output=True, text=True, env={**os.environ, **online}
-        )
-    assert done.returncode == 0, done.stderr
-    tested = load_prepared(tmp_path / "out" / "corpus")["test"]["id"][:]
-    assert only_run(tmp_path / "out")[1]["id"].tolist() == tested
-    assert len(tested) == 9

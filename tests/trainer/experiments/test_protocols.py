@@ -90,13 +90,7 @@ def test_folds_are_of_all_of_a_corpus_own_splits(protocol):
 @pytest.mark.parametrize(
     ("splits", "corpus", "options", "error", "message"),
     [
-        (
-            {"train": "a", "test": "a"},
-            "manifest",
-            {"protocol": "dialogue_folds"},
-            ExperimentError,
-            "An id is in two",
-        ),
+        ({"train": "a", "test": "a"}, "manifest", {"protocol": "dialogue_folds"}, ExperimentError, "An id is in two"),
         ({"train": "a"}, "iemocap", {}, SplitError, "session"),
         ({"train": "a", "validation": "b", "test": "c"}, "manifest", {"folds": [2]}, ExperimentError, "its own split"),
         ({"train": "a"}, "manifest", {"num_folds": 3, "folds": [4]}, ExperimentError, "There is no fold 4"),
