@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from datasets import DatasetDict, load_dataset
 
+from data_scripts.constants import SPLITS
+from data_scripts.errors import CorpusError
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
@@ -19,10 +21,11 @@ from trainer.errors import ExperimentError
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.significance import bootstrap_interval, describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, pool, summarize
-from trainer.experiments.arguments import CorpusArguments, RunArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cross_validation import (
     _probed_models,
     _uncertainty,
+    audit_folds,
     closing_lines,
     format_summary,
     run_folds,
@@ -194,6 +197,19 @@ def test_a_run_of_other_settings_stops_before_any_is_run(folds_run):
         with pytest.raises(ExperimentError, match=named):
             run_folds(dict(reversed(later.items())), CorpusArguments(), *changed, "Noise.")
     assert not (out / "fold9").exists()
+
+
+def test_leaks_are_told_and_refused_where_that_is_asked(tmp_path, capsys):
+    """Before anything is run; but where a protocol divides the speakers so, they are no leak."""
+    leaking, args = DatasetDict(dict.fromkeys(SPLITS, tiny_corpus(8))), experiment_arguments(tmp_path / "out")
+    folds, strict = {"own_split": (leaking, {})}, CorpusArguments(strict=True)
+    audit_folds(folds, CorpusArguments(), tmp_path, tell=True)
+    assert "warning: own_split: 3 speakers are in more than one split" in capsys.readouterr().err
+    with pytest.raises(CorpusError, match="the splits leak: 3 speakers"):
+        run_folds(folds, strict, ModelArguments(), RunArguments(), args, "Noise.")
+    assert not (tmp_path / "out").exists()
+    assert audit_folds({"fold1": (leaking, {})}, strict, tmp_path, tell=True)["fold1"].accepted
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.slow

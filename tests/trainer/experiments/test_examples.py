@@ -5,7 +5,6 @@ import runpy
 
 import pandas as pd
 import pytest
-import soundfile
 from datasets import DatasetDict
 
 from data_scripts import leave_one_session_out, load_prepared, speaker_folds
@@ -18,7 +17,7 @@ from tests.helpers import ROOT
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import only_run
 from tests.helpers.layouts import make_iemocap, make_meld, write_wav
-from tests.helpers.process import run_example, run_example_here
+from tests.helpers.process import run_example_here
 from trainer.errors import ExperimentError
 from trainer.experiments.run_folder import corpus_fingerprint
 
@@ -171,11 +170,10 @@ def test_the_sexes_of_ravdess_share_each_fold(encoders, tmp_path):
     assert set(again["breakdown"]["sex"]) == {"male", "female"}
 
 
-def make_divided_manifest(folder, copied):
-    """A manifest with its own splits; where `copied`, one recording is in train as WAV and in test as FLAC."""
+def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     rows = [
         {
-            "audio": write_wav(folder / f"{split}{number}.wav", seed=10 * start + number).name,
+            "audio": write_wav(tmp_path / f"{split}{number}.wav", seed=10 * start + number).name,
             "emotion": ("happy", "sad")[number % 2],
             "speaker": f"speaker{start}{number % 3}",
             "transcript": f"i am {split}",
@@ -184,33 +182,7 @@ def make_divided_manifest(folder, copied):
         for start, (split, size) in enumerate((("train", 6), ("validation", 3), ("test", 4)))
         for number in range(size)
     ]
-    if copied:
-        samples, rate = soundfile.read(folder / "train2.wav", dtype="int16")
-        soundfile.write(folder / "test1.flac", samples, rate)
-        rows[-3]["audio"] = "test1.flac"
-    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
-
-
-@pytest.mark.slow
-def test_a_recording_in_train_and_test_is_told(encoders, tmp_path, capsys):
-    make_divided_manifest(tmp_path, copied=True)
-    options = ("--data_dir", tmp_path, *SHORT, *encoders)
-    told = "1 recording is in more than one split (train train2.wav = test test1.flac)"
-    run_example_here("run_custom.py", *options, "--output_dir", tmp_path / "out")
-    assert f"warning: own_split: {told}" in capsys.readouterr().err
-    results, _ = only_run(tmp_path / "out")
-    assert results["audit"]["recordings"] == [{"train": ["train2.wav"], "test": ["test1.flac"]}]
-    # A corpus that was prepared before is refused too, and no run is made of it.
-    prepared = ("--prepared_dir", tmp_path / "out" / "corpus")
-    done = run_example("run_custom.py", *prepared, *SHORT, *encoders, "--output_dir", tmp_path / "late", "--strict")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"error: the splits leak: {told}")
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "late" / "own_split").exists()
-
-
-def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
-    make_divided_manifest(tmp_path, copied=False)
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
     options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "out", "--strict"]
     run_example_here("run_custom.py", *SHORT, *encoders, *options)
     assert "warning: own_split" not in capsys.readouterr().err
