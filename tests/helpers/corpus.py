@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from data_scripts.schema import build_dataset
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
-from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
+from tests.helpers.tiny import EMOTIONS, text_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator, M4SERTrainer, M4SERTrainingArguments
 
 PAIRS = (
@@ -60,17 +60,8 @@ class DoubleCollator(M4SERDataCollator):
 
 def deterministic_model(**overrides) -> M4SERForEmotionClassification:
     """A float64 model without dropout; its Whisper encoder has no SpecAugment."""
-    model = tiny_model("whisper", **{**NO_DROPOUT, **overrides})
-    for encoder in (model.m4ser.speech_encoder, model.m4ser.text_encoder):
-        for module in encoder.modules() if encoder is not None else ():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-    if model.m4ser.text_encoder is not None:
-        model.m4ser.text_encoder.model.config.attention_probs_dropout_prob = 0.0
-        for module in model.m4ser.text_encoder.modules():
-            if hasattr(module, "dropout_prob"):
-                module.dropout_prob = 0.0
-    return model.double()
+    text = text_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return tiny_model("whisper", text_config=text, **{**NO_DROPOUT, **overrides}).double()
 
 
 def tiny_trainer(

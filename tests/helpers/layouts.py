@@ -90,19 +90,7 @@ def make_iemocap(
     return root
 
 
-MELD_COLUMNS = (
-    "Sr No.",
-    "Utterance",
-    "Speaker",
-    "Emotion",
-    "Sentiment",
-    "Dialogue_ID",
-    "Utterance_ID",
-    "Season",
-    "Episode",
-    "StartTime",
-    "EndTime",
-)
+MELD_HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\r\n"
 MELD_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 
 
@@ -115,9 +103,8 @@ def write_meld_csv(path: Path, rows, encoding: str = "utf-8") -> Path:
     """MELD's CSV: 11 columns, CRLF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding=encoding, newline="") as file:
-        writer = csv.writer(file)  # ends its lines with CRLF
-        writer.writerow(MELD_COLUMNS)
-        writer.writerows(rows)
+        file.write(MELD_HEADER)
+        csv.writer(file).writerows(rows)  # ends its lines with CRLF
     return path
 
 
