@@ -212,8 +212,8 @@ def main(options: argparse.Namespace) -> None:
     )
     table = to_markdown(records, heading)
     write_atomically(options.output_dir / "benchmark.md", table)
-    content = {"options": {**vars(options), "output_dir": str(options.output_dir)}, "records": records}
-    write_atomically(options.output_dir / "benchmark.json", json.dumps(content, indent=2) + "\n")
+    content = json.dumps({"options": vars(options), "records": records}, indent=2, default=str)
+    write_atomically(options.output_dir / "benchmark.json", content + "\n")
     print(table, flush=True)
 
 

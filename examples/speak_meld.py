@@ -33,7 +33,6 @@ from data_scripts.files import replace_together
 from data_scripts.synthesis import require_programs, say
 from data_scripts.tables import Row, read_table
 
-SETTINGS_FILE = SYNTHESIS_FILE
 # Program, its voice, and semitones against that voice's own pitch.
 VOICES = {
     "m_rms": ("flite", "rms", 0),
@@ -246,7 +245,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(options: argparse.Namespace) -> None:
     """Speak the rows without a clip."""
-    data_dir, table = options.data_dir, options.data_dir / SETTINGS_FILE
+    data_dir, table = options.data_dir, options.data_dir / SYNTHESIS_FILE
     rows = {key: row for split in options.splits for key, row in read_rows(data_dir, split).items()}
     lines = read_settings(table)
     chosen = choose_rows(data_dir, rows, options.max_rows)

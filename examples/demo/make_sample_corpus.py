@@ -29,8 +29,6 @@ import soundfile
 import yaml
 from tqdm.auto import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import run_command
 from data_scripts.synthesis import require_programs, say
@@ -130,14 +128,9 @@ def speak(clip: Clip, generator: np.random.Generator) -> np.ndarray:
     gain = prosody.gain + generator.normal(0.0, 2.0)
     tilt = prosody.tilt + generator.normal(0.0, 0.8)
     if voice.engine == "flite":
-        settings = {
-            "duration_stretch": voice.rate / rate,
-            "int_f0_target_mean": voice.pitch * pitch,
-            "int_f0_target_stddev": 0.14 * voice.pitch * movement,
-        }
-        options = ["-voice", voice.voice]
-        options += [item for name, value in settings.items() for item in ("--setf", f"{name}={value:.4f}")]
-        options += ["-t", clip.text]
+        options = ["-voice", voice.voice, "--setf", f"duration_stretch={voice.rate / rate:.4f}"]
+        options += ["--setf", f"int_f0_target_mean={voice.pitch * pitch:.4f}"]
+        options += ["--setf", f"int_f0_target_stddev={0.14 * voice.pitch * movement:.4f}", "-t", clip.text]
     else:
         # Its pitch scale is nearly linear in hertz: 50 is the voice's own.
         scaled = np.clip(voice.pitch + 75 * (pitch - 1.0), 0, 99)
@@ -225,9 +218,7 @@ def record(
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument(
-        "--asr", metavar="NAME", default=ASR_NAME, help="Whisper repository id, or folder of that model"
-    )
+    parser.add_argument("--asr", metavar="NAME", default=ASR_NAME, help="Whisper's repository id, or its folder")
     parser.add_argument("--output_dir", metavar="FOLDER", type=Path, default=FOLDER)
     return parser.parse_args()
 

