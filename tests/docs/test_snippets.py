@@ -6,9 +6,11 @@ language, or a command of a kind, that nothing here knows fails the test.
 
 import ast
 import configparser
+import csv
 import functools
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,13 +18,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from data_scripts import load_corpus
 from tests.docs.markdown import PAGES, Block, blocks, commands, name
-from tests.docs.workspace import HUB_NAMES, Encoders, link, make_clips_of, make_materials
+from tests.docs.workspace import make_materials
 from tests.helpers import ROOT
-from tests.helpers.tiny import EMOTIONS
+from tests.helpers.layouts import write_wav
 from trainer.experiments import cli
 
 LANGUAGES = {"python", "bash", "csv", "bibtex", "yaml"}
@@ -35,17 +36,10 @@ WRITTEN = {
     "run_sensitivity.py": "sensitivity.json",
     "run_correction.py": "correction.md",
 }
-#: Arguments that make a run short; they follow those of the page, and win over them.
-SHORT_RUN = ["--use_cpu", "--disable_tqdm", "true", "--max_steps", "1", "--per_device_train_batch_size", "2"]
 
 
 class Parsed(BaseException):
     """A script has taken its arguments, and was stopped before it did anything. No `Exception`: nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory) -> Encoders:
-    return Encoders.make(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +49,8 @@ def materials(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workspace(materials, tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(link(materials, tmp_path))
+    shutil.copytree(materials, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path
 
@@ -99,20 +94,13 @@ def check_printed(expected: str, *values: object) -> None:
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=name)
-def test_python_blocks_run_in_order(page, workspace, encoders):
+def test_python_blocks_run_in_order(page, workspace):
     namespace = {"__name__": "__docs__", "check_printed": check_printed}
     peft = find_spec("peft") is not None  # an extra
     for block in blocks(page):
         if block.language == "python" and (peft or not re.search(r"from peft|PeftModel", block.text)):
-            source = "\n" * (block.line - 1) + shorten(encoders.substitute(block.text))
+            source = "\n" * (block.line - 1) + shorten(block.text)
             exec(compile(source, name(page), "exec"), namespace)
-
-
-def test_the_readme_shows_what_the_pipeline_gives():
-    shown = ast.literal_eval(re.search(r"^# (\[\{.*)$", readme("python").text, re.MULTILINE)[1])
-    assert [set(answer) for answer in shown] == [{"label", "score"}] * 2
-    assert {answer["label"] for answer in shown} <= set(EMOTIONS)
-    assert 1 >= shown[0]["score"] > shown[1]["score"] > 0
 
 
 # ---------------------------------------------------------------------- tables and citations
@@ -120,7 +108,8 @@ def test_the_readme_shows_what_the_pipeline_gives():
 
 def test_the_manifest_of_the_readme_is_read(tmp_path):
     (tmp_path / "manifest.csv").write_text(readme("csv").text, encoding="utf-8")
-    make_clips_of(tmp_path / "manifest.csv")
+    for row in csv.DictReader(readme("csv").text.splitlines()):
+        write_wav(tmp_path / row["audio"])
     corpus = load_corpus("manifest", tmp_path)
     assert len(corpus.dataset["train"]) == readme("csv").text.count("\n") - 1
     assert not corpus.report.dropped
@@ -185,7 +174,7 @@ def check_only(words: list[str]) -> None:
             assert found[1] is None or (ROOT / found[1]).is_file()
             assert found[2] is None or set(found[2].split(",")) <= set(setup["options.extras_require"])
         case ["hf", "download", model]:
-            assert model in HUB_NAMES
+            assert Path(model).is_dir()
         case ["python", "-m", "pytest", file, "-k", word]:
             assert re.search(rf"def test_\w*{word}", (ROOT / file).read_text("utf-8"))
         case ["source", ".venv/bin/activate"]:
@@ -203,7 +192,7 @@ def python_command(words: list[str]) -> list[str] | None:
     return words[1:] if words[0] == "python" else None
 
 
-def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None:
+def follow(block: Block, monkeypatch, in_full: bool) -> None:
     """Check the commands of a block, or run them; the example scripts only `in_full`."""
     for words in commands(block):
         while re.fullmatch(r"\w+=.*", words[0]):
@@ -213,38 +202,30 @@ def follow(block: Block, encoders: Encoders, monkeypatch, in_full: bool) -> None
         if script is None or script[:2] == ["-m", "pytest"]:
             check_only(words)
             continue
-        script = list(map(encoders.substitute, script))
         if script[0] == "-m" or "--help" in script:
             run(script, monkeypatch)
         elif own_parser := runpy.run_path(script[0]).get("parse_arguments"):
             own_parser(script[1:])  # the scripts that train nothing: their own tests run them
         elif in_full and not script[0].endswith("run_cross_corpus.py"):  # the tiny corpora have no 60 shots
-            run([*script, *SHORT_RUN, *small_models(script, encoders)], monkeypatch)
+            run([*script, *short_run(script)], monkeypatch)
             assert (Path(option(script, "--output_dir")) / WRITTEN.get(Path(script[0]).name, "summary.json")).is_file()
         else:
             parse_only(script, monkeypatch)
 
 
-def small_models(script: list[str], encoders: Encoders) -> list[str]:
-    """Tiny models also where a page leaves them to the script's defaults or to a configuration file; one fold."""
+def short_run(script: list[str]) -> list[str]:
+    """Arguments that make a run short; they follow those of the page, and win over them."""
+    arguments = ["--use_cpu", "--disable_tqdm", "true", "--max_steps", "1", "--per_device_train_batch_size", "2"]
     if script[0].endswith("run_correction.py"):
-        return ["--text_encoder", str(encoders.text)]
-    config = option(script, "--config")
-    settings = yaml.safe_load(Path(config).read_text(encoding="utf-8")) if config else {}
-    speech = option(script, "--speech_encoder") or settings.get("speech_encoder", "")
-    arguments = {
-        "--speech_encoder": encoders.whisper if "whisper" in speech or "recogniser" in speech else encoders.hubert,
-        "--text_encoder": encoders.text,
-        "--folds": 1,
-        "--seeds": 1,
-    }
-    if "--prepared_dir" not in script:
-        arguments["--asr_model"] = encoders.recogniser
+        return arguments
+    arguments += ["--folds", "1", "--seeds", "1"]
+    if not {"--prepared_dir", "--asr_model"} & set(script):
+        arguments += ["--asr_model", "openai/whisper-tiny.en"]
     if "--asr_language" in script:
-        arguments["--asr_language"] = "en"  # all that the tiny recogniser knows
+        arguments += ["--asr_language", "en"]  # all that the tiny recogniser knows
     if option(script, "--protocol") == "dialogue_folds":
-        arguments["--num_folds"] = 3  # the tiny MELD has no more dialogues
-    return [str(word) for pair in arguments.items() for word in pair]
+        arguments += ["--num_folds", "3"]  # the tiny MELD has no more dialogues
+    return arguments
 
 
 def option(script: list[str], name: str) -> str | None:
@@ -253,16 +234,14 @@ def option(script: list[str], name: str) -> str | None:
 
 @pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["parsed", "run"])
 @pytest.mark.parametrize("page", BASH_PAGES, ids=name)
-def test_commands(page, in_full, workspace, encoders, monkeypatch):
+def test_commands(page, in_full, workspace, monkeypatch):
     for block in blocks(page):
         if block.language == "bash":
-            follow(block, encoders, monkeypatch, in_full)
+            follow(block, monkeypatch, in_full)
 
 
 @pytest.mark.slow
 def test_the_demo_gives_what_the_readme_shows(workspace):
-    (workspace / "runs" / "demo" / "model").unlink()
-    (workspace / "runs" / "demo").rmdir()
     subprocess.run([sys.executable, ROOT / "examples" / "demo" / "train.py"], check=True, timeout=1200)
     source = readme("python").text
     done = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True, timeout=300)

@@ -1,57 +1,36 @@
 """The folder in which the documentation's commands run: what they name is there, but tiny."""
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from data_scripts.corpora.ravdess import EMOTIONS as RAVDESS_EMOTIONS
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers import ROOT
 from tests.helpers.experiments import encoder_folders
-from tests.helpers.layouts import make_iemocap, make_meld, noise, write_wav
+from tests.helpers.layouts import make_iemocap, make_meld, write_wav
 from tests.helpers.tiny import speech_config, tiny_pretrained
 
-#: Every name on the Hub that the pages use -> the kind of tiny model that stands for it.
+#: Tiny models by their kind -> the names on the Hub, in pages and presets, that they stand for.
 HUB_NAMES = {
-    "facebook/hubert-base-ls960": "hubert",
-    "facebook/wav2vec2-xls-r-300m": "hubert",
-    "google-bert/bert-base-uncased": "text",
-    "sentence-transformers/all-MiniLM-L6-v2": "text",
-    "FacebookAI/xlm-roberta-base": "text",
-    "openai/whisper-tiny.en": "recogniser",
-    "openai/whisper-small.en": "recogniser",
-    "openai/whisper-medium.en": "recogniser",
-    "openai/whisper-small": "recogniser",
+    "hubert": ("facebook/hubert-base-ls960", "facebook/hubert-large-ll60k", "facebook/wav2vec2-xls-r-300m"),
+    "text": ("google-bert/bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2", "FacebookAI/xlm-roberta-base"),
+    "recogniser": (*(f"openai/whisper-{size}.en" for size in ("tiny", "small", "medium")), "openai/whisper-small"),
 }
 
 
-@dataclass(frozen=True)
-class Encoders:
-    """Folders with tiny models: two speech encoders, a text encoder, and a recogniser."""
-
-    hubert: Path
-    whisper: Path
-    text: Path
-    recogniser: Path
-
-    @classmethod
-    def make(cls, folder: Path) -> "Encoders":
-        """Write them."""
-        hubert = folder / "hubert"
-        AutoModel.from_config(speech_config("hubert")).save_pretrained(hubert)
-        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(hubert)
-        whisper, text = encoder_folders(folder)
-        return cls(hubert, whisper, text, make_tiny_whisper(folder / "recogniser", seconds=3, positions=8))
-
-    def substitute(self, text: str) -> str:
-        """The folders in place of names on the Hub."""
-        for name, kind in HUB_NAMES.items():
-            text = text.replace(name, str(getattr(self, kind)))
-        return text
+def make_hub(folder: Path) -> None:
+    """Folders with the names of models on the Hub: from here, transformers takes them for what is meant."""
+    models = folder / "models"
+    AutoModel.from_config(speech_config("hubert")).save_pretrained(models / "hubert")
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(models / "hubert")
+    encoder_folders(models)
+    make_tiny_whisper(models / "recogniser", seconds=3, positions=8)
+    for kind, names in HUB_NAMES.items():
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to(models / kind)
 
 
 def write_csv(path: Path, *rows: tuple[str, ...]) -> None:
@@ -60,10 +39,10 @@ def write_csv(path: Path, *rows: tuple[str, ...]) -> None:
 
 
 def make_materials(folder: Path) -> Path:
-    """What the pages read: recordings, corpora in their own layouts, a trained model, the example scripts."""
+    """What the pages read: recordings, corpora in their own layouts, models, the example scripts."""
+    make_hub(folder)
     for name in ("a.wav", "b.wav"):
         write_wav(folder / name, 0.3)
-    (folder / "runs" / "demo").mkdir(parents=True)
     tiny_pretrained(folder / "runs" / "demo" / "model", "whisper")
     make_iemocap(folder / "IEMOCAP_full_release")
     make_meld(folder / "MELD.Raw")
@@ -97,22 +76,3 @@ def make_pairs(path: Path) -> None:
         heard = text if number % 2 else text.replace("home", "now")
         rows.append((heard, text, ("books", "calls", "podcasts")[number % 3]))
     write_csv(path, ("hypothesis", "reference", "source"), *rows)
-
-
-def make_clips_of(manifest: Path) -> None:
-    """Recordings of a second for every row of a manifest."""
-    with open(manifest, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            path = manifest.parent / row["audio"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, np.asarray(noise(1.0)), 16000)
-
-
-def link(materials: Path, folder: Path) -> Path:
-    """A fresh working folder with the materials in it; what is written there stays there."""
-    for item in materials.iterdir():
-        if item.name != "runs":
-            (folder / item.name).symlink_to(item)
-    (folder / "runs" / "demo").mkdir(parents=True)
-    (folder / "runs" / "demo" / "model").symlink_to(materials / "runs" / "demo" / "model")
-    return folder
