@@ -22,7 +22,7 @@ import transformers.utils.logging  # noqa: E402, F401  gives loggers `warning_on
 
 from tests.helpers.grid import finished_grid  # noqa: E402, F401  a fixture
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # fastest for models as small as these, and leaves the other cores alone
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("no deadline")
 

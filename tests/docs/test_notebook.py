@@ -28,15 +28,12 @@ def test_it_is_a_notebook_of_format_4_5_without_outputs():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with the examples in it, one thread, and something to listen with."""
+    """A folder with the examples in it, and something to listen with."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(version_info=(9, 0), get_ipython=lambda: None))
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Audio=lambda filename: open(filename).close()))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     plt.close("all")
 
 

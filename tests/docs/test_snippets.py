@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 
 from data_scripts import load_corpus
 from tests.docs.markdown import PAGES, Block, blocks, commands, name
@@ -53,15 +52,6 @@ def workspace(materials, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The models here are so small that threads, on a busy machine, mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def readme(language: str) -> Block:

@@ -15,9 +15,6 @@ from transformers import (
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification, M4SERProcessor
 
-# One thread is fastest for models this small, and leaves the other cores alone.
-torch.set_num_threads(1)
-
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 SIZE = 24
 VOCABULARY = 100
