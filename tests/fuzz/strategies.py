@@ -1,0 +1,130 @@
+"""Random recordings, rows and tables as people bring them, drawn by name so that a failing example can be read."""
+
+import io
+import math
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from modeling_m4ser.rows_m4ser import COLUMN_NAMES
+from tests.helpers import ROOT
+
+ROOMS = ("modeling_m4ser", "data_scripts", "trainer")
+RATE = 16000
+NOISE = np.random.default_rng(0).integers(-9000, 9000, (1600, 2)).astype(np.int16)
+
+
+def encoded(samples: np.ndarray, form: str = "WAV") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format=form)
+    return file.getvalue()
+
+
+WAV, FLAC = encoded(NOISE[:, 0]), encoded(NOISE[:, 1], "FLAC")
+GOOD_FILES = {"a.wav": WAV, "é [1].wav": encoded(NOISE), "sub/d?.flac": FLAC}
+BROKEN_FILES = {"empty": b"", "text": b"404: Not Found", "cut.wav": WAV[:999], "header": WAV[:44], "zeros": bytes(999)}
+BROKEN_FILES |= {"cut.flac": FLAC[:999], "noise.mp3": NOISE.tobytes(), "a.zip": b"PK\3\4" + WAV}
+FORMS = {
+    **{"Path": Path, "str": str, "address": Path.as_uri, "bytes": Path.read_bytes},
+    "bytes dictionary": lambda path: {"bytes": path.read_bytes(), "path": None},
+    "path dictionary": lambda path: {"bytes": None, "path": str(path)},
+}
+TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "?", "O", "U8", "M8[s]")
+SHAPES = ((1600,), (800, 2), (2, 800), (1, 1, 1600), (), (0,), (1,), (40, 40))
+CONTAINERS = {"array": np.asarray, "list": np.ndarray.tolist, "tensor": torch.as_tensor, "Series": pd.Series}
+#: Nothing, or no such thing as is wanted.
+ODD = (None, "", "no", 0, -1, 1.5, math.nan, math.inf, True, 1j, b"1", [1], {}, {1}, pd.NA, object(), "\ud83d")
+RATES = (RATE, 8000.0, str(RATE), np.int32(RATE), torch.tensor(RATE), torch.tensor([8000]), "16 kHz", 44100, 16, 10**9)
+CHANNELS = (0, 1, "1", " 0 ", 1.0, np.int64(1), torch.tensor(1), 7, "left", "²", 2**70)
+TEXTS = ("so happy", "", "SAD [LAUGHTER]", "我很高兴", "\x00", "word " * 300, np.str_("not"), 42, "nan", ["so"])
+VALUES = {
+    "hypothesis": TEXTS,
+    "sampling_rate": RATES,
+    "channel": CHANNELS,
+    "transcript": TEXTS,
+    "emotion": ("angry", 2),
+}
+WAYS = (str, str.title, lambda name: name.replace("_", " ").upper(), lambda name: f" {name.replace('_', '-')}")
+
+
+def examples(usual: int) -> settings:
+    """Always the same `usual` examples; or as many new ones as M4SER_FUZZ_EXAMPLES says."""
+    asked = os.environ.get("M4SER_FUZZ_EXAMPLES")
+    number = int(asked) if asked else usual
+    return settings(max_examples=number, derandomize=not asked, database=None, suppress_health_check=list(HealthCheck))
+
+
+def outcome(call) -> tuple[Any, str | None]:
+    """What a call gives, and None; or None, and the line that refuses it. Any other error is a fault, and goes on."""
+    try:
+        return call(), None
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        is_ours = any(Path(place.filename).is_relative_to(ROOT / room) for room in ROOMS)
+        deliberate = is_ours and (place.line or "").startswith("raise")
+        if not deliberate or "\n" in str(error):
+            raise
+        return None, str(error)
+
+
+def stream(path: Path, place: int) -> io.BytesIO:
+    file = io.BytesIO(path.read_bytes())
+    file.seek(place)
+    return file
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def names(role: str) -> st.SearchStrategy[str]:
+    """The names of a role, in the usual ways of writing them."""
+    known = [role, *(name for group in COLUMN_NAMES[role] for name in group)]
+    return st.builds(lambda name, way: way(name), st.sampled_from(known), st.sampled_from(WAYS))
+
+
+@st.composite
+def files(draw, folder: Path, forms=FORMS):
+    """A file in some form; one that is not there by its name."""
+    path = folder / draw(st.sampled_from([*GOOD_FILES, *GOOD_FILES, *BROKEN_FILES, "gone", "sub"]))
+    form = forms[draw(st.sampled_from(list(forms)))]
+    return form(path) if path.is_file() else str(path)
+
+
+@st.composite
+def samples(draw):
+    """Numbers, or what is taken for them, of any type, shape and level; in an array where another form has no such."""
+    kind, shape, contain = (draw(st.sampled_from(list(each))) for each in (TYPES, SHAPES, CONTAINERS))
+    level = draw(st.sampled_from((0.5, 0, 100, 32767, math.nan, math.inf)))
+    with np.errstate(all="ignore"):
+        array = (level * np.resize(NOISE[:, 0] / 9000, shape)).astype("i8" if kind == "M8[s]" else kind).astype(kind)
+    try:
+        return CONTAINERS[contain](array)
+    except (TypeError, ValueError):
+        return array
+
+
+@st.composite
+def inputs(draw, folder: Path):
+    """What somebody may give to the pipeline."""
+    streams = {f"stream at {place}": lambda path, place=place: stream(path, place) for place in (0, 99, 10**6)}
+    array, odd = draw(st.one_of(samples(), st.sampled_from(ODD))), st.sampled_from(ODD)
+    audio = draw(st.one_of(files(folder, FORMS | streams), st.just(array), odd))
+    row = {draw(names("audio")): audio}
+    for role, values in VALUES.items():
+        if role == "hypothesis" or draw(st.booleans()):
+            row[draw(names(role))] = draw(st.one_of(st.sampled_from(values), st.sampled_from(values), odd))
+    text, rate = draw(st.sampled_from(TEXTS)), draw(st.sampled_from(RATES))
+    whole = {"array": array, "sampling_rate": rate}
+    return draw(st.sampled_from([row, row, {"audio": whole, "text": text}, (audio, text), audio, (audio, text, 0)]))
