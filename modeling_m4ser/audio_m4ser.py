@@ -4,6 +4,7 @@ Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales th
 program that only feeds arrays needs none of the packages that decode or resample: their imports may fail.
 """
 
+import contextlib
 import math
 import numbers
 import os
@@ -11,17 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
 
-from .decoding_m4ser import AudioError, decode_file, open_audio, stated_duration
+from .decoding_m4ser import AudioError, decode_file, logger, open_audio, stated_duration
 from .levels_m4ser import channels_last, check_samples, mix_channels, pick_channel, silence_reason
 
 try:
     import soxr
 except ImportError:
     soxr: Any = None
-
-logger: Any = logging.get_logger(__name__)
 
 
 def load_audio(
@@ -99,7 +97,7 @@ def audio_name(audio: Any) -> str | None:
     if isinstance(audio, Mapping):
         audio = audio.get("path")
     elif hasattr(audio, "read"):
-        audio = getattr(audio, "name", None)
+        audio = getattr(audio, "name", getattr(audio, "filename", None))
     return str(audio) or None if isinstance(audio, (str, os.PathLike)) else None
 
 
@@ -199,7 +197,7 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
         )
     else:
         samples = audio
-        way_out = 'pass source_rate=…, or {"array": …, "sampling_rate": …}'
+        way_out = 'write {"array": …, "sampling_rate": …} in its place, or call load_audio with source_rate=…'
     if source_rate is None:
         raise AudioError(f"{label}: the sampling rate of the waveform is missing; {way_out}")
     if hasattr(samples, "detach"):
@@ -213,7 +211,10 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
 
 
 def _positive_rate(rate: Any, argument: str, label: str) -> float:
-    """Return `rate` if it is a positive number of hertz."""
+    """Return `rate` if it is a positive number of hertz, also as an array or tensor of one."""
+    if hasattr(rate, "item"):
+        with contextlib.suppress(ValueError, RuntimeError):  # several numbers
+            rate = rate.item()
     number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
     if not (number and math.isfinite(rate) and rate > 0):  # pyright: ignore[reportOperatorIssue]
         raise AudioError(f"{label}: {argument} must be a positive number of hertz, got {rate!r}")

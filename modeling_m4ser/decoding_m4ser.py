@@ -30,7 +30,8 @@ try:
 except ImportError:
     av: Any = None
 
-logger: Any = logging.get_logger(__name__)
+# One for all: a process may hold this code several times, from saved models, and each would warn again.
+logger: Any = logging.get_logger("modeling_m4ser")
 
 URL_TIMEOUT = 30.0  # seconds
 _BLOCK_FRAMES = 1 << 20  # decoded at a time
@@ -58,9 +59,7 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
             keys = ", ".join(map(repr, audio)) or "none"
             raise AudioError(f'{label} needs a value under "path", "bytes" or "array"; its keys: {keys}')
     if hasattr(source, "read"):
-        source = source.read()
-        if not isinstance(source, bytes):
-            raise AudioError(f"{label} is a text stream: open the file in binary mode ('rb')")
+        source = _read_stream(source, label)
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         source = _download(source)
     elif isinstance(source, str) and source.lower().startswith("file:"):
@@ -83,6 +82,22 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
         _refuse_text(handle.read(_START_BYTES), label)
         handle.seek(0)
         yield handle
+
+
+def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:
+    """Return what an open file holds, from its start where it can go back, wherever others left it."""
+    if hasattr(getattr(stream, "file", None), "read"):  # an upload, whose own `read` may be asynchronous
+        stream = stream.file
+    if getattr(stream, "closed", False):
+        raise AudioError(f"{label} is a closed file: open it again, or pass its path or bytes")
+    with contextlib.suppress(AttributeError, OSError):
+        stream.seek(0)
+    content = stream.read()
+    if isinstance(content, str):
+        raise AudioError(f"{label} is a text stream: open the file in binary mode ('rb')")
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise AudioError(f"{label} gives {type(content).__name__}, not bytes: read it yourself, and pass its bytes")
+    return content
 
 
 def _refuse_text(start: bytes, label: str) -> None:

@@ -8,11 +8,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
-from transformers.utils import logging
 
 from .audio_m4ser import normalize_rms, trim_silence
-
-logger: Any = logging.get_logger(__name__)
+from .decoding_m4ser import logger
 
 TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 #: Characters that stand for an apostrophe -> the plain one, for `str.translate`.

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -69,6 +70,19 @@ class Decoder:
         return self
 
 
+class Upload:
+    """A file of a web framework: its `read` is asynchronous, the file itself is inside."""
+
+    def __init__(self, read=None, data=None):
+        self.filename = "a.wav"
+        self.read = read or self._read
+        if data is not None:
+            self.file = io.BytesIO(data)
+
+    async def _read(self):
+        return self.file.read()
+
+
 def written(path, data):
     path.write_bytes(data)
     return path
@@ -87,6 +101,7 @@ FORMS = {
     "bytearray": lambda x, rate, _: bytearray(pcm(x, rate)),
     "memoryview": lambda x, rate, _: memoryview(pcm(x, rate)),
     "file object": lambda x, rate, _: io.BytesIO(pcm(x, rate)),
+    "upload": lambda x, rate, _: Upload(data=pcm(x, rate)),
     "open file": lambda x, rate, folder: written(folder / "a.wav", pcm(x, rate)).open("rb"),
     "path dictionary": lambda x, rate, folder: {"path": str(written(folder / "a.wav", pcm(x, rate))), "bytes": None},
     "bytes dictionary": lambda x, rate, _: {"path": "gone.wav", "bytes": pcm(x, rate)},
@@ -166,6 +181,28 @@ def test_every_form_is_checked(load, caplog):
     assert "channel 1, the strongest, is read alone" in warned[2]
 
 
+@pytest.mark.parametrize("kind", ["file object", "open file", "upload"])
+def test_an_open_file_is_read_from_its_start(kind, tmp_path):
+    """Where a form's writer, or a reading before, left it; a stream that cannot go back from where it is."""
+    audio = FORMS[kind](tone()[:, None], RATE, tmp_path)
+    file = getattr(audio, "file", audio)
+    with file:
+        for place in (0, 99, 10**6):
+            file.seek(place)
+            np.testing.assert_array_equal(load_audio({"bytes": audio}), tone())
+            assert audio_duration(audio) == 0.5
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        with open(writing, "wb") as end:
+            end.write(pcm(tone(), RATE))
+        np.testing.assert_array_equal(load_audio(pipe), tone())
+
+
+@pytest.mark.parametrize("rate", [16000, 16000.0, np.int32(16000), np.array([16000.0]), torch.tensor([16000])])
+def test_a_rate_is_any_one_number(rate):
+    np.testing.assert_array_equal(load_audio({"array": tone(), "sampling_rate": rate}), tone())
+
+
 @pytest.fixture
 def wav(tmp_path):
     """A file of half a second."""
@@ -210,6 +247,7 @@ def test_mp4_goes_through_pyav():
         ({"array": [0.0], "sampling_rate": RATE}, None),
         (b"x", None),
         (io.BytesIO(b"x"), None),
+        (Upload(data=b"x"), "a.wav"),
         ("", None),
         (np.zeros(3), None),
     ],
@@ -300,13 +338,21 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
                 load_audio(tmp_path / name)
 
 
+def closed(file):
+    file.close()
+    return file
+
+
+BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000, 8000]))
+
+
 @pytest.mark.parametrize(
     ("audio", "options", "message"),
     [
-        (tone(), {}, "sampling rate of the waveform is missing; pass source_rate"),
+        (tone(), {}, 'sampling rate of the waveform is missing; write {"array": …, "sampling_rate": …} in its place'),
         ({"array": tone()}, {}, 'missing; add its "sampling_rate" to the dictionary'),
         ({"raw": tone(), "path": "a.wav"}, {}, "a.wav: the sampling rate"),
-        *((tone(), {"source_rate": rate}, "positive number of hertz, got") for rate in (0, -16000, "16k", math.nan)),
+        *((tone(), {"source_rate": rate}, "positive number of hertz, got") for rate in BAD_RATES),
         (tone(), {"sampling_rate": 0}, "sampling_rate must be a positive"),
         *((np.ones((2, 9)), {"channel": channel}, "counted from 0, got") for channel in (-1, True, 0.0, "0", [0])),
         ([], {}, "no audio samples"),
@@ -322,6 +368,8 @@ def test_a_playlist_cannot_reach_other_files(tmp_path):
         (b"", {}, "the audio bytes is empty"),
         (None, {}, "not NoneType"),
         (io.StringIO("words"), {}, "binary mode"),
+        (closed(io.BytesIO(b"x")), {}, "is a closed file"),
+        (Upload(lambda: [1]), {}, "gives list, not bytes"),
     ],
 )
 def test_bad_arguments(audio, options, message):
