@@ -4,6 +4,7 @@ A prepared corpus is a folder with one Parquet file per split. It opens offline 
 `datasets.load_dataset(folder)` too.
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -158,7 +159,7 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
         CorpusError: the folder is absent, holds no prepared split, or its files are damaged or of another schema.
         OSError: the disk of `datasets`' cache is full.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder: give the --output_dir of `python -m data_scripts.prepare`")
     files = {split: str(folder / f"{split}.parquet") for split in SPLITS if (folder / f"{split}.parquet").is_file()}
@@ -168,7 +169,8 @@ def load_prepared(folder: str | os.PathLike) -> DatasetDict:
             "with `python -m data_scripts.prepare`"
         )
     try:
-        dataset = load_dataset("parquet", data_files=files)
+        # `datasets` takes paths as patterns: a folder may be called "run [1]" and have a "run 1" beside it.
+        dataset = load_dataset("parquet", data_files={split: glob.escape(path) for split, path in files.items()})
     except (DatasetsError, ValueError, OSError) as error:
         # `datasets` copies the tables into its cache, so it is not always the folder that is at fault.
         if (full := find_full_disk(error)) is not None:

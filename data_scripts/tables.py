@@ -1,4 +1,4 @@
-"""Reading tables of text: CSV, TSV, JSON Lines and Parquet files become rows, one dictionary each."""
+"""Reading tables: CSV, TSV, JSON, JSON Lines, Parquet and Excel files become rows, one dictionary each."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 #: What separates the columns of a CSV, by its name in messages.
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 #: The tables that know no null: an empty cell may be one, or an empty text.
-DELIMITED_SUFFIXES = (".csv", ".tsv")
+DELIMITED_SUFFIXES = (".csv", ".tsv", ".xlsx")
 
 # The first line. A quoted name may hold line breaks and delimiters; a quote inside a name is an ordinary character.
 _HEADER = re.compile(r'(?:(?<![^,;\t])"(?:[^"]|"")*"|[^\r\n])*')
@@ -33,8 +33,9 @@ def read_table(path: Path, empty_cell: str | None = None, suffix: str | None = N
 
     Args:
         path: a file whose name ends in one of `TABLE_SUFFIXES`. Text is UTF-8, with or without a byte order mark, or
-            UTF-16 with one. A CSV is separated by what its header is: commas, semicolons or tabs.
-        empty_cell: what an empty cell of a CSV or TSV is. (The other formats tell a null from an empty text.)
+            UTF-16 with one. A CSV is separated by what its header is: commas, semicolons or tabs. JSON is an object on
+            each line, a list of objects, or an object of columns as pandas writes it.
+        empty_cell: what an empty cell of a CSV, TSV or Excel file is. (The others tell a null from an empty text.)
         suffix: what the name would end in, of a file whose own name says nothing, as in a cache of downloads.
 
     Raises:
@@ -83,6 +84,8 @@ def _read_csv(path: Path, empty_cell: str | None) -> list[Row]:
         raise CorpusError(f"{path}: {error}") from None
     # Not pandas, which turns the word "None" into a null.
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    limit = csv.field_size_limit()  # 131,072 characters in a cell, for the whole process
+    csv.field_size_limit(max(limit, len(text)))
     try:
         names = Counter(filter(None, (name.strip() for name in reader.fieldnames or ())))
         if twice := [name for name, count in names.items() if count > 1]:
@@ -94,22 +97,58 @@ def _read_csv(path: Path, empty_cell: str | None) -> list[Row]:
             rows.append({name: cell or empty_cell for name, cell in row.items()})
     except csv.Error as error:
         raise CorpusError(f"{path}, after line {reader.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 
-def _read_json_lines(path: Path, _: str | None) -> list[Row]:
-    rows = []
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{path}, line {number}: not JSON ({error})") from None
+def _read_json(path: Path, _: str | None) -> list[Row]:
+    """The rows of a file that holds one JSON value, or one on each line."""
+    text = _read_text(path)
+    try:
+        rows = {f"row {number}": row for number, row in enumerate(_json_rows(_from_json(text)), 1)}
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("["):
+            raise CorpusError(f"{path}, line {error.lineno}: not JSON ({error})") from None
+        rows = _json_lines(text, path)
+    for place, row in rows.items():
         if not isinstance(row, dict):
-            raise CorpusError(f"{path}, line {number}: expected an object {{...}}, got {type(row).__name__}")
-        rows.append(row)
+            raise CorpusError(f"{path}, {place}: expected an object {{...}}, got {type(row).__name__}")
+    return list(rows.values())
+
+
+def _json_lines(text: str, path: Path) -> dict[str, Any]:
+    """The values by their lines."""
+    rows = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows[f"line {number}"] = _from_json(line)
+            except json.JSONDecodeError as error:
+                raise CorpusError(f"{path}, line {number}: not JSON ({error})") from None
     return rows
+
+
+def _from_json(text: str) -> Any:
+    """A JSON value; NaN, which Python and pandas write for what is missing, is null."""
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def _json_rows(value: Any) -> list[Any]:
+    """The rows of one JSON value: a list of them, what pandas' `to_json` writes in any `orient`, or a single one."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, list) else [value]
+    if isinstance(data := value.get("data"), list) and value.keys() <= {"data", "columns", "index", "schema"}:
+        return [dict(zip(value["columns"], row, strict=True)) for row in data] if "columns" in value else data
+    columns = list(value.values())
+    if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    if columns and all(isinstance(column, dict) for column in columns):
+        if all(map(str.isdecimal, value)):  # "index"
+            return columns
+        if all(map(str.isdecimal, columns[0])):  # "columns"
+            return [{name: column.get(row) for name, column in value.items()} for row in columns[0]]
+    return [value]
 
 
 def _read_parquet(path: Path, _: str | None) -> list[Row]:
@@ -121,11 +160,34 @@ def _read_parquet(path: Path, _: str | None) -> list[Row]:
         raise CorpusError(f"{path} cannot be read as Parquet: {error}") from None
 
 
+def _read_excel(path: Path, empty_cell: str | None) -> list[Row]:
+    import pandas  # slow to import, as above
+
+    try:
+        sheets = pandas.read_excel(path, sheet_name=None, dtype=object, na_filter=False)
+    except ImportError:
+        raise CorpusError(
+            f"{path}: reading Excel files needs `pip install openpyxl`; or save it as CSV UTF-8"
+        ) from None
+    # Everything: what the package raises for a damaged file has no class in common.
+    except Exception as error:
+        raise CorpusError(f"{path} cannot be read as an Excel file: {error}") from None
+    filled = [name for name, sheet in sheets.items() if len(sheet)]
+    if len(filled) > 1:
+        raise CorpusError(f"{path} has several sheets ({', '.join(filled)}): save the one that is meant as CSV UTF-8")
+    return [
+        {str(name): empty_cell if cell == "" else cell for name, cell in row.items()}
+        for name in filled
+        for row in sheets[name].to_dict("records")
+    ]
+
+
 _READERS: dict[str, Callable[[Path, str | None], list[Row]]] = {
     ".csv": _read_csv,
-    ".json": _read_json_lines,
-    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+    ".jsonl": _read_json,
     ".parquet": _read_parquet,
     ".tsv": _read_csv,
+    ".xlsx": _read_excel,
 }
 TABLE_SUFFIXES = tuple(_READERS)

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
     folder: dict[str, Any] = {"nargs": "+", "metavar": "FOLDER"}
     add("--prepared_dir", required=True, help="prepared folder that the models read; others for Fig. 6 alone", **folder)

@@ -27,6 +27,7 @@ import numpy as np
 
 from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
+from data_scripts.parsers import CommandParser
 from trainer.experiments.ablations import ABLATIONS
 from trainer.studies.parameters import ENCODER_SIZES
 
@@ -49,7 +50,7 @@ class Way(NamedTuple):
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
     add("--size", choices=ENCODER_SIZES, default="base", help="of encoders with random weights (default base)")
     add("--speech_encoder", help="Hub name or folder, in place of --size")

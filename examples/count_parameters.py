@@ -16,13 +16,14 @@ from pathlib import Path
 
 from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
+from data_scripts.parsers import CommandParser
 from trainer.studies.paper import COST_TABLE
 from trainer.studies.parameters import ENCODER_SIZES, MODULE_GROUPS, count_parameters, inference_parameters
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
     add("--size", choices=ENCODER_SIZES, default="large", help="of HuBERT (default large, Table V's)")
     add("--model_options", type=json.loads, default={}, metavar="JSON", help="e.g. '{\"generator_layers\": 4}'")

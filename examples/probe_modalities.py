@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 from trainer.errors import ExperimentError
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
     add("--runs", required=True, nargs="+", metavar="FOLDER", help="finished runs, of folds and seeds, or grids")
     add("--prepared_dir", required=True, metavar="FOLDER", help="prepared folder")

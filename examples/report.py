@@ -12,11 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
     add("--runs", nargs="*", default=["runs"], metavar="FOLDER", help="folders of experiments (default runs)")
     add("--output_dir", default="runs/report", metavar="FOLDER", help="where they and the report are kept")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 from trainer.experiments.cli import add_test_options
 
 METRICS = ("accuracy", "ua", "weighted_f1", "macro_f1")
@@ -21,7 +22,7 @@ METRICS = ("accuracy", "ua", "weighted_f1", "macro_f1")
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add_test_options(parser)
     add = parser.add_argument
     add("--text_column", default="hypothesis", choices=("hypothesis", "transcript"))

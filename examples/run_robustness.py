@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_scripts.errors import CorpusError, run_command
+from data_scripts.parsers import CommandParser
 from trainer.experiments.cli import add_test_options
 
 #: Rows that tell whether fusion, and error detection and correction in it, help against errors.
@@ -24,7 +25,7 @@ LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add_test_options(parser)
     add = parser.add_argument
     add("--rows", nargs="+", default=list(ROWS), help="of the runs, in the table's order")

@@ -30,6 +30,7 @@ from data_scripts.corpora.meld import CLIP_FOLDERS
 from data_scripts.corpora.registry import SYNTHESIS_FILE
 from data_scripts.errors import CorpusError, run_command
 from data_scripts.files import replace_together
+from data_scripts.parsers import CommandParser
 from data_scripts.synthesis import require_programs, say
 from data_scripts.tables import Row, read_table
 
@@ -235,7 +236,7 @@ def read_settings(path: Path) -> dict[Key, Row]:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--data_dir", type=Path, required=True, help="folder in the layout of MELD.Raw")
     parser.add_argument("--splits", nargs="+", choices=list(CLIP_FOLDERS), default=list(CLIP_FOLDERS))
     parser.add_argument("--max_rows", type=int, help="speak at most this many rows, by whole dialogues (default: all)")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from data_scripts.corpora.columns import assign_columns
 from data_scripts.corpora.folders import APPLE_DOUBLE, walk
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import SPLIT_NAMES, Row
+from data_scripts.corpora.rows import Row
+from data_scripts.corpora.split_names import split_word
 from data_scripts.errors import CorpusError
 from data_scripts.tables import read_table
 
@@ -87,7 +88,7 @@ def _row(name: str, path: Path) -> Row:
     """A recording, whose class is the name of its folder, unless that is a split's."""
     folder = PurePosixPath(name).parent.name
     row = {"id": name, "audio": str(path)}
-    return row if not folder or folder.lower() in SPLIT_NAMES else {**row, "label": folder}
+    return row if not folder or split_word(folder) else {**row, "label": folder}
 
 
 def _table_rows(tables: Mapping[str, Path], recordings: Mapping[str, Path], report: PreparationReport) -> list[Row]:

@@ -60,7 +60,7 @@ class CorpusRecord:
         emotions: every label it has; empty where that depends on the data.
         default_emotions: the classes that are kept where none are asked for; empty: every label.
         merged: label -> the label it counts as, unless it is a class of its own or a label map names it.
-        has_sessions: whether its sessions can be chosen; so for its columns, and its splits (and configurations).
+        has_sessions: whether its sessions can be chosen; so for its columns, and its splits.
         language: what is spoken in it, for speech recognition, e.g. "en"; None: not known.
         takes_file: whether `data_dir` may be a file; otherwise it must be a folder.
         takes_name: whether `data_dir` may be what is no file or folder: a name on the Hub, or a dataset in memory.

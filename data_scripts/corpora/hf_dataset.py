@@ -21,7 +21,8 @@ from data_scripts.corpora.audio_folder import read_audio_folder
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import SPLIT_NAMES, Row, as_utterance, check_ids, drop_unusable, read_columns
+from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns
+from data_scripts.corpora.split_names import canonical_splits
 from data_scripts.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -141,8 +142,9 @@ def _choose_splits(
     if len(parts) == 1:
         return {"train": next(iter(parts.values()))}
     named: dict[str, Any] = {}
+    known = canonical_splits(parts)
     for name, part in parts.items():
-        split = SPLIT_NAMES.get(name.lower())
+        split = known.get(name)
         if split is None or split in named:
             options = " ".join(f"--{option} NAME" for option in SPLIT_OPTIONS.values())
             raise CorpusError(f"{selection.where} has the splits {there}: say which is what, {options}")

@@ -1,8 +1,9 @@
-"""Bring your own corpus: a CSV, TSV, JSON Lines or Parquet manifest with one row for each recording.
+"""Bring your own corpus: a manifest (CSV, TSV, JSON, Parquet or Excel) with one row for each recording.
 
 Columns: `audio` and `emotion`; optional `id`, `transcript`, `hypothesis`, `asr_model`, `speaker`, `session`, `split`,
 or what `columns` reads as these. Audio paths are relative to the manifest's folder. Without a split column all is
-training data; without ids the audio paths serve.
+training data, unless there is a manifest for each split, such as train.csv and test.csv; without ids the audio paths
+serve.
 """
 
 from pathlib import Path
@@ -14,45 +15,52 @@ from data_scripts.corpora.folders import children
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, read_columns, set_splits
+from data_scripts.corpora.split_names import split_word
 from data_scripts.errors import CorpusError
-from data_scripts.tables import DELIMITED_SUFFIXES, Row, read_table
+from data_scripts.tables import DELIMITED_SUFFIXES, TABLE_SUFFIXES, Row, read_table
 
-MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 MANIFEST_LAYOUT = (
-    f"a manifest ({', '.join(MANIFEST_SUFFIXES[:-1])} or {MANIFEST_SUFFIXES[-1]}) with the columns audio and emotion"
+    f"a manifest ({', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}) with the columns audio and emotion"
 )
+#: What is taken for the manifest of a folder only where nothing else is: such files often hold something else.
+_UNUSUAL_SUFFIXES = (".json", ".xlsx")
 
 
 def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus:
     """Read a manifest; rows without a usable label or audio file go into `report`, by their id."""
-    path = _find_manifest(selection.place)
-    items = _read_items(path, selection, report)
-    check_ids(items, path)
-    set_splits(items, path)
+    items: list[Row] = []
+    columns: dict[str, str] = {}
+    for split, path in _find_manifests(selection.place).items():
+        items += _read_items(path, split, selection, report)
+        columns |= report.columns
+    report.columns = columns
+    check_ids(items, selection.place)
+    items = set_splits(items, selection.split_names, selection.place, report)
     return ScannedCorpus(drop_unusable(items, report), search_hint=MANIFEST_LAYOUT)
 
 
-def _find_manifest(data_dir: Path) -> Path:
-    """The manifest that `data_dir` is or contains."""
+def _find_manifests(data_dir: Path) -> dict[str, Path]:
+    """The manifest that `data_dir` is or contains, as {"": path}; of several that are splits, {name of split: path}."""
     if data_dir.is_file():
-        if data_dir.suffix.lower() not in MANIFEST_SUFFIXES:
-            raise CorpusError(f"{data_dir} is not a manifest: its name must end in {', '.join(MANIFEST_SUFFIXES)}")
-        return data_dir
-    visible = (path for path in children(data_dir) if not path.name.startswith("."))
-    files = [path for path in visible if path.suffix.lower() in MANIFEST_SUFFIXES]
-    if len(files) > 1:
-        names = ", ".join(path.name for path in files)
-        raise CorpusError(f"{data_dir} holds {len(files)} manifests ({names}): name one of them")
+        if data_dir.suffix.lower() not in TABLE_SUFFIXES:
+            raise CorpusError(f"{data_dir} is not a manifest: its name must end in {', '.join(TABLE_SUFFIXES)}")
+        return {"": data_dir}
+    tables = [path for path in children(data_dir) if path.suffix.lower() in TABLE_SUFFIXES and path.name[0] not in ".~"]
+    files = [path for path in tables if path.suffix.lower() not in _UNUSUAL_SUFFIXES] or tables
     if not files:
         raise CorpusError(
             f"{data_dir} holds nothing; looked for {MANIFEST_LAYOUT}. Folders of recordings, one for each class, go in "
             "by --dataset_name"
         )
-    return files[0]
+    splits = {split_word(path.stem, alone=False): path for path in files}
+    if len(files) > 1 and (None in splits or len(splits) < len(files)):
+        names = ", ".join(path.name for path in files)
+        raise CorpusError(f"{data_dir} holds {len(files)} manifests ({names}): name one of them")
+    return {"": files[0]} if len(files) == 1 else splits
 
 
-def _read_items(path: Path, selection: CorpusSelection, report: PreparationReport) -> list[Row]:
-    """The manifest's rows by their canonical columns."""
+def _read_items(path: Path, split: str, selection: CorpusSelection, report: PreparationReport) -> list[Row]:
+    """A manifest's rows by their canonical columns; without a split of their own they are of that of its name."""
     rows = read_table(path)
     if not rows:
         raise CorpusError(f"{path} has no rows: write one line for each recording")
@@ -65,7 +73,7 @@ def _read_items(path: Path, selection: CorpusSelection, report: PreparationRepor
             # where none is, that the utterance has not been transcribed.
             if row.get("asr_model") and "hypothesis" in row:
                 row["hypothesis"] = row["hypothesis"] or ""
-    return [_canonical(row, number, path) for number, row in enumerate(rows, 1)]
+    return [_canonical({"split": split, **row}, number, path) for number, row in enumerate(rows, 1)]
 
 
 def _canonical(row: Row, number: int, path: Path) -> Row:
@@ -103,5 +111,6 @@ RECORD = CorpusRecord(
     about="Made from a manifest.",
     scan=scan,
     has_columns=True,
+    has_splits=True,
     takes_file=True,
 )

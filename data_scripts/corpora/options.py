@@ -27,7 +27,7 @@ def _column_help(role: str) -> dict[str, str]:
 
 
 def _split_help(use: str) -> dict[str, str]:
-    return option_help(f"{use} split (only with --dataset_name).", "NAME")
+    return option_help(f"{use} split (manifest or dataset).", "NAME")
 
 
 @dataclass
@@ -114,11 +114,10 @@ class CorpusSelection:
         if self.columns and not record.has_columns:
             options = ", ".join(f"--{COLUMN_OPTIONS[role]}" for role in self.columns)
             raise CorpusError(f"{title} has no columns to choose from: leave {options} out")
-        if (self.split_names or self.dataset_config_name) and not record.has_splits:
-            raise CorpusError(
-                f"{title} has no splits or configurations to choose from: leave the names of splits and "
-                "--dataset_config_name out"
-            )
+        if self.split_names and not record.has_splits:
+            raise CorpusError(f"{title} has no splits to choose from: leave the names of splits out")
+        if self.dataset_config_name and not record.takes_name:
+            raise CorpusError(f"{title} has no configurations to choose from: leave --dataset_config_name out")
 
     @classmethod
     def parse(cls, namespace: argparse.Namespace, **values: Any) -> Self:
@@ -135,7 +134,7 @@ class CorpusSelection:
     def place(self) -> Any:
         """Where the corpus lies: a path (or a name on the Hub, as one), or a dataset in memory; None: not said."""
         place = self.data_dir if self.dataset_name is None else self.dataset_name
-        return Path(place) if isinstance(place, (str, os.PathLike)) else place
+        return Path(place).expanduser() if isinstance(place, (str, os.PathLike)) else place
 
     @property
     def where(self) -> str:

@@ -7,19 +7,16 @@ from typing import Any
 
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.columns import COLUMN_OPTIONS, assign_columns
-from data_scripts.corpora.options import CorpusSelection
+from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.errors import CorpusError
+from data_scripts.corpora.split_names import canonical_splits
+from data_scripts.errors import CorpusError, check_known
 
 Row = dict[str, Any]
 
 REQUIRED_ROLES = ("audio", "emotion")
 TEXT_ROLES = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
 _TRIMMED_ROLES = ("id", "speaker", "session", "split", "asr_model")
-#: What a split may be called.
-SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
-    ("dev", "valid", "val", "eval", "development"), "validation"
-)
 
 
 def read_columns(
@@ -83,20 +80,30 @@ def check_ids(items: Iterable[Row], owner: object) -> None:
         raise CorpusError(f"{owner} has {len(twice)} ids more than once: {names}. Give every row an id of its own")
 
 
-def set_splits(items: list[Row], owner: object) -> None:
-    """Bring the splits to their canonical names; without any, all rows are training data."""
-    if not any(item["split"] for item in items):
-        for item in items:
-            item["split"] = "train"
-        return
+def set_splits(items: Sequence[Row], chosen: Mapping[str, str], owner: object, report: PreparationReport) -> list[Row]:
+    """Return the rows with the canonical names of their splits; without any, all are training data.
+
+    Where splits are chosen, {split: name}, the rows of others go into the report.
+    """
+    if not any(item["split"] for item in items) and not chosen:
+        return [{**item, "split": "train"} for item in items]
+    names = list(dict.fromkeys(item["split"] for item in items if item["split"]))
+    known = {name: split for split, name in chosen.items()} or canonical_splits(names)
+    check_known(owner, "split", chosen.values(), names)
+    kept = []
     for item in items:
-        split = SPLIT_NAMES.get((item["split"] or "").lower())
-        if split is None:
-            problem = (
-                f"the unknown split {item['split']!r}" if item["split"] else "no split, though other rows have one"
+        name = item["split"]
+        if name in known:
+            kept.append({**item, "split": known[name]})
+        elif chosen:
+            report.drop(item["id"], f"split not selected: {name or 'none'}")
+        else:
+            problem = f"the unknown split {name!r}" if name else "no split, though other rows have one"
+            options = ", ".join(f"--{option} NAME" for option in SPLIT_OPTIONS.values())
+            raise CorpusError(
+                f"{owner}: {item['id']} has {problem}; use {', '.join(SPLITS)}, or say which is what: {options}"
             )
-            raise CorpusError(f"{owner}: {item['id']} has {problem}; use {', '.join(SPLITS)}")
-        item["split"] = split
+    return kept
 
 
 def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:

@@ -14,13 +14,12 @@ from pathlib import Path
 from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.options import add_options
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options; a wrong one prints the usage and exits with 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_scripts.prepare", description=(__doc__ or "").split("\n\n")[0]
-    )
+    parser = CommandParser(prog="python -m data_scripts.prepare", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument(
         "--output_dir", type=Path, required=True, metavar="FOLDER", help="Where the prepared corpus goes."

@@ -36,7 +36,7 @@ def prepare_folder(
     on no other file. Recordings that have not changed since an earlier run are not decoded again, unless they are
     embedded, and the hypotheses that `data_scripts.transcribe` has filled in since are kept.
     """
-    folder = Path(output_dir)
+    folder = Path(output_dir).expanduser()
     _check_output(folder, selection.place)
     scanned, report = scan_corpus(selection)
     with RecordingStore(folder, embed_audio) as store:

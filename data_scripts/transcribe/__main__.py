@@ -18,6 +18,7 @@ from data_scripts.corpora import CORPORA, CorpusSelection
 from data_scripts.corpora.options import add_options
 from data_scripts.corpora.report import prepared_name
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 
 if TYPE_CHECKING:
     from data_scripts.transcribe.dataset import Recognizer
@@ -27,7 +28,7 @@ BACKENDS = ("transformers", "faster-whisper")
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options; a wrong one prints the usage and exits with 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m data_scripts.transcribe",
         description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
     )

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 from data_scripts.synthesis import require_programs, say
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def record(
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--asr", metavar="NAME", default=ASR_NAME, help="Whisper's repository id, or its folder")
     parser.add_argument("--output_dir", metavar="FOLDER", type=Path, default=FOLDER)
     return parser.parse_args()

@@ -67,6 +67,13 @@ def test_saved_and_loaded_is_the_same(dataset, tmp_path):
         assert loaded[split].to_list() == dataset[split].to_list()
 
 
+@pytest.mark.parametrize("name", ["run [1]", "run ?", "a*b", "{a}", "x~y", "a#b%20"])
+def test_a_folder_s_name_is_no_pattern(dataset, tmp_path, name):
+    for place, number in (("run 1", 7), ("run 2", 8), ("aXb", 9), ("a", 10), (name, 1)):
+        save_prepared(DatasetDict({"train": build_dataset([row(number)], EMOTIONS)}), tmp_path / place)
+    assert list(load_prepared(tmp_path / name)["train"]["id"]) == ["clip1"]
+
+
 def test_saving_again_replaces_every_split(dataset, tmp_path):
     save_prepared(dataset, tmp_path)
     (tmp_path / "report.json").write_text('{"corpus": "x"}')

@@ -6,6 +6,7 @@ import io
 import json
 import string
 
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -41,7 +42,10 @@ def test_formats_say_the_same(tmp_path):
         ("a.csv", "id\ncafé\n".encode("cp1252"), r"a\.csv is not UTF-8 .byte 0xe9; probably Windows cp1252.*CSV UTF-8"),
         ("a.jsonl", '{"id": "café"}'.encode("cp1252"), r"a\.jsonl is not UTF-8 .byte 0xe9"),
         ("a.jsonl", b'{"id": 1}\n\n{"id": \n', r"a\.jsonl, line 3: not JSON"),
-        ("a.jsonl", b'["x"]\n', r"a\.jsonl, line 1: expected an object \{\.\.\.\}, got list"),
+        ("a.jsonl", b'{}\n\n["x"]\n', r"a\.jsonl, line 3: expected an object \{\.\.\.\}, got list"),
+        ("a.json", b'[{},\n"x"]\n', r"a\.json, row 2: expected an object \{\.\.\.\}, got str"),
+        ("a.json", b'[{},\n{"x": }]\n', r"a\.json, line 2: not JSON"),
+        ("a.xlsx", b"PK", r"a\.xlsx(: Excel files need `pip install openpyxl`| cannot be read as an Excel file)"),
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read as Parquet"),
         ("a.csv", "id,text\n1,hi\n".encode("utf-16-le"), r"a\.csv holds zero bytes; probably UTF-16 without a byte"),
         ("a.csv", "id,text\n1,é\n".encode("utf-16-be"), r"a\.csv holds zero bytes; probably UTF-16 without a byte"),
@@ -50,7 +54,11 @@ def test_formats_say_the_same(tmp_path):
         ("a.csv", b"id,text;note\n", r"a\.csv: its header may be separated at comma and semicolon alike"),
         ("a.csv", b"id, id,text\n1,2,3\n", r"a\.csv has the column id more than once"),
         ("a.tsv", b"id\ttext\nx,y\n", r"a\.tsv, line 2: the number of cells"),
-        ("a.txt", b"id\nx\n", r"a\.txt is not a table: its name must end in \.csv, \.json, \.jsonl, \.parquet, \.tsv"),
+        (
+            "a.txt",
+            b"id\nx\n",
+            r"a\.txt is not a table: its name must end in .csv, .json, .*, .tsv, .xlsx",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, message):
@@ -60,11 +68,47 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
 
 
 def test_empty_tables_and_absent_files(tmp_path):
-    for suffix in set(TABLE_SUFFIXES) - {".parquet"}:
+    for suffix in set(TABLE_SUFFIXES) - {".parquet", ".xlsx"}:
         (tmp_path / f"a{suffix}").write_bytes(b"")
         assert read_table(tmp_path / f"a{suffix}") == []
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "table", "list"])
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_json_as_pandas_writes_it(tmp_path, orient, suffix):
+    """Also of rows that were chosen from others, whose index has gaps."""
+    frame = pd.DataFrame([{"id": "x", "text": "y"}, *ROWS])[1:]
+    path = tmp_path / f"a{suffix}"
+    if orient == "list":
+        path.write_text(json.dumps(frame.to_dict("list"), indent=1))
+    else:
+        frame.to_json(path, orient=orient)
+    assert [{name: row[name] for name in ("id", "text")} for row in read_table(path)] == ROWS
+
+
+def test_an_excel_file(tmp_path):
+    pytest.importorskip("openpyxl")
+    frame = pd.DataFrame([{"id": "01", "text": "None", "number": 7}, {"id": "x", "text": None, "number": 0.5}])
+    frame.to_excel(tmp_path / "a.xlsx", index=False)
+    first, second = read_table(tmp_path / "a.xlsx")
+    assert (first, second) == (
+        {"id": "01", "text": "None", "number": 7},
+        {"id": "x", "text": None, "number": 0.5},
+    )
+    with pd.ExcelWriter(tmp_path / "b.xlsx") as writer:
+        for name in ("one", "two"):
+            frame.to_excel(writer, sheet_name=name)
+    with pytest.raises(CorpusError, match=r"b\.xlsx has several sheets .one, two.: save the one that is meant"):
+        read_table(tmp_path / "b.xlsx")
+
+
+def test_a_cell_of_any_length_and_the_process_s_limit_stays(tmp_path):
+    limit, text = csv.field_size_limit(), "x" * 200_000
+    (tmp_path / "a.csv").write_text(f"id,text\n1,{text}\n")
+    assert read_table(tmp_path / "a.csv") == [{"id": "1", "text": text}]
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from data_scripts.errors import run_command
+from data_scripts.parsers import CommandParser
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
 
@@ -111,7 +112,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
 def _make_parser(dataclasses: Sequence[Any]) -> "HfArgumentParser":
     from transformers import HfArgumentParser
 
-    class Parser(HfArgumentParser):
+    class Parser(CommandParser, HfArgumentParser):
         def error(self, message: str) -> NoReturn:
             # The library gives each option a second name, with hyphens.
             message = re.sub(r"(--\w+)/--[\w-]+", r"\1", message).rstrip(".")

@@ -129,6 +129,23 @@ def test_one_manifest_is_named(folder):
             load_corpus("manifest", folder / place)
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("train.csv", "dev.csv", "test.csv"), {"train": ["a.wav"], "validation": ["b.wav"], "test": ["c.wav"]}),
+        (("Train_labels.csv", "labels-test.csv"), {"train": ["a.wav"], "test": ["b.wav"]}),
+        (("all.csv", "info.json"), {"train": ["a.wav"]}),
+    ],
+)
+def test_tables_of_splits(tmp_path, names, found):
+    for letter, name in zip("abc", names, strict=False):
+        write_wav(tmp_path / f"{letter}.wav", seed=ord(letter))
+        lines = [f"{letter}.wav,sad"] if name.endswith("csv") else []
+        write_csv(tmp_path, "audio,label" if letter == "a" else "audio,emotion", *lines, name=name)
+    corpus = load_corpus("manifest", tmp_path)
+    assert {split: list(part["id"]) for split, part in corpus.dataset.items()} == found
+
+
 def test_usual_names_encodings_and_windows_paths(folder):
     lines = ["File Name;LABEL;Text;Sentence; SPK ;valence", "wavs\\2.wav;sad;hi, you;Hi you.;7;0.5"]
     path = write_csv(folder, *lines, encoding="utf-16")

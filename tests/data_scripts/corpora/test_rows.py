@@ -21,10 +21,29 @@ def test_channels(value, channel):
     assert "channel" not in as_utterance({"channel": None})
 
 
-def test_split_names():
-    items = [{"id": "a", "split": name} for name in ("train", "DEV", "val", "valid", "eval", "development", "test")]
-    set_splits(items, "it")
-    assert [item["split"] for item in items] == ["train", *["validation"] * 5, "test"]
+def splits_of(*names, **chosen):
+    """The splits that rows with these names get, and how many rows are left out."""
+    report = PreparationReport("x")
+    items = [{"id": name, "split": name} for name in names]
+    return [item["split"] for item in set_splits(items, chosen, "it", report)], len(report.dropped)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("train", "Training", "test", "TESTING"), ["train", "train", "test", "test"]),
+        (("DEV", "val", "valid", "eval", "development", "test"), ["validation"] * 5 + ["test"]),
+        (("train", "dev", "eval"), ["train", "validation", "test"]),
+        (("train", "eval"), ["train", "validation"]),
+        ((None, ""), ["train", "train"]),
+    ],
+)
+def test_split_names(names, found):
+    assert splits_of(*names) == (found, 0)
+
+
+def test_chosen_splits():
+    assert splits_of("train", "holdout", "x", test="holdout", train="x") == (["test", "train"], 1)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +54,12 @@ def test_split_names():
             for value in ("left", "-1", "1.5", -1, 0.5)
         ),
         (lambda: check_ids([{"id": "a"}, {"id": "b"}, {"id": "a"}], "it"), "it has 1 ids more than once: a"),
-        (lambda: set_splits([{"id": "a", "split": "dve"}], "it"), "it: a has the unknown split 'dve'"),
+        (lambda: splits_of("dve"), "it: dve has the unknown split 'dve'; use .* --train_split_name NAME"),
         (
-            lambda: set_splits([{"id": "a", "split": "test"}, {"id": "b", "split": None}], "it"),
-            "it: b has no split, though other rows have one",
+            lambda: splits_of("test", None),
+            "it: None has no split, though other rows have one",
         ),
+        (lambda: splits_of("a", test="b"), "it has no split b; it has a"),
     ],
 )
 def test_what_is_refused(call, message):

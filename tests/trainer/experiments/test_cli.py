@@ -55,6 +55,17 @@ def test_values_of_a_file_are_read_as_on_the_command_line(tmp_path, written, rea
     assert all(type(values[name]) is type(value) for name, value in read.items())
 
 
+@pytest.mark.parametrize("word", ["--data_dir=~/x", "--prepared_dir=~/x", "--hypotheses=~/x", "data_dir: ~/x"])
+def test_a_tilde_is_the_home_folder_where_no_shell_expands_it(tmp_path, monkeypatch, word):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("" if word.startswith("--") else f"{word}\n")
+    words = ["--config=~/c.yaml", "--output_dir=~/out", "--use_cpu", *([word] if word.startswith("--") else [])]
+    corpus, args = parse_arguments((CorpusArguments, ExperimentArguments), words)
+    assert args.output_dir == str(tmp_path / "out")
+    assert str(tmp_path / "x") in (corpus.data_dir, corpus.prepared_dir, corpus.hypotheses)
+
+
 @pytest.mark.parametrize(
     ("written", "words", "message"),
     [

@@ -1,0 +1,28 @@
+"""The parser of every command: `~` in any value that can be a path, and nowhere else."""
+
+import os
+
+import pytest
+
+from data_scripts.parsers import CommandParser
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--a=~/x y"], "HOME/x y"),
+        (["--a", "~/x"], "HOME/x"),
+        (["--a=~"], "HOME"),
+        (["--a", "x~/~y"], "x~/~y"),
+        (["--a=b=~/x"], "b=~/x"),
+        (["--a=~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(monkeypatch, words, expected):
+    monkeypatch.setenv("HOME", f"{os.sep}home")
+    monkeypatch.setenv("USERPROFILE", f"{os.sep}home")
+    parser = CommandParser()
+    parser.add_argument("--a")
+    assert parser.parse_args(words).a == expected.replace("HOME", f"{os.sep}home")
+    monkeypatch.setattr("sys.argv", ["command", *words])
+    assert parser.parse_args().a == expected.replace("HOME", f"{os.sep}home")
