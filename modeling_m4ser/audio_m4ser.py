@@ -4,17 +4,22 @@ Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales th
 program that only feeds arrays needs none of the packages that decode or resample: their imports may fail.
 """
 
-import contextlib
-import math
-import numbers
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .decoding_m4ser import AudioError, decode_file, logger, open_audio, stated_duration
-from .levels_m4ser import channels_last, check_samples, mix_channels, pick_channel, silence_reason
+from .decoding_m4ser import decode_file, logger, open_audio, stated_duration
+from .levels_m4ser import (
+    AudioError,
+    channels_last,
+    check_rate,
+    check_samples,
+    mix_channels,
+    pick_channel,
+    silence_reason,
+)
 
 try:
     import soxr
@@ -47,12 +52,12 @@ def load_audio(
 
     Raises:
         AudioError: a missing, empty, truncated or non-audio file, no audio stream, no samples, NaN or infinite samples,
-            integers stored as floats or in a wider type as they are, a waveform without a rate, a rate that is not
-            positive, a channel that is not there, an unknown kind of input.
+            integers stored as floats or in a wider type as they are, a waveform without a rate, a rate outside 4 kHz
+            to 768 kHz, a channel that is not there, an unknown kind of input.
         ImportError: the package that would read this input is not installed.
     """
     label = _label(audio, name)
-    wanted = _positive_rate(sampling_rate, "sampling_rate", name or "the audio")
+    wanted = check_rate(sampling_rate, "sampling_rate", name or "the audio")
     samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel)
     # Looked for in what was recorded: resampling adds ripples to a constant.
     if reason := silence_reason(samples):
@@ -207,15 +212,4 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
         samples = np.asarray(samples)
     except ValueError as error:
         raise AudioError(f"{label} is not a waveform: {error}") from error
-    return samples, _positive_rate(source_rate, "sampling rate", label)
-
-
-def _positive_rate(rate: Any, argument: str, label: str) -> float:
-    """Return `rate` if it is a positive number of hertz, also as an array or tensor of one."""
-    if hasattr(rate, "item"):
-        with contextlib.suppress(ValueError, RuntimeError):  # several numbers
-            rate = rate.item()
-    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
-    if not (number and math.isfinite(rate) and rate > 0):  # pyright: ignore[reportOperatorIssue]
-        raise AudioError(f"{label}: {argument} must be a positive number of hertz, got {rate!r}")
-    return rate  # pyright: ignore[reportReturnType]
+    return samples, check_rate(source_rate, "sampling rate", label)

@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from transformers.utils import logging
 
+from .levels_m4ser import AudioError, check_rate
+
 try:
     import soundfile
 except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
@@ -43,10 +45,6 @@ _START_BYTES = 1024
 _OGG_PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
 # The tag in an MP3's first frame: which numbers it has, the frames and the bytes of the file.
 _XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f]....(....)", re.DOTALL)
-
-
-class AudioError(ValueError):
-    """The audio cannot be used; the message names the file or argument and the way out."""
 
 
 @contextlib.contextmanager
@@ -144,6 +142,7 @@ def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
     Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`.
     """
     decoded = [_decode_one(part, label) for part in _parts(handle)]
+    check_rate(decoded[0][1], "its sampling rate", label)
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
         raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
     return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
@@ -330,4 +329,5 @@ def stated_duration(handle: BinaryIO, label: str) -> float | None:
     if file is None:
         return None
     with file:
-        return file.frames / file.samplerate if file.format in _EXACT_FORMATS else None
+        rate = check_rate(file.samplerate, "its sampling rate", label)
+        return file.frames / rate if file.format in _EXACT_FORMATS else None

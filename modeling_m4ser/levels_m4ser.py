@@ -1,6 +1,6 @@
 """From samples of any number type and any number of channels to one float32 channel, and whether it holds any sound.
 
-What would be read at a wrong level raises `AudioError`: its emotion would be that of another recording.
+What would be read at a wrong level or speed raises `AudioError`: its emotion would be that of another recording.
 """
 
 import numbers
@@ -8,14 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from .decoding_m4ser import AudioError
-
+#: The sampling rates in hertz that audio may have: other numbers are none (16 for 16 kHz, a count, an index).
+LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
 MAX_CHANNELS = 32  # an array with more is a batch or a spectrogram
 _STEP_16_BIT = 2.0**-15
 # Floats over full scale are usual where a mix or a decoder overshot; ten times as much is another scale.
 _HIGHEST_FLOAT = 10.0
 # Of what unrelated channels keep of their power in a mean: less is left only where they cancel each other.
 _CANCELLED_SHARE = 0.1
+
+
+class AudioError(ValueError):
+    """The audio cannot be used; the message names the file or argument and the way out."""
+
+
+def check_rate(rate: Any, argument: str, label: str) -> float:
+    """Return `rate`, a number or an array of one number, where audio may have so many hertz; else `AudioError`."""
+    number = rate.item() if getattr(rate, "shape", None) in ((), (1,)) else rate
+    is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not (is_number and LOWEST_RATE <= number <= HIGHEST_RATE):  # pyright: ignore[reportOperatorIssue]
+        raise AudioError(
+            f"{label}: {argument} must be a number of hertz from {LOWEST_RATE} to {HIGHEST_RATE}, such as 16000, got "
+            f"{rate!r}"
+        )
+    return number  # pyright: ignore[reportReturnType]
 
 
 def channels_last(samples: np.ndarray, label: str) -> np.ndarray:

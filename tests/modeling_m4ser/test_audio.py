@@ -343,7 +343,7 @@ def closed(file):
     return file
 
 
-BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000, 8000]))
+BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000] * 2), [RATE], True, 16, 3999, 768001, 1e6)
 
 
 @pytest.mark.parametrize(
@@ -352,8 +352,12 @@ BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000, 8000])
         (tone(), {}, 'sampling rate of the waveform is missing; write {"array": …, "sampling_rate": …} in its place'),
         ({"array": tone()}, {}, 'missing; add its "sampling_rate" to the dictionary'),
         ({"raw": tone(), "path": "a.wav"}, {}, "a.wav: the sampling rate"),
-        *((tone(), {"source_rate": rate}, "positive number of hertz, got") for rate in BAD_RATES),
-        (tone(), {"sampling_rate": 0}, "sampling_rate must be a positive"),
+        *(
+            (tone(), {"source_rate": rate}, "rate must be a number of hertz from 4000 to 768000, such as 16000, got")
+            for rate in BAD_RATES
+        ),
+        ({"array": tone(), "sampling_rate": 16}, {}, "sampling rate must be a number of hertz from 4000 .* got 16"),
+        (tone(), {"sampling_rate": 0}, "sampling_rate must be a number"),
         *((np.ones((2, 9)), {"channel": channel}, "counted from 0, got") for channel in (-1, True, 0.0, "0", [0])),
         ([], {}, "no audio samples"),
         (np.zeros((2, 0)), {}, "no audio samples"),
@@ -379,9 +383,16 @@ def test_bad_arguments(audio, options, message):
         load_audio(audio, **options)
 
 
+@pytest.mark.parametrize("read", [load_audio, audio_duration])
+@pytest.mark.parametrize(("rate", "fits"), [(4000, True), (768_000, True), (1000, False), (1_000_000, False)])
+def test_files_at_rates_that_are_none(rate, fits, read):
+    with contextlib.nullcontext() if fits else pytest.raises(AudioError, match=f"its sampling rate .* got {rate}"):
+        read(encoded(tone(rate=4000), rate), name="clip 7")
+
+
 def test_duration(monkeypatch, wav):
     assert audio_duration({"array": np.zeros((2, 4000)), "sampling_rate": 8000}) == 0.5
-    assert audio_duration(np.zeros(100), source_rate=1000) == pytest.approx(0.1)
+    assert audio_duration(np.zeros(400), source_rate=4000) == pytest.approx(0.1)
     monkeypatch.setattr(audio_m4ser, "decode_audio", None)  # headers tell the rest
     assert audio_duration(wav) == 0.5
     assert audio_duration(encoded(tone(0.25, 48000), 48000, "FLAC")) == 0.25
