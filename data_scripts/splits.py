@@ -1,4 +1,6 @@
-"""Splits that leak nothing: by speaker, by session, at random, few-shot. The same seed gives the same split.
+"""Splits that leak nothing: by speaker, by session, at random, few-shot.
+
+The same seed gives the same split of the same utterances, whatever their order: draws go by their ids.
 
 Each function reads a canonical dataset (a `Dataset`, or a `DatasetDict` of one split) and answers with row numbers;
 `seed` is of all that it draws. Corpora with splits of their own are joined first (`datasets.concatenate_datasets`).
@@ -214,8 +216,7 @@ def _leave_one_out(dataset: Dataset | DatasetDict, column: str, validation: str 
         name, generator = f"{column}_{value}", random.Random(f"{seed} {value}")
         others = [row for other, rows in groups.items() if other != value for row in rows]
         if share is not None:
-            rows = others if column == "session" else sorted(others)  # the order decides the draw
-            parts = _by_shares(dataset, rows, {"train": 1 - share, "validation": share}, generator)
+            parts = _by_shares(dataset, others, {"train": 1 - share, "validation": share}, generator)
         else:
             by_speaker = _rows_by(dataset, "speaker", others)
             sessions = set(_present(dataset, "session", tested))
@@ -298,11 +299,11 @@ def evenly_spaced(size: int, count: int) -> range:
 
 
 def rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
-    """Return the row numbers of every class by its name, in the order given; classes without any have none."""
+    """Return the row numbers of every class by its name, in the order of their ids; classes without any have none."""
     names = dataset.features["emotion"].names
     labels = list(dataset["emotion"])
     groups: dict[str, list[int]] = {name: [] for name in names}
-    for row in rows:
+    for row in _by_id(dataset, rows):
         groups[names[labels[row]]].append(row)
     return groups
 
@@ -342,15 +343,21 @@ def _single(dataset: Dataset | DatasetDict) -> Dataset:
     return dataset
 
 
+def _by_id(dataset: Dataset, rows: Iterable[int]) -> list[int]:
+    """Row numbers in the order of the rows' ids."""
+    identities = list(dataset["id"])
+    return sorted(rows, key=lambda row: (identities[row], row))
+
+
 def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -> dict[str, list[int]]:
-    """The row numbers of each value of a column, which every row must have; in the order of first appearance."""
+    """The row numbers of each value of a column, which every row must have; in the order of the rows' ids."""
     if column not in dataset.column_names:
         raise SplitError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}")
     values = list(dataset[column])
-    rows = range(len(dataset)) if rows is None else rows
+    rows = _by_id(dataset, range(len(dataset)) if rows is None else rows)
     if lacking := [row for row in rows if not values[row]]:
         remedy = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
-        count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {lacking[0]}"
+        count, first = f"{len(lacking)} of {len(rows)} rows", f"the first is row {min(lacking)}"
         raise SplitError(f"{count} have no {column} ({first}): this split needs a {column} in every row{remedy}")
     groups: dict[str, list[int]] = {}
     for row in rows:
