@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from data_scripts.files import explain
+from data_scripts.spellings import did_you_mean
 
 
 class UserError(ValueError):
@@ -22,7 +23,8 @@ def check_known(owner: object, kind: str, wanted: Iterable[str], known: Iterable
     """Raise `CorpusError` where something is wanted that its owner does not have."""
     there = list(dict.fromkeys(known))
     if unknown := [name for name in wanted if name not in there]:
-        raise CorpusError(f"{owner} has no {kind} {', '.join(unknown)}; it has {', '.join(there) or 'none'}")
+        names = ", ".join(f"{name}{did_you_mean(name, there)}" for name in unknown)
+        raise CorpusError(f"{owner} has no {kind} {names}; it has {', '.join(there) or 'none'}")
 
 
 def run_command(main: Callable[[], int | None]) -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_scripts.corpora.iemocap import TURNS, drop_excited, select_turns
-from data_scripts.corpora.labels import plain_label
 from data_scripts.corpora.options import option_help
+from data_scripts.spellings import spelling_key
 from trainer import experiments
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -62,7 +62,7 @@ class IemocapArguments(CorpusArguments):
         for name, known in (("protocol", PROTOCOLS), ("turns", ("all", *TURNS))):
             if getattr(self, name) not in known:
                 raise ExperimentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
-        if not self.merge_excited and "excited" in map(plain_label, self.label_map or ()):
+        if not self.merge_excited and "excited" in map(spelling_key, self.label_map or ()):
             raise ExperimentError("label_map says what excited becomes: leave --merge_excited out.")
         if self.validation == "partner" and self.protocol != "speaker":
             raise ExperimentError(

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_scripts.corpora.labels import map_label, plain_label
+from data_scripts.corpora.labels import map_label
 from data_scripts.corpora.report import PreparationReport
+from data_scripts.spellings import spelling_key
 
 
 @dataclass
@@ -97,16 +98,16 @@ class CorpusRecord:
         Without `wanted`, the classes are what the default labels and those of the map become. `labels` are those that
         occur, of a corpus without fixed ones.
         """
-        named = {plain_label(label) for label in label_map}
+        named = {spelling_key(label) for label in label_map}
         becomes = {label: map_label(label, label_map) for label in labels or self.emotions}
         usual = (
             name
             for label, name in becomes.items()
-            if not self.default_emotions or label in self.default_emotions or plain_label(label) in named
+            if not self.default_emotions or label in self.default_emotions or spelling_key(label) in named
         )
         classes = list(wanted or dict.fromkeys(usual))
         for label, other in self.merged.items():
-            if label not in classes and plain_label(label) not in named:
+            if label not in classes and spelling_key(label) not in named:
                 becomes[label] = becomes[other]
         return classes, becomes
 

@@ -11,7 +11,7 @@ torchcodec.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -65,9 +65,9 @@ def open_dataset(selection: CorpusSelection, report: PreparationReport) -> "Mapp
 
     source = selection.place
     if isinstance(source, Dataset):
-        return {"train": without_decoding(source)}
+        return {"train": without_decoding(source).with_format(None)}
     if isinstance(source, (DatasetDict, dict)):
-        return {str(name): without_decoding(part) for name, part in source.items()}
+        return {str(name): without_decoding(part).with_format(None) for name, part in source.items()}
     if not isinstance(source, Path):
         raise CorpusError(
             f"a dataset is a folder, a name on the Hub, a Dataset or a DatasetDict, not {type(source).__name__}"
@@ -157,21 +157,28 @@ def _read_rows(
 ) -> Iterator[Row]:
     """The utterances of one split."""
     roles = {role: column for role, column in columns.items() if column in part.column_names}
-    names = getattr(part.features[roles["emotion"]], "names", None) if "emotion" in roles else None
+    feature = part.features[roles["emotion"]] if "emotion" in roles else None
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # of a list of labels too
     folder = selection.place if isinstance(selection.place, Path) else Path()
     recordings = AudioColumn(part, roles["audio"], rate_column, folder) if "audio" in roles else None
     for number, row in enumerate(cast(Iterable[dict[str, Any]], part)):
         values = {role: row[column] for role, column in roles.items()}
-        label = values.get("emotion")
-        # -1 is how `datasets` marks a row of an unlabelled split.
-        if names is not None and isinstance(label, int):
-            values["emotion"] = names[label] if label >= 0 else None
+        values["emotion"] = _named(values.get("emotion"), names)
         try:
             item = as_utterance({**values, "split": None})
             audio = recordings.describe(row, number) if recordings else {"path": None, "bytes": None, "name": None}
         except CorpusError as error:
             raise CorpusError(f"{selection.where}, split {split}, row {number}: {error}") from None
         yield item | audio | {"split": split}
+
+
+def _named(label: Any, names: Sequence[str] | None) -> Any:
+    """A label, or a list of them, by the names of its `ClassLabel`."""
+    if isinstance(label, list):
+        return [_named(item, names) for item in label]
+    if names is None or not isinstance(label, int):
+        return label
+    return names[label] if label >= 0 else None  # -1 is how `datasets` marks a row of an unlabelled split
 
 
 def _with_ids(items: list[Row], split: str) -> list[Row]:

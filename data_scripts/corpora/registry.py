@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import normalize
 
 from data_scripts.corpora import hf_dataset, iemocap, manifest, meld, ravdess
 from data_scripts.corpora.base import CORPORA, ScannedCorpus
-from data_scripts.corpora.labels import check_label_map, map_label, plain_label
+from data_scripts.corpora.labels import check_label_map, find_lists, map_label, read_label
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError, check_known
+from data_scripts.spellings import is_missing, one_spelling, spelling_key
 
 CORPORA.update(
     (record.name, record)
@@ -20,6 +22,7 @@ Row = dict[str, Any]
 
 #: The file in a corpus's folder, or one below it, that lists recordings made by speech synthesis, one row for each.
 SYNTHESIS_FILE = "synthesis.csv"
+_MANY_ROWS = 20  # from which on a label for every second row is no class
 
 
 def scan_corpus(selection: CorpusSelection) -> tuple[ScannedCorpus, PreparationReport]:
@@ -58,15 +61,25 @@ def assign_classes(
 ) -> tuple[list[Row], list[str]]:
     """Return the rows of the wanted classes, and these classes in the order of their numbers.
 
-    Where a corpus may have any labels, those that differ only in case or white space are one: as the classes or the map
-    write it, or else as most rows do. Then the map is applied, and what is not wanted left out. The report lists each
-    row whose label is read as another spelling, and each that is left out; where labels change, the counts too.
+    Where a corpus may have any labels, `_read_labels` reads them, and those that differ only in spelling are one, as
+    are its speakers and sessions: as the classes or the map write it, or else as most rows do. Then the map is applied,
+    and what is not wanted left out. The report lists each row whose label, speaker or session is read as another
+    spelling, and each that is left out; where labels change, the counts too.
+
+    Raises:
+        CorpusError: values that are no labels, nearly as many classes as rows, or a class or label that is not there.
     """
-    before, label_map, wanted = _counted(rows), selection.mapping, selection.emotions
+    label_map, wanted = selection.mapping, selection.emotions
     labels: Sequence[str] = selection.record.emotions
     if not labels:
+        named = [*(wanted or ()), *label_map, *label_map.values()]
+        rows = _read_labels(rows, named, selection.where, report)
+    before = _counted(rows)
+    if not labels:
         check_label_map(label_map, before, selection.where)
-        rows = _unify_spellings(rows, [*(wanted or ()), *label_map.values()], report)
+        rows = _unify_spellings(rows, "emotion", [*(wanted or ()), *label_map.values()], report)
+        for column in ("speaker", "session"):
+            rows = _unify_spellings(_without_missing(rows, column, report), column, (), report)
         labels = sorted(_counted(rows), key=lambda label: map_label(label, label_map))
     classes, becomes = selection.record.classes(label_map, wanted, labels)
     check_known(selection.where, "emotion", wanted or (), sorted(becomes.values()))
@@ -76,21 +89,75 @@ def assign_classes(
     for row in mapped:
         if row["emotion"] not in classes:
             report.drop(row["id"], f"emotion not selected: {row['emotion']}")
-    return [row for row in mapped if row["emotion"] in classes], classes
+    kept = [row for row in mapped if row["emotion"] in classes]
+    if len(kept) >= _MANY_ROWS and len(classes) > len(kept) / 2:
+        raise CorpusError(
+            f"{selection.where} has {len(classes)} classes in {len(kept)} rows ({', '.join(classes[:3])} …): these are "
+            "no classes; name the column of the labels by --label_column_name"
+        )
+    return kept, classes
 
 
-def _unify_spellings(rows: Sequence[Row], preferred: Iterable[str], report: PreparationReport) -> list[Row]:
-    """The rows with one spelling for each label; those changed are listed in the report."""
-    counts = Counter(row["emotion"] for row in rows)
-    spellings: dict[str, str] = {}
-    for label in [*preferred, *sorted(counts, key=lambda label: (-counts[label], label))]:
-        spellings.setdefault(plain_label(label), label.strip())
+def _read_labels(rows: Sequence[Row], named: Iterable[str], owner: str, report: PreparationReport) -> list[Row]:
+    """The rows that have a label, as text; those without go into the report, by their id.
+
+    Words for a value that is missing are none, unless they are among the `named`; so for what is no label at all, of
+    which one stands for the others in the error.
+    """
+    known = {spelling_key(name) for name in named}
+    read, wrong = [], []
+    for row in rows:
+        value = row["emotion"]
+        if isinstance(value, (str, int, float)) and spelling_key(str(value)) in known:
+            read.append({**row, "emotion": str(value)})
+            continue
+        try:
+            label = read_label(value)
+        except CorpusError as error:
+            wrong.append(f"{row['id']}: {error}")
+            continue
+        if label is not None and not is_missing(label):
+            read.append({**row, "emotion": label})
+        elif label is None or not label.strip():
+            report.drop(row["id"], "no emotion")
+        else:
+            report.drop(row["id"], f"no emotion: {label!r} (a class of that name is kept by --label_map or --emotions)")
+    lists = {label for label in find_lists(_counted(read)) if spelling_key(label) not in known}
+    wrong += [
+        f"{row['id']}: {row['emotion']!r} is several: give each recording one, or map it by --label_map"
+        for row in read
+        if row["emotion"] in lists
+    ]
+    if wrong:
+        raise CorpusError(f"{owner}: {len(wrong)} of {len(rows)} labels cannot be read, the first of {wrong[0]}")
+    return read
+
+
+def _without_missing(rows: Sequence[Row], column: str, report: PreparationReport) -> list[Row]:
+    """The rows, with nothing in place of words for a value that is missing; those changed are listed in the report."""
+    changed = []
+    for row in rows:
+        missing = row.get(column) is not None and is_missing(row[column])
+        if missing:
+            report.repair(row["id"], f"{column} {row[column]!r} read as none: rename it if it is one")
+        changed.append({**row, column: None} if missing else row)
+    return changed
+
+
+def _unify_spellings(
+    rows: Sequence[Row], column: str, preferred: Iterable[str], report: PreparationReport
+) -> list[Row]:
+    """The rows with one spelling for each value of a column; those changed are listed in the report."""
+    spellings = one_spelling((row[column] for row in rows if row.get(column) is not None), preferred)
+    kind = "label" if column == "emotion" else column
     unified = []
     for row in rows:
-        label = spellings[plain_label(row["emotion"])]
-        if label != row["emotion"]:
-            report.repair(row["id"], f"label {row['emotion']!r} read as {label!r}")
-        unified.append({**row, "emotion": label})
+        value = row.get(column)
+        if value is not None and value != (name := spellings[value]):
+            show = ascii if normalize("NFC", value) == normalize("NFC", name) else repr  # these would look the same
+            report.repair(row["id"], f"{kind} {show(value)} read as {show(name)}")
+            row = {**row, column: name}
+        unified.append(row)
     return unified
 
 

@@ -39,12 +39,11 @@ def read_columns(
 
 
 def as_utterance(values: Mapping[str, Any]) -> Row:
-    """Return a row's values {role: value} as text: all of `TEXT_ROLES`, `emotion`, and `channel` where there is one."""
+    """Return a row's values {role: value}: `TEXT_ROLES` as text, a channel where there is one, the label as it is."""
     item: Row = {name: _as_text(values.get(name)) for name in TEXT_ROLES}
     for name in _TRIMMED_ROLES:
         item[name] = (item[name] or "").strip() or None
-    label = _as_text(values.get("emotion"))
-    item["emotion"] = label if label and label.strip() else None
+    item["emotion"] = values.get("emotion")  # not text yet: a list or a rating is no label, see `assign_classes`
     if (channel := values.get("channel")) is not None:
         item["channel"] = _as_channel(channel)
     return item
@@ -107,12 +106,10 @@ def set_splits(items: Sequence[Row], chosen: Mapping[str, str], owner: object, r
 
 
 def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:
-    """Return the rows that have a label and audio; the others go into the report, by their id."""
+    """Return the rows that have audio; the others go into the report, by their id."""
     kept = []
     for item in items:
-        if item["emotion"] is None:
-            report.drop(item["id"], "no emotion")
-        elif item["bytes"] is None and item["path"] is None:
+        if item["bytes"] is None and item["path"] is None:
             report.drop(item["id"], "no audio")
         elif item["bytes"] is None and not Path(item["path"]).is_file():
             report.drop(item["id"], "audio file missing")

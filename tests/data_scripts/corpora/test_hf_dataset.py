@@ -127,12 +127,15 @@ NAMED = ClassLabel(names=["sad", "happy"])
         ([1.0, 0.0, None], "float64", ["1", "0"]),
         ([1, 0, -1], NAMED, ["happy", "sad"]),
         ([1, 0, None], NAMED, ["happy", "sad"]),
+        ([[1], [0], []], Sequence(NAMED), ["happy", "sad"]),
     ],
 )
-def test_labels_of_every_kind(tmp_path, labels, kind, found):
-    features = Features({"file": Value("string"), "label": kind if kind is NAMED else Value(kind)})
+@pytest.mark.parametrize("form", [None, "numpy"])
+def test_labels_of_every_kind(tmp_path, labels, kind, found, form):
+    features = Features({"file": Value("string"), "label": Value(kind) if isinstance(kind, str) else kind})
     paths = [str(write_wav(tmp_path / f"{n}.wav")) for n in range(3)]
-    rows, classes, report = rows_of(Dataset.from_dict({"file": paths, "label": labels}, features=features))
+    data = Dataset.from_dict({"file": paths, "label": labels}, features=features).with_format(form)
+    rows, classes, report = rows_of(data)
     assert ([row["emotion"] for row in rows], classes) == (found, sorted(found))
     assert report.reasons("dropped") == {"no emotion": 1}
 

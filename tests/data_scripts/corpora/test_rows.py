@@ -9,10 +9,10 @@ from data_scripts.errors import CorpusError
 
 def test_values_become_text():
     given = {"id": " 7 ", "emotion": 3.0, "speaker": 12, "transcript": " hi ", "hypothesis": "", "split": ""}
-    expected = {"id": "7", "emotion": "3", "speaker": "12", "transcript": " hi ", "hypothesis": ""}
+    expected = {"id": "7", "emotion": 3.0, "speaker": "12", "transcript": " hi ", "hypothesis": ""}
     assert as_utterance(given) == expected | dict.fromkeys(("session", "split", "asr_model"))
-    labels = [as_utterance({"emotion": value})["emotion"] for value in (float("nan"), "  ", 0, 1.5)]
-    assert labels == [None, None, "0", "1.5"]
+    speakers = [as_utterance({"speaker": value})["speaker"] for value in (float("nan"), "  ", 0, 1.5)]
+    assert speakers == [None, None, "0", "1.5"]
 
 
 @pytest.mark.parametrize(("value", "channel"), [("0", 0), (1, 1), (1.0, 1), (" 2 ", 2), ("", None)])
@@ -73,14 +73,12 @@ def test_what_cannot_be_used_is_dropped_with_its_reason(tmp_path):
     items = [
         {"id": "kept", **there},
         {"id": "bytes", **there, "path": None, "bytes": b"x"},
-        {"id": "label", **there, "emotion": None},
         {"id": "audio", **there, "path": None},
         {"id": "file", **there, "path": str(tmp_path / "b.wav")},
     ]
     report = PreparationReport("x")
     assert [item["id"] for item in drop_unusable(items, report)] == ["kept", "bytes"]
     assert {note["id"]: note["reason"] for note in report.dropped} == {
-        "label": "no emotion",
         "audio": "no audio",
         "file": "audio file missing",
     }
