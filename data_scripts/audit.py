@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_scripts.errors import CorpusError
+from data_scripts.spellings import one_spelling
 
 AUDITED_COLUMNS = ("id", "speaker", "emotion", "content")
 
@@ -82,9 +83,12 @@ def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: st
         for split, ids in copies.items():
             if len(ids) > 1:
                 audit.repeated[split] = audit.repeated.get(split, 0) + len(ids) - 1
-    audit.speakers = {
-        str(speaker): list(places) for speaker, places in _places(splits, "speaker").items() if len(places) > 1
-    }
+    places = _places(splits, "speaker")
+    spellings = one_spelling(map(str, places))
+    spread: dict[str, dict[str, None]] = {}
+    for speaker, there in places.items():
+        spread.setdefault(spellings[str(speaker)], {}).update(dict.fromkeys(there))
+    audit.speakers = {speaker: list(there) for speaker, there in spread.items() if len(there) > 1}
     if "train" in splits:
         for emotion, places in _places(splits, "emotion").items():
             if "train" not in places:

@@ -18,6 +18,7 @@ from datasets import Dataset, DatasetDict
 
 from data_scripts.constants import SPLITS, dialogue_of
 from data_scripts.errors import CorpusError
+from data_scripts.spellings import one_spelling
 
 TEST_PAIRS = (("train", "test"), ("validation", "test"))
 ALL_PAIRS = (*TEST_PAIRS, ("train", "validation"))
@@ -353,7 +354,7 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     """The row numbers of each value of a column, which every row must have; in the order of the rows' ids."""
     if column not in dataset.column_names:
         raise SplitError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}")
-    values = list(dataset[column])
+    values = _values(dataset, column)
     rows = _by_id(dataset, range(len(dataset)) if rows is None else rows)
     if lacking := [row for row in rows if not values[row]]:
         remedy = "; name them, or divide at random: --split_by utterance" if column == "speaker" else ""
@@ -363,6 +364,13 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
     for row in rows:
         groups.setdefault(values[row], []).append(row)
     return groups
+
+
+def _values(dataset: Dataset, column: str) -> list[Any]:
+    """The values of a column of names, each in one spelling: "07" is not trained on where "7" is tested."""
+    values = list(dataset[column])
+    spellings = one_spelling(str(value) for value in values if value)
+    return [value and spellings[str(value)] for value in values]
 
 
 def _by_shares(
@@ -405,7 +413,7 @@ def _present(dataset: Dataset, column: str, rows: Sequence[int]) -> list[str]:
     """The values that a column takes in these rows, sorted."""
     if column not in dataset.column_names:
         return []
-    values = list(dataset[column])
+    values = _values(dataset, column)
     return sorted({values[row] for row in rows if values[row]})
 
 

@@ -54,6 +54,11 @@ def test_every_kind_of_leak():
     assert Audit(**json.loads(json.dumps(vars(audit)))) == audit
 
 
+def test_a_speaker_is_one_in_every_spelling():
+    splits = {"train": part(("a", "07", "sad", "1")), "test": part(("b", "7", "sad", "2"), ("c", "Zoe", "sad", "3"))}
+    assert list(audit_splits(splits).speakers.values()) == [["train", "test"]]
+
+
 def test_validation_counts_too():
     splits = {"train": CLEAN["train"], "validation": part(("v", "ben", "calm", "1"))}
     audit = audit_splits(splits)

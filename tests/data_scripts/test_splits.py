@@ -122,6 +122,19 @@ def test_all_is_tested_once_and_nothing_is_in_two_places(
     assert make_folds(data, num_folds, seed) == folds
 
 
+@pytest.mark.parametrize("division", ["speakers", "sessions", "one speaker"])
+def test_spellings_of_one_speaker_are_in_one_place(division):
+    alike = {"7": "07", "7.0": "07", "anna ": "Anna"}
+    data = make(["07", "Anna", "3", "4", "5", "7", "anna ", "7.0"], session=str)
+    for fold in DIVISIONS[division][0](data, 3, 0):
+        parts = [
+            {alike.get(name, name) for name in present(data, "speaker", rows)}
+            for rows in (fold.train, fold.validation, fold.test)
+        ]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 5
+        assert [len(fold.speakers[split]) for split in SPLITS] == [len(part) for part in parts]
+
+
 @pytest.mark.parametrize("division", sorted(set(DIVISIONS) - {"partners"}))  # of which nothing is drawn
 def test_another_seed_is_another_division(sessions, division):
     make_folds = DIVISIONS[division][0]
