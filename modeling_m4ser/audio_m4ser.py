@@ -20,6 +20,7 @@ from .levels_m4ser import (
     pick_channel,
     silence_reason,
 )
+from .parts_m4ser import Part
 
 try:
     import soxr
@@ -33,6 +34,7 @@ def load_audio(
     source_rate: float | None = None,
     name: str | None = None,
     channel: int | None = None,
+    part: Part | None = None,
 ) -> np.ndarray:
     """Load audio as a mono waveform at a given rate.
 
@@ -46,6 +48,7 @@ def load_audio(
         name (`str`, *optional*): what error messages call audio that has no path.
         channel (`int`, *optional*): which channel to take, counted from 0; by default the mean of all, or the strongest
             where they cancel each other, with a warning.
+        part (`Part`, *optional*): which part of the recording to take; by default all of it.
 
     Returns:
         `np.ndarray` of shape `(samples,)`, float32. Of a recording without any sound, a warning says so.
@@ -53,12 +56,12 @@ def load_audio(
     Raises:
         AudioError: a missing, empty, truncated or non-audio file, no audio stream, no samples, NaN or infinite samples,
             integers stored as floats or in a wider type as they are, a waveform without a rate, a rate outside 4 kHz
-            to 768 kHz, a channel that is not there, an unknown kind of input.
+            to 768 kHz, a channel or part that is not there, an unknown kind of input.
         ImportError: the package that would read this input is not installed.
     """
     label = _label(audio, name)
     wanted = check_rate(sampling_rate, "sampling_rate", name or "the audio")
-    samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel)
+    samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel, part=part)
     # Looked for in what was recorded: resampling adds ripples to a constant.
     if reason := silence_reason(samples):
         logger.warning_once(
@@ -75,7 +78,11 @@ def load_audio(
 
 
 def decode_audio(
-    audio: Any, source_rate: float | None = None, name: str | None = None, channel: int | None = None
+    audio: Any,
+    source_rate: float | None = None,
+    name: str | None = None,
+    channel: int | None = None,
+    part: Part | None = None,
 ) -> tuple[np.ndarray, float]:
     """Load audio as `load_audio` does, but return it at its own rate: the waveform `(samples,)` and its hertz."""
     label = _label(audio, name)
@@ -85,6 +92,8 @@ def decode_audio(
     else:
         with open_audio(audio, label) as handle:
             channels, rate = decode_file(handle, label)
+    if part is not None:
+        channels = channels[part.frames(len(channels), rate, label)]
     if channel is not None:
         channels = pick_channel(channels, channel, label)
     check_samples(channels, label)
@@ -150,14 +159,22 @@ def normalize_rms(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
     return (waveform * np.sqrt(10 ** (target_dbfs / 10) / power)).astype(waveform.dtype)
 
 
-def audio_duration(audio: Any, source_rate: float | None = None, name: str | None = None) -> float:
-    """Return the length of audio in seconds: of a WAV, AIFF or FLAC from its header, of others by decoding."""
+def audio_duration(
+    audio: Any, source_rate: float | None = None, name: str | None = None, part: Part | None = None
+) -> float:
+    """Return the length of audio, or of a part of it, in seconds.
+
+    That of a WAV, AIFF or FLAC comes from its header, of a part with a start and an end in seconds from these, of
+    others by decoding.
+    """
+    if part is not None and part.end is not None and not part.in_samples:
+        return part.end - part.start
     label = _label(audio, name)
-    if _as_waveform(audio, source_rate, label) is None:
+    if part is None and _as_waveform(audio, source_rate, label) is None:
         with open_audio(audio, label) as handle:
             if stated := stated_duration(handle, label):
                 return stated
-    samples, rate = decode_audio(audio, source_rate=source_rate, name=name)
+    samples, rate = decode_audio(audio, source_rate=source_rate, name=name, part=part)
     return samples.size / rate
 
 

@@ -24,7 +24,8 @@ class SpeechTextEmotionPipeline(Pipeline):
     An input is a dict with `audio` and `text`, or the other names that training takes (a row of a dataset works); a
     tuple `(audio, text)`; or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
     Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; it may have any rate
-    and any number of channels. A dict may name the `channel` to read.
+    and any number of channels. A dict may name the `channel` to read, and the part of the recording: its `start` and
+    `end`, or `offset` and `duration`, in seconds or as their names say (`start_ms`, `end_sample`).
 
     The constructor and the call take the same options:
 
@@ -74,14 +75,14 @@ class SpeechTextEmotionPipeline(Pipeline):
 
     def preprocess(self, inputs: Any, asr: Callable | None = None, channel: int | None = None) -> dict[str, Any]:
         """Turn one input into the processor's tensors (a batch of one) and the transcript as it was given."""
-        audio, text, own_channel = read_utterance(inputs)
+        audio, text, own_channel, part = read_utterance(inputs)
         channel = channel if own_channel is None else own_channel
         config = self.model.config
         waveform = None
         if config.uses_speech or (text is None and asr is not None):
             if audio is None:
                 raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
-            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate, channel=channel)
+            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate, channel=channel, part=part)
         if text is None and config.uses_text:
             if asr is None:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""One reading of a row: which of its columns is the audio, the text, the label, the channel, the rate, the duration.
+"""One reading of a row: which of its columns is the audio, the text, the label, the channel, the rate, the times.
 
 The pipeline, the trainer and the preparation of a corpus all ask here, so that they understand the same row alike.
 Another way of writing a row is understood everywhere once it is understood here.
@@ -7,6 +7,9 @@ Another way of writing a row is understood everywhere once it is understood here
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
+
+from .levels_m4ser import check_rate
+from .parts_m4ser import Part, PartError, read_time, time_names, time_unit
 
 _AUDIO_KEYS = ("array", "bytes")  # of an audio dictionary, whose keys may be columns of the row
 #: What a column may be, and the names it goes by besides the role's own: those of one group are as good as each other,
@@ -41,22 +44,31 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "split": (("subset", "partition", "split_set"),),
     "channel": (("audio_channel",),),
     "sampling_rate": (("sample_rate",),),
-    "duration": (),
+    "start": time_names(
+        *("start", "begin", "offset", "onset", "start_time", "begin_time", "time_start", "starttime", "segment_start")
+    ),
+    "end": time_names("end", "stop", "end_time", "stop_time", "time_end", "endtime", "segment_end"),
+    # Of the recording; beside a start without an end, of the part that begins there.
+    "duration": (*time_names("duration", "dur", "segment_duration", "length"), ("num_samples", "num_frames")),
 }
+#: Beside any of the first two, a row is a part of its recording.
+PART_ROLES = ("start", "end", "duration")
+_BETWEEN_WORDS = dict.fromkeys(map(ord, "-_()[]"), " ")
 _TEXT_ROLES = ("hypothesis", "transcript")
 
 
 class Utterance(NamedTuple):
-    """What a model reads of a row: audio as [`load_audio`] takes it, the transcript, and the channel, from 0."""
+    """What a model reads of a row: audio, its channel and part as [`load_audio`] takes them, and the transcript."""
 
     audio: Any
     text: str | None = None
     channel: Any = None
+    part: Part | None = None
 
 
 def plain_name(column: str) -> str:
     """Return a column's name without what differs between habits of writing it."""
-    return "_".join(column.casefold().replace("-", " ").replace("_", " ").split())
+    return "_".join(column.casefold().translate(_BETWEEN_WORDS).split())
 
 
 def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
@@ -82,7 +94,8 @@ def read_utterance(inputs: Any) -> Utterance:
         found = find_columns(name for name, value in inputs.items() if value is not None)
         columns = {role: names[0] for role, names in found.items()}
         text = next((inputs[columns[role]] for role in _TEXT_ROLES if role in columns), None)
-        utterance = Utterance(read_audio(inputs, columns), text, read_channel(inputs.get(columns.get("channel", ""))))
+        channel = read_channel(inputs.get(columns.get("channel", "")))
+        utterance = Utterance(read_audio(inputs, columns), text, channel, read_part(inputs))
         if utterance.audio is None and text is None:
             raise ValueError(f"A dict input needs 'audio' and 'text'; got the keys {sorted(inputs)}.")
     else:
@@ -114,6 +127,46 @@ def read_channel(value: Any) -> Any:
     if isinstance(value, float):
         return None if value != value else int(value) if value.is_integer() else value
     return value
+
+
+def read_part(row: Mapping[str, Any]) -> Part | None:
+    """Return the part of its recording that a row is; None where the row names neither a start nor an end.
+
+    Samples are counted at the rate that the row states, or at the recording's own.
+
+    Raises:
+        PartError: what is no time, a negative start, an end that is not after the start, or times in several ways.
+    """
+    audio = row.get("audio")
+    row = {**audio, **row} if isinstance(audio, Mapping) else row
+    found = find_columns(
+        name for name, value in row.items() if value is not None and not (isinstance(value, str) and not value.strip())
+    )
+    if not found.keys() & {"start", "end"}:
+        return None
+    times: dict[str, float] = {}
+    in_samples = set()
+    for role in ("start", "end" if "end" in found else "duration"):
+        if role not in found:
+            continue
+        if len(found[role]) > 1:
+            raise PartError(f"the row has several columns for its {role}: keep one", ", ".join(found[role]))
+        (column,) = found[role]
+        unit = time_unit(plain_name(column))
+        times[role] = read_time(row[column], column, unit)
+        if unit is None and "sampling_rate" in found:
+            name = found["sampling_rate"][0]
+            times[role], unit = times[role] / check_rate(read_time(row[name], name), name, "the row"), 1
+        in_samples.add(unit is None)
+    if len(in_samples) > 1:
+        raise PartError("the part is given in seconds and in samples: add the column sampling_rate, or use one of them")
+    start = times.get("start", 0.0)
+    end = times.get("end", round(start + times["duration"], 9) if "duration" in times else None)
+    if start < 0:
+        raise PartError("a part starts at 0 or later", f"its start is {start:g}")
+    if end is not None and end <= start:
+        raise PartError("a part ends after its start", f"{start:g} to {end:g}")
+    return Part(start, end, in_samples == {True})
 
 
 def without_decoding(dataset: Any, columns: Iterable[str] | None = None) -> Any:

@@ -1,6 +1,7 @@
 """One reading of a row: its columns by their names, and the audio and text that they are."""
 
 import io
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import soundfile
 from datasets import Audio, Dataset
 
 from modeling_m4ser.audio_m4ser import load_audio
+from modeling_m4ser.parts_m4ser import PartError
 from modeling_m4ser.rows_m4ser import (
     COLUMN_NAMES,
     Utterance,
@@ -25,10 +27,11 @@ LEFT, RIGHT = np.random.default_rng(0).integers(-9000, 9000, (2, 700)).astype(np
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The recordings `LEFT`, and `LEFT` and `RIGHT` as two channels."""
+    """The recordings `LEFT`, `LEFT` and `RIGHT` as two channels, and `RIGHT`, `LEFT`, `RIGHT` one after the other."""
     folder = tmp_path_factory.mktemp("rows")
     soundfile.write(folder / "left.wav", LEFT, RATE)
     soundfile.write(folder / "both.wav", np.stack([LEFT, RIGHT], 1), RATE)
+    soundfile.write(folder / "three.wav", np.concatenate([RIGHT, LEFT, RIGHT]), RATE)
     return folder
 
 
@@ -69,6 +72,33 @@ ROWS = {
     "a channel of an array": {"array": np.stack([RIGHT, LEFT]), "sampling_rate": RATE, "channel": 1.0, "text": TEXT},
     "a pair": ("left.wav", TEXT),
 }
+START, END = len(LEFT) / RATE, 2 * len(LEFT) / RATE  # of `LEFT` in three.wav: 43.75 and 87.5 ms
+PARTS = {
+    "seconds": {"start": START, "end": END},
+    "numpy scalars": {"begin": np.float64(START), "stop": np.array(END)},
+    "a length": {"offset": START, "duration": END - START},
+    "a start alone, of two": {"start_time": START, "end": END, "duration": 9.0, "length": 40},
+    "milliseconds": {"start_ms": 43.75, "End (ms)": "87.5"},
+    "two units": {"start_s": START, "end_ms": 87.5},
+    "samples": {"start_sample": 700, "end_sample": "1400"},
+    "samples at a rate of their own": {"start_frame": 350, "num_frames": 350, "sampling_rate": "8000"},
+    "seconds first": {"start": START, "end": END, "start_sample": 1, "end_sample": 2},
+    "text": {"Start-Time": " 0.04375", "end_time": "0,0875"},
+    "clocks": {"start": "00:00:00,04375", "end": "0:00.0875"},
+    "durations": {"start": timedelta(seconds=START), "end_ms": timedelta(seconds=END)},
+    "blank cells": {"start": START, "end": " ", "stop": None, "duration": END - START},
+}
+ROWS |= {f"a part in {kind}": {"audio": "three.wav", "text": TEXT, **times} for kind, times in PARTS.items()}
+ROWS |= {
+    "a part that was cut already": {"audio": "left.wav", "text": TEXT, "start": 976.0, "end": 976.04375},
+    "an end that was rounded up": {"audio": "left.wav", "text": TEXT, "end": 0.05},
+    "the whole": {"audio": "left.wav", "text": TEXT, "duration": 0.01, "start": None, "end": ""},
+    "a part of a dictionary": {
+        "audio": {"array": np.stack([RIGHT, LEFT]).ravel(), "sampling_rate": RATE},
+        "text": TEXT,
+    },
+}
+ROWS["a part of a dictionary"]["audio"] |= {"start_sample": 700}
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -83,10 +113,10 @@ def test_every_way_of_writing_a_row(files, kind):
         row = (placed("audio", row[0]), row[1])
     else:
         row = {key: placed(key, value) for key, value in row.items()}
-    audio, text, channel = read_utterance(row)
+    audio, text, channel, part = read_utterance(row)
     assert text == TEXT
     expected = RIGHT if kind.startswith("another") else LEFT
-    np.testing.assert_array_equal(load_audio(audio, channel=channel), expected / np.float32(2**15))
+    np.testing.assert_array_equal(load_audio(audio, channel=channel, part=part), expected / np.float32(2**15))
 
 
 def test_audio_alone_and_text_alone():
@@ -105,6 +135,23 @@ def test_audio_alone_and_text_alone():
         ({"audio": None, "text": None}, "needs 'audio' and 'text'"),
         (("a.wav", 3), "must be a string, not int"),
         ({"audio": "a.wav", "text": 2.5}, "must be a string, not float"),
+        *(
+            ({"audio": "a.wav", "text": TEXT, **times}, message)
+            for times, message in (
+                ({"start": 2, "end": 1.5}, r"a part ends after its start \(2 to 1.5\)"),
+                ({"start": 1, "duration": 0}, r"ends after its start \(1 to 1\)"),
+                ({"start_ms": -1, "end": 3}, r"starts at 0 or later \(its start is -0.001\)"),
+                ({"start": np.nan, "end": 3}, r"its start is no time: give seconds.* \(nan\)"),
+                ({"offset": 1, "duration": "inf"}, r"its duration is no time.*\('inf'\)"),
+                ({"start_sample": "1:00"}, r"its start_sample is no time: give a number of samples \('1:00'\)"),
+                ({"start": "2:75", "end": 200}, r"its start is no time"),
+                ({"start": "1.5:00:00", "end": 9000}, r"its start is no time"),
+                ({"start": True, "end": 2}, r"its start is no time"),
+                ({"end": [1, 2]}, r"its end is no time"),
+                ({"start": 0.5, "end_sample": 9000}, "in seconds and in samples: add the column sampling_rate"),
+                ({"onset": 1, "offset": 2}, r"several columns for its start: keep one \(offset, onset\)"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_read_says_why(inputs, message):
@@ -119,6 +166,13 @@ def test_what_cannot_be_read_says_why(inputs, message):
 def test_channels_of_tables(value, channel):
     assert read_channel(value) == channel
     assert type(read_channel(value)) is type(channel)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.02, 0.0544), (5, 9), (0.04375, 0.05), (0.04374, 0.04376)])
+def test_a_part_outside_the_recording(files, start, end):
+    utterance = read_utterance({"audio": str(files / "left.wav"), "text": TEXT, "start": start, "end": end})
+    with pytest.raises(PartError, match=r"left.wav: the part is not inside the recording.*s, of 0.04375 s\)"):
+        load_audio(utterance.audio, part=utterance.part)
 
 
 def test_audio_columns_stay_undecoded(files):
