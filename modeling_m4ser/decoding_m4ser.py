@@ -15,12 +15,13 @@ import struct
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 from transformers.utils import logging
 
-from .levels_m4ser import AudioError, check_rate
+from .levels_m4ser import AudioError, check_rate, silence_reason
 
 try:
     import soundfile
@@ -42,9 +43,23 @@ _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC,
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
 _START_BYTES = 1024
-_OGG_PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
+_OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # its flags, how many bytes of sizes follow
+# How files begin that players and decoders end at the size or count they state: the same again is another file.
+_HEADERS = tuple(
+    re.compile(header, re.DOTALL)
+    for header in (
+        *(rb"R(?:IFF|F64).{4}WAVE", rb"riff\x2e\x91\xcf\x11", rb"FORM.{4}(?:AIF[FC]|8SVX|16SV)", rb"caff\0\x01\0\0"),
+        *(rb"fLaC[\0\x80]\0\0\x22", rb"\.snd\0.{7}\0\0\0.\0", rb"NIST_1A\n", rb"Creative Voice File\x1a"),
+        *(rb"\0\0\0.ftyp", rb"FLV\x01.\0\0\0\x09", rb"TTA1[\x01\x02]\0", rb"#!AMR(?:-WB)?\n"),
+    )
+)
+# What follows the samples of a WAV or AIFF without being samples, also where it was cut: tags and padding.
+_NO_SAMPLES = re.compile(rb"\0*(?:LIST|id3 |ID3|TAG|APETAGEX|JUNK|PAD |\Z)")
+# What libsndfile writes into its log of a file that is shorter than its header says, and what NIST headers say.
+_CUT_IN_LOG = re.compile(r"(\d+) \(should be (\d+)\)|truncated file")
+_NIST_SAMPLES = re.compile(rb"sample_count -i (\d+)")
 # The tag in an MP3's first frame: which numbers it has, the frames and the bytes of the file.
-_XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f]....(....)", re.DOTALL)
+_XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f](....)(....)", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -141,98 +156,104 @@ def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
 
     Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`.
     """
-    decoded = [_decode_one(part, label) for part in _parts(handle)]
+    decoded = [_decode_one(part, label) for part in _parts(handle, label)]
     check_rate(decoded[0][1], "its sampling rate", label)
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
         raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
     return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
 
 
-def _parts(handle: BinaryIO) -> list[BinaryIO]:
-    """The files that a WAV or OGG file is joined of; mostly that file alone."""
-    start = handle.read(12)
-    places = [0]
-    if start.startswith(b"OggS"):
-        handle.seek(0)
-        content, went_on = handle.read(), False
-        for page in _OGG_PAGE.finditer(content):
+def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
+    """The files that a file is joined of; mostly that file alone. MP3, Matroska and streams are read on as they are."""
+    content = handle.read()
+    tag = _tag_bytes(content)
+    places: list[int] = []
+    if content.startswith(b"OggS", tag):
+        places, went_on, end = [tag], False, 0
+        for page in _OGG_PAGE.finditer(content, tag):
             begins = bool(page[1][0] & 2)
             if begins and went_on:
                 places.append(page.start())
             went_on = not begins
-    elif start.startswith(b"RIFF"):
-        places += [place - 8 for name, place, _ in _chunks(handle) if name == b"RIFF" and place > 8]
+            end = page.end() + page[2][0] + sum(content[page.end() : page.end() + page[2][0]])
+        if end > len(content):
+            raise AudioError(f"{label} is truncated: it ends within a page; copy it again")
+    elif header := next((header for header in _HEADERS if header.match(content, tag)), None):
+        places = [begin.start() for begin in header.finditer(content, tag)]
     handle.seek(0)
-    if len(places) == 1:
+    if places in ([], [0]):
         return [handle]
-    content = handle.read()
     return [io.BytesIO(content[a:b]) for a, b in zip(places, [*places[1:], len(content)], strict=True)]
+
+
+def _tag_bytes(start: bytes) -> int:
+    """Return how many bytes of a file its ID3 tag takes; its size stands in four times seven bits."""
+    return 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(start[6:10])) if start[:3] == b"ID3" else 0
 
 
 def _decode_one(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
     """Return samples (frames, channels) and rate of one file."""
-    if place := _check_sizes(handle, label):
-        content = bytearray(handle.read())
-        # As of a WAV that is streamed: decoders read such a one to its end.
-        content[:8], content[place - 4 : place] = b"RIFF\xff\xff\xff\xff", b"\xff" * 4
-        handle = io.BytesIO(content)
-        logger.warning_once(
-            f"{label}: its header says that it holds no samples, but {len(content) - place} bytes follow, as where a "
-            "recorder was switched off before it could finish the file; they are read as its samples."
-        )
+    handle = _with_all_samples(handle, label)
     return _decode_soundfile(handle, label) or _decode_av(handle, label)
 
 
-def _check_sizes(handle: BinaryIO, label: str) -> int:
-    """Raise where a WAV, AIFF or MP3 file is shorter than it says it is: decoders would take its end for the end.
+def _with_all_samples(handle: BinaryIO, label: str) -> BinaryIO:
+    """Return a WAV or AIFF file with the size corrected that leaves samples out; others, and right ones, as they are.
 
-    Returns where the samples of a WAV begin that says it holds none; 0 of others.
+    Raise where it is shorter than it says it is: decoders would take its end for the end.
     """
-    start = handle.read(12)
-    end = handle.seek(0, io.SEEK_END)
-    stated = there = left_open = 0
-    if start[:4] in (b"RIFF", b"RF64", b"FORM"):
-        long_size = None
-        for name, place, size in _chunks(handle):
-            if name == b"ds64":  # RF64 states sizes over 4 GB apart from the chunk itself
-                long_size = struct.unpack("<8xQ", handle.read(16).ljust(16, b"\0"))[0]
-            elif name in (b"data", b"SSND"):
-                is_open = size >= _UNKNOWN_BYTES and long_size is None
-                size = long_size if size == 0xFFFFFFFF and long_size is not None else size
-                # Some programs count the header among the samples.
-                stated, there = 0 if is_open or size in (end, end - 8) else size, end - place
-                left_open = place if name == b"data" and not size and not _only_chunks(handle, place) else 0
-                break
-    else:
-        # An ID3 tag states its size in four times seven bits.
-        tag = 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(start[6:10])) if start[:3] == b"ID3" else 0
-        handle.seek(tag)
-        if found := _XING_TAG.search(handle.read(64)):
-            stated, there = struct.unpack(">I", found[1])[0], end - tag
+    end, long_size = handle.seek(0, io.SEEK_END), None
+    for name, place, size in _chunks(handle):
+        if name == b"ds64":  # RF64 states sizes over 4 GB apart from the chunk itself
+            long_size = struct.unpack("<8xQ", handle.read(16).ljust(16, b"\0"))[0]
+        if name not in (b"data", b"SSND"):
+            continue
+        there = end - place
+        is_open = size >= _UNKNOWN_BYTES and long_size is None
+        size = long_size if size == 0xFFFFFFFF and long_size is not None else size
+        # Some programs count the header among the samples.
+        if is_open or size in (end, end - 8):
+            break
+        if there < size:
+            raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
+        if _only_chunks(handle, place + size) or _only_chunks(handle, place + size + 1):
+            break
+        logger.warning_once(
+            f"{label}: its header counts {size} bytes of samples, but {there - size} more follow, as where a recorder "
+            "was switched off before it could finish the file; they are read too."
+        )
+        handle.seek(0)
+        content = bytearray(handle.read())
+        if name == b"data":  # As of a WAV that is streamed: decoders read such a one to its end.
+            content[:8], content[place - 4 : place] = b"RIFF\xff\xff\xff\xff", b"\xff" * 4
+        else:
+            content[place - 4 : place] = struct.pack(">I", there)
+        return io.BytesIO(content)
     handle.seek(0)
-    if there < stated:
-        raise AudioError(f"{label} is truncated: {there} of {stated} bytes of samples are there; copy it again")
-    return left_open
+    return handle
 
 
 def _chunks(handle: BinaryIO, place: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, place and size of the chunks of a RIFF or AIFF file; its own header is the first, of size 4."""
     end = handle.seek(0, io.SEEK_END)
-    big = False
+    handle.seek(0)
+    kind = handle.read(4)
+    if kind not in (b"RIFF", b"RF64", b"FORM"):
+        return
     while place + 8 <= end:
         handle.seek(place)
-        name, size = struct.unpack("4s4s", handle.read(8))
-        big = big or name == b"FORM"
-        (size,) = struct.unpack(">I" if big else "<I", size)
-        if name in (b"RIFF", b"RF64", b"FORM"):
-            size = 4  # the kind of file; chunks follow
+        name, size = struct.unpack(">4sI" if kind == b"FORM" else "<4sI", handle.read(8))
+        size = size if place else 4  # the kind of file; chunks follow
         yield name, place + 8, size
         place += 8 + size + size % 2
 
 
 def _only_chunks(handle: BinaryIO, place: int) -> bool:
-    """Return whether all from a place on is whole chunks with readable names, or nothing: no samples look like that."""
+    """Return whether all from a place on is whole chunks with readable names, a tag, or nothing: no samples."""
     end = handle.seek(0, io.SEEK_END)
+    handle.seek(place)
+    if place + 8 > end or _NO_SAMPLES.match(handle.read()):
+        return True
     for name, start, size in _chunks(handle, place):
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False
@@ -249,7 +270,7 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
         file.close()
         handle.seek(0)
         return _decode_av(handle, label, "mp3")  # libsndfile reads only as many frames of it as it guesses
-    blocks = []
+    blocks, log = [], file.extra_info
     # In blocks, since a damaged header may promise more frames than memory holds.
     with file:
         try:
@@ -258,6 +279,12 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
     decoded = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
+    handle.seek(0)
+    nist = _NIST_SAMPLES.search(handle.read(_START_BYTES) if file.format == "NIST" else b"")
+    cut = None if file.format in _EXACT_FORMATS else _CUT_IN_LOG.search(log)
+    is_cut = cut is not None and (cut.lastindex is None or int(cut[1]) > int(cut[2]))
+    if is_cut or (nist is not None and int(nist[1]) > len(decoded)):
+        raise AudioError(f"{label} is truncated: its header states more samples than are there; copy it again")
     return decoded, file.samplerate
 
 
@@ -274,47 +301,98 @@ def _open_soundfile(handle: BinaryIO) -> Any:
     return None
 
 
+@dataclass
+class _Track:
+    """An audio stream, and what was decoded of it: the blocks (frames, channels) of so many packets."""
+
+    name: str
+    rate: int
+    seconds: float | None  # stated by the container
+    blocks: list[np.ndarray] = field(default_factory=list)
+    packets: int = 0
+
+
 def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[np.ndarray, float]:
-    """Return samples (frames, channels) and rate of the first audio stream, through PyAV; `form` is known, or found."""
+    """Return samples (frames, channels) and rate of the audio stream, through PyAV; `form` is known, or found."""
     if av is None:
         missing = "av" if soundfile is not None else "soundfile and av"
         raise ImportError(f"reading {label} needs {missing}: pip install {missing.replace(' and', '')}")
     try:
         # A playlist (HLS, concat) may name other files and addresses, which FFmpeg would open: allow no protocol.
         with av.open(handle, format=form, options={"protocol_whitelist": "none"}) as container:
-            if not container.streams.audio:
-                raise AudioError(f"{label} has no audio stream (its format: {container.format.long_name})")
-            stream = container.streams.audio[0]
-            rate, stated = stream.rate, _stated_by_container(container, stream)
-            as_float = av.AudioResampler(format="fltp")
-            decoded = _frames(container, stream, lenient=form == "mp3")
-            samples = [part.to_ndarray().T for frame in decoded for part in as_float.resample(frame)]
+            tracks = _decode_tracks(container, lenient=form == "mp3")
+            if not tracks:
+                raise AudioError(
+                    f"{label} has no audio stream that can be decoded (its format: {container.format.long_name})"
+                )
     except AudioError:
         raise
     except (av.FFmpegError, EOFError, ValueError) as error:  # ValueError: the stream changes on its way
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
-    frames = sum(map(len, samples))
+    samples, track = _pick_track(tracks, label)
+    if form == "mp3":
+        _check_mp3(handle, track.packets, label)
+    seconds = len(samples) / track.rate
     # Containers round lengths to packets: only a real gap is a cut.
-    if frames and stated and stated - frames / rate > max(0.25, 0.02 * stated):
+    if seconds and track.seconds and track.seconds - seconds > max(0.25, 0.02 * track.seconds):
         raise AudioError(
-            f"{label} is truncated: {frames / rate:.2f} of {stated:.2f} seconds could be decoded; copy it again"
+            f"{label} is truncated: {seconds:.2f} of {track.seconds:.2f} seconds could be decoded; copy it again"
         )
-    return np.concatenate(samples) if samples else np.zeros((0, 1), np.float32), rate
+    return samples, track.rate
 
 
-def _frames(container: Any, stream: Any, lenient: bool) -> Iterator[Any]:
-    """Yield the frames of a stream; lenient: leave out those that are damaged."""
-    for packet in container.demux(stream):
+def _decode_tracks(container: Any, lenient: bool) -> list[_Track]:
+    """Decode the audio streams of a container; lenient: leave out packets that are damaged."""
+    # Those without a decoder, as the spatial sound that some telephones add, have no codec context.
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    tracks = {}
+    for stream in streams:
+        about = (stream.metadata.get("language"), stream.metadata.get("title"), stream.codec_context.name)
+        tracks[stream.index] = _Track(", ".join(filter(None, about)), stream.rate, _stated_seconds(container, stream))
+    resamplers = {index: av.AudioResampler(format="fltp") for index in tracks}
+    for packet in container.demux(streams) if streams else ():
+        track, as_float = tracks[packet.stream.index], resamplers[packet.stream.index]
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                track.blocks += [part.to_ndarray().T for part in as_float.resample(frame)]
+            track.packets += packet.size > 0
         except av.error.InvalidDataError:
             if not lenient:
                 raise
+    return list(tracks.values())
 
 
-def _stated_by_container(container: Any, stream: Any) -> float | None:
+def _pick_track(tracks: list[_Track], label: str) -> tuple[np.ndarray, _Track]:
+    """Return the samples (frames, channels) of the one track that holds sound, or of the first where none does."""
+    decoded = [np.concatenate(track.blocks) if track.blocks else np.zeros((0, 1), np.float32) for track in tracks]
+    heard = [number for number, samples in enumerate(decoded) if len(tracks) == 1 or silence_reason(samples) is None]
+    if any(not np.array_equal(decoded[number], decoded[heard[0]]) for number in heard[1:]):
+        named = "; ".join(f"{number}: {tracks[number].name}" for number in heard)
+        raise AudioError(
+            f"{label} has {len(heard)} different audio tracks ({named}): keep one of them, as "
+            f"`ffmpeg -i FILE -map 0:a:{heard[0]} NEW.wav` does"
+        )
+    number = heard[0] if heard else 0
+    return decoded[number], tracks[number]
+
+
+def _check_mp3(handle: BinaryIO, packets: int, label: str) -> None:
+    """Raise where an MP3 has fewer bytes and fewer frames than the tag in its first frame says; either may be wrong."""
+    end = handle.seek(0, io.SEEK_END)
+    handle.seek(0)
+    tag = _tag_bytes(handle.read(10))
+    handle.seek(tag)
+    if found := _XING_TAG.search(handle.read(64)):
+        frames, size = (struct.unpack(">I", number)[0] for number in found.groups())
+        if packets < frames and end - tag < size:
+            raise AudioError(f"{label} is truncated: {packets} of {frames} frames are there; copy it again")
+
+
+def _stated_seconds(container: Any, stream: Any) -> float | None:
     """Return the length in seconds that the container's header states; None where there is only FFmpeg's guess."""
+    if container.format.name in ("avi", "caf"):  # of a part, FFmpeg takes the part's end for its length
+        return float(stream.frames * stream.time_base)
     if not container.format.name.startswith(_CONTAINERS_STATING_LENGTH):
         return None
     if stream.duration:
@@ -325,9 +403,11 @@ def _stated_by_container(container: Any, stream: Any) -> float | None:
 
 def stated_duration(handle: BinaryIO, label: str) -> float | None:
     """Return the length in seconds of a file whose header states it exactly; None of others."""
-    file = None if _check_sizes(handle, label) else _open_soundfile(handle)
+    first, *others = _parts(handle, label)
+    file = None if others else _open_soundfile(_with_all_samples(first, label))
     if file is None:
         return None
     with file:
         rate = check_rate(file.samplerate, "its sampling rate", label)
-        return file.frames / rate if file.format in _EXACT_FORMATS else None
+        is_exact = file.format in _EXACT_FORMATS and not file.subtype.startswith("MPEG")
+        return file.frames / rate if is_exact else None

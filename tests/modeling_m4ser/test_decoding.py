@@ -1,8 +1,10 @@
 """Lengths are those of what is decoded, whatever headers say; files that are no audio; addresses of files."""
 
+import io
 import re
 import struct
 
+import av
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_a_wav_whose_recorder_died_is_read_to_its_end(size, subtype, channels, c
         died = with_sizes(whole, size, riff)
         np.testing.assert_array_equal(load_audio(died), load_audio(whole))
         assert audio_duration(died) == 0.5
-    assert ("its header says that it holds no samples, but" in caplog.text) == (size == 0)
+    assert ("its header counts 0 bytes of samples, but" in caplog.text) == (size == 0)
 
 
 def test_a_died_rf64_is_read_to_its_end():
@@ -45,18 +47,130 @@ def test_a_wav_without_samples_stays_empty(after):
         load_audio(encoded(np.zeros(0)) + after)
 
 
-@pytest.mark.parametrize("form", ["WAV", "OGG", "MP3"])
-def test_joined_files_are_read_to_their_end(form):
-    parts = [encoded(tone(0.5), form=form), encoded(tone(0.4, hertz=900), form=form)]
+def stale(whole, name, size, order="<I"):
+    """A file whose chunk states another size."""
+    data = bytearray(whole)
+    struct.pack_into(order, data, whole.index(name) + 4, size)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("whole", "counted"),
+    [
+        (encoded(tone()), lambda whole: stale(whole, b"data", 8000)),
+        (encoded(tone(), subtype="FLOAT"), lambda whole: stale(whole, b"data", 8)),
+        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 8008, ">I")),
+        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 0, ">I")),
+        (encoded(tone(), form="RF64"), lambda whole: whole.replace(struct.pack("<Q", 16000), struct.pack("<Q", 4000))),
+    ],
+    ids=["WAV", "float WAV", "AIFF", "AIFF of 0", "RF64"],
+)
+def test_samples_that_a_header_does_not_count_are_read(whole, counted, caplog):
+    np.testing.assert_array_equal(load_audio(counted(whole)), load_audio(whole))
+    assert audio_duration(counted(whole)) == 0.5
+    assert "more follow, as where a recorder was switched off before it could finish" in caplog.text
+
+
+ID3 = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)
+APE = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32, 0, 0x80000000)
+
+
+@pytest.mark.parametrize("after", [b"LIST\x04\0\0\0INFO", b"LIST\xff\0\0\0INFO", b"TAG" + bytes(125), APE, bytes(999)])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_what_follows_the_samples_is_none(after, odd, caplog):
+    """Whole or cut, with and without the byte that pads an odd size."""
+    whole = encoded(tone()[: 8000 - odd], subtype="PCM_U8")
+    for data in (whole + after, whole[: 44 + 8000 - odd] + after):
+        np.testing.assert_array_equal(load_audio(data), load_audio(whole))
+    assert "more follow" not in caplog.text
+
+
+def muxed(samples, form, codec):
+    """A file of one track, by PyAV."""
+    return tracks([samples], form, codec)
+
+
+def tracks(sounds, form="mp4", codec="aac"):
+    """The bytes of a file with a track for each of several sounds (samples,)."""
+    target = io.BytesIO()
+    with av.open(target, "w", format=form) as container:
+        streams = [container.add_stream(codec, rate=16000, layout="mono") for _ in sounds]
+        for stream, samples in zip(streams, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+            frame.rate, frame.pts = 16000, 0
+            resampled = av.AudioResampler(stream.format.name).resample(frame)
+            container.mux([packet for part in [*resampled, None] for packet in stream.encode(part)])
+    return target.getvalue()
+
+
+def unstated(flac):
+    """A FLAC whose count of samples was left open."""
+    return flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+
+
+KINDS = {
+    **{form: lambda x, form=form: encoded(x, form=form) for form in ("WAV", "RF64", "AIFF", "FLAC", "OGG", "MP3")},
+    **{form: lambda x, form=form: encoded(x, form=form) for form in ("W64", "CAF", "AU", "NIST", "VOC")},
+    "SVX": lambda x: encoded(x, form="SVX", subtype="PCM_16"),
+    "Opus": lambda x: encoded(x, form="OGG", subtype="OPUS"),
+    "AIFC": lambda x: encoded(x, form="AIFF", subtype="FLOAT"),
+    "little-endian AIFC": lambda x: encoded(x, form="AIFF", endian="LITTLE"),
+    "8 bits without padding": lambda x: encoded(x[:-1], subtype="PCM_U8")[:-1],
+    "WAV with tags": lambda x: ID3 + encoded(x) + b"LIST\x04\0\0\0INFO",
+    "FLAC with tags": lambda x: ID3 + encoded(x, form="FLAC") + APE,
+    "MP3 with tags": lambda x: ID3 + encoded(x, form="MP3") + APE + b"TAG" + bytes(125),
+    "MP3 in WAV": lambda x: muxed(x, "wav", "libmp3lame"),
+    "unstated FLAC": lambda x: unstated(encoded(x, form="FLAC")),
+    **{form: lambda x, form=form: muxed(x, form, "aac") for form in ("mp4", "mov", "flv", "adts", "mpegts")},
+    "tta": lambda x: muxed(x, "tta", "tta"),
+    "mkv": lambda x: muxed(x, "matroska", "flac"),
+    "avi": lambda x: muxed(x, "avi", "pcm_s16le"),
+}
+#: Samples that players of a whole file cut off its ends, and that stay inside a joined one.
+SLACK = {"MP3": 2600, "MP3 with tags": 2600, "MP3 in WAV": 2600, "adts": 2048, "mpegts": 2048}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_files_are_read_to_their_end(kind):
+    parts = [KINDS[kind](tone(0.5)), KINDS[kind](tone(0.4, hertz=900))]
     alone = [load_audio(part) for part in parts]
+    assert len(alone[0]) == pytest.approx(8000, abs=2600)
     joined = b"".join(parts)
-    loaded = load_audio(joined)
-    slack = 2600 if form == "MP3" else 0  # what each encoder adds to both ends is cut off of one file alone
+    loaded, slack = load_audio(joined), SLACK.get(kind, 0)
     assert len(loaded) == pytest.approx(sum(map(len, alone)), abs=slack)
     np.testing.assert_allclose(loaded[: len(alone[0])], alone[0], atol=1e-6)
     if not slack:
         np.testing.assert_array_equal(loaded[len(alone[0]) :], alone[1])
     assert audio_duration(joined) == pytest.approx(len(loaded) / 16000)
+    assert audio_duration(parts[0]) == pytest.approx(len(alone[0]) / 16000)
+
+
+@pytest.mark.parametrize("kind", ["W64", "CAF", "AU", "NIST", "VOC", "SVX", "OGG", "Opus", "avi", "mp4", "mkv", "tta"])
+@pytest.mark.parametrize("read", [load_audio, audio_duration])
+def test_cut_files_are_refused(kind, read):
+    whole = KINDS[kind](np.random.default_rng(0).uniform(-0.3, 0.3, 96000).astype(np.float32))
+    with pytest.raises(AudioError, match="is truncated"):
+        read(whole[: len(whole) * 2 // 3])
+
+
+SILENCE = np.zeros(8000, np.float32)
+
+
+@pytest.mark.parametrize("form", ["mp4", "matroska", "mpegts"])
+def test_the_track_with_sound_is_read(form):
+    alone = load_audio(tracks([tone()], form))
+    for sounds in ([SILENCE, tone()], [tone(), SILENCE], [SILENCE, tone(), SILENCE], [tone(), tone()]):
+        np.testing.assert_array_equal(load_audio(tracks(sounds, form)), alone)
+    assert not load_audio(tracks([SILENCE, SILENCE], form)).any()
+    with pytest.raises(AudioError, match=r"has 2 different audio tracks \(1: .*aac; 2: .*aac\): keep one.*-map 0:a:1"):
+        load_audio(tracks([SILENCE, tone(), tone(hertz=900)], form))
+
+
+def test_a_track_that_cannot_be_decoded_is_left_out():
+    data = tracks([tone(), tone(hertz=900)])
+    place, details = data.rindex(b"mp4a"), data.rindex(b"esds")
+    data = data[:place] + b"apac" + data[place + 4 : details] + b"free" + data[details + 4 :]
+    np.testing.assert_array_equal(load_audio(data), load_audio(tracks([tone()])))
 
 
 @pytest.mark.parametrize("form", ["WAV", "OGG"])
@@ -81,21 +195,25 @@ def test_an_mp3_without_a_tag_is_read_to_its_end():
         assert audio_duration(untagged[:cut]) == pytest.approx(seconds, abs=0.17)
 
 
-@pytest.mark.parametrize("change", [(8, 5), (8, 4000), (0, 0x61626364)], ids=["fewer", "more", "damaged frame"])
-def test_an_mp3_whose_tag_is_wrong_is_read_to_its_end(change):
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(8, 5), (8, 4000), (12, 5), (12, 99999), (0, 0x61626364)],
+    ids=["fewer frames", "more frames", "fewer bytes", "more bytes", "damaged frame"],
+)
+def test_an_mp3_whose_tag_is_wrong_is_read_to_its_end(at, value):
     data, place = mp3()
     wrong = bytearray(data)
-    struct.pack_into(">I", wrong, place + change[0], change[1])
+    struct.pack_into(">I", wrong, place + at, value)
     assert load_audio(bytes(wrong)).size == pytest.approx(32000, abs=2600)
 
 
 def test_an_mp3_shorter_than_its_tag_is_truncated():
     data, _ = mp3()
-    pictured = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257) + data
-    np.testing.assert_array_equal(load_audio(pictured), load_audio(data))
-    for whole in (data, pictured):
-        with pytest.raises(AudioError, match=rf"is truncated: {len(data) - 1} of {len(data)} bytes"):
-            load_audio(whole[:-1])
+    np.testing.assert_array_equal(load_audio(ID3 + data), load_audio(data))
+    for whole in (data, ID3 + data):
+        np.testing.assert_array_equal(load_audio(whole[:-1]), load_audio(data))  # the last byte only pads
+        with pytest.raises(AudioError, match="is truncated: 57 of 58 frames are there"):
+            load_audio(whole[:-100])
 
 
 @pytest.mark.parametrize("counted", [0, 8])
