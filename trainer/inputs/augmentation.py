@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from modeling_m4ser import load_audio
-from modeling_m4ser.rows_m4ser import read_channel
+from modeling_m4ser.rows_m4ser import read_channel, read_part
 from trainer.errors import TrainingError
 
 SPEED_COLUMN = "speed"
@@ -37,4 +37,5 @@ def load_at_speed(row: Mapping[str, Any], sampling_rate: int) -> np.ndarray:
     """Return the waveform (samples,) of a row's recording, played at the row's `speed` where it has one."""
     # Samples at 1/1.1 of the rate, taken for samples at the rate: the recording at 1.1 times its speed.
     rate = sampling_rate / (row.get(SPEED_COLUMN) or 1)
-    return load_audio(row["audio"], rate, name=row.get("id"), channel=read_channel(row.get("channel")))
+    channel, part = read_channel(row.get("channel")), read_part(row)
+    return load_audio(row["audio"], rate, name=row.get("id"), channel=channel, part=part)

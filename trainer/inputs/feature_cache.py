@@ -28,6 +28,7 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.audio_m4ser import audio_duration, decode_audio
 from modeling_m4ser.decoding_m4ser import open_audio
 from modeling_m4ser.encoders_m4ser import SpeechEncoder
+from modeling_m4ser.rows_m4ser import read_part
 from trainer.errors import ExperimentError
 from trainer.inputs import augmentation
 from trainer.inputs.augmentation import SPEED_COLUMN, load_at_speed
@@ -87,6 +88,8 @@ def recording_key(row: Mapping[str, Any]) -> str:
         samples, rate = decode_audio(audio, name=name)
         digest.update(f"{rate} ".encode())
         digest.update(np.ascontiguousarray(samples).tobytes())
+    if (part := read_part(row)) is not None:
+        digest.update(repr(tuple(part)).encode())
     suffix = "" if channel is None else f"-channel{channel}"
     return f"{digest.hexdigest()}@{float(row.get(SPEED_COLUMN) or 1)}{suffix}"
 
@@ -210,7 +213,7 @@ def _is_whole(cache: FeatureCache, key: str) -> bool:
 def _seconds(row: Mapping[str, Any]) -> float:
     duration = row.get("duration")
     if duration is None:
-        duration = audio_duration(row["audio"], name=row.get("id")) / (row.get(SPEED_COLUMN) or 1)
+        duration = audio_duration(row["audio"], name=row.get("id"), part=read_part(row)) / (row.get(SPEED_COLUMN) or 1)
     return float(duration)
 
 

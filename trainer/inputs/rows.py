@@ -12,7 +12,16 @@ from torch.utils.data import Dataset, IterableDataset
 
 from modeling_m4ser import M4SERConfig
 from modeling_m4ser.audio_m4ser import audio_duration, audio_name
-from modeling_m4ser.rows_m4ser import COLUMN_NAMES, find_columns, read_audio, read_channel, without_decoding
+from modeling_m4ser.parts_m4ser import Part, PartError
+from modeling_m4ser.rows_m4ser import (
+    COLUMN_NAMES,
+    PART_ROLES,
+    find_columns,
+    read_audio,
+    read_channel,
+    read_part,
+    without_decoding,
+)
 from trainer.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +39,9 @@ class RowReader:
     * `datasets` does not decode its `Audio` columns: that would need torchcodec.
     * Labels become the model's numbers, see [`LabelIndexer`].
     * A row without an `id` gets one that says where it stands.
-    * A `datasets.Dataset` or a list without a column `duration` gets one, measured when it is first asked for.
+    * A row with times (`start` and `end`, `offset` and `duration` …) is that part of its recording.
+    * A `datasets.Dataset` or a list without a column `duration`, or whose rows are parts, gets one, measured when it is
+      first asked for.
 
     A prepared corpus is returned as it is.
     """
@@ -60,6 +71,7 @@ class RowReader:
             adapter.learn(dataset.column_names, dataset.features)
             plain = without_decoding(dataset if dataset.format["type"] is None else dataset.with_format(None))
             columns = [column for role, column in adapter.columns.items() if role in ("id", "emotion")]
+            columns = list(dict.fromkeys([*columns, *adapter.part_columns]))
             adapted = _read_rows(dataset, adapter, plain, plain.select_columns(columns).to_list())
         elif isinstance(dataset, (list, tuple)) and dataset:
             adapter.learn(list(dataset[0]))
@@ -82,11 +94,15 @@ class RowAdapter:
         self.name = name
         self.training = training
         self.columns: dict[str, str] = {}
+        self.part_columns: list[str] = []  # what decides which part of its recording a row is
         self.labels: LabelIndexer | None = None
 
     def learn(self, found: Sequence[str], features: Mapping[str, Any] | None = None) -> None:
         """Find out what each column is, and how labels are read; columns that are missing or ambiguous are refused."""
-        columns = {role: alike for role, alike in find_columns(found).items() if role in ROLES}
+        known = find_columns(found)
+        columns = {role: alike for role, alike in known.items() if role in ROLES}
+        if known.keys() & {"start", "end"}:
+            self.part_columns = [name for role in (*PART_ROLES, "sampling_rate") for name in known.get(role, ())]
         for role, alike in columns.items():
             if len(alike) > 1:
                 raise TrainingError(
@@ -131,6 +147,13 @@ class RowAdapter:
             raise TrainingError(f"{place} has no emotion: training needs one in every row.")
         return self.labels.index(label, place)
 
+    def part(self, row: Mapping[str, Any], index: int) -> Part | None:
+        """Return the part of its recording that a row is; times that are none are refused."""
+        try:
+            return read_part(row)
+        except PartError as error:
+            raise TrainingError(f"{self.name}[{index}]: {error}") from None
+
     def audio(self, row: Mapping[str, Any], index: int) -> tuple[Any, str]:
         """Return a row's audio, and what messages call it."""
         audio, place = read_audio(row, self.columns), f"{self.name}[{index}]"
@@ -140,6 +163,7 @@ class RowAdapter:
     def __call__(self, row: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Return row `index` with the collator's columns; a label that the model does not have is refused."""
         label = self.label(row, index)
+        self.part(row, index)  # cut where it is loaded; named here
         adapted = {**row, **{role: row.get(column) for role, column in self.columns.items()}, "emotion": label}
         audio, place = self.audio(row, index)
         if "audio" in self.columns:
@@ -168,7 +192,7 @@ class AdaptedRows(Dataset):
         """Return a row by its number, or a whole column, e.g. `duration`, by its name."""
         if not isinstance(index, str):
             return self.adapter(self.rows[int(index)], int(index))
-        if index == DURATION_COLUMN and index not in _column_names(self.rows):
+        if index == DURATION_COLUMN and (self.adapter.part_columns or index not in _column_names(self.rows)):
             return self._measured
         if isinstance(self.rows, datasets.Dataset):
             return self.rows.with_format(None)[index][:]
@@ -176,13 +200,16 @@ class AdaptedRows(Dataset):
 
     @functools.cached_property
     def _measured(self) -> list[float]:
-        """The seconds of every recording."""
-        clips = (self.adapter.audio(row, index) for index, row in enumerate(self.rows))
-        durations = [audio_duration(audio, name=name) for audio, name in clips]
-        logger.warning(
-            f"{self.adapter.name} has no column {DURATION_COLUMN!r}: its {len(durations)} recordings were measured, "
-            f"{sum(durations):.0f} s in all."
-        )
+        """The seconds of every recording, or of the part of it that a row is."""
+        durations = []
+        for index, row in enumerate(self.rows):
+            audio, name = self.adapter.audio(row, index)
+            durations.append(audio_duration(audio, name=name, part=self.adapter.part(row, index)))
+        if not self.adapter.part_columns:
+            logger.warning(
+                f"{self.adapter.name} has no column {DURATION_COLUMN!r}: its {len(durations)} recordings were "
+                f"measured, {sum(durations):.0f} s in all."
+            )
         return durations
 
 
@@ -205,10 +232,13 @@ class AdaptedStream(IterableDataset):
 def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence[Mapping[str, Any]]) -> Any:
     """`original` where its rows, as plain values `rows`, are what the collator reads; else what adapts them."""
     column = adapter.columns.get("emotion", "")
-    # Every label is looked at, so that a wrong one is named before the first step.
+    # Every label and time is looked at, so that a wrong one is named before the first step.
+    for index, row in enumerate(labelled if adapter.part_columns else ()):
+        adapter.part(row, index)
     labels = [adapter.label(row, index) for index, row in enumerate(labelled)] if column else []
     same_labels = not column or labels == [row.get(column) for row in labelled]
-    needs_duration = adapter.training and adapter.config.uses_speech and DURATION_COLUMN not in _column_names(rows)
+    lacks_duration = bool(adapter.part_columns) or DURATION_COLUMN not in _column_names(rows)
+    needs_duration = adapter.training and adapter.config.uses_speech and lacks_duration
     if rows is original and same_labels and adapter.unchanged() and not needs_duration:
         return original
     return AdaptedRows(rows, adapter, measurable=True)

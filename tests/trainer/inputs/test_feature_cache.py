@@ -245,6 +245,8 @@ def test_a_recording_is_known_by_its_content_and_speed(tmp_path):
     assert recording_key({"audio": {"raw": samples, "sampling_rate": 16000}}) in keys
     stereo = {"audio": {"array": np.stack([samples, samples]), "sampling_rate": 16000}}
     assert len({recording_key({**stereo, "channel": channel}) for channel in (None, 0, 1)}) == 3
+    parts = {}, {"start": 0.1}, {"end": 0.1}, {"start": 0.1, "end": 0.2}, {"start_sample": 1}, {"start": 1}
+    assert len({recording_key({"audio": path, **part}) for part in parts}) == len(parts)
     with pytest.raises(AudioError, match="clip7"):
         recording_key({"audio": {"path": None, "bytes": None}, "id": "clip7"})
 

@@ -194,6 +194,39 @@ def test_every_kind_of_data_set_gives_the_rows_of_the_corpus(reader, table, kind
     assert ("clip03.flac" in rows[3]["id"]) == (kind not in PATHLESS)
 
 
+@pytest.fixture
+def parts(table, folder) -> Dataset:
+    """The corpus as parts of one file; the lengths that stand beside them are of something else."""
+    clips = [samples_in(path) for path in table["file"]]
+    soundfile.write(folder / "all.wav", np.concatenate(clips), 16000)
+    ends = np.cumsum([len(clip) for clip in clips])
+    starts = ends - [len(clip) for clip in clips]
+    times = {"begin_ms": starts / 16, "stop_ms": ends / 16, "duration": np.arange(6.0)}
+    whole = Dataset.from_dict({"file": [str(folder / "all.wav")] * 6} | {k: v.tolist() for k, v in times.items()})
+    return whole.add_column("text", table["text"][:]).add_column("label", table["label"][:])
+
+
+@pytest.mark.parametrize("kind", ["paths", "a list", "a stream", "rows made by code", "bytes"])
+def test_parts_of_a_file_are_the_clips(reader, parts, kind):
+    adapted = reader.read(KINDS[kind](parts), "train_dataset", training=True)
+    for row, expected in zip(rows_of(adapted), CORPUS, strict=True):
+        np.testing.assert_array_equal(samples_of(row), samples_of(expected))
+    if kind not in ("a stream", "rows made by code"):
+        assert adapted["duration"] == pytest.approx(CORPUS["duration"][:])
+    named = reader.read(parts.rename_columns({"begin_ms": "start_ms", "stop_ms": "end_ms"}), "test_dataset")
+    np.testing.assert_array_equal(samples_of(named[5]), samples_of(CORPUS[5]))
+
+
+def test_times_that_are_none_are_named_before_the_first_row_is_read(reader, parts):
+    rows = [{**row, "stop_ms": 0.0 if index == 4 else row["stop_ms"]} for index, row in enumerate(parts)]
+    for dataset in (rows, Dataset.from_list(rows)):
+        with pytest.raises(ValueError, match=r"^train_dataset\[4\]: a part ends after its start"):
+            reader.read(dataset, "train_dataset", training=True)
+    lazily = reader.read(made_by_code(rows), "train_dataset", training=True)
+    with pytest.raises(ValueError, match=r"^train_dataset\[4\]: a part ends after its start"):
+        lazily[4]
+
+
 def test_ids_transcripts_and_all_else_stay(reader, table):
     mine = table.add_column("utt_id", list("abcdef")).add_column("sentence", ["s"] * 6).add_column("speed", [1.1] * 6)
     row = reader.read(mine, "train_dataset", training=True)[1]
