@@ -90,6 +90,12 @@ def assign_classes(
         if row["emotion"] not in classes:
             report.drop(row["id"], f"emotion not selected: {row['emotion']}")
     kept = [row for row in mapped if row["emotion"] in classes]
+    named = ((row.get("speaker") or "", row["emotion"]) for row in kept)
+    if kept and len(classes) > 1 and all(spelling_key(speaker) == spelling_key(label) for speaker, label in named):
+        raise CorpusError(
+            f"{selection.where}: each label is its row's speaker ({', '.join(classes[:3])} …); name the columns by "
+            "--label_column_name and --speaker_column_name"
+        )
     if len(kept) >= _MANY_ROWS and len(classes) > len(kept) / 2:
         raise CorpusError(
             f"{selection.where} has {len(classes)} classes in {len(kept)} rows ({', '.join(classes[:3])} …): these are "

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from datasets import DatasetDict
 
@@ -32,10 +32,17 @@ _SCRIPTS = {
     "HEBREW": "Hebrew",
     "THAI": "Thai",
 }
+#: What the values of a column that is not the labels' look like.
+_OTHER_COLUMNS = {
+    "speakers": r"(actor|actress|speaker|spkr?|subj(ect)?|participant|person|user|client|voice)[\W_]*\w{1,4}"
+    r"|[a-z]{1,2}[\W_]?\d{1,4}|ses\d+_?[fm]",
+    "dates or times": r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}\b.*|(19|20)\d{6}([t_ -].*)?|\d{1,2}:\d\d(:.*)?",
+    "files": r"(/|\./|~|[a-z]:|https?://|file:).*[/\\].*|.*[/\\].*[/\\].*|.*\.(wav|mp3|flac|ogg|opus|m4a|aac|webm|mp4|txt)",
+}
 
 
 def first_look(dataset: DatasetDict, holds_speakers_out: bool = True, preset_helps: bool = True) -> list[str]:
-    """Return one line of what was found in a corpus, and where something speaks for other options, one that says so.
+    """Return one line of what was found in a corpus, one of each doubt whether that is meant, and one of other options.
 
     Args:
         dataset: prepared splits.
@@ -64,7 +71,42 @@ def first_look(dataset: DatasetDict, holds_speakers_out: bool = True, preset_hel
         proposed.append("--preset small")
     if language not in ("English", None):
         proposed.append("a multilingual recognizer and encoders (--asr_model openai/whisper-small, --text_encoder ...)")
-    return [f"Found: {', '.join(found)}.", *([f"Consider: {', '.join(proposed)}."] if proposed else [])]
+    pairs = (pair for part in parts for pair in zip(part["emotion"], part["speaker"], strict=True))
+    doubts = _doubts([(names[label], speaker) for label, speaker in pairs])
+    return [
+        f"Found: {', '.join(found)}.",
+        *(f"Check: {doubt}." for doubt in doubts),
+        *([f"Consider: {', '.join(proposed)}."] if proposed else []),
+    ]
+
+
+def _doubts(rows: Sequence[tuple[str, str | None]]) -> list[str]:
+    """What speaks against the labels of rows (class, speaker) being emotions, and what to do if they are none."""
+    counts = Counter(name for name, _ in rows)
+    speakers: dict[str, set[str | None]] = {}
+    for name, speaker in rows:
+        speakers.setdefault(name, set()).add(speaker)
+    found = []
+    for kind, pattern in _OTHER_COLUMNS.items():
+        alike = [name for name in counts if re.fullmatch(pattern, name.casefold())]
+        if len(alike) > len(counts) / 2:
+            found.append(f"the classes look like {kind} ({_first(alike)}): --label_column_name names another column")
+    single = {name: next(iter(some)) for name, some in speakers.items() if len(some) == 1}
+    if None not in single.values() and len(single) == len(counts) and len(set(single.values())) > 1:
+        pairs = [f"{name}: {speaker}" for name, speaker in single.items()]
+        found.append(f"each class has one speaker ({_first(pairs)}): a model may learn the voice, not the emotion")
+    if len(counts) > len(rows) / 20:
+        found.append(
+            f"{len(counts)} classes share {len(rows)} clips: --label_map joins some, --emotions leaves some out"
+        )
+    if rare := [name for name, count in counts.items() if count == 1]:
+        found.append(f"one clip only of {_first(rare)}: it cannot be both trained on and tested")
+    return found
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first names of several, for a message."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def guess_language(texts: Iterable[str]) -> str | None:

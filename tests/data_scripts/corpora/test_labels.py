@@ -194,6 +194,14 @@ def test_what_a_map_names_is_a_label_whatever_it_is():
     ]
 
 
+def test_labels_that_are_the_speakers_are_refused():
+    rows = [{"id": name, "emotion": name, "speaker": f"{name} "} for name in ("Anna", "Ben", "7")]
+    selection = CorpusSelection("manifest", "table.csv")
+    with pytest.raises(CorpusError, match=r"each label is its row's speaker \(7, Anna, Ben …\).*--speaker_column_name"):
+        assign_classes(rows, selection, PreparationReport("x"))
+    assign_classes([*rows, {**rows[0], "speaker": "Ben"}], selection, PreparationReport("x"))
+
+
 def test_nearly_as_many_classes_as_rows_are_none():
     with pytest.raises(CorpusError, match=r"has 11 classes in 20 rows \(a, b, c …\).*--label_column_name"):
         assigned(*"abcdefghijk", *"abcdefghi")
