@@ -1,10 +1,10 @@
 """What is measured of a model after each evaluation, outside the training step, and kept in the log."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch.utils.data import Subset
+from datasets import Dataset
 from transformers.trainer_callback import TrainerCallback
 
 from data_scripts.splits import evenly_spaced
@@ -17,12 +17,18 @@ MAX_UTTERANCES = 128
 class MeasuringCallback(TrainerCallback):
     """Adds `measure(model, rows)` of at most `MAX_UTTERANCES` rows, evenly spaced, to the log after each evaluation.
 
-    Numbers that are None are left out, and nothing is measured where there are no rows.
+    Numbers that are None are left out, and nothing is measured where there are no rows. `name` is that of what is
+    measured; `rows` then holds those that are read.
     """
 
-    def __init__(self, rows: Any, measure: Callable[[M4SERForEmotionClassification, Any], Mapping[str, float | None]]):
-        self.rows = Subset(rows, evenly_spaced(len(rows), MAX_UTTERANCES))
-        self.measure = measure
+    def __init__(
+        self,
+        name: str,
+        rows: Dataset,
+        measure: Callable[[M4SERForEmotionClassification, Dataset], Mapping[str, float | None]],
+    ):
+        self.name, self.measure = name, measure
+        self.rows = rows.select(evenly_spaced(len(rows), MAX_UTTERANCES))
 
     def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
         """Measure on the main process."""

@@ -16,6 +16,7 @@ from transformers import set_seed
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor, load_audio
 from trainer.errors import TrainingError
 from trainer.evaluation.metrics import emotion_metrics
+from trainer.evaluation.prediction import rows_read
 
 INVERSE_REGULARIZATIONS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -98,12 +99,14 @@ class FrozenFeatures:
 class FittedProbe:
     """A linear probe of one division: the best of `INVERSE_REGULARIZATIONS`, and metrics by split.
 
-    `predictions` has the columns `id`, `speaker`, `emotion` and `predicted` of the test split.
+    `predictions` has the columns `id`, `speaker`, `emotion` and `predicted` of the test split; `rows` says what it was
+    fitted, chosen and tested on, see `rows_read`.
     """
 
     regularisation: float
     metrics: dict[str, dict[str, Any]]
     predictions: pd.DataFrame
+    rows: dict[str, dict[str, Any]]
 
 
 def fit_probe(features: Mapping[str, np.ndarray], data: DatasetDict, metric: str = "ua") -> FittedProbe:
@@ -122,4 +125,6 @@ def fit_probe(features: Mapping[str, np.ndarray], data: DatasetDict, metric: str
     answers = {"emotion": labels["test"], "predicted": predict[best](features["test"])}
     table = data["test"].select_columns(["id", "speaker"]).to_pandas()
     table = cast(pd.DataFrame, table).assign(**{name: np.take(emotions, found) for name, found in answers.items()})
-    return FittedProbe(best, {split: score(best, split) for split in ("validation", "test")}, table)
+    read = {"fit": data["train"]["id"], "regularisation": data["validation"]["id"], "test": table["id"]}
+    rows = {use: rows_read(ids) for use, ids in read.items()}
+    return FittedProbe(best, {split: score(best, split) for split in ("validation", "test")}, table, rows)

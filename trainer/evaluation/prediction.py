@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import Trainer
 
+from data_scripts.files import fingerprint
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import M4SERTrainingArguments
 from trainer.collator import M4SERDataCollator
@@ -83,6 +84,12 @@ def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
 def longest_first(data: Dataset) -> np.ndarray:
     """Return the indices of rows by falling duration: batches have little padding, and the largest comes first."""
     return np.argsort(-np.asarray(data["duration"][:], dtype=float), kind="stable")
+
+
+def rows_read(ids: Iterable[str | None]) -> dict[str, Any]:
+    """Return what results say of the rows that a number was read from: how many, and a hash of their ids' set."""
+    names = list(map(str, ids))
+    return {"utterances": len(names), "ids": fingerprint(sorted(names))}
 
 
 def logits_of(table: pd.DataFrame) -> np.ndarray:

@@ -32,6 +32,7 @@ class CorrectedUtterance:
         correction: all edits of the model, whatever their confidence.
         labels: the true KEEP, DELETE or CHANGE of each word piece; empty where the hypothesis is.
         group: what the utterance is counted under besides the whole, e.g. its source.
+        id: the row's, where it has one.
     """
 
     hypothesis: str
@@ -39,6 +40,7 @@ class CorrectedUtterance:
     correction: TranscriptCorrection
     labels: list[int]
     group: str | None
+    id: str | None = None
 
 
 def correct_rows(
@@ -63,7 +65,7 @@ def correct_rows(
             if pieces:
                 labels = align_hypothesis(pieces, processor.encode_transcript(row["transcript"])).labels
             group = None if group_column is None else str(row[group_column])
-            utterances.append(CorrectedUtterance(hypothesis, reference, correction, labels, group))
+            utterances.append(CorrectedUtterance(hypothesis, reference, correction, labels, group, row.get("id")))
     return utterances
 
 

@@ -199,7 +199,7 @@ def _measure_probes(
             if kept.get("settings") != settings:
                 fitted = fit_probe(features.of(data, shared=len(folds) > 1), data)
                 metrics = {**fitted.metrics["test"], "regularisation": fitted.regularisation}
-                kept = {"settings": settings, "metrics": metrics}
+                kept = {"settings": settings, "metrics": metrics, "rows": fitted.rows}
                 write_atomically(path, json.dumps(kept, indent=2) + "\n")
             measured[key].append(kept["metrics"])
     return measured

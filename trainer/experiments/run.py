@@ -42,7 +42,7 @@ from trainer.evaluation.figures import (
 )
 from trainer.evaluation.linear_probe import BuildModel
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
-from trainer.evaluation.prediction import logits_of, longest_first, predict_with, with_probabilities
+from trainer.evaluation.prediction import logits_of, longest_first, predict_with, rows_read, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, correction_for_log
 from trainer.experiments.model_card import write_model_card
@@ -127,9 +127,9 @@ def run_experiment(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started
     validation, test = (predict_with(trainer, data[name]) for name in ("validation", "test"))
-    measured = _measure(validation, test, data, corpus and corpus.sex_of)
+    measured = _measure(trainer, validation, test, data, corpus and corpus.sex_of)
     model.config.calibration_temperature = measured["calibration"]["temperature"]
-    _choose_correction_threshold(model, processor, data["validation"], text_column)
+    measured["rows"] |= _choose_correction_threshold(model, processor, data["validation"], text_column)
     best = trainer.state.best_model_checkpoint
     results = {
         **measured,
@@ -237,12 +237,18 @@ def make_trainer(
     if trainer.adversary is not None:
         batches = partial(DataLoader, batch_size=args.eval_batch_size, collate_fn=trainer.data_collator)
         trainer.add_callback(
-            MeasuringCallback(data["validation"], lambda model, rows: measure_discriminator(model, batches(rows)))
+            MeasuringCallback(
+                "discriminator",
+                data["validation"],
+                lambda model, rows: measure_discriminator(model, batches(cast(Any, rows))),
+            )
         )
     if _learns_errors(model, text_column):
-        texts = data["validation"].select_columns(["hypothesis", "transcript"])
-        both = [row for row in texts.to_list() if row["hypothesis"] is not None and row["transcript"] is not None]
-        trainer.add_callback(MeasuringCallback(both, lambda model, rows: correction_for_log(model, processor, rows)))
+        texts = _with_texts(data["validation"])
+        both = texts.select([n for n, row in enumerate(texts) if None not in (row["hypothesis"], row["transcript"])])
+        trainer.add_callback(
+            MeasuringCallback("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
+        )
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)
@@ -261,14 +267,22 @@ def make_trainer(
 
 
 def _measure(
-    validation: pd.DataFrame, test: pd.DataFrame, data: DatasetDict, sex_of: Callable[[str], str | None] | None
+    trainer: M4SERTrainer,
+    validation: pd.DataFrame,
+    test: pd.DataFrame,
+    data: DatasetDict,
+    sex_of: Callable[[str], str | None] | None,
 ) -> dict[str, Any]:
-    """What `results.json` says of a model's answers: metrics, intervals, breakdown and calibration."""
+    """What `results.json` says of a model's answers: metrics, intervals, breakdown, calibration, and the rows read."""
     emotions, found = data["train"].features["emotion"].names, {"validation": validation, "test": test}
     labels = {split: np.asarray(data[split]["emotion"][:]) for split in found}
     logits = {split: logits_of(table) for split, table in found.items()}
     temperature = fit_temperature(logits["validation"], labels["validation"])
+    watched = [call for call in trainer.callback_handler.callbacks if isinstance(call, MeasuringCallback)]
+    rows = {"epoch": trainer.eval_dataset, **{call.name: call.rows for call in watched}}
+    rows |= {"temperature": validation, "test": test}
     return {
+        "rows": {use: rows_read(cast(Any, read)["id"]) for use, read in rows.items()},
         "metrics": {split: emotion_metrics(logits[split].argmax(-1), labels[split], emotions) for split in found},
         **describe_test(labels["test"], logits["test"].argmax(-1), data["test"]["speaker"][:], sex_of),
         "calibration": describe_calibration(logits["test"], labels["test"], temperature),
@@ -282,11 +296,21 @@ def _learns_errors(model: M4SERForEmotionClassification, text_column: str) -> bo
 
 def _choose_correction_threshold(
     model: M4SERForEmotionClassification, processor: M4SERProcessor, validation: Dataset, text_column: str
-) -> None:
-    """Set the confidence below which no edit is made, where edits are learned and the model was built without one."""
-    if _learns_errors(model, text_column) and model.config.correction_threshold == 0:
-        texts = correct_rows(model, processor, validation.select_columns(["hypothesis", "transcript"]).to_list())
-        model.config.correction_threshold = choose_threshold(texts, processor)
+) -> dict[str, Any]:
+    """Set the confidence below which no edit is made, where edits are learned and the model was built without one.
+
+    Returns what is said of the rows that it was chosen on.
+    """
+    if not _learns_errors(model, text_column) or model.config.correction_threshold != 0:
+        return {}
+    texts = correct_rows(model, processor, _with_texts(validation).to_list())
+    model.config.correction_threshold = choose_threshold(texts, processor)
+    return {"threshold": rows_read(each.id for each in texts)}
+
+
+def _with_texts(data: Dataset) -> Dataset:
+    """Rows without what only costs time where texts alone are read."""
+    return data.select_columns(["id", "hypothesis", "transcript"])
 
 
 def _warn_if_text_encoder_frozen(model: M4SERForEmotionClassification) -> None:

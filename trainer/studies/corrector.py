@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -18,6 +18,7 @@ from trainer.arguments import ExperimentArguments
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
 from trainer.evaluation.decoding_cost import compare_decoding
+from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.summary import markdown_table
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, describe_correction
 from trainer.experiments.ablations import ABLATIONS
@@ -95,6 +96,11 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
         "seed": args.seed,
         "threshold": threshold,
         "pairs": {name: len(part) for name, part in parts.items()},
+        "rows": {
+            "epoch": rows_read(cast(Dataset, trainer.eval_dataset)["id"]),
+            "threshold": rows_read(each.id for each in corrected["validation"]),
+            **{name: rows_read(each.id for each in some) for name, some in corrected.items() if name != "validation"},
+        },
         "metrics": {name: describe_correction(some, processor, threshold) for name, some in corrected.items()},
         "command": command_line([arguments, args]),
         "arguments": {"correction": changed_arguments(arguments), "training": changed_arguments(args)},

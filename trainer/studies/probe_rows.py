@@ -54,7 +54,7 @@ class ProbeRunner:
             fitted.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)
             emotions = data["train"].features["emotion"].names
             results = {"metrics": fitted.metrics, "emotions": emotions, "split": dict(split)}
-            results["regularisation"] = fitted.regularisation
+            results |= {"regularisation": fitted.regularisation, "rows": fitted.rows}
             write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
             return results
 

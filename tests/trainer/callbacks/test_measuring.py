@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from datasets import Dataset
 
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
@@ -18,9 +19,10 @@ def collator(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 1, MAX_UTTERANCES, MAX_UTTERANCES + 1, 1000])
 def test_rows_are_evenly_spaced_and_few(size):
-    rows = list(MeasuringCallback(range(size), lambda *_: {}).rows)
+    rows = MeasuringCallback("mine", Dataset.from_dict({"row": range(size)}), lambda *_: {}).rows["row"][:]
     assert len(rows) == size if size <= MAX_UTTERANCES else MAX_UTTERANCES / 2 <= len(rows) <= MAX_UTTERANCES
     assert len({second - first for first, second in pairwise(rows)}) <= 1
+    assert not rows or (rows[0] == 0 and rows[-1] >= size // 2)
 
 
 def test_what_is_known_is_logged_after_each_evaluation(tmp_path):
@@ -33,8 +35,8 @@ def test_what_is_known_is_logged_after_each_evaluation(tmp_path):
         seen.append((model, list(chosen)))
         return {"mine": 0.5, "unknown": None}
 
-    trainer.add_callback(MeasuringCallback(rows, measure))
-    trainer.add_callback(MeasuringCallback([], lambda *_: {"nothing": 1.0}))
+    trainer.add_callback(MeasuringCallback("mine", rows, measure))
+    trainer.add_callback(MeasuringCallback("nothing", rows.select([]), lambda *_: {"nothing": 1.0}))
     trainer.train()
     assert [entry for entry in trainer.state.log_history if {"mine", "unknown", "nothing"} & set(entry)] == [
         {"epoch": epoch, "step": epoch, "mine": 0.5} for epoch in (1, 2)

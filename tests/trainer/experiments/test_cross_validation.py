@@ -19,6 +19,7 @@ from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
 from trainer.evaluation.metrics import emotion_metrics
+from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.significance import bootstrap_interval, describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -128,6 +129,9 @@ def test_the_summary_shows_probes_and_intervals():
 def test_the_probe_is_measured_on_every_fold_once_and_again_on_other_data(folds_run, capsys):
     out, chosen, (model, runs, args), summary = folds_run
     kept = {name: json.loads((out / name / "linear_probe.json").read_text()) for name in chosen}
+    uses = {"fit": "train", "regularisation": "validation", "test": "test"}
+    for name, (data, _) in chosen.items():
+        assert kept[name]["rows"] == {use: rows_read(data[split]["id"]) for use, split in uses.items()}
     assert summary["linear_probe"]["ua"]["values"] == [kept[name]["metrics"]["ua"] for name in chosen]
     for name in chosen:
         kept[name]["metrics"]["ua"] = 7  # what is kept is not measured again

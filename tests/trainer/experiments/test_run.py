@@ -26,7 +26,7 @@ from trainer.evaluation.calibration import (
     reliability_curve,
 )
 from trainer.evaluation.metrics import emotion_metrics
-from trainer.evaluation.prediction import logits_of, predict
+from trainer.evaluation.prediction import logits_of, predict, rows_read
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows
 from trainer.experiments.ablations import ABLATIONS
@@ -103,6 +103,8 @@ def test_each_number_is_of_the_split_it_is_named_after(run, data):
     for split in ("validation", "test"):
         support = [data[split]["emotion"][:].count(index) for index in range(4)]
         assert [sum(row) for row in results["metrics"][split]["confusion_matrix"]] == support
+    read = dict.fromkeys(("epoch", "temperature", "threshold", "discriminator", "correction"), "validation")
+    assert results["rows"] == {use: rows_read(data[name]["id"]) for use, name in {**read, "test": "test"}.items()}
     table = pd.read_parquet(folder / "predictions.parquet")
     assert table["id"].tolist() == data["test"]["id"][:]
     scores = table[[f"probability_{name}" for name in EMOTIONS]].to_numpy()

@@ -7,7 +7,7 @@ from tests.docs.workspace import make_pairs
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.pictures import blank_pictures, drawn  # noqa: F401  fixtures
 from tests.helpers.tiny import tiny_config, tiny_model, tiny_processor
-from tests.trainer.experiments.conftest import data, encoders  # noqa: F401  fixtures
+from tests.trainer.experiments.conftest import data, encoders, tiny  # noqa: F401  fixtures
 from trainer import M4SERDataCollator
 
 

@@ -11,6 +11,7 @@ from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from tests.helpers import ROOT
 from tests.helpers.process import run_example_here
 from trainer import ExperimentArguments
+from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.transcript_correction import measure_correction
 from trainer.experiments.cli import parse_arguments
 from trainer.studies import corrector
@@ -79,9 +80,9 @@ def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monke
         seen.append(mock.Mock(wraps=getattr(corrector, name)))
         monkeypatch.setattr(corrector, name, seen[-1])
     options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--held_out_sources", "podcasts"]
-    options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1]
+    options += ["--compare_decoding", "true", "--use_cpu", "--max_steps", 1, "--per_device_eval_batch_size", 3]
     arguments, args = parse_arguments((CorrectionArguments, ExperimentArguments), list(map(str, options)), CONFIG)
-    run_correction(arguments, args)
+    results = run_correction(arguments, args)
     assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "loss", False)
     parts = divide_pairs(read_pairs(arguments), arguments)
     trained, (chosen, _), (_, _, decoded) = seen[0].call_args.kwargs, seen[1].call_args.args, seen[2].call_args.args
@@ -90,6 +91,9 @@ def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monke
     # The pairs of this table are normalised as they stand.
     assert [each.hypothesis for each in chosen] == [row["hypothesis"] for row in parts["validation"]]
     assert decoded == [row["hypothesis"] for row in parts["test"]]
+    assert seen[2].call_args.kwargs == {"batch_size": 3}
+    uses = {"epoch": "validation", "threshold": "validation", "test": "test", "held_out": "held_out"}
+    assert results["rows"] == {use: rows_read(row["id"] for row in parts[name]) for use, name in uses.items()}
 
 
 def test_the_table_shows_what_is_undefined():
