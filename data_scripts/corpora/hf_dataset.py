@@ -1,8 +1,7 @@
 """A dataset as the Hugging Face world keeps them: from the Hub, in a folder, saved with `save_to_disk`, or in memory.
 
     user/name                                             on the Hub, with `--dataset_config_name` where it has several
-    folder/[train|validation|test/]CLASS/*.wav            AudioFolder: a folder for each class
-    folder/[train/]metadata.csv, .jsonl or .parquet       AudioFolder: a table with a column `file_name`
+    folder/[train/]CLASS/*.wav, [train/]metadata.csv      AudioFolder, see `audio_folder`
     folder/*.parquet …                                    whatever `datasets.load_dataset(folder)` opens
     folder/dataset_dict.json or state.json                what `save_to_disk` wrote
 
@@ -10,6 +9,7 @@ Its columns are read as those of a manifest are, see `columns`. Audio is never d
 torchcodec.
 """
 
+import glob
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from data_scripts.constants import SPLITS
-from data_scripts.corpora.audio_folder import read_audio_folder
+from data_scripts.corpora.audio_folder import download, find_audio_folder, read_audio_folder
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
+from data_scripts.corpora.folders import walk
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns
-from data_scripts.corpora.split_names import canonical_splits
+from data_scripts.corpora.split_names import canonical_splits, split_word
 from data_scripts.errors import CorpusError
+from data_scripts.tables import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,12 +41,15 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     """
     from modeling_m4ser.rows_m4ser import find_columns  # imports torch
 
-    parts = _choose_splits(open_dataset(selection, report), selection, report)
+    loaded = open_dataset(selection, report)
+    divided = _split_by_column(loaded)
+    parts = _choose_splits(divided, selection, report)
     found = list(dict.fromkeys(column for part in parts.values() for column in part.column_names))
     if not any(len(part) for part in parts.values()):
         raise CorpusError(f"{selection.where} has no rows")
-    # A dataset states its split by its own means; a column of that name is one like any other.
-    columns = read_columns(found, selection, selection.where, report, ignored=("split",))
+    columns = read_columns(found, selection, selection.where, report)
+    if divided is loaded and (other := columns.pop("split", None)):  # a dataset states its splits by its own means
+        report.unread_columns.append(other)
     rate_column = next(iter(find_columns(found).get("sampling_rate", [])), None)
     items: list[Row] = []
     for split, part in parts.items():
@@ -74,7 +79,7 @@ def open_dataset(selection: CorpusSelection, report: PreparationReport) -> "Mapp
         )
     if source.is_file():
         raise CorpusError(f"{source} is a file: a table goes in as a manifest, --data_dir {source}")
-    loaded: Mapping[str, Any] = _load_saved(source) or _load(source, selection.dataset_config_name, report)
+    loaded: Mapping[str, Any] = _load_saved(source) or _load(source, selection, report)
     return {str(name): without_decoding(part) for name, part in loaded.items()}
 
 
@@ -91,8 +96,8 @@ def _load_saved(folder: Path) -> Mapping[str, Any] | None:
     return cast(Mapping[str, Any], loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
 
 
-def _load(source: Path, config_name: str | None, report: PreparationReport) -> Mapping[str, Any]:
-    """What `datasets` finds under a folder or a name on the Hub."""
+def _load(source: Path, selection: CorpusSelection, report: PreparationReport) -> Mapping[str, Any]:
+    """What lies in a folder or is a name on the Hub."""
     from datasets import load_dataset_builder
     from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
 
@@ -100,17 +105,40 @@ def _load(source: Path, config_name: str | None, report: PreparationReport) -> M
     # A folder that is not there looks like a name on the Hub.
     if not source.exists() and (source.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise CorpusError(f"{name} does not exist: give a folder, or the name of a dataset on the Hub (user/name)")
+    if source.exists() and not _is_configured(source) and (files := find_audio_folder(source)) is not None:
+        return read_audio_folder({"train": files}, selection, report)
     try:
-        builder = load_dataset_builder(name, config_name)
-        if isinstance(builder, AudioFolder):
-            return read_audio_folder(builder.config.data_files or {}, str(builder.base_path), name, report)
-        builder.download_and_prepare()
-        return cast(Mapping[str, Any], builder.as_dataset())
-    except CorpusError:
-        raise
+        builder = load_dataset_builder(name, selection.dataset_config_name, data_files=_without_patterns(source))
+        if not isinstance(builder, AudioFolder):
+            builder.download_and_prepare()
+            return cast(Mapping[str, Any], builder.as_dataset())
+        base = str(builder.base_path)
+        files = builder.config.data_files or {}
+        parts = {str(split): download(list(map(str, some)), base) for split, some in files.items()}
     # Everything: what `datasets` and the network raise has no class in common.
     except Exception as error:
         raise CorpusError(f"the dataset {name} cannot be loaded: {_reason(error)}") from error
+    return read_audio_folder(parts, selection, report)
+
+
+def _is_configured(folder: Path) -> bool:
+    """Whether the card of a folder tells `datasets` which files are what."""
+    from huggingface_hub import DatasetCard
+
+    card = folder / "README.md"
+    return card.is_file() and "configs" in DatasetCard.load(card, ignore_metadata_errors=True).data
+
+
+def _without_patterns(source: Path) -> dict[str, list[str]] | None:
+    """The tables of a folder whose path `datasets` would take for a pattern, by their splits; None: it finds them."""
+    if glob.escape(str(source)) == str(source) or not source.exists():
+        return None
+    files: dict[str, list[str]] = {}
+    for path in walk(source):
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            split = split_word(path.parent.name) or split_word(path.stem, alone=False)
+            files.setdefault(split or "train", []).append(glob.escape(str(path)))
+    return files or None
 
 
 def _reason(error: BaseException) -> str:
@@ -150,6 +178,21 @@ def _choose_splits(
             raise CorpusError(f"{selection.where} has the splits {there}: say which is what, {options}")
         named[split] = part
     return {split: named[split] for split in SPLITS if split in named}
+
+
+def _split_by_column(parts: "Mapping[str, Dataset]") -> "Mapping[str, Dataset]":
+    """The splits as they are, or those in a column of a single one, all of whose values are words for splits."""
+    from modeling_m4ser.rows_m4ser import find_columns  # imports torch
+
+    if len(parts) != 1:
+        return parts
+    (part,) = parts.values()
+    columns = find_columns(part.column_names).get("split", [])
+    values = part[columns[0]][:] if len(columns) == 1 else []
+    words = sorted({value for value in values if isinstance(value, str)})
+    if len(words) < 2 or len(canonical_splits(words)) < len(words) or not all(isinstance(each, str) for each in values):
+        return parts
+    return {word: part.select([row for row, value in enumerate(values) if value == word]) for word in words}
 
 
 def _read_rows(

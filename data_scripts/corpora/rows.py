@@ -1,7 +1,7 @@
 """From the rows of any table or dataset to utterances: text values, ids, splits, and what cannot be used."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ def read_columns(
     selection: CorpusSelection,
     owner: Any,
     report: PreparationReport,
-    ignored: Container[str] = (),
 ) -> dict[str, str]:
-    """Return {role: column}, see `assign_columns`, and say it in the report; columns in `ignored` are nothing."""
-    columns = assign_columns([column for column in found if column not in ignored], selection.columns, owner)
+    """Return {role: column}, see `assign_columns`, and say it in the report."""
+    columns = assign_columns(found, selection.columns, owner)
     if missing := [role for role in REQUIRED_ROLES if role not in columns]:
         hint = f". If one of them is meant, say so: {' '.join(f'--{COLUMN_OPTIONS[role]} NAME' for role in missing)}"
         if len(found) == 1:

@@ -66,8 +66,65 @@ def test_folders_and_tables(tmp_path, places, tables, found):
 
 
 @pytest.mark.parametrize(
+    ("places", "found", "dropped"),
+    [
+        (
+            ["Train/happy/1.wav", "TEST set/sad/2.wav", "extra/sad/3.wav", "extra/4.wav"],
+            {"train": {"Train/happy/1.wav": "happy"}, "test": {"TEST set/sad/2.wav": "sad"}},
+            ["extra/4.wav", "extra/sad/3.wav"],
+        ),
+        # Splits within the classes of each speaker.
+        (
+            ["01/sad/train/1.wav", "01/sad/dev/2.wav", "01/joy/evaluation/3.wav", "02/joy/train/4.wav"],
+            {
+                "train": {"01/sad/train/1.wav": "sad", "02/joy/train/4.wav": "joy"},
+                "validation": {"01/sad/dev/2.wav": "sad"},
+                "test": {"01/joy/evaluation/3.wav": "joy"},
+            },
+            [],
+        ),
+        # As `datasets` divides files by their names, where all have one of a split.
+        (
+            ["happy/train_1.wav", "sad/test_2.wav"],
+            {"train": {"happy/train_1.wav": "happy"}, "test": {"sad/test_2.wav": "sad"}},
+            [],
+        ),
+        (["happy/train_1.wav", "sad/2.wav"], {"train": {"happy/train_1.wav": "happy", "sad/2.wav": "sad"}}, []),
+    ],
+)
+@pytest.mark.parametrize("root", ["plain", "run [1]", "a*b"])
+def test_splits_by_folder(tmp_path, places, found, dropped, root):
+    make_classes(tmp_path / "run 1", "angry/9.wav", "fear/9.wav")
+    corpus = load_corpus("dataset", make_classes(tmp_path / root, *places))
+    assert content(corpus) == found
+    assert sorted(drop_reasons(corpus.report)) == dropped
+    assert all("beside the folders of the splits (test, train)" in note["reason"] for note in corpus.report.dropped)
+
+
+def test_speakers_and_links(tmp_path):
+    make_classes(tmp_path / "in", *(f"{a}/{b}/1.wav" for a in ("Bob", "Ann") for b in ("happy", "sad")))
+    (tmp_path / "in" / "Eve").symlink_to((tmp_path / "in" / "Bob").rename(tmp_path / "else"))
+    corpus = load_corpus("dataset", tmp_path / "in")
+    assert content(corpus)["train"]["Eve/sad/1.wav"] == "sad"
+    assert corpus.dataset["train"]["speaker"][:] == ["Ann", "Ann", "Eve", "Eve"]
+    assert corpus.report.columns["speaker"] == "speaker"
+    assert not corpus.report.dropped
+
+
+def test_where_the_folders_do_not_say_the_user_does(tmp_path):
+    make_classes(tmp_path, *(f"train/{a}/{b}/1.wav" for a in ("calls", "chats") for b in ("ann", "bob")))
+    with pytest.raises(CorpusError, match=r"folders in folders.*--label_column_name folder_1 or folder_2"):
+        load_corpus("dataset", tmp_path)
+    corpus = load_corpus("dataset", tmp_path, label_column_name="folder_1", speaker_column_name="folder_2")
+    assert content(corpus)["train"]["train/chats/ann/1.wav"] == "chats"
+    assert corpus.dataset["train"]["speaker"][:] == ["ann", "bob", "ann", "bob"]
+
+
+@pytest.mark.parametrize(
     ("places", "table", "message"),
     [
+        (["wavs/1.wav", "wavs/2.wav"], None, "recordings, but no labels.* or give a table of them by --data_dir"),
+        (["test/sad/1.wav", "happy/1.wav"], None, "beside those of test, e.g. happy/1.wav: put the training data into"),
         (["1.wav", "2.wav"], None, "recordings, but no labels: put them into a folder for each class"),
         (["train/1.wav", "test/1.wav"], None, "recordings, but no labels"),
         (["1.wav", "2.wav"], "name,label\n1.wav,sad\n", r"metadata\.csv has no column file_name"),

@@ -22,13 +22,32 @@ def places(folder, paths):
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def test_everything_is_found_sorted_to_a_depth_and_behind_no_link_or_closed_folder(folder):
+def test_everything_is_found_sorted_to_a_depth_and_behind_no_closed_folder(folder):
     (folder / "b" / "d" / "up").symlink_to(folder)
     assert places(folder, children(folder)) == ["a.txt", "b"]
     every = ["a.txt", "b", "b/c.txt", "b/d", "b/d/e.txt", "b/d/up"]
     assert places(folder, walk(folder)) == every
     assert [len(list(walk(folder, depth))) for depth in (1, 2, 3)] == [2, 4, 6]
     assert places(folder, walk(folder, closed=["d"])) == every[:4]
+
+
+def test_links_to_folders_elsewhere_are_followed_once(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "deep").mkdir()
+    (outside / "deep" / "1.wav").write_text("")
+    for place, target in (
+        (outside / "deep" / "up", outside),
+        (folder / "one", outside / "deep"),
+        (folder / "two", outside),
+        (folder / "same", folder / "b"),
+        (folder / "above", folder.parent),
+        (folder / "gone", folder / "nowhere"),
+    ):
+        place.symlink_to(target)
+    assert places(folder, walk(folder)) == [
+        *("a.txt", "above", "b", "b/c.txt", "b/d", "b/d/e.txt", "gone", "one", "one/1.wav", "one/up"),
+        *("one/up/deep", "same", "two"),
+    ]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder, monkeypatch):

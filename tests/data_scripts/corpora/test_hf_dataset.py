@@ -160,6 +160,17 @@ def test_splits_by_their_usual_names_and_ids(tmp_path):
         assert [row["split"] for row in rows] == [name.split("/")[0] for name in ids]
 
 
+def test_splits_in_a_column(tmp_path):
+    for values, found in (
+        (["test", "Train", "dev"], ["train", "validation", "test"]),
+        (["a", "train", "test"], ["train"] * 3),
+        (["train", "test", None], ["train"] * 3),
+    ):
+        rows, _, report = rows_of(small(tmp_path, 3, subset=values))
+        assert [row["split"] for row in rows] == found
+        assert report.unread_columns == ([] if "validation" in found else ["subset"])
+
+
 def test_splits_by_name(tmp_path):
     first, second, third = small(tmp_path, 1), small(tmp_path, 2), small(tmp_path, 3)
     data = DatasetDict({"a": first, "b": second, "c": third})
@@ -191,12 +202,14 @@ def test_saved_to_disk(tmp_path):
         rows_of(tmp_path / "one")
 
 
-def test_a_folder_of_parquet(tmp_path):
+@pytest.mark.parametrize("name", ["data", "run [1]", "run ?"])
+def test_a_folder_of_parquet(tmp_path, name):
     data = with_audio([{"bytes": wav_bytes(n), "path": None} for n in range(2)])
-    (tmp_path / "data").mkdir()
-    data.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
-    rows, classes, _ = rows_of(tmp_path / "data")
-    assert classes == ["happy", "sad"]
+    for folder, part in ((name, data), ("run 1", data.select([0]))):
+        (tmp_path / folder).mkdir()
+        part.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / folder / "train-00000-of-00001.parquet")
+    rows, classes, _ = rows_of(tmp_path / name)
+    assert (len(rows), classes) == (2, ["happy", "sad"])
     for number, row in enumerate(rows):
         np.testing.assert_array_equal(load_audio(bytes_of(row), RATE), noise(0.2, RATE, number))
 
