@@ -5,7 +5,6 @@ installation is needed. What is decoded tells the length of a recording; what a 
 format states exact sizes, and then a recording that ends before is truncated.
 """
 
-import codecs
 import contextlib
 import http.client
 import io
@@ -22,6 +21,7 @@ import numpy as np
 from transformers.utils import logging
 
 from .levels_m4ser import AudioError, check_rate, silence_reason
+from .signatures_m4ser import what_else
 
 try:
     import soundfile
@@ -42,7 +42,7 @@ _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave size
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
-_START_BYTES = 1024
+_START_BYTES = 4096  # more than the headers that are text themselves have
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # its flags, how many bytes of sizes follow
 # How files begin that players and decoders end at the size or count they state: the same again is another file.
 _HEADERS = tuple(
@@ -92,7 +92,13 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
         if handle.seek(0, io.SEEK_END) == 0:
             raise AudioError(f"{label} is empty (0 bytes): record, copy or download it again")
         handle.seek(0)
-        _refuse_text(handle.read(_START_BYTES), label)
+        start = handle.read(_START_BYTES)
+        if what := what_else(start):
+            raise AudioError(f"{label} is {what}")
+        if not any(start) and not any(handle.read()):
+            raise AudioError(
+                f"{label} holds zero bytes alone, as a copy leaves that broke off: copy or download it again"
+            )
         handle.seek(0)
         yield handle
 
@@ -113,25 +119,17 @@ def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:
     return content
 
 
-def _refuse_text(start: bytes, label: str) -> None:
-    """Raise where a file begins as text: what is saved in an audio file's place often does."""
-    try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # its last character may be cut
-    except UnicodeDecodeError:
-        return
-    if all(character.isprintable() or character.isspace() for character in text):
-        raise AudioError(
-            f"{label} is text, not audio; it begins with {text.strip()[:40]!r}. A web page, a playlist or the pointer "
-            "of Git LFS, git-annex or DVC lies in its place: download or pull the recording itself"
-        )
-
-
 def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
     """Open a file."""
     try:
         return open(os.path.expanduser(path), "rb")
     except FileNotFoundError:
-        raise AudioError(f"{label}: no such audio file; check the path (working folder: {os.getcwd()})") from None
+        way_out = f"check the path (working folder: {os.getcwd()})"
+        if os.path.islink(path):
+            way_out = f"it is a link to {os.readlink(path)}: fetch that, as with `git annex get` or `datalad get`"
+        elif os.path.exists(f"{os.fspath(path)}.dvc"):
+            way_out = "its pointer .dvc is there: fetch it with `dvc pull`"
+        raise AudioError(f"{label}: no such audio file; {way_out}") from None
     except IsADirectoryError:
         raise AudioError(f"{label} is a folder, not an audio file: name a file in it") from None
     except (OSError, ValueError) as error:
