@@ -12,7 +12,8 @@ class M4SERTrainingArguments(TrainingArguments):
     Defaults that differ: `learning_rate` 1e-5 and constant, `num_train_epochs` 100, `per_device_train_batch_size` 16,
     `optim` Adam (AdamW with its `weight_decay` of 0), batches grouped by length (`train_sampling_strategy`, on the
     corpus column `duration`), `label_names` (the auxiliary labels are optional), `remove_unused_columns=False` (the
-    collator reads the corpus columns), `report_to` "none".
+    collator reads the corpus columns), `report_to` "none", `logging_nan_inf_filter=False` (a loss that is not finite
+    stops training).
 
     Args:
         encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
@@ -47,6 +48,9 @@ class M4SERTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "The collator reads raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave losses that are not finite out of the log; they stop training anyway."}
+    )
     # In the library's own order, which HfArgumentParser relies on.
     report_to: None | str | list[str] = field(  # noqa: RUF036
         default="none", metadata={"help": "Where to report, e.g. tensorboard."}

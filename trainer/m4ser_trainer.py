@@ -14,12 +14,13 @@ from modeling_m4ser.losses_m4ser import LOSSES
 from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import check_checkpoints_load, train_new_modules
+from trainer.callbacks.divergence import DivergenceCallback
 from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
 from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
-from trainer.inputs.dataloaders import AnyDataMixin
+from trainer.inputs.dataloaders import ROW_IDS, AnyDataMixin
 from trainer.inputs.rows import RowReader
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -36,6 +37,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     update: over all micro-batches and processes, not the mean of their means. Each is logged under its name,
     unweighted: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`, `loss_generator` (L_G),
     `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN).
+
+    A loss or gradient that is not finite stops training, see [`trainer.callbacks.divergence.DivergenceCallback`].
 
     Args:
         model: the model to train.
@@ -101,6 +104,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
         self._normalizer = UpdateNormalizer(self.model, self.accelerator)
         self._loss_log = LossLog()
+        self._divergence = DivergenceCallback(self.accelerator)
+        self.add_callback(self._divergence)
         if self.model.config.standardize_features and self.train_dataset is not None:
             self.add_callback(FeatureStatisticsCallback(self.train_dataset, data_collator))
         if args.ema_decay is not None:
@@ -128,6 +133,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             outputs.emotion_loss = self.emotion_loss_func(outputs.logits, inputs["labels"])
         losses = {name: _scaled(outputs.get(f"{name}_loss"), share[loss.counted_by]) for name, loss in LOSSES.items()}
         self._loss_log.add(**losses)
+        named = dict(losses)
         if self.adversary is not None:
             self.adversary.follow_schedule(cast(torch.optim.Optimizer, self.optimizer))
             terms = self.adversary.update(outputs, share["frames"], step=self.accelerator.sync_gradients)
@@ -141,9 +147,11 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
                 discriminator=terms["discriminator"],
                 adversarial=terms["discriminator"] + terms["generator"],
             )
+            named |= {"generator": generator_loss, "discriminator": terms["discriminator"]}
         loss = self.model.combine_losses(**losses)
         if loss is None:
             raise TrainingError("No labels in the batch: the training data needs an `emotion` for every row.")
+        self._divergence.add_losses(self.state.global_step + 1, {**named, "loss": loss})
         self.accelerator.backward(loss)
         if self.accelerator.sync_gradients:
             self._loss_log.end_update()
@@ -152,9 +160,17 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Return the micro-batches of one update, counted before the first of them is run."""
         batches, items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._divergence.begin_update([batch.pop(ROW_IDS, None) for batch in batches])
         if batches:
             self._normalizer.begin_update(batches, device)
         return batches, items_in_batch
+
+    def _get_grad_norm(self, *args, **kwargs):
+        norm = super()._get_grad_norm(*args, **kwargs)
+        # A gradient scaler skips the updates that overflow, and goes on with a smaller scale.
+        if isinstance(norm, torch.Tensor) and self.accelerator.scaler is None:
+            self._divergence.add_gradient(self.state.global_step + 1, norm)
+        return norm
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """Add each loss by name to a training log."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -11,10 +12,14 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import has_length
 
 from trainer.arguments import M4SERTrainingArguments
+from trainer.callbacks.divergence import encode_ids
 from trainer.errors import TrainingError
 from trainer.inputs.rows import DURATION_COLUMN, RowReader
 
 logger = logging.getLogger(__name__)
+
+#: What a batch that is trained on says of its rows, see `CollatorWithIds`.
+ROW_IDS = "row_ids"
 
 
 class EpochSampler(LengthGroupedSampler):
@@ -59,6 +64,17 @@ def length_grouped_sampler(
     return EpochSampler(update_size, lengths, seed, current_epoch)
 
 
+@dataclass
+class CollatorWithIds:
+    """A collator whose batches also hold the ids of their rows, as `encode_ids` writes them, under `ROW_IDS`."""
+
+    collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Make a batch."""
+        return {**self.collator(rows), ROW_IDS: encode_ids(str(row.get("id")) for row in rows)}
+
+
 class AnyDataMixin(Trainer):
     """The part of a [`transformers.Trainer`] that reads data sets in columns of their own.
 
@@ -83,7 +99,13 @@ class AnyDataMixin(Trainer):
                 "The training data is a stream: it comes in its own order, and batches are not of utterances of "
                 "similar length. dataset.shuffle(seed=…, buffer_size=…) mixes a stream of `datasets`."
             )
-        return super().get_train_dataloader()
+        collator = self.data_collator
+        if self.is_in_train and self.row_reader is not None:  # whoever asks else gives the batches to a model
+            self.data_collator = CollatorWithIds(collator)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return the batches of an evaluation, on a data set in columns of its own too."""

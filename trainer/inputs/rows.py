@@ -61,8 +61,8 @@ class RowReader:
             training: whether every row must have a label, and a duration is worth measuring.
 
         Raises:
-            TrainingError: naming the column that is missing or ambiguous, or the row whose label the model does not
-                have.
+            TrainingError: naming the column that is missing or ambiguous, the row whose label the model does not have,
+                or the only class of what is to be trained on.
         """
         if any(dataset is made for made in self._made):
             return dataset
@@ -236,6 +236,11 @@ def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence
     for index, row in enumerate(labelled if adapter.part_columns else ()):
         adapter.part(row, index)
     labels = [adapter.label(row, index) for index, row in enumerate(labelled)] if column else []
+    if adapter.training and len(set(labels)) == 1:
+        label = cast(Mapping[int, str], adapter.config.id2label)[labels[0]]
+        raise TrainingError(
+            f"{adapter.name}: all {len(labels)} rows have one emotion, {label}; training needs at least two classes."
+        )
     same_labels = not column or labels == [row.get(column) for row in labelled]
     lacks_duration = bool(adapter.part_columns) or DURATION_COLUMN not in _column_names(rows)
     needs_duration = adapter.training and adapter.config.uses_speech and lacks_duration

@@ -281,6 +281,16 @@ def test_a_wrong_label_is_named_before_the_first_row_is_read(reader, table, labe
             reader.read(dataset, "train_dataset", training=True)
 
 
+def test_one_class_alone_is_refused_before_the_first_step(reader, table):
+    """Whatever form the data have, and however large the numbers of its classes."""
+    one = Dataset.from_list([{**row, "label": "sad"} for row in table])
+    numbered = Dataset.from_list([{**row, "label": 3} for row in table])
+    for dataset in (one, numbered, list(one), CORPUS.filter(lambda row: row["emotion"] == 3)):
+        with pytest.raises(ValueError, match=r"^train_dataset: all [1-6] rows have one emotion, sad; "):
+            reader.read(dataset, "train_dataset", training=True)
+        assert reader.read(dataset, "eval_dataset")[0]["emotion"] == 3
+
+
 @pytest.mark.parametrize("kind", ["a stream", "rows made by code", "a torch stream"])
 def test_a_wrong_label_that_cannot_be_seen_before_is_named_at_its_row(reader, table, kind):
     wrong = Dataset.from_list([{**row, "label": 9 if index == 4 else 1} for index, row in enumerate(table)])
