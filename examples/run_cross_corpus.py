@@ -12,7 +12,7 @@ stopped. The tables are `shots0/transfer.md` and so on; `transfer.md`, `.csv` an
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from data_scripts.corpora.labels import parse_label_map
+from data_scripts.corpora.labels import check_label_map, parse_label_map
 from data_scripts.corpora.options import LABEL_MAP_HELP
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
@@ -56,8 +56,9 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
     if runs.folds or runs.protocol:
         raise ExperimentError("A transfer has one division of its own: leave folds and protocol out.")
     rows = ablation_rows(runs.rows or ROWS)
-    names = parse_label_map(transfer.label_map) or {}
+    names = parse_label_map(transfer.label_map)
     source, target = (WholeCorpus.load(str(folder), names) for folder in (transfer.source_dir, transfer.target_dir))
+    check_label_map(names, dict.fromkeys([*source.labels, *target.labels]), f"{source.name} with {target.name}")
     published = paper.TRANSFER_TABLE.get((source.registered, target.registered), {})
     parts = {}
     for shots in sorted(set(transfer.shots)):

@@ -54,7 +54,7 @@ def test_what_cannot_be_is_told(finished, changes, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_division_follows_its_own_seed_and_the_label_map_both_corpora(finished):
+def test_the_division_follows_its_own_seed_and_the_label_map_both_corpora(finished, capsys):
     _, arguments = finished
     first, again, other = (
         {
@@ -69,3 +69,5 @@ def test_the_division_follows_its_own_seed_and_the_label_map_both_corpora(finish
     names = [f"{emotion}=new" for emotion in EMOTIONS[2:]]
     renamed = planned_inputs("run_cross_corpus.py", *arguments, "--label_map", *names)
     assert all(inputs.emotions == [*EMOTIONS[:2], "new"] for inputs in renamed.values())
+    run_example_here("run_cross_corpus.py", *arguments, "--label_map", "hapy=new", status=2)
+    assert "label_map names hapy (did you mean happy?), which acted with " in capsys.readouterr().err

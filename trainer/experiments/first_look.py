@@ -97,7 +97,7 @@ def _doubts(rows: Sequence[tuple[str, str | None]]) -> list[str]:
         found.append(f"each class has one speaker ({_first(pairs)}): a model may learn the voice, not the emotion")
     if len(counts) > len(rows) / 20:
         found.append(
-            f"{len(counts)} classes share {len(rows)} clips: --label_map joins some, --emotions leaves some out"
+            f"{len(counts)} classes share {len(rows)} clips: join some by --label_map, or choose by --emotions"
         )
     if rare := [name for name, count in counts.items() if count == 1]:
         found.append(f"one clip only of {_first(rare)}: it cannot be both trained on and tested")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
+from data_scripts.corpora.labels import map_label
 from data_scripts.corpora.report import prepared_name
 from data_scripts.schema import load_prepared, pick_split
+from data_scripts.spellings import spelling_key
 from data_scripts.splits import k_shot, random_split, rows_by_emotion
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, GridArguments
@@ -128,12 +130,18 @@ def with_training_share(folds: DatasetFolds, share: float, seed: int) -> Dataset
 
 @dataclass(frozen=True)
 class WholeCorpus:
-    """All utterances of a prepared corpus, whatever split they are in; `registered` is its name in the registry."""
+    """All utterances of a prepared corpus, whatever split they are in.
+
+    Attributes:
+        registered: its name in the registry.
+        labels: the names of its classes before a label map.
+    """
 
     name: str
     registered: str
     data: Dataset
     folder: str
+    labels: Sequence[str]
 
     @classmethod
     def load(cls, folder: str | Path, label_map: Mapping[str, str]) -> "WholeCorpus":
@@ -142,8 +150,9 @@ class WholeCorpus:
         unnamed = registered in ("prepared", "manifest", "dataset")
         name = Path(folder).resolve().name if unnamed else registered
         data = concatenate_datasets(list(load_prepared(folder).values()))
-        emotions = [label_map.get(emotion, emotion) for emotion in data.features["emotion"].names]
-        return cls(name, registered, _relabel(data, dict.fromkeys(emotions), label_map), str(folder))
+        labels = data.features["emotion"].names
+        emotions = dict.fromkeys(map_label(label, label_map) for label in labels)
+        return cls(name, registered, _relabel(data, emotions, label_map), str(folder), labels)
 
     @property
     def emotions(self) -> list[str]:
@@ -154,8 +163,9 @@ class WholeCorpus:
 
 
 def shared_emotions(source: WholeCorpus, target: WholeCorpus) -> list[str]:
-    """Return the classes of both corpora, at least two, in the order of the source's."""
-    shared = [name for name in source.emotions if name in target.emotions]
+    """Return the classes of both corpora in any spelling, at least two, as the source writes and orders them."""
+    there = set(map(spelling_key, target.emotions))
+    shared = [name for name in source.emotions if spelling_key(name) in there]
     if len(shared) < 2:
         raise ExperimentError(
             f"{source.name} ({', '.join(source.emotions)}) and {target.name} ({', '.join(target.emotions)}) share "
@@ -172,7 +182,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
     shared ones are left out. `seed` is of both draws.
     """
     emotions = shared_emotions(source, target)
-    train, rest = (_relabel(corpus.data, emotions, {}) for corpus in (source, target))
+    train, rest = (_relabel(corpus.data, emotions, {name: name for name in emotions}) for corpus in (source, target))
     left_out = {source.name: len(source.data) - len(train), target.name: len(target.data) - len(rest)}
     parts = random_split(rest, 0.0, VALIDATION_SHARE, TEST_SHARE, by="utterance", seed=seed).select(rest)
     validation = parts["validation"]
@@ -195,7 +205,7 @@ def transfer_inputs(source: WholeCorpus, target: WholeCorpus, shots: int, seed: 
 def _relabel(data: Dataset, emotions: Iterable[str], label_map: Mapping[str, str]) -> Dataset:
     """The utterances of these classes, renamed first, numbered in their order."""
     wanted = list(emotions)
-    names = [label_map.get(name, name) for name in data.features["emotion"].names]
+    names = [map_label(name, label_map) for name in data.features["emotion"].names]
     labels = [names[label] for label in data["emotion"]]
     chosen = [index for index, label in enumerate(labels) if label in wanted]
     table = data.select(chosen).remove_columns("emotion")

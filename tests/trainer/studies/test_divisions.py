@@ -101,7 +101,7 @@ def fold_of(*arguments):
 def test_labels_are_renamed_and_keep_their_utterances(load, target):
     before, after = Counter(names(tiny_corpus(60, seed=2))), Counter(names(target.data))
     assert (after["calm"], after["joy"]) == (before[EMOTIONS[0]], before[EMOTIONS[1]])
-    joined = load("manifest", {EMOTIONS[1]: EMOTIONS[0]}, train=tiny_corpus(60, seed=2))
+    joined = load("manifest", {EMOTIONS[1].upper(): EMOTIONS[0]}, train=tiny_corpus(60, seed=2))
     assert (target.name, joined.name) == ("meld", "series")
     assert Counter(names(joined.data))[EMOTIONS[0]] == before[EMOTIONS[0]] + before[EMOTIONS[1]]
     assert joined.data.features["emotion"].names == [name for name in EMOTIONS if name != EMOTIONS[1]]
@@ -147,6 +147,15 @@ def test_classes_keep_the_order_of_the_source_and_two_must_be_shared(load, sourc
     assert shared_emotions(source, target) == list(EMOTIONS[1:])
     with pytest.raises(ExperimentError, match=r"share 1 emotions: --label_map can give"):
         shared_emotions(source, load("manifest", dict.fromkeys(EMOTIONS[1:], "else"), train=tiny_corpus(8)))
+
+
+def test_classes_are_shared_in_any_spelling(load, source):
+    shouted = tiny_corpus(60, seed=2).cast_column("emotion", ClassLabel(names=[name.upper() for name in EMOTIONS]))
+    data, described = fold_of(source, load("manifest", {}, train=shouted), 0, 0)
+    assert {tuple(part.features["emotion"].names) for part in data.values()} == {tuple(EMOTIONS)}
+    assert set(described["left_out"].values()) == {0}
+    labels = dict(zip(shouted["id"], names(shouted), strict=True))
+    assert [name.upper() for name in names(data["test"])] == [labels[clip] for clip in data["test"]["id"]]
 
 
 def test_a_table_draws_the_targets_clusters(load, source, target):
