@@ -121,13 +121,14 @@ def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:
 
 def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
     """Open a file."""
+    path = os.path.expanduser(path)
     try:
-        return open(os.path.expanduser(path), "rb")
+        return open(path, "rb")
     except FileNotFoundError:
         way_out = f"check the path (working folder: {os.getcwd()})"
         if os.path.islink(path):
             way_out = f"it is a link to {os.readlink(path)}: fetch that, as with `git annex get` or `datalad get`"
-        elif os.path.exists(f"{os.fspath(path)}.dvc"):
+        elif os.path.exists(f"{path}.dvc"):
             way_out = "its pointer .dvc is there: fetch it with `dvc pull`"
         raise AudioError(f"{label}: no such audio file; {way_out}") from None
     except IsADirectoryError:

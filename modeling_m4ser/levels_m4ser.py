@@ -114,14 +114,16 @@ def _as_float(samples: np.ndarray, label: str) -> np.ndarray:
                 f"{label} holds 64-bit integers, whose full scale is unknown: convert it to int16 or float32"
             )
         return samples.astype(np.float32)
-    if samples.dtype == np.int32:
-        # 16-bit samples as they are would be read 96 dB too low. A peak up to 256 would be near silence either way, and
-        # multiples of 256, as decoders make of 24 bits, are the noise of a good converter.
+    if samples.dtype.kind == "i" and samples.dtype.itemsize == 4:
+        # Of 16 to 24 bits as they are, which would be read 48 dB or more too low, the lowest bits are not all zero, as
+        # they are where 16, 20 or 24 bits were moved up; without their sign, they reach 2**24. A peak up to 256 is near
+        # silence in either.
         peak = np.abs(samples.astype(np.int64)).max() if samples.size else 0
-        if 256 < peak <= 2**15 and (samples % 256).any():
+        full = 2**24 if samples.size and samples.min() >= 0 else 2**23
+        if 256 < peak <= full and (samples % 256).any():
             raise AudioError(
-                f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16-bit "
-                "samples; convert it to int16"
+                f"{label} holds 32-bit integers up to {peak}, where full scale is 2147483648: they look like 16- to "
+                "24-bit samples as they are; pass 16 bits as int16, 24 bits with their sign as samples / 2**23"
             )
     half = 2.0 ** (8 * samples.dtype.itemsize - 1)
     centre = half if samples.dtype.kind == "u" else 0.0

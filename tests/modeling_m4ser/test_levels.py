@@ -44,7 +44,7 @@ def test_floats_of_another_scale(samples, problem):
 @pytest.mark.parametrize(
     "samples",
     [
-        *(np.array(values, np.int32) for values in ([256, 3], [32769], [512, -1024], [-(2**31), 0, 2**30])),
+        *(np.array(values, np.int32) for values in ([256, 3], [-(2**23) - 1, 5], [512, -1024], [-(2**31), 0, 2**30])),
         np.array([-(2**15), 0, 2**14], np.int16),
         np.array([-128, 0, 64], np.int8),
         np.array([0, 128, 192], np.uint8),
@@ -59,10 +59,24 @@ def test_integers_are_scaled_to_one(samples):
     np.testing.assert_allclose(scaled[:, 0], (samples.astype(float) - middle) / full, rtol=1e-6)
 
 
-@pytest.mark.parametrize("values", [[257], [-257], [32768, 3], [-32768, 3], [512, 1]])
-def test_sixteen_bits_in_int32_are_refused(values):
-    with pytest.raises(AudioError, match=f"integers up to {max(map(abs, values))}, .*16-bit"):
+@pytest.mark.parametrize("values", [[257], [-257], [32768, 3], [-32768, 3], [512, 1], [2**23, 1], [2**24 - 1, 5]])
+def test_fewer_bits_in_int32_are_refused(values):
+    with pytest.raises(AudioError, match=f"integers up to {max(map(abs, values))}, .*16- to 24-bit samples"):
         channels_last(np.array(values, np.int32), "a")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("decibels", [-6, -30])
+@pytest.mark.parametrize("bits", [16, 20, 24])
+def test_bits_in_int32_are_read_right_or_refused(bits, decibels, order):
+    """Moved up to the top they are what they were; as they are, or without their sign, they are refused."""
+    samples = noise(4000) / 0.5 * 10 ** (decibels / 20)
+    as_they_are = np.rint(samples * 2 ** (bits - 1)).astype(order + "i4")
+    moved = (as_they_are.astype(np.int64) << (32 - bits)).astype(order + "i4")
+    np.testing.assert_allclose(channels_last(moved, "a")[:, 0], samples, atol=2.0**-bits)
+    for refused in (as_they_are, (as_they_are % 2**bits).astype(order + "i4")):
+        with pytest.raises(AudioError, match="16- to 24-bit samples"):
+            channels_last(refused, "a")
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
