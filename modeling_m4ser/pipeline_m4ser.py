@@ -9,7 +9,7 @@ from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .audio_m4ser import audio_name, load_audio
-from .rows_m4ser import read_utterance, without_decoding
+from .rows_m4ser import read_collection, read_utterance
 from .words_m4ser import correct_words
 
 
@@ -22,10 +22,12 @@ class SpeechTextEmotionPipeline(Pipeline):
     ```
 
     An input is a dict with `audio` and `text`, or the other names that training takes (a row of a dataset works); a
-    tuple `(audio, text)`; or audio alone where `asr` is given. Inputs come singly, in a list, a generator or a dataset.
-    Audio is a path, a URL, bytes, or an array with its rate: `{"array": …, "sampling_rate": …}`; it may have any rate
-    and any number of channels. A dict may name the `channel` to read, and the part of the recording: its `start` and
-    `end`, or `offset` and `duration`, in seconds or as their names say (`start_ms`, `end_sample`).
+    tuple `(audio, text)`; or audio alone where `asr` is given. Inputs come in a list, a tuple of rows, a data frame, a
+    table, a column or a dict of columns, and are answered by a list; or in a generator or a dataset, whose answers are
+    iterated over. Audio is a path, a URL, bytes, an open file, or an array with its rate: `{"array": …,
+    "sampling_rate": …}` or `(rate, array)`; it may have any number of channels. A dict may name the `channel` to read,
+    and the part of the recording: its `start` and `end`, or `offset` and `duration`, in seconds or as their names say
+    (`start_ms`, `end_sample`). None and NaN are values that are not there.
 
     The constructor and the call take the same options:
 
@@ -65,12 +67,11 @@ class SpeechTextEmotionPipeline(Pipeline):
         return tuple({name: options[name] for name in stage if name in options} for stage in stages)
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
-        """Classify one input, or a list, generator or dataset of inputs, see the class."""
+        """Classify one input, or a collection of inputs, see the class."""
+        collection = read_collection(inputs)
+        inputs = inputs if collection is None else collection
         if isinstance(inputs, list) and not inputs:
             return []
-        # `datasets.Dataset` is neither a list nor a torch dataset: stream its rows.
-        if hasattr(inputs, "features") and hasattr(inputs, "column_names"):
-            inputs = (row for row in without_decoding(inputs))
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, inputs: Any, asr: Callable | None = None, channel: int | None = None) -> dict[str, Any]:

@@ -4,7 +4,9 @@ The pipeline, the trainer and the preparation of a corpus all ask here, so that 
 Another way of writing a row is understood everywhere once it is understood here.
 """
 
-from collections.abc import Iterable, Mapping
+import numbers
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             *("path", "file", "file_name", "filename", "file_path", "filepath", "wav", "wav_path", "wav_file"),
             *("audio_path", "audio_file", "audio_filepath", "audio_filename", "audio_file_path", "recording", "clip"),
+            "waveform",
         ),
     ),
     "emotion": (
@@ -54,7 +57,14 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
 #: Beside any of the first two, a row is a part of its recording.
 PART_ROLES = ("start", "end", "duration")
 _BETWEEN_WORDS = dict.fromkeys(map(ord, "-_()[]"), " ")
+_READ_ROLES = ("audio", "hypothesis", "transcript", "channel", "sampling_rate")
 _TEXT_ROLES = ("hypothesis", "transcript")
+#: How the names of recordings end: no transcript ends so.
+_RECORDING_ENDINGS = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".wma", ".amr"),
+    *(".caf", ".w64", ".sph", ".webm", ".mkv", ".mov", ".avi"),
+)
+_ADDRESSES = ("http://", "https://", "file:")
 
 
 class Utterance(NamedTuple):
@@ -66,9 +76,15 @@ class Utterance(NamedTuple):
     part: Part | None = None
 
 
-def plain_name(column: str) -> str:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is how tables write that there is none: None, NaN, or pandas' NA and NaT."""
+    is_nan = isinstance(value, numbers.Real) and value != value
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def plain_name(column: Any) -> str:
     """Return a column's name without what differs between habits of writing it."""
-    return "_".join(column.casefold().translate(_BETWEEN_WORDS).split())
+    return "_".join(str(column).casefold().translate(_BETWEEN_WORDS).split())
 
 
 def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
@@ -84,36 +100,123 @@ def find_columns(found: Iterable[str]) -> dict[str, list[str]]:
     return roles
 
 
-def read_utterance(inputs: Any) -> Utterance:
-    """Read one input of the pipeline: a row, an audio dictionary, a tuple (audio, text), or audio alone."""
+def read_collection(inputs: Any) -> list | Iterator | None:
+    """Return the inputs of the pipeline that a collection holds: a list, or what streams; None where it is one input.
+
+    Tables and columns of `datasets`, pandas, polars and pyarrow, arrays of paths, dictionaries of columns, tuples of
+    rows and whatever can be iterated over are collections; lists and torch's data sets are left to `transformers`.
+    """
+    if hasattr(inputs, "features") and hasattr(inputs, "column_names"):
+        return (row for row in without_decoding(inputs))
+    if hasattr(inputs, "column_name") and hasattr(inputs.source, "cast_column"):  # one column of such a data set
+        return (value for value in without_decoding(inputs.source)[inputs.column_name])
+    if hasattr(inputs, "to_pandas"):
+        inputs = inputs.to_pandas()
+    if hasattr(inputs, "iterrows"):
+        return inputs.to_dict("records")
+    if isinstance(inputs, Mapping):
+        is_columns = all(isinstance(column, list) for column in inputs.values())
+        if not is_columns or len({len(column) for column in inputs.values()}) != 1:
+            return None
+        return [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
     if isinstance(inputs, tuple):
-        if len(inputs) != 2:
-            raise ValueError(f"A tuple input is (audio, text); got {len(inputs)} items.")
-        utterance = Utterance(*inputs)
-    elif isinstance(inputs, Mapping):
-        found = find_columns(name for name, value in inputs.items() if value is not None)
-        columns = {role: names[0] for role, names in found.items()}
-        text = next((inputs[columns[role]] for role in _TEXT_ROLES if role in columns), None)
-        channel = read_channel(inputs.get(columns.get("channel", "")))
-        utterance = Utterance(read_audio(inputs, columns), text, channel, read_part(inputs))
-        if utterance.audio is None and text is None:
-            raise ValueError(f"A dict input needs 'audio' and 'text'; got the keys {sorted(inputs)}.")
-    else:
-        utterance = Utterance(inputs)
-    if utterance.text is not None and not isinstance(utterance.text, str):
-        raise ValueError(f"A transcript must be a string, not {type(utterance.text).__name__}.")
-    return utterance
+        is_rows = not hasattr(inputs, "_asdict") and all(isinstance(row, (tuple, list, Mapping)) for row in inputs)
+        return list(inputs) if is_rows else None
+    if hasattr(inputs, "keys") and find_columns(inputs.keys()):  # a row of pandas
+        return None
+    if getattr(getattr(inputs, "dtype", None), "kind", None) in ("O", "U", "T"):
+        return inputs.tolist()
+    is_one = isinstance(inputs, (str, bytes, bytearray, memoryview)) or hasattr(inputs, "__array__")
+    is_left = isinstance(inputs, (list, set, frozenset))  # answers in the order of a set would belong to nothing
+    is_iterable = hasattr(inputs, "__iter__") and not hasattr(inputs, "read")
+    return (row for row in inputs) if is_iterable and not (is_one or is_left) else None
+
+
+def read_utterance(inputs: Any) -> Utterance:
+    """Read one input of the pipeline: a row, an audio dictionary, a pair (audio, text), or audio alone.
+
+    A missing value (see `is_missing`) counts as not there.
+
+    Raises:
+        ValueError: neither audio nor text, several different values for one of them, a transcript that is no string,
+            a pair whose text is the path of a recording.
+    """
+    if hasattr(inputs, "_asdict"):
+        inputs = inputs._asdict()
+    if isinstance(inputs, Mapping) or (hasattr(inputs, "keys") and find_columns(inputs.keys())):
+        return _read_row({name: value for name, value in dict(inputs).items() if not is_missing(value)})
+    clip = _as_clip(inputs)
+    # A list is a waveform where it holds no text.
+    is_pair = isinstance(clip, tuple) or (isinstance(clip, list) and any(isinstance(item, str) for item in clip))
+    if not is_pair:
+        return Utterance(clip)
+    if len(clip) != 2:
+        raise ValueError(f"A tuple input is (audio, text); got {len(clip)} items. Pass several inputs as a list.")
+    audio, text = clip
+    if _is_path(text):
+        raise ValueError(
+            f"{os.fspath(text)!r} is a recording in the place of a transcript: pass two clips as a list, [first, "
+            "second], and a transcript that looks like a path as {'audio': …, 'text': …}."
+        )
+    return Utterance(_as_clip(audio), _read_text(text, "second of the pair"))
+
+
+def _read_row(row: Mapping[str, Any]) -> Utterance:
+    found = find_columns(row)
+    columns = {role: _only_column(row, names, role) for role, names in found.items()}
+    text_column = next((columns[role] for role in _TEXT_ROLES if role in columns), None)
+    audio = read_audio(row, columns)
+    text = None if text_column is None else _read_text(row[text_column], text_column)
+    if audio is None and text is None:
+        raise ValueError(f"A row needs 'audio' and 'text'; got values for {sorted(map(str, row))[:20]}.")
+    return Utterance(audio, text, read_channel(row.get(columns.get("channel", ""))), read_part(row))
+
+
+def _only_column(row: Mapping[str, Any], names: list[str], role: str) -> str:
+    """Return the column of a role; several are one where they say the same."""
+    is_dictionary = plain_name(names[0]) in _AUDIO_KEYS
+    if role in _READ_ROLES and not is_dictionary and len({repr(row[name]) for name in names}) > 1:
+        raise ValueError(f"Several columns may be the {role}: {', '.join(names)}; leave in the one that is meant.")
+    return names[0]
+
+
+def _read_text(value: Any, name: str) -> str | None:
+    if not (is_missing(value) or isinstance(value, str)):
+        raise ValueError(f"A transcript must be a string, not {type(value).__name__} ({name}).")
+    return value if isinstance(value, str) else None
+
+
+def _is_path(value: Any) -> bool:
+    """Return whether a value names a recording rather than says what was said in one."""
+    if not isinstance(value, str):
+        return isinstance(value, os.PathLike)
+    lower = value.strip().lower()
+    return lower.endswith(_RECORDING_ENDINGS) or lower.startswith(_ADDRESSES) or os.path.isfile(value)
 
 
 def read_audio(row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
     """Return the audio of a row as [`load_audio`] takes it; None where there is none."""
-    column = columns.get("audio", "")
-    is_raw = plain_name(column) != "audio" and "raw" in row and "sampling_rate" in row
+    column, rate = columns.get("audio", ""), row.get(columns.get("sampling_rate", ""))
+    stated = {} if is_missing(rate) else {"sampling_rate": rate}
+    by_key = {plain_name(name): value for name, value in row.items()}
+    is_raw = plain_name(column) != "audio" and "raw" in by_key and stated
     if is_raw or plain_name(column) in _AUDIO_KEYS:
-        return {key: row[key] for key in ("raw", "path", "sampling_rate", *_AUDIO_KEYS) if key in row}
-    audio, rate = row.get(column), row.get(columns.get("sampling_rate", ""))
+        return {key: by_key[key] for key in ("raw", "path", *_AUDIO_KEYS) if key in by_key} | stated
+    audio = _as_clip(row.get(column))
     is_waveform = isinstance(audio, (list, tuple)) or hasattr(audio, "__array__")
-    return {"array": audio, "sampling_rate": rate} if is_waveform and rate is not None else audio
+    return {"array": audio} | stated if is_waveform and stated else audio
+
+
+def _as_clip(audio: Any) -> Any:
+    """Return audio as [`load_audio`] takes it: (rate, waveform) and (waveform, rate) as a dictionary, NaN as None."""
+    if isinstance(audio, Mapping) and (found := find_columns(audio)).get("audio"):
+        return read_audio(audio, {role: names[0] for role, names in found.items()})
+    if isinstance(audio, (tuple, list)) and len(audio) == 2:
+        for rate, waveform in (audio, audio[::-1]):
+            is_number = isinstance(rate, numbers.Real) or getattr(rate, "shape", None) in ((), (1,))
+            if is_number and (isinstance(waveform, (tuple, list)) or getattr(waveform, "shape", ())):
+                return {"array": waveform, "sampling_rate": rate}
+    return None if is_missing(audio) else audio
 
 
 def read_channel(value: Any) -> Any:

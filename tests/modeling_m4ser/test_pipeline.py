@@ -1,6 +1,8 @@
 """The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import soxr
 import torch
@@ -180,6 +182,19 @@ def test_dataset_rows(pipe, wav, expected):
             assert_same(answers[0], expected)
             assert_same(answers[1], pipe((str(wav), "so sad")))
     assert_same(pipe(dataset[0]), expected)
+
+
+def test_tables_are_answered_by_lists(pipe, wav, expected):
+    """test_rows.py has every kind of collection."""
+    frame = pd.DataFrame({"file": [str(wav)] * 3, "sentence": [TEXT, None, "so sad"]})
+    for given in (frame, pa.Table.from_pandas(frame), frame.to_dict("list")):
+        for batch_size in (1, 2):
+            answers = pipe(given, batch_size=batch_size, asr=lambda _: "so")
+            assert isinstance(answers, list)
+            for answer, text in zip(answers, [TEXT, "so", "so sad"], strict=True):
+                assert_same(answer, pipe((str(wav), text)))
+    assert_same(pipe(frame.iloc[0]), expected)
+    assert pipe(frame[:0]) == pipe(()) == []
 
 
 def test_top_k(pipe, wav, expected, folder):

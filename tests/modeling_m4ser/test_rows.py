@@ -3,10 +3,14 @@
 import io
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import soundfile
+import torch
 from datasets import Audio, Dataset
 
 from modeling_m4ser.audio_m4ser import load_audio
@@ -16,6 +20,7 @@ from modeling_m4ser.rows_m4ser import (
     Utterance,
     find_columns,
     read_channel,
+    read_collection,
     read_utterance,
     without_decoding,
 )
@@ -70,7 +75,17 @@ ROWS = {
     "a channel": {"audio": "both.wav", "channel": 0, "text": TEXT},
     "another channel, as text": {"audio": "both.wav", "audio_channel": " 1", "text": TEXT},
     "a channel of an array": {"array": np.stack([RIGHT, LEFT]), "sampling_rate": RATE, "channel": 1.0, "text": TEXT},
+    "missing values": {"wav": np.nan, "file": "left.wav", "text": pd.NA, "asr": np.nan, "ref": TEXT, "channel": pd.NaT},
+    "torchaudio's keys": {"waveform": LEFT, "sample_rate": np.int64(RATE), "text": TEXT},
+    "an array under other keys": {"Array": LEFT, "sample_rate": RATE, "text": TEXT},
+    "a dictionary within": {"audio": {"array": LEFT, "sample_rate": RATE}, "text": TEXT},
+    "a clip of gradio": {"audio": (RATE, LEFT), "text": TEXT},
+    "two names of one recording": {"file": "left.wav", "path": "left.wav", "text": TEXT},
     "a pair": ("left.wav", TEXT),
+    "a pair as a list": ["left.wav", np.str_(TEXT)],
+    "a pair with a clip of gradio": ((RATE, LEFT), TEXT),
+    "a named tuple": Utterance("left.wav", TEXT),
+    "a row of pandas": pd.Series({"file": "left.wav", "text": TEXT}),
 }
 START, END = len(LEFT) / RATE, 2 * len(LEFT) / RATE  # of `LEFT` in three.wav: 43.75 and 87.5 ms
 PARTS = {
@@ -108,15 +123,94 @@ def test_every_way_of_writing_a_row(files, kind):
             return value
         return (files / value).read_bytes() if key == "bytes" else str(files / value)
 
-    row = ROWS[kind]
-    if isinstance(row, tuple):
-        row = (placed("audio", row[0]), row[1])
+    row: Any = ROWS[kind]
+    if isinstance(row, pd.Series):
+        row = row.map(lambda value: placed("file", value))
+    elif isinstance(row, Utterance):
+        row = row._replace(audio=placed("audio", row.audio))
+    elif not isinstance(row, dict):
+        row = type(row)([placed("audio", row[0]), row[1]])
     else:
         row = {key: placed(key, value) for key, value in row.items()}
     audio, text, channel, part = read_utterance(row)
     assert text == TEXT
     expected = RIGHT if kind.startswith("another") else LEFT
     np.testing.assert_array_equal(load_audio(audio, channel=channel, part=part), expected / np.float32(2**15))
+
+
+def tables(files):
+    """Collections of `LEFT` with `TEXT` and `RIGHT` without."""
+    paths = [str(files / "left.wav"), str(files / "right.wav")]
+    columns = {"file": paths, "text": [TEXT, None]}
+    frame, table = (
+        pd.DataFrame({**columns, "speaker": [1, 2]}),
+        Dataset.from_dict({"audio": paths, "text": [TEXT, None]}),
+    )
+    pairs = list(zip(paths, columns["text"], strict=True))
+    return {
+        "frame": frame,
+        "rows of a frame": [row for _, row in frame.iterrows()],
+        "named tuples": frame.itertuples(),
+        "columns": columns,
+        "pyarrow": pa.table(columns),
+        "pyarrow arrays": pa.table({"array": [LEFT, RIGHT], "sampling_rate": [RATE, RATE], "text": [TEXT, None]}),
+        "a data set": table.cast_column("audio", Audio()),
+        "a stream": table.cast_column("audio", Audio()).to_iterable_dataset(),
+        "pairs": pairs,
+        "a tuple of pairs": tuple(pairs),
+        "an iterator": iter(pairs),
+        "an array of pairs": np.array(pairs, dtype=object),
+    }
+
+
+def clips(files):
+    """Collections of `LEFT` and `RIGHT` alone."""
+    paths = [str(files / "left.wav"), str(files / "right.wav")]
+    table = Dataset.from_dict({"audio": paths}).cast_column("audio", Audio())
+    return {
+        "a column": table["audio"],
+        "a column of a stream": table.to_iterable_dataset()["audio"],
+        "a column of pandas": pd.Series(paths, index=["b", 7]),
+        "an array": np.array(paths),
+        "pyarrow": pa.array(paths),
+        "clips of gradio": ((RATE, LEFT), (RATE, RIGHT)),
+        "a generator": (path for path in paths),
+        "an iterator": map(Path, paths),
+        "the columns of a frame": pd.DataFrame({"file": paths}).to_dict("list"),
+    }
+
+
+@pytest.mark.parametrize("given", [tables, clips])
+def test_every_kind_of_collection(files, given):
+    soundfile.write(files / "right.wav", RIGHT, RATE)
+    for kind, inputs in given(files).items():
+        collection = inputs if isinstance(inputs, list) else read_collection(inputs)
+        assert collection is not None, kind
+        read = [read_utterance(each) for each in collection]
+        assert [utterance.text for utterance in read] == [TEXT if given is tables else None, None], kind
+        for utterance, samples in zip(read, (LEFT, RIGHT), strict=True):
+            np.testing.assert_array_equal(load_audio(utterance.audio), samples / np.float32(2**15), err_msg=kind)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        *("a.wav", Path("a"), b"x", io.BytesIO(b"x"), LEFT, LEFT.tolist(), torch.zeros(9), pd.Series(LEFT), None),
+        *((RATE, LEFT), ("a.wav", TEXT), Utterance("a.wav"), pd.Series({"file": "a.wav"}), {"a.wav", "b.wav"}),
+        {"audio": [0.0] * 9, "text": TEXT},
+    ],
+)
+def test_one_input_is_no_collection(inputs):
+    assert read_collection(inputs) is None
+
+
+@pytest.mark.parametrize("rate", [RATE, float(RATE), np.int32(RATE), torch.tensor(RATE), torch.tensor([RATE])])
+def test_a_waveform_and_its_rate_are_a_pair_in_any_order(rate):
+    for clip in ((rate, LEFT), (LEFT, rate), [rate, torch.from_numpy(LEFT)], ((LEFT / 2.0**15).tolist(), rate)):
+        for inputs in (clip, (clip, None), {"audio": clip}):
+            audio, text, *_ = read_utterance(inputs)
+            assert text is None
+            np.testing.assert_array_equal(load_audio(audio), LEFT / np.float32(2**15))
 
 
 def test_audio_alone_and_text_alone():
@@ -127,12 +221,25 @@ def test_audio_alone_and_text_alone():
     assert read_utterance({"audio": Path("a.wav"), "label": 3}) == Utterance(Path("a.wav"))
 
 
+PATHS = ("b.wav", "no such.MP3 ", "/a/b.flac", Path("b"), "https://a.org/b", __file__)
+
+
+@pytest.mark.parametrize("text", ["play it by ear.", "abc.com.au", "so", "w.a.v.", "wav", "c:/", "a" * 5000, "\0", ""])
+def test_a_transcript_is_no_path(text):
+    assert read_utterance(("a.wav", text)).text == text
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (("a.wav", TEXT, 3), r"A tuple input is \(audio, text\); got 3 items"),
-        ({"speech": "a.wav"}, r"needs 'audio' and 'text'; got the keys \['speech'\]"),
-        ({"audio": None, "text": None}, "needs 'audio' and 'text'"),
+        (("a.wav", TEXT, 3), r"A tuple input is \(audio, text\); got 3 items. Pass several inputs as a list"),
+        ({"speech": "a.wav"}, r"needs 'audio' and 'text'; got values for \['speech'\]"),
+        ({"audio": None, "text": np.nan}, "needs 'audio' and 'text'"),
+        ({1: 2}, "needs 'audio' and 'text'"),
+        ({"audio": "a.wav", "sentence": [TEXT]}, r"must be a string, not list \(sentence\)"),
+        ({"path": "a.wav", "file": "b.wav"}, "Several columns may be the audio: path, file; leave in the one"),
+        ({"audio": "a.wav", "text": TEXT, "asr": "no"}, "Several columns may be the hypothesis: text, asr"),
+        *((("a.wav", path), "is a recording in the place of a transcript: pass two clips as a list") for path in PATHS),
         (("a.wav", 3), "must be a string, not int"),
         ({"audio": "a.wav", "text": 2.5}, "must be a string, not float"),
         *(
