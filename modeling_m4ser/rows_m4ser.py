@@ -144,7 +144,7 @@ def read_utterance(inputs: Any) -> Utterance:
     if hasattr(inputs, "_asdict"):
         inputs = inputs._asdict()
     if isinstance(inputs, Mapping) or (hasattr(inputs, "keys") and find_columns(inputs.keys())):
-        return _read_row({name: value for name, value in dict(inputs).items() if not is_missing(value)})
+        return _read_row(dict(inputs))
     clip = _as_clip(inputs)
     # A list is a waveform where it holds no text.
     is_pair = isinstance(clip, tuple) or (isinstance(clip, list) and any(isinstance(item, str) for item in clip))
@@ -161,7 +161,8 @@ def read_utterance(inputs: Any) -> Utterance:
     return Utterance(_as_clip(audio), _read_text(text, "second of the pair"))
 
 
-def _read_row(row: Mapping[str, Any]) -> Utterance:
+def _read_row(given: Mapping[str, Any]) -> Utterance:
+    row = {name: value for name, value in given.items() if not is_missing(value)}
     found = find_columns(row)
     columns = {role: _only_column(row, names, role) for role, names in found.items()}
     text_column = next((columns[role] for role in _TEXT_ROLES if role in columns), None)
@@ -169,7 +170,9 @@ def _read_row(row: Mapping[str, Any]) -> Utterance:
     text = None if text_column is None else _read_text(row[text_column], text_column)
     if audio is None and text is None:
         raise ValueError(f"A row needs 'audio' and 'text'; got values for {sorted(map(str, row))[:20]}.")
-    return Utterance(audio, text, read_channel(row.get(columns.get("channel", ""))), read_part(row))
+    return Utterance(
+        audio, text, read_channel(row.get(columns.get("channel", ""))), read_part(given)
+    )  # a time that is missing is told
 
 
 def _only_column(row: Mapping[str, Any], names: list[str], role: str) -> str:
