@@ -10,9 +10,11 @@ from collections.abc import Iterable
 MISSING_WORDS = frozenset(
     (
         *("", "na", "nan", "nat", "nil", "none", "null", "undefined", "unknown", "unk", "missing", "xxx"),
-        *("unlabeled", "unlabelled", "no label", "not available", "no agreement"),
+        *("unlabeled", "unlabelled", "no label", "not available", "not applicable", "no agreement"),
     )
 )
+_QUOTES = " '\"`\u00b4\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+_JOINT = re.compile(r"(?<=\w)[-_](?=\w)")
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)[.,]0+")
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # not those of decimals: 1.05 is not 1.5
 
@@ -20,11 +22,12 @@ _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")  # not those of decimals: 1.
 def spelling_key(name: str) -> str:
     """Return a name without what differs between habits of writing it: equal keys mean the same.
 
-    That is case, white space, forms of Unicode and signs that cannot be seen, and of numbers the zeros before them and
-    an empty fraction: "07", "7" and "7.0", "spk07" and "SPK 7 " are not told apart; "spk 7" and "spk7" are.
+    That is case, white space (or a hyphen or underscore for it), quotes around, a full stop behind, forms of Unicode
+    and signs that cannot be seen, and of numbers the zeros before them and an empty fraction: "07", "7" and "7.0",
+    "spk_07" and "SPK 7 " are not told apart; "spk 7" and "spk7" are.
     """
     seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
-    plain = " ".join(seen.casefold().split())
+    plain = " ".join(_JOINT.sub(" ", seen.casefold()).split()).lstrip(_QUOTES).rstrip(_QUOTES + ".,;:")
     if whole := _WHOLE_FLOAT.fullmatch(plain):
         plain = whole[1]
     return _LEADING_ZEROS.sub("", plain)

@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from data_scripts.spellings import did_you_mean, spelling_key
 _FILE_SUFFIXES = (".json", ".yaml", ".yml")
 _FORMS = "write happy=joy, or name a JSON or YAML file of such a mapping"
 _SEPARATORS = re.compile(r"[,;\s]+")
-_PART_SEPARATORS = re.compile(r"[,;|/+&]")
+_PART_SEPARATORS = re.compile(r"[\s,;|/+&]+")
 
 
 def read_label(value: Any) -> str | None:
@@ -28,7 +29,8 @@ def read_label(value: Any) -> str | None:
     """
     if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()
-    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(value, (bytes, Decimal)):
+        value = value.decode(errors="replace") if isinstance(value, bytes) else float(value)
     held = _held(value.strip()) if isinstance(value, str) else value
     if held is None or held != held or (isinstance(held, (list, tuple, set, Mapping)) and not held):
         return None

@@ -99,6 +99,9 @@ def _doubts(rows: Sequence[tuple[str, str | None]]) -> list[str]:
         found.append(
             f"{len(counts)} classes share {len(rows)} clips: join some by --label_map, or choose by --emotions"
         )
+    voices = {speaker for some in speakers.values() for speaker in some}
+    if len(rows) >= 20 and len(voices) > len(rows) / 2:
+        found.append(f"{len(voices)} speakers of {len(rows)} clips: --speaker_column_name names another column")
     if rare := [name for name, count in counts.items() if count == 1]:
         found.append(f"one clip only of {_first(rare)}: it cannot be both trained on and tested")
     return found

@@ -310,6 +310,8 @@ class LabelIndexer:
         name = label
         if not isinstance(label, str):
             try:
+                if isinstance(label, bool):
+                    raise TypeError("a truth value, which would be class 0 or 1")
                 number = operator.index(label)
             except TypeError as error:
                 raise TrainingError(

@@ -39,7 +39,7 @@ def labelled(labels, speakers):
     rows = []
     for place, (label, number) in enumerate(numbers.items()):
         for turn in range(number):
-            speaker = speakers[place] if len(speakers) == len(numbers) else speakers[turn % len(speakers)]
+            speaker = speakers[place] if len(speakers) == len(numbers) else speakers[len(rows) % len(speakers)]
             rows.append({"id": f"{label} {turn}", "duration": 1.0, "speaker": speaker, "emotion": label})
     return DatasetDict(train=build_dataset(rows, list(numbers)))
 
@@ -65,6 +65,8 @@ def labelled(labels, speakers):
         (["1.wav", "2.wav", "x.flac"], "ab", ["look like files (1.wav, 2.wav, x.flac)"]),
         ([("angry", 20), ("sad", 20)], "abc", []),
         ([("angry", 19), ("sad", 20)], "abc", ["2 classes share 39 clips"]),
+        (["angry", "sad"], [*map(str, range(30))], []),
+        (["angry", "sad"], [*map(str, range(31))], ["31 speakers of 60 clips: --speaker_column_name"]),
         (["angry", "sad", ("calm", 1)], "ab", ["one clip only of calm"]),
     ],
 )

@@ -388,7 +388,7 @@ def test_labels_become_the_model_s_numbers(id2label, class_names, labels, indice
         (["sad", "bored"], 1, "^here has the label 'bored', which the model does not have; its labels: angry, "),
         (["sad", "bored"], 2, "^here has the label 2, which is outside the 2 classes"),
         (None, "Sad", "^here has the label 'Sad', which the model does not have"),
-        (None, 1.0, "^here has the label 1.0: a label is the name or the number of a class"),
+        *((None, value, f"^here has the label {value}: a label is the name or the number") for value in (1.0, True)),
     ],
 )
 def test_a_label_that_the_model_does_not_have_is_named_with_its_row(class_names, label, message):
