@@ -43,12 +43,19 @@ _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC,
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
 _START_BYTES = 4096  # more than the headers that are text themselves have
+_BIG_ENDIAN = (b"FORM", b"RIFX")
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # its flags, how many bytes of sizes follow
 # How files begin that players and decoders end at the size or count they state: the same again is another file.
 _HEADERS = tuple(
     re.compile(header, re.DOTALL)
     for header in (
-        *(rb"R(?:IFF|F64).{4}WAVE", rb"riff\x2e\x91\xcf\x11", rb"FORM.{4}(?:AIF[FC]|8SVX|16SV)", rb"caff\0\x01\0\0"),
+        *(
+            rb"R(?:IF[FX]|F64).{4}WAVE",
+            rb"BW64.{4}WAVE",
+            rb"riff\x2e\x91\xcf\x11",
+            rb"FORM.{4}(?:AIF[FC]|8SVX|16SV)",
+            rb"caff\0\x01\0\0",
+        ),
         *(rb"fLaC[\0\x80]\0\0\x22", rb"\.snd\0.{7}\0\0\0.\0", rb"NIST_1A\n", rb"Creative Voice File\x1a"),
         *(rb"\0\0\0.ftyp", rb"FLV\x01.\0\0\0\x09", rb"TTA1[\x01\x02]\0", rb"#!AMR(?:-WB)?\n"),
     )
@@ -58,6 +65,7 @@ _NO_SAMPLES = re.compile(rb"\0*(?:LIST|id3 |ID3|TAG|APETAGEX|JUNK|PAD |\Z)")
 # What libsndfile writes into its log of a file that is shorter than its header says, and what NIST headers say.
 _CUT_IN_LOG = re.compile(r"(\d+) \(should be (\d+)\)|truncated file")
 _NIST_SAMPLES = re.compile(rb"sample_count -i (\d+)")
+_MP3_TAGS = 4096  # bytes that tags without a picture and a first frame without sound may take
 # The tag in an MP3's first frame: which numbers it has, the frames and the bytes of the file.
 _XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f](....)(....)", re.DOTALL)
 
@@ -224,7 +232,8 @@ def _with_all_samples(handle: BinaryIO, label: str) -> BinaryIO:
         handle.seek(0)
         content = bytearray(handle.read())
         if name == b"data":  # As of a WAV that is streamed: decoders read such a one to its end.
-            content[:8], content[place - 4 : place] = b"RIFF\xff\xff\xff\xff", b"\xff" * 4
+            content[:4] = content[:4].replace(b"RF64", b"RIFF").replace(b"BW64", b"RIFF")
+            content[4:8] = content[place - 4 : place] = b"\xff" * 4
         else:
             content[place - 4 : place] = struct.pack(">I", there)
         return io.BytesIO(content)
@@ -237,11 +246,11 @@ def _chunks(handle: BinaryIO, place: int = 0) -> Iterator[tuple[bytes, int, int]
     end = handle.seek(0, io.SEEK_END)
     handle.seek(0)
     kind = handle.read(4)
-    if kind not in (b"RIFF", b"RF64", b"FORM"):
+    if kind not in (b"RIFF", b"RF64", b"BW64", *_BIG_ENDIAN):
         return
     while place + 8 <= end:
         handle.seek(place)
-        name, size = struct.unpack(">4sI" if kind == b"FORM" else "<4sI", handle.read(8))
+        name, size = struct.unpack(">4sI" if kind in _BIG_ENDIAN else "<4sI", handle.read(8))
         size = size if place else 4  # the kind of file; chunks follow
         yield name, place + 8, size
         place += 8 + size + size % 2
@@ -302,13 +311,14 @@ def _open_soundfile(handle: BinaryIO) -> Any:
 
 @dataclass
 class _Track:
-    """An audio stream, and what was decoded of it: the blocks (frames, channels) of so many packets."""
+    """An audio stream, and what was decoded of it: the blocks (frames, channels) of so many packets and bytes."""
 
     name: str
     rate: int
     seconds: float | None  # stated by the container
     blocks: list[np.ndarray] = field(default_factory=list)
     packets: int = 0
+    size: int = 0
 
 
 def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[np.ndarray, float]:
@@ -331,7 +341,7 @@ def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[n
         raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
     samples, track = _pick_track(tracks, label)
     if form == "mp3":
-        _check_mp3(handle, track.packets, label)
+        _check_mp3(handle, track, label)
     seconds = len(samples) / track.rate
     # Containers round lengths to packets: only a real gap is a cut.
     if seconds and track.seconds and track.seconds - seconds > max(0.25, 0.02 * track.seconds):
@@ -343,8 +353,8 @@ def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[n
 
 def _decode_tracks(container: Any, lenient: bool) -> list[_Track]:
     """Decode the audio streams of a container; lenient: leave out packets that are damaged."""
-    # Those without a decoder, as the spatial sound that some telephones add, have no codec context.
-    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    # Those without a decoder, as the spatial sound that some telephones add, have no codec context; empty ones no rate.
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None and stream.rate]
     tracks = {}
     for stream in streams:
         about = (stream.metadata.get("language"), stream.metadata.get("title"), stream.codec_context.name)
@@ -356,6 +366,7 @@ def _decode_tracks(container: Any, lenient: bool) -> list[_Track]:
             for frame in packet.decode():
                 track.blocks += [part.to_ndarray().T for part in as_float.resample(frame)]
             track.packets += packet.size > 0
+            track.size += packet.size
         except av.error.InvalidDataError:
             if not lenient:
                 raise
@@ -376,7 +387,7 @@ def _pick_track(tracks: list[_Track], label: str) -> tuple[np.ndarray, _Track]:
     return decoded[number], tracks[number]
 
 
-def _check_mp3(handle: BinaryIO, packets: int, label: str) -> None:
+def _check_mp3(handle: BinaryIO, track: _Track, label: str) -> None:
     """Raise where an MP3 has fewer bytes and fewer frames than the tag in its first frame says; either may be wrong."""
     end = handle.seek(0, io.SEEK_END)
     handle.seek(0)
@@ -384,8 +395,14 @@ def _check_mp3(handle: BinaryIO, packets: int, label: str) -> None:
     handle.seek(tag)
     if found := _XING_TAG.search(handle.read(64)):
         frames, size = (struct.unpack(">I", number)[0] for number in found.groups())
-        if packets < frames and end - tag < size:
-            raise AudioError(f"{label} is truncated: {packets} of {frames} frames are there; copy it again")
+        if track.packets < frames and end - tag < size:
+            raise AudioError(f"{label} is truncated: {track.packets} of {frames} frames are there; copy it again")
+    lost = end - tag - track.size
+    if lost > _MP3_TAGS + 0.05 * end:
+        logger.warning_once(
+            f"{label}: {lost} of its {end} bytes are damaged, or no sound, and are left out; copy it again if it is "
+            "longer than what is read."
+        )
 
 
 def _stated_seconds(container: Any, stream: Any) -> float | None:

@@ -58,11 +58,12 @@ def stale(whole, name, size, order="<I"):
     [
         (encoded(tone()), lambda whole: stale(whole, b"data", 8000)),
         (encoded(tone(), subtype="FLOAT"), lambda whole: stale(whole, b"data", 8)),
+        (encoded(tone(), endian="BIG"), lambda whole: stale(whole, b"data", 8000, ">I")),
         (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 8008, ">I")),
         (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 0, ">I")),
         (encoded(tone(), form="RF64"), lambda whole: whole.replace(struct.pack("<Q", 16000), struct.pack("<Q", 4000))),
     ],
-    ids=["WAV", "float WAV", "AIFF", "AIFF of 0", "RF64"],
+    ids=["WAV", "float WAV", "RIFX", "AIFF", "AIFF of 0", "RF64"],
 )
 def test_samples_that_a_header_does_not_count_are_read(whole, counted, caplog):
     np.testing.assert_array_equal(load_audio(counted(whole)), load_audio(whole))
@@ -110,6 +111,8 @@ def unstated(flac):
 KINDS = {
     **{form: lambda x, form=form: encoded(x, form=form) for form in ("WAV", "RF64", "AIFF", "FLAC", "OGG", "MP3")},
     **{form: lambda x, form=form: encoded(x, form=form) for form in ("W64", "CAF", "AU", "NIST", "VOC")},
+    "RIFX": lambda x: encoded(x, endian="BIG"),
+    "BW64": lambda x: encoded(x, form="RF64").replace(b"RF64", b"BW64"),
     "SVX": lambda x: encoded(x, form="SVX", subtype="PCM_16"),
     "Opus": lambda x: encoded(x, form="OGG", subtype="OPUS"),
     "AIFC": lambda x: encoded(x, form="AIFF", subtype="FLOAT"),
@@ -144,7 +147,9 @@ def test_joined_files_are_read_to_their_end(kind):
     assert audio_duration(parts[0]) == pytest.approx(len(alone[0]) / 16000)
 
 
-@pytest.mark.parametrize("kind", ["W64", "CAF", "AU", "NIST", "VOC", "SVX", "OGG", "Opus", "avi", "mp4", "mkv", "tta"])
+@pytest.mark.parametrize(
+    "kind", ["RIFX", "BW64", "W64", "CAF", "AU", "NIST", "VOC", "SVX", "OGG", "Opus", "avi", "mp4", "mkv", "tta"]
+)
 @pytest.mark.parametrize("read", [load_audio, audio_duration])
 def test_cut_files_are_refused(kind, read):
     whole = KINDS[kind](np.random.default_rng(0).uniform(-0.3, 0.3, 96000).astype(np.float32))
@@ -204,6 +209,17 @@ def test_an_mp3_whose_tag_is_wrong_is_read_to_its_end(at, value):
     wrong = bytearray(data)
     struct.pack_into(">I", wrong, place + at, value)
     assert load_audio(bytes(wrong)).size == pytest.approx(32000, abs=2600)
+
+
+@pytest.mark.parametrize("damage", [bytes(9000), np.random.default_rng(1).bytes(9000)], ids=["zeros", "noise"])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_an_mp3_that_is_damaged_inside_is_told(damage, tagged, caplog):
+    data, place = mp3(6)
+    data = ID3 + (data if tagged else data[data.index(data[:2], place) :])
+    assert load_audio(data).size == pytest.approx(96000, abs=2600)
+    assert "left out" not in caplog.text
+    assert 32000 < load_audio(data[:9000] + damage + data[18000:], name=f"{tagged}{damage[:3]}").size < 90000
+    assert f"of its {len(data)} bytes are damaged, or no sound, and are left out" in caplog.text
 
 
 def test_an_mp3_shorter_than_its_tag_is_truncated():
