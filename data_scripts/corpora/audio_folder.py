@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from data_scripts.corpora.class_folders import is_emotion, read_class_folders
 from data_scripts.corpora.columns import assign_columns
 from data_scripts.corpora.folders import APPLE_DOUBLE, AUDIO_SUFFIXES, walk
+from data_scripts.corpora.lookup import find_places
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import Row
@@ -176,17 +177,19 @@ def _rows(
     """The rows of tables and of recordings in splits without one, with what their folders say."""
     known = _read_folders(recordings, selection)
     rows, named = [], set()
-    for table, path in tables.items():
-        for name, given in _table_rows(table, path):
-            named.add(name)
-            columns = {role: column for role, column in selection.columns.items() if column in given}
-            roles = assign_columns(list(given), columns, table)
-            # A table knows better than the folders.
-            of_folders = {column: value for column, value in known.get(name, {}).items() if _role(column) not in roles}
-            audio = str(recordings[name]) if name in recordings else None
-            rows.append(
-                {"id": name, "audio": audio, **of_folders, **given, _SPLIT: split_of.get(name) or split_of[table]}
-            )
+    stated = [(table, *row) for table, path in tables.items() for row in _table_rows(table, path)]
+    elsewhere = find_places((name for _, name, _ in stated), recordings)
+    for table, written, given in stated:
+        name, how = elsewhere.get(written, (written, ""))
+        if how:
+            report.repair(name, how)
+        named.add(name)
+        columns = {role: column for role, column in selection.columns.items() if column in given}
+        roles = assign_columns(list(given), columns, table)
+        # A table knows better than the folders.
+        of_folders = {column: value for column, value in known.get(name, {}).items() if _role(column) not in roles}
+        audio, split = str(recordings.get(name, name)), split_of.get(name) or split_of[table]
+        rows.append({"id": name, "audio": audio, **of_folders, **given, _SPLIT: split})
     tabled = {split_of[table] for table in tables}
     for name, path in recordings.items():
         if name not in named and tabled & {split_of[name], None}:

@@ -20,6 +20,7 @@ from data_scripts.constants import SPLITS
 from data_scripts.corpora.audio_folder import download, find_audio_folder, read_audio_folder
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import walk
+from data_scripts.corpora.lookup import locate_recordings
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns
@@ -59,7 +60,9 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     if len({item["id"] for item in items}) < len(items):  # numbered anew in each split
         for item in items:
             item["id"] = f"{item['split']}/{item['id']}"
-    return ScannedCorpus(drop_unusable(items, report), search_hint=DATASET_LAYOUT)
+    folder = selection.place if isinstance(selection.place, Path) and selection.place.is_dir() else None
+    items = locate_recordings(drop_unusable(items, report), folder, selection.where, report)
+    return ScannedCorpus(items, search_hint=DATASET_LAYOUT)
 
 
 def open_dataset(selection: CorpusSelection, report: PreparationReport) -> "Mapping[str, Dataset]":

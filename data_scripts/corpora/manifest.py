@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import children
+from data_scripts.corpora.lookup import locate_recordings
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, read_columns, set_splits
@@ -36,7 +37,9 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     report.columns = columns
     check_ids(items, selection.place)
     items = set_splits(items, selection.split_names, selection.place, report)
-    return ScannedCorpus(drop_unusable(items, report), search_hint=MANIFEST_LAYOUT)
+    folder = selection.place if selection.place.is_dir() else selection.place.parent
+    items = locate_recordings(drop_unusable(items, report), folder, selection.place, report)
+    return ScannedCorpus(items, search_hint=MANIFEST_LAYOUT)
 
 
 def _find_manifests(data_dir: Path) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from data_scripts.constants import SPLITS
@@ -110,8 +109,6 @@ def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:
     for item in items:
         if item["bytes"] is None and item["path"] is None:
             report.drop(item["id"], "no audio")
-        elif item["bytes"] is None and not Path(item["path"]).is_file():
-            report.drop(item["id"], "audio file missing")
         else:
             kept.append(item)
     return kept

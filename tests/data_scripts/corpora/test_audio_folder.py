@@ -1,6 +1,7 @@
 """AudioFolder: classes by folder, metadata tables, splits, archives, and what is named wrongly."""
 
 import json
+import unicodedata
 import zipfile
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from data_scripts import load_corpus
 from data_scripts.corpora.folders import APPLE_DOUBLE
+from data_scripts.corpora.lookup import OTHER_FOLDER, OTHER_SPELLING
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import drop_reasons, write_wav
 
@@ -101,6 +103,16 @@ def test_splits_by_folder(tmp_path, places, found, dropped, root):
     assert all("beside the folders of the splits (test, train)" in note["reason"] for note in corpus.report.dropped)
 
 
+def test_a_metadata_table_in_another_spelling(tmp_path):
+    """The class comes from the folder of the file that is found."""
+    make_classes(tmp_path, unicodedata.normalize("NFD", "happy/é.wav"), "sad/2.wav")
+    (tmp_path / "Metadata.csv").write_text("file_name,speaker\nhappy/é.WAV,x\n2.wav,y\n", encoding="utf-8")
+    corpus = load_corpus("dataset", tmp_path)
+    assert list(content(corpus)["train"].values()) == ["happy", "sad"]
+    assert corpus.report.reasons("repaired") == {OTHER_SPELLING: 1, OTHER_FOLDER: 1}
+    assert not corpus.report.dropped
+
+
 def test_speakers_and_links(tmp_path):
     make_classes(tmp_path / "in", *(f"{a}/{b}/1.wav" for a in ("Bob", "Ann") for b in ("happy", "sad")))
     (tmp_path / "in" / "Eve").symlink_to((tmp_path / "in" / "Bob").rename(tmp_path / "else"))
@@ -166,7 +178,9 @@ def test_a_metadata_table(tmp_path, kind):
     assert part["speaker"][:] == ["a", "b"]
     assert part["hypothesis"][:] == ["hi", "ho"]
     assert part["transcript"][:] == ["hi there", "ho there"]
-    assert drop_reasons(corpus.report) == {"left.wav": "named by no metadata table", "gone.wav": "no audio"}
+    reasons = drop_reasons(corpus.report)
+    assert reasons.pop("gone.wav").startswith("audio file missing (looked in ")
+    assert reasons == {"left.wav": "named by no metadata table"}
 
 
 def test_an_archive_and_what_is_no_recording(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from data_scripts import load_corpus
 from data_scripts.corpora import CorpusSelection, scan_corpus
 from data_scripts.corpora.columns import COLUMN_OPTIONS
+from data_scripts.corpora.lookup import OTHER_FOLDER
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import drop_reasons, write_wav
 
@@ -91,10 +92,10 @@ def test_faulty_rows_are_dropped_by_name(folder):
     corpus = load_corpus("manifest", write_csv(folder, "audio,emotion", *lines), emotions=["sad"])
     found = drop_reasons(corpus.report)
     assert found.pop("wavs/4.wav").startswith("unreadable audio: the recording is empty")
+    assert found.pop("wavs/9.wav").startswith("audio file missing (looked in ")
     assert found == {
         "wavs/2.wav": "emotion not selected: bored",
         "wavs/3.wav": "no emotion",
-        "wavs/9.wav": "audio file missing",
         "row 6": "no audio",
     }
     assert list(corpus.dataset["train"]["id"]) == ["wavs/1.wav"]
@@ -108,7 +109,7 @@ def test_faulty_rows_are_dropped_by_name(folder):
         (["audio,emotion"], "has no rows"),
         (["audio,emotion", "wavs/1.wav,sad", "wavs/1.wav,happy"], "more than once: wavs/1.wav"),
         (["audio,emotion,split", "wavs/1.wav,sad,holdout"], "wavs/1.wav has the unknown split 'holdout'; use train"),
-        (["audio,emotion", "wavs/9.wav,sad"], "no usable recording of manifest.*1 × audio file missing"),
+        (["audio,emotion", "wavs/9.wav,sad"], "1 of 1 recordings are missing, e.g. wavs/9.wav .looked in"),
     ],
 )
 def test_errors(folder, lines, message):
@@ -144,6 +145,16 @@ def test_tables_of_splits(tmp_path, names, found):
         write_csv(tmp_path, "audio,label" if letter == "a" else "audio,emotion", *lines, name=name)
     corpus = load_corpus("manifest", tmp_path)
     assert {split: list(part["id"]) for split, part in corpus.dataset.items()} == found
+
+
+def test_recordings_below_the_table_under_the_paths_of_another_machine(folder):
+    names = ["/kaggle/input/x/wavs/1.wav", "D:\\set\\2.wav", "file:///gone/3.wav", "https://host/4"]
+    path = write_csv(folder, "audio,emotion", *(f"{name},sad" for name in names))
+    corpus = load_corpus("manifest", path)
+    assert corpus.dataset["train"]["id"][:] == names
+    found = [audio["path"] for audio in corpus.dataset["train"]["audio"]]
+    assert found == [str((folder / "wavs" / f"{number}.wav").resolve()) for number in range(1, 5)]
+    assert corpus.report.reasons("repaired") == {OTHER_FOLDER: 4}
 
 
 def test_usual_names_encodings_and_windows_paths(folder):
