@@ -59,10 +59,12 @@ def changed_arguments(arguments: Any) -> dict[str, Any]:
     # Compared with an object made without arguments, since many defaults are only resolved when it is made.
     default = type(arguments)()
     values = {field.name: _as_json(getattr(arguments, field.name)) for field in fields(arguments) if field.init}
+    # D's rate is learning_rate where it is left out, so that one which equals the default is a choice, too.
+    chosen = set() if getattr(arguments, "discriminator_follows", True) else {"discriminator_learning_rate"}
     return {
         name: value
         for name, value in values.items()
-        if not name.endswith("_token") and value != _as_json(getattr(default, name))
+        if not name.endswith("_token") and (name in chosen or value != _as_json(getattr(default, name)))
     }
 
 
