@@ -29,8 +29,8 @@ class M4SERTrainingArguments(TrainingArguments):
             validation scores than the weights of a single update. Not in the paper.
 
     Raises:
-        ValueError: `discriminator_max_grad_norm` is not positive, `ema_decay` is outside [0, 1), or
-            `label_smoothing_factor` is set, which M4SER's losses do not have.
+        ValueError: `discriminator_max_grad_norm` is not positive, `ema_decay` is outside [0, 1), `torch_compile` is set
+            on a CPU, or `label_smoothing_factor`, which M4SER's losses do not have.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -83,6 +83,11 @@ class M4SERTrainingArguments(TrainingArguments):
             raise ValueError(f"discriminator_max_grad_norm must be positive, not {self.discriminator_max_grad_norm}.")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), e.g. 0.98, not {self.ema_decay}.")
+        if self.torch_compile and self.torch_compile_backend == "inductor" and self.device.type == "cpu":
+            raise ValueError(
+                "torch_compile fails on a CPU, where inductor does not take batches of changing lengths: leave it out, "
+                "train on a GPU, or set torch_compile_backend to 'eager'."
+            )
         if self.label_smoothing_factor:
             raise ValueError("M4SER trains on plain cross-entropy (Eq. 19): leave label_smoothing_factor at 0.")
 

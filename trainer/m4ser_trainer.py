@@ -41,7 +41,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     A loss or gradient that is not finite stops training, see [`trainer.callbacks.divergence.DivergenceCallback`].
 
     Args:
-        model: the model to train.
+        model: the model to train; or `model_init`.
         args: training arguments.
         data_collator: makes batches of the data sets' rows, see [`M4SERDataCollator`].
         train_dataset: rows of a prepared corpus, or of a data set of your own, whose columns and labels are found where
@@ -51,14 +51,17 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         compute_metrics: e.g. `compute_emotion_metrics(labels)`.
         callbacks: further callbacks.
         optimizers: a ready main optimizer and scheduler; D's own optimizer is always made here.
+        model_init: makes a model for each call of `train`, for [`~transformers.Trainer.hyperparameter_search`].
+        optimizer_cls_and_kwargs: the class of the main optimizer and its arguments, in place of `args.optim`.
         preprocess_logits_for_metrics: as in [`transformers.Trainer`].
         emotion_loss_func: (logits (B, e), labels (B,)) -> mean over utterances, in place of L_ER's plain cross-entropy;
             e.g. [`trainer.losses.BalancedCrossEntropy`].
 
     Raises:
         ValueError: arguments of another class; a column that is missing or a label that the model does not have;
-            metrics whose classes are in another order than the model's; adapters of PEFT that reach into new modules;
-            or FSDP, DeepSpeed or `nn.DataParallel`, which this two-optimizer step does not support.
+            metrics or a collator whose classes are not the model's; `optimizers` that are of another model, or beside
+            learning rates by part; adapters of PEFT that reach into new modules; or FSDP, DeepSpeed or
+            `nn.DataParallel`, which this two-optimizer step does not support.
     """
 
     model: M4SERForEmotionClassification
@@ -66,9 +69,9 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
 
     def __init__(
         self,
-        model: M4SERForEmotionClassification,
-        args: M4SERTrainingArguments,
-        data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+        model: M4SERForEmotionClassification | None = None,
+        args: M4SERTrainingArguments | None = None,
+        data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]] | None = None,
         train_dataset: Any | None = None,
         eval_dataset: Any | dict[str, Any] | None = None,
         processing_class: ProcessorMixin | None = None,
@@ -77,15 +80,19 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
         preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         emotion_loss_func: EmotionLoss | None = None,
+        model_init: Callable[..., M4SERForEmotionClassification] | None = None,
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
     ):
         if not isinstance(args, M4SERTrainingArguments):
             raise ValueError(f"M4SERTrainer needs M4SERTrainingArguments, not {type(args).__name__}.")
+        if data_collator is None:
+            raise TrainingError("data_collator is missing: M4SERDataCollator(processor, model.config) makes batches.")
+        _check_optimizers(optimizers, model, args)
         train_new_modules(model, own_optimizer=optimizers[0] is not None)
         if args.load_best_model_at_end:
             check_checkpoints_load(model)
         if isinstance(data_collator, M4SERDataCollator):
-            self.row_reader = RowReader(model.config, data_collator.text_column)
-        _check_class_order(model, compute_metrics)
+            self.row_reader = RowReader(data_collator.config, data_collator.text_column)
         super().__init__(
             model=model,
             args=args,
@@ -93,25 +100,49 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             train_dataset=self.read_data(train_dataset, "train_dataset", training=True),
             eval_dataset=self.read_data(eval_dataset, "eval_dataset"),
             processing_class=processing_class,
+            model_init=model_init,
             compute_metrics=compute_metrics,
             callbacks=callbacks,
             optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self._refuse_unsupported()
         self.emotion_loss_func = emotion_loss_func
-        has_discriminator = self.model.discriminator is not None
-        self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
-        self._normalizer = UpdateNormalizer(self.model, self.accelerator)
         self._loss_log = LossLog()
         self._divergence = DivergenceCallback(self.accelerator)
         self.add_callback(self._divergence)
-        if self.model.config.standardize_features and self.train_dataset is not None:
+        if self.train_dataset is not None:
             self.add_callback(FeatureStatisticsCallback(self.train_dataset, data_collator))
-        if args.ema_decay is not None:
-            with self._without_discriminator():
-                trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-            self.average_weights(trained, args.ema_decay)
+        self._attend_to_model()
+
+    def _attend_to_model(self) -> None:
+        """Check the model, and make what belongs to it: D's optimizer, the counts of a batch, the moving average."""
+        _check_classes(self.model, self.data_collator, self.compute_metrics)
+        has_discriminator = self.model.discriminator is not None
+        self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
+        self._normalizer = UpdateNormalizer(self.model, self.accelerator)
+        self._divergence.accelerator = self.accelerator
+        with self._without_discriminator():
+            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.average_weights(trained, self.args.ema_decay)
+
+    def call_model_init(self, *args) -> M4SERForEmotionClassification:
+        """Return a new model of `model_init`."""
+        model = cast(M4SERForEmotionClassification, super().call_model_init(*args))
+        train_new_modules(model)
+        if self.args.load_best_model_at_end:
+            check_checkpoints_load(model)
+        return model
+
+    def _hp_search_setup(self, *args) -> None:
+        before = self.args.discriminator_learning_rate
+        follows = self.args.discriminator_follows and before == self.args.learning_rate
+        super()._hp_search_setup(*args)  # a trial's arguments are set here, and its accelerator is new
+        if follows and self.args.discriminator_learning_rate == before:
+            self.args.discriminator_learning_rate = self.args.learning_rate
+        if self.model_init is not None:
+            self._attend_to_model()
 
     def _refuse_unsupported(self) -> None:
         used = {"FSDP": self.is_fsdp_enabled, "DeepSpeed": self.is_deepspeed_enabled}
@@ -213,13 +244,37 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             self.adversary.load(checkpoint)
 
 
-def _check_class_order(model: M4SERForEmotionClassification, compute_metrics: Any) -> None:
-    """Labels are the model's numbers: metrics that name them in another order would be wrong."""
-    names, own = getattr(compute_metrics, "label_names", []), list((model.config.id2label or {}).values())
+def _check_classes(model: M4SERForEmotionClassification, data_collator: Any, compute_metrics: Any) -> None:
+    """Labels are the model's numbers: a collator or metrics that name them otherwise would be wrong."""
+    own = list((model.config.id2label or {}).values())
+    if isinstance(data_collator, M4SERDataCollator):
+        theirs = list((data_collator.config.id2label or {}).values())
+        if theirs != own:
+            raise TrainingError(
+                f"data_collator was made for the classes {', '.join(theirs)}, the model has {', '.join(own)}: make it "
+                "with the model's own configuration, M4SERDataCollator(processor, model.config)."
+            )
+    names = getattr(compute_metrics, "label_names", [])
     if list(names) != own and sorted(names) == sorted(own):
         raise TrainingError(
             f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
             f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
+        )
+
+
+def _check_optimizers(optimizers: Any, model: Any, args: M4SERTrainingArguments) -> None:
+    """A main optimizer that is given must be of this model, and has rates of its own, which no argument changes."""
+    if not isinstance(optimizers, (tuple, list)) or len(optimizers) != 2:
+        raise TrainingError("optimizers is a pair, (optimizer, scheduler), either of them None: (optimizer, None).")
+    if optimizers[0] is None or model is None:
+        return
+    own = {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in own for group in optimizers[0].param_groups for parameter in group["params"]):
+        raise TrainingError("The optimizer of optimizers holds no parameter of this model: make it of this one's.")
+    if (args.encoder_learning_rate, args.classifier_learning_rate) != (None, None):
+        raise TrainingError(
+            "encoder_learning_rate and classifier_learning_rate do nothing to an optimizer that is given by "
+            "optimizers: give its parameter groups those rates, or pass optimizer_cls_and_kwargs instead."
         )
 
 

@@ -32,11 +32,16 @@ def test_defaults_are_table_1(tmp_path):
         ("ema_decay", -0.1),
         ("discriminator_max_grad_norm", 0.0),
         ("label_smoothing_factor", 0.1),
+        ("torch_compile", True),
     ],
 )
 def test_impossible_values_are_refused_by_name(tmp_path, name, value):
     with pytest.raises(ValueError, match=name):
-        arguments(tmp_path, **{name: value})
+        arguments(tmp_path, **{name: value, "use_cpu": True})
+
+
+def test_a_backend_that_compiles_on_a_cpu_may(tmp_path):
+    assert arguments(tmp_path, use_cpu=True, torch_compile=True, torch_compile_backend="eager").torch_compile
 
 
 def test_experiments_test_the_best_epoch_and_a_trainer_of_ones_own_needs_none(tmp_path):

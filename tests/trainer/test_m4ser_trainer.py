@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import EvalPrediction
 
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
-from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_model
-from trainer import M4SERTrainer, M4SERTrainingArguments, compute_emotion_metrics
+from tests.helpers.tiny import EMOTIONS, parameters_of, tiny_config, tiny_model, tiny_processor
+from trainer import M4SERDataCollator, M4SERTrainer, M4SERTrainingArguments, compute_emotion_metrics
 from trainer.adversary import DISCRIMINATOR_OPTIMIZER_FILE
 from trainer.experiments.ablations import ABLATIONS
 
@@ -354,3 +354,109 @@ def test_metrics_in_another_order_of_classes_are_refused(tmp_path):
         M4SERTrainer(model, arguments, list, compute_metrics=reordered)
     for metrics in (compute_emotion_metrics(EMOTIONS), compute_emotion_metrics(["a", "b", "c", "d"]), max):
         assert M4SERTrainer(model, arguments, list, compute_metrics=metrics).compute_metrics is metrics
+
+
+# ---------------------------------------------------------------------- models and optimizers made by the trainer
+
+
+def made(tmp_path, arguments=(), **given):
+    """A trainer of two steps on a tiny corpus."""
+    (tmp_path / "run").mkdir(exist_ok=True)
+    own = {"output_dir": str(tmp_path / "run"), "use_cpu": True, "max_steps": 2, "save_strategy": "no", "seed": 3}
+    own |= {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "disable_tqdm": True, **dict(arguments)}
+    collator = M4SERDataCollator(tiny_processor(tmp_path, "whisper"), tiny_config("whisper"))
+    options = {"data_collator": collator, "train_dataset": tiny_corpus(8), **given}
+    return M4SERTrainer(args=M4SERTrainingArguments(**own), **options)
+
+
+def test_every_run_of_model_init_is_that_of_a_new_model(tmp_path):
+    """With all that hangs on a model: D's optimizer, the counts, the moving average, the measured features."""
+    arguments, seeds = {"ema_decay": 0.9}, []
+
+    def new_model():
+        seeds.append(torch.initial_seed())
+        return deterministic_model(standardize_features=True).float()
+
+    given = deterministic_model(standardize_features=True).float()
+    made(tmp_path, arguments, model=given).train()
+    trainer, models = made(tmp_path, arguments, model_init=new_model), []
+    for _ in range(2):
+        trainer.train()
+        models.append(trainer.model)
+        assert largest_difference(parameters_of(given), parameters_of(trainer.model)) == 0
+        assert len(trainer.adversary.optimizer.state) == len(list(trainer.model.discriminator.parameters()))
+    assert models[0] is not models[1]
+    assert set(seeds) == {3}
+
+
+def test_a_trial_sets_the_rate_of_the_discriminator_too(tmp_path):
+    trainer = made(tmp_path, {"ema_decay": 0.5}, model_init=lambda trial: tiny_model("whisper"))
+    trainer.hp_search_backend = "ray"
+    for trial, expected in (
+        ({"learning_rate": 0.5}, 0.5),
+        ({"learning_rate": 0.25, "ema_decay": 0.9}, 0.25),
+        ({"learning_rate": 0.125, "discriminator_learning_rate": 0.75}, 0.75),
+    ):
+        trainer._hp_search_setup(trial)
+        assert trainer.adversary.optimizer.param_groups[0]["lr"] == expected
+        assert trainer.adversary.accelerator is trainer.accelerator
+        assert [each.decay for each in trainer.callback_handler.callbacks if hasattr(each, "decay")] == [
+            trainer.args.ema_decay
+        ]
+
+
+def test_an_optimizer_of_another_class_has_rates_by_part(tmp_path):
+    arguments = {"encoder_learning_rate": 0.0, "classifier_learning_rate": 0.02, "discriminator_learning_rate": 0.0}
+    model = tiny_model("whisper")
+    before = parameters_of(model)
+    trainer = made(tmp_path, arguments, model=model, optimizer_cls_and_kwargs=(torch.optim.SGD, {"lr": 0.01}))
+    trainer.train()
+    assert type(trainer.optimizer.optimizer) is torch.optim.SGD
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {0.0, 0.01, 0.02}
+    moved = changed(before, model)
+    assert "classifier.weight" in moved
+    assert not any("encoder.model" in name or "discriminator" in name for name in moved)
+
+
+def test_columns_that_the_collator_reads_are_not_unused(tmp_path):
+    for data in (tiny_corpus(8), own(tiny_corpus(8)), list(own(tiny_corpus(8)))):
+        losses = []
+        for remove in (False, True):
+            arguments = {"remove_unused_columns": remove}
+            trainer = made(tmp_path, arguments, model=deterministic_model().float(), train_dataset=data)
+            losses.append((trainer.train().training_loss, trainer.evaluate(data)["eval_loss"]))
+        assert losses[0] == losses[1]
+
+
+ADAM = torch.optim.Adam
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "message"),
+    [
+        (lambda model: {"optimizers": ADAM(model.parameters())}, {}, r"^optimizers is a pair, \(optimizer, sched"),
+        (lambda model: {"optimizers": (ADAM(tiny_model("whisper").parameters()), None)}, {}, "no parameter of this mo"),
+        (
+            lambda model: {"optimizers": (ADAM(model.parameters()), None)},
+            {"classifier_learning_rate": 0.1},
+            "^encoder_learning_rate and classifier_learning_rate do nothing to an optimizer that is given",
+        ),
+        (lambda model: {"data_collator": None}, {}, "^data_collator is missing"),
+        (
+            lambda model: {"model": tiny_model("whisper", id2label=dict(enumerate(EMOTIONS[::-1])))},
+            {},
+            "^data_collator was made for the classes angry, happy, neutral, sad, the model has sad, neutral, happy, an",
+        ),
+    ],
+)
+def test_what_would_train_something_else_is_refused(tmp_path, given, arguments, message):
+    model = tiny_model("whisper")
+    with pytest.raises(ValueError, match=message):
+        made(tmp_path, arguments, **{"model": model, **given(model)})
+
+
+def test_the_name_of_no_evaluation_set_is_no_data_set(tmp_path):
+    trainer = made(tmp_path, model=tiny_model("whisper"), eval_dataset={"mine": tiny_corpus(4)})
+    assert "eval_loss" in trainer.evaluate("mine")
+    with pytest.raises(ValueError, match=r"^eval_dataset\b.*type str, which is no data set"):
+        trainer.evaluate("other")

@@ -82,10 +82,13 @@ class WeightAveragingMixin(Trainer):
 
     _average: WeightAveragingCallback | None = None
 
-    def average_weights(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
-        """Average these parameters, by name, from the next run on."""
-        self._average = WeightAveragingCallback(parameters, decay)
-        self.add_callback(self._average)
+    def average_weights(self, parameters: Mapping[str, nn.Parameter], decay: float | None) -> None:
+        """Average these parameters, by name, from the next run on, and no others; without a decay none."""
+        if self._average is not None:
+            self.remove_callback(self._average)
+        self._average = None if decay is None else WeightAveragingCallback(parameters, decay)
+        if self._average is not None:
+            self.add_callback(self._average)
 
     def _averaged(self) -> AbstractContextManager:
         """Inside, the model is what it would be if training ended now."""

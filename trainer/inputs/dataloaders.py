@@ -1,10 +1,12 @@
 """Batches of any data set: its columns are found, and in training, utterances of similar length come together."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer
@@ -46,7 +48,7 @@ def length_grouped_sampler(
     """Return the sampler of `train_sampling_strategy="group_by_length"`; a random one where no durations are known."""
     column, columns = args.length_column_name, getattr(dataset, "column_names", [])
     if column in columns:
-        lengths = dataset[column]
+        lengths = [_length(value, f"train_dataset[{index}]", column) for index, value in enumerate(dataset[column])]
     elif column == DURATION_COLUMN:
         logger.warning(
             "The durations of the training data are not known: batches are in random order, and not of utterances of "
@@ -62,6 +64,23 @@ def length_grouped_sampler(
     seed = args.seed if args.data_seed is None else args.data_seed
     update_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     return EpochSampler(update_size, lengths, seed, current_epoch)
+
+
+def _length(value: Any, row: str, column: str) -> float:
+    """Return what batches are grouped by, as a number; text and time spans such as "00:01:02.5" in seconds."""
+    try:
+        try:
+            length = float(value)
+        except (TypeError, ValueError):
+            length = pd.Timedelta(value).total_seconds()
+    except (TypeError, ValueError):
+        length = math.nan
+    if not math.isfinite(length):
+        raise TrainingError(
+            f"{row} has the {column} {value!r}, which is no number: batches are grouped by it. Complete the column, "
+            "leave it out (recordings are measured then), or set train_sampling_strategy='random'."
+        )
+    return length
 
 
 @dataclass
@@ -84,10 +103,10 @@ class AnyDataMixin(Trainer):
     row_reader: RowReader | None = None
 
     def read_data(self, dataset: Any, name: str, training: bool = False) -> Any:
-        """Return a data set, or several by name, in the collator's columns."""
-        if self.row_reader is None or dataset is None or isinstance(dataset, str):
+        """Return a data set, or of an evaluation several by name, in the collator's columns."""
+        if self.row_reader is None or dataset is None:
             return dataset
-        if isinstance(dataset, dict):
+        if isinstance(dataset, dict) and dataset and not training:
             return {key: self.read_data(part, f"{name}[{key!r}]") for key, part in dataset.items()}
         return self.row_reader.read(dataset, name, training)
 
@@ -111,12 +130,22 @@ class AnyDataMixin(Trainer):
         """Return the batches of an evaluation, on a data set in columns of its own too."""
         self._forget_batches()
         self.eval_dataset = self.read_data(self.eval_dataset, "eval_dataset")
-        return super().get_eval_dataloader(self.read_data(eval_dataset, "eval_dataset"))
+        several = self.eval_dataset if isinstance(self.eval_dataset, dict) else {}
+        is_name = isinstance(eval_dataset, str) and eval_dataset in several
+        return super().get_eval_dataloader(eval_dataset if is_name else self.read_data(eval_dataset, "eval_dataset"))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Return the batches of a prediction, on a data set in columns of its own too."""
         self._forget_batches()
         return super().get_test_dataloader(self.read_data(test_dataset, "test_dataset"))
+
+    def _remove_unused_columns(self, dataset: Any, description: str | None = None) -> Any:
+        # What the model's `forward` does not take, the collator does.
+        return dataset if self.row_reader else super()._remove_unused_columns(dataset, description)
+
+    def _get_collator_with_removed_columns(self, data_collator: Callable, description: str | None = None) -> Callable:
+        known = super()._get_collator_with_removed_columns
+        return data_collator if self.row_reader else known(data_collator, description)
 
     def _forget_batches(self) -> None:
         """Metrics by batches (`batch_eval_metrics`) start over, also after an evaluation that was interrupted."""

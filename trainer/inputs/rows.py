@@ -3,12 +3,14 @@
 import functools
 import logging
 import operator
+import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import datasets
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from transformers.trainer_utils import has_length
 
 from modeling_m4ser import M4SERConfig
 from modeling_m4ser.audio_m4ser import audio_duration, audio_name
@@ -55,17 +57,18 @@ class RowReader:
         """Return `dataset`, or what gives its rows in the collator's columns.
 
         Args:
-            dataset: a `datasets.Dataset` or a list of dictionaries, whose labels are checked now; any other data set or
-                stream of dictionaries, whose rows are checked as they come.
+            dataset: a `datasets.Dataset`, a list of dictionaries or a table (pandas, polars, pyarrow), whose labels are
+                checked now; any other data set or stream of dictionaries, whose rows are checked as they come.
             name: what messages call it.
             training: whether every row must have a label, and a duration is worth measuring.
 
         Raises:
-            TrainingError: naming the column that is missing or ambiguous, the row whose label the model does not have,
-                or the only class of what is to be trained on.
+            TrainingError: saying what was given in the place of a data set; or naming the column that is missing or
+                ambiguous, the row whose label the model does not have, or the only class of what is to be trained on.
         """
         if any(dataset is made for made in self._made):
             return dataset
+        dataset = _as_data_set(dataset, name)
         adapter = RowAdapter(self.config, self.text_column, name, training)
         if isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
             adapter.learn(dataset.column_names, dataset.features)
@@ -73,8 +76,8 @@ class RowReader:
             columns = [column for role, column in adapter.columns.items() if role in ("id", "emotion")]
             columns = list(dict.fromkeys([*columns, *adapter.part_columns]))
             adapted = _read_rows(dataset, adapter, plain, plain.select_columns(columns).to_list())
-        elif isinstance(dataset, (list, tuple)) and dataset:
-            adapter.learn(list(dataset[0]))
+        elif isinstance(dataset, (list, tuple)):
+            adapter.label(dataset[0], 0)  # whatever it is: the columns are known now
             adapted = _read_rows(dataset, adapter, dataset, dataset)
         elif isinstance(dataset, datasets.IterableDataset):
             adapted = _read_stream(dataset, adapter)
@@ -136,6 +139,11 @@ class RowAdapter:
 
     def label(self, row: Mapping[str, Any], index: int) -> int | None:
         """Return the model's index of a row's label, or None where there is none, as training does not allow."""
+        if not hasattr(row, "keys"):
+            raise TrainingError(
+                f"{self.name}[{index}] is of type {type(row).__name__}: a row is a dictionary, such as "
+                "{'audio': 'a.wav', 'text': 'so', 'label': 'happy'}."
+            )
         if self.labels is None:
             self.learn(list(row))
             return self.label(row, index)
@@ -227,6 +235,33 @@ class AdaptedStream(IterableDataset):
         """Tell the stream the epoch, where it wants to know."""
         if hasattr(self.rows, "set_epoch"):
             self.rows.set_epoch(epoch)
+
+
+def _as_data_set(given: Any, name: str) -> Any:
+    """Return a data set, that of a table's rows among them; what is none is refused by what it is."""
+    if isinstance(given, datasets.IterableDataset):
+        return given
+    if hasattr(given, "to_pandas") and not isinstance(given, datasets.Dataset):
+        given = given.to_pandas()
+    if hasattr(given, "iterrows"):
+        # Not by way of `datasets`, whose cells hold no arrays and decoders. A missing value is a NaN in pandas.
+        given = given.astype(object).where(given.notna(), None).to_dict("records")
+    remedy = None
+    if isinstance(given, Mapping) and find_columns(given):
+        remedy = "make rows of these columns with datasets.Dataset.from_dict"
+    elif isinstance(given, Mapping):
+        remedy = f"pass one of its parts ({', '.join(map(str, given))}), e.g. data['train']"
+    elif isinstance(given, (str, bytes, os.PathLike)):
+        remedy = "load it first, e.g. with datasets.load_dataset or data_scripts.load_corpus"
+    elif isinstance(given, DataLoader):
+        remedy = "pass its dataset, loader.dataset: the trainer makes batches of its own (per_device_train_batch_size)"
+    elif not (isinstance(given, IterableDataset) or (hasattr(given, "__len__") and hasattr(given, "__getitem__"))):
+        remedy = "pass a list of rows, or datasets.IterableDataset.from_generator(…), which can be read again"
+    if remedy is not None:
+        raise TrainingError(f"{name} is of type {type(given).__name__}, which is no data set: {remedy}.")
+    if has_length(given) and len(given) == 0:
+        raise TrainingError(f"{name} is empty: it has no rows.")
+    return given
 
 
 def _read_rows(original: Any, adapter: RowAdapter, rows: Any, labelled: Sequence[Mapping[str, Any]]) -> Any:

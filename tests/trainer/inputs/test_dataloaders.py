@@ -1,6 +1,7 @@
 """The order of the utterances: in training by length, seed and epoch, in evaluation that of the data."""
 
 import itertools
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from datasets import Dataset
 from torch.utils.data import Subset
 
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
-from tests.helpers.tiny import tiny_model
+from tests.helpers.tiny import tiny_config, tiny_model
 from trainer import M4SERTrainingArguments
 from trainer.inputs.dataloaders import EpochSampler, length_grouped_sampler
+from trainer.inputs.rows import RowReader
 
 
 def watched(trainer):
@@ -73,6 +75,31 @@ def test_the_named_column_is_what_is_grouped_by(tmp_path):
     assert found == list(EpochSampler(16, lengths, 5, lambda: 0)) != other
     with pytest.raises(ValueError, match=r"no column 'words' to group batches by \(columns: frames, duration\)"):
         sampler_of(tmp_path, data, "words")
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        (["0.5", "2", "10"], [0.5, 2.0, 10.0]),
+        ([timedelta(seconds=0.5), timedelta(seconds=2), timedelta(minutes=1)], [0.5, 2.0, 60.0]),
+        ([np.timedelta64(500, "ms"), np.timedelta64(2, "s"), np.timedelta64(1, "m")], [0.5, 2.0, 60.0]),
+        (["00:00:00.5", "0:00:02", "00:01:00"], [0.5, 2.0, 60.0]),
+        ([torch.tensor(0.5), np.float32(2), 10], [0.5, 2.0, 10.0]),
+    ],
+)
+def test_durations_are_read_however_they_are_written(tmp_path, values, seconds):
+    rows = [{"audio": b"", "text": "so", "label": label, "duration": value} for label, value in enumerate(values)]
+    adapted = RowReader(tiny_config("whisper")).read(rows, "train_dataset", training=True)
+    assert sampler_of(tmp_path, adapted).lengths == seconds
+    if isinstance(values[0], (str, timedelta)):
+        assert sampler_of(tmp_path, Dataset.from_dict({"duration": values})).lengths == seconds
+
+
+@pytest.mark.parametrize("value", [None, "long", float("nan"), [1.0]])
+def test_a_duration_that_is_no_number_is_named(tmp_path, value):
+    rows = Dataset.from_dict({"duration": [value] * 3})
+    with pytest.raises(ValueError, match=r"^train_dataset\[0\] has the duration .*, which is no number: batches are"):
+        sampler_of(tmp_path, rows)
 
 
 def test_without_durations_the_order_is_random_and_that_is_told(tmp_path, caplog):

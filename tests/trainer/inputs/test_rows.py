@@ -4,11 +4,12 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
-from datasets import Audio, ClassLabel, Dataset, IterableDataset
-from torch.utils.data import Subset
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset
+from torch.utils.data import DataLoader, Subset
 
 from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_config
@@ -166,6 +167,8 @@ KINDS = {
     "a torch format": lambda table: table.with_format("torch"),
     "a pandas format": lambda table: table.with_format("pandas"),
     "a list": list,
+    "a DataFrame": lambda table: table.to_pandas(),
+    "a table of pyarrow": lambda table: table.data.table,
     "rows made by code": made_by_code,
     "a transform": lambda table: table.with_transform(lambda batch: batch),
     "a stream": lambda table: table.to_iterable_dataset(num_shards=2),
@@ -258,6 +261,35 @@ def test_a_column_that_is_missing_or_ambiguous_is_named(reader, table, change, m
     lazily = reader.read(made_by_code(change(table)), "train_dataset", training=True)
     with pytest.raises(ValueError, match=message):
         lazily[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (DatasetDict(train=CORPUS, test=CORPUS), r"is of type DatasetDict, .* pass one of its parts \(train, test\)"),
+        ({"audio": ["a.wav"], "label": ["sad"]}, "is of type dict, .* make rows of these columns with datasets.D"),
+        ("corpus.csv", "is of type str, which is no data set: load it first, e.g. with datasets.load_dataset"),
+        (Path("corpus.csv"), "is of type PosixPath, which is no data set: load it first"),
+        (DataLoader(CORPUS), "is of type DataLoader, which is no data set: pass its dataset, loader.dataset"),
+        (iter([]), "is of type list_iterator, which is no data set: pass a list of rows"),
+        ([("a.wav", "so", "sad")], r"\[0\] is of type tuple: a row is a dictionary, such as"),
+        ([{"audio": "a.wav", "text": "so", "label": "sad"}, None], r"\[1\] is of type NoneType: a row is a d"),
+        ([], "is empty: it has no rows"),
+        (CORPUS.select([]), "is empty"),
+        (CORPUS.to_pandas().iloc[:0], "is empty"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_no_data_set_is_named_for_what_it_is(reader, given, message, training):
+    with pytest.raises(ValueError, match=f"^somewhere ?{message}"):
+        reader.read(given, "somewhere", training)
+
+
+def test_a_missing_value_of_a_table_is_none(reader, table):
+    frame = table.to_pandas()
+    frame["sentence"] = [None, np.nan, pd.NA, "so", "so", "so"]
+    rows = rows_of(reader.read(frame, "train_dataset", training=True))
+    assert [row["transcript"] for row in rows] == [None] * 3 + ["so"] * 3
 
 
 @pytest.mark.parametrize(("ablation", "unread"), [("only text", "file"), ("only speech", "text")])
