@@ -19,8 +19,10 @@ from modeling_m4ser.rows_m4ser import (
     COLUMN_NAMES,
     PART_ROLES,
     find_columns,
+    is_missing,
     read_audio,
     read_channel,
+    read_collection,
     read_part,
     without_decoding,
 )
@@ -57,8 +59,9 @@ class RowReader:
         """Return `dataset`, or what gives its rows in the collator's columns.
 
         Args:
-            dataset: a `datasets.Dataset`, a list of dictionaries or a table (pandas, polars, pyarrow), whose labels are
-                checked now; any other data set or stream of dictionaries, whose rows are checked as they come.
+            dataset: a `datasets.Dataset`, a list of dictionaries or a table (pandas, polars, pyarrow, a dictionary of
+                columns), whose labels are checked now; any other data set or stream of dictionaries, whose rows are
+                checked as they come.
             name: what messages call it.
             training: whether every row must have a label, and a duration is worth measuring.
 
@@ -151,6 +154,7 @@ class RowAdapter:
         if identity is not None:
             place += f" (id {identity!r})"
         label = row.get(self.columns.get("emotion", ""))
+        label = None if is_missing(label) else label
         if label is None and self.training:
             raise TrainingError(f"{place} has no emotion: training needs one in every row.")
         return self.labels.index(label, place)
@@ -172,7 +176,9 @@ class RowAdapter:
         """Return row `index` with the collator's columns; a label that the model does not have is refused."""
         label = self.label(row, index)
         self.part(row, index)  # cut where it is loaded; named here
-        adapted = {**row, **{role: row.get(column) for role, column in self.columns.items()}, "emotion": label}
+        values = {role: row.get(column) for role, column in self.columns.items()}
+        values = {role: None if is_missing(value) else value for role, value in values.items()}
+        adapted = {**row, **values, "emotion": label}
         audio, place = self.audio(row, index)
         if "audio" in self.columns:
             adapted["audio"] = audio
@@ -241,15 +247,12 @@ def _as_data_set(given: Any, name: str) -> Any:
     """Return a data set, that of a table's rows among them; what is none is refused by what it is."""
     if isinstance(given, datasets.IterableDataset):
         return given
-    if hasattr(given, "to_pandas") and not isinstance(given, datasets.Dataset):
-        given = given.to_pandas()
-    if hasattr(given, "iterrows"):
-        # Not by way of `datasets`, whose cells hold no arrays and decoders. A missing value is a NaN in pandas.
-        given = given.astype(object).where(given.notna(), None).to_dict("records")
+    is_table = hasattr(given, "iterrows") or (hasattr(given, "to_pandas") and not isinstance(given, datasets.Dataset))
+    if is_table or (isinstance(given, Mapping) and find_columns(given)):
+        rows = read_collection(given)
+        given = given if rows is None else rows
     remedy = None
-    if isinstance(given, Mapping) and find_columns(given):
-        remedy = "make rows of these columns with datasets.Dataset.from_dict"
-    elif isinstance(given, Mapping):
+    if isinstance(given, Mapping):
         remedy = f"pass one of its parts ({', '.join(map(str, given))}), e.g. data['train']"
     elif isinstance(given, (str, bytes, os.PathLike)):
         remedy = "load it first, e.g. with datasets.load_dataset or data_scripts.load_corpus"

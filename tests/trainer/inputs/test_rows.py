@@ -169,6 +169,7 @@ KINDS = {
     "a list": list,
     "a DataFrame": lambda table: table.to_pandas(),
     "a table of pyarrow": lambda table: table.data.table,
+    "a dictionary of columns": lambda table: table.to_dict(),
     "rows made by code": made_by_code,
     "a transform": lambda table: table.with_transform(lambda batch: batch),
     "a stream": lambda table: table.to_iterable_dataset(num_shards=2),
@@ -267,7 +268,7 @@ def test_a_column_that_is_missing_or_ambiguous_is_named(reader, table, change, m
     ("given", "message"),
     [
         (DatasetDict(train=CORPUS, test=CORPUS), r"is of type DatasetDict, .* pass one of its parts \(train, test\)"),
-        ({"audio": ["a.wav"], "label": ["sad"]}, "is of type dict, .* make rows of these columns with datasets.D"),
+        ({"audio": ["a.wav"], "label": "sad"}, r"is of type dict, .* pass one of its parts \(audio, label\)"),
         ("corpus.csv", "is of type str, which is no data set: load it first, e.g. with datasets.load_dataset"),
         (Path("corpus.csv"), "is of type PosixPath, which is no data set: load it first"),
         (DataLoader(CORPUS), "is of type DataLoader, which is no data set: pass its dataset, loader.dataset"),
@@ -285,11 +286,15 @@ def test_what_is_no_data_set_is_named_for_what_it_is(reader, given, message, tra
         reader.read(given, "somewhere", training)
 
 
-def test_a_missing_value_of_a_table_is_none(reader, table):
-    frame = table.to_pandas()
-    frame["sentence"] = [None, np.nan, pd.NA, "so", "so", "so"]
-    rows = rows_of(reader.read(frame, "train_dataset", training=True))
-    assert [row["transcript"] for row in rows] == [None] * 3 + ["so"] * 3
+def test_a_missing_value_is_none(reader, table):
+    missing = [None, np.nan, pd.NA, pd.NaT, "so", "so"]
+    columns = {"sentence": missing, "label": [*missing[:4], "sad", "sad"]}
+    for data in (table.to_pandas().assign(**columns), table.remove_columns("label").to_dict() | columns):
+        rows = rows_of(reader.read(data, "eval_dataset"))
+        assert [row["transcript"] for row in rows] == [None] * 4 + ["so"] * 2
+        assert [row["emotion"] for row in rows] == [None] * 4 + [EMOTIONS.index("sad")] * 2
+        with pytest.raises(ValueError, match=r"^train_dataset\[0\] has no emotion"):
+            reader.read(data, "train_dataset", training=True)
 
 
 @pytest.mark.parametrize(("ablation", "unread"), [("only text", "file"), ("only speech", "text")])
