@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .decoding_m4ser import decode_file, logger, open_audio, stated_duration
+from .decoding_m4ser import Tell, decode_file, logger, open_audio, stated_duration, warn
 from .levels_m4ser import (
     AudioError,
     channels_last,
@@ -83,15 +83,20 @@ def decode_audio(
     name: str | None = None,
     channel: int | None = None,
     part: Part | None = None,
+    tell: Tell | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Load audio as `load_audio` does, but return it at its own rate: the waveform `(samples,)` and its hertz."""
+    """Load audio as `load_audio` does, but return it at its own rate: the waveform `(samples,)` and its hertz.
+
+    What is repaired or left out of it goes to `tell`, by default to the log.
+    """
     label = _label(audio, name)
+    tell = tell or warn(label)
     waveform = _as_waveform(audio, source_rate, label)
     if waveform is not None:
         channels, rate = channels_last(waveform[0], label), waveform[1]
     else:
         with open_audio(audio, label) as handle:
-            channels, rate = decode_file(handle, label)
+            channels, rate = decode_file(handle, label, tell)
     if part is not None:
         channels = channels[part.frames(len(channels), rate, label)]
     if channel is not None:
@@ -99,8 +104,8 @@ def decode_audio(
     check_samples(channels, label)
     samples, taken = mix_channels(channels)
     if taken is not None:
-        logger.warning_once(
-            f"{label}: its {channels.shape[1]} channels cancel each other, as where a microphone's poles are swapped; "
+        tell(
+            f"its {channels.shape[1]} channels cancel each other, as where a microphone's poles are swapped; "
             f"channel {taken}, the strongest, is read alone. Choose one with channel=…."
         )
     return samples, rate

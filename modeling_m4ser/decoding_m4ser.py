@@ -8,12 +8,13 @@ format states exact sizes, and then a recording that ends before is truncated.
 import contextlib
 import http.client
 import io
+import itertools
 import os
 import re
 import struct
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -35,6 +36,9 @@ except ImportError:
 
 # One for all: a process may hold this code several times, from saved models, and each would warn again.
 logger: Any = logging.get_logger("modeling_m4ser")
+
+#: Takes a sentence on what was repaired or left out of audio that is read all the same.
+Tell = Callable[[str], None]
 
 URL_TIMEOUT = 30.0  # seconds
 _BLOCK_FRAMES = 1 << 20  # decoded at a time
@@ -158,12 +162,17 @@ def _download(url: str) -> bytes:
 # Decoding
 
 
-def decode_file(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
+def warn(label: str) -> Tell:
+    """Return what tells the user, once, of audio that messages call `label`."""
+    return lambda sentence: logger.warning_once(f"{label}: {sentence}")
+
+
+def decode_file(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float]:
     """Decode what `open_audio` opened: samples (frames, channels), float32, and their rate in hertz.
 
     Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`.
     """
-    decoded = [_decode_one(part, label) for part in _parts(handle, label)]
+    decoded = [_decode_one(part, label, tell) for part in _parts(handle, label)]
     check_rate(decoded[0][1], "its sampling rate", label)
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
         raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
@@ -198,13 +207,13 @@ def _tag_bytes(start: bytes) -> int:
     return 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(start[6:10])) if start[:3] == b"ID3" else 0
 
 
-def _decode_one(handle: BinaryIO, label: str) -> tuple[np.ndarray, float]:
+def _decode_one(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float]:
     """Return samples (frames, channels) and rate of one file."""
-    handle = _with_all_samples(handle, label)
-    return _decode_soundfile(handle, label) or _decode_av(handle, label)
+    handle = _with_all_samples(handle, label, tell)
+    return _decode_soundfile(handle, label, tell) or _decode_av(handle, label, tell)
 
 
-def _with_all_samples(handle: BinaryIO, label: str) -> BinaryIO:
+def _with_all_samples(handle: BinaryIO, label: str, tell: Tell) -> BinaryIO:
     """Return a WAV or AIFF file with the size corrected that leaves samples out; others, and right ones, as they are.
 
     Raise where it is shorter than it says it is: decoders would take its end for the end.
@@ -224,9 +233,12 @@ def _with_all_samples(handle: BinaryIO, label: str) -> BinaryIO:
         if there < size:
             raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
         if _only_chunks(handle, place + size) or _only_chunks(handle, place + size + 1):
+            later = _chunks(handle, place + size + size % 2)
+            if name in (chunk[0] for chunk in itertools.takewhile(lambda chunk: any(chunk[0]), later)):  # up to padding
+                raise AudioError(f"{label} holds its samples in several pieces: export it again as one")
             break
-        logger.warning_once(
-            f"{label}: its header counts {size} bytes of samples, but {there - size} more follow, as where a recorder "
+        tell(
+            f"its header counts {size} bytes of samples, but {there - size} more follow, as where a recorder "
             "was switched off before it could finish the file; they are read too."
         )
         handle.seek(0)
@@ -269,7 +281,7 @@ def _only_chunks(handle: BinaryIO, place: int) -> bool:
     return place <= end + 1  # the last one may lack its padding
 
 
-def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] | None:
+def _decode_soundfile(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float] | None:
     """Return samples (frames, channels) and rate; None where libsndfile does not know the format."""
     file = _open_soundfile(handle)
     if file is None:
@@ -277,7 +289,7 @@ def _decode_soundfile(handle: BinaryIO, label: str) -> tuple[np.ndarray, float] 
     if file.format == "MP3" and av is not None:
         file.close()
         handle.seek(0)
-        return _decode_av(handle, label, "mp3")  # libsndfile reads only as many frames of it as it guesses
+        return _decode_av(handle, label, tell, "mp3")  # libsndfile reads only as many frames of it as it guesses
     blocks, log = [], file.extra_info
     # In blocks, since a damaged header may promise more frames than memory holds.
     with file:
@@ -321,7 +333,7 @@ class _Track:
     size: int = 0
 
 
-def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[np.ndarray, float]:
+def _decode_av(handle: BinaryIO, label: str, tell: Tell, form: str | None = None) -> tuple[np.ndarray, float]:
     """Return samples (frames, channels) and rate of the audio stream, through PyAV; `form` is known, or found."""
     if av is None:
         missing = "av" if soundfile is not None else "soundfile and av"
@@ -341,7 +353,7 @@ def _decode_av(handle: BinaryIO, label: str, form: str | None = None) -> tuple[n
         raise AudioError(f"{label} is not audio, or is truncated: {reason}; copy or export it again") from error
     samples, track = _pick_track(tracks, label)
     if form == "mp3":
-        _check_mp3(handle, track, label)
+        _check_mp3(handle, track, label, tell)
     seconds = len(samples) / track.rate
     # Containers round lengths to packets: only a real gap is a cut.
     if seconds and track.seconds and track.seconds - seconds > max(0.25, 0.02 * track.seconds):
@@ -387,7 +399,7 @@ def _pick_track(tracks: list[_Track], label: str) -> tuple[np.ndarray, _Track]:
     return decoded[number], tracks[number]
 
 
-def _check_mp3(handle: BinaryIO, track: _Track, label: str) -> None:
+def _check_mp3(handle: BinaryIO, track: _Track, label: str, tell: Tell) -> None:
     """Raise where an MP3 has fewer bytes and fewer frames than the tag in its first frame says; either may be wrong."""
     end = handle.seek(0, io.SEEK_END)
     handle.seek(0)
@@ -399,8 +411,8 @@ def _check_mp3(handle: BinaryIO, track: _Track, label: str) -> None:
             raise AudioError(f"{label} is truncated: {track.packets} of {frames} frames are there; copy it again")
     lost = end - tag - track.size
     if lost > _MP3_TAGS + 0.05 * end:
-        logger.warning_once(
-            f"{label}: {lost} of its {end} bytes are damaged, or no sound, and are left out; copy it again if it is "
+        tell(
+            f"{lost} of its {end} bytes are damaged, or no sound, and are left out; copy it again if it is "
             "longer than what is read."
         )
 
@@ -420,7 +432,7 @@ def _stated_seconds(container: Any, stream: Any) -> float | None:
 def stated_duration(handle: BinaryIO, label: str) -> float | None:
     """Return the length in seconds of a file whose header states it exactly; None of others."""
     first, *others = _parts(handle, label)
-    file = None if others else _open_soundfile(_with_all_samples(first, label))
+    file = None if others else _open_soundfile(_with_all_samples(first, label, warn(label)))
     if file is None:
         return None
     with file:

@@ -34,7 +34,7 @@ JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes i
 AUDIO_FOLDER = "audio"
 LONG_SECONDS = 30.0  # beyond it Whisper needs its long-form algorithm, and the processor cuts by default
 
-_JOURNAL_SETTINGS = {"work": "recordings", "version": 4}  # records of another version are not used
+_JOURNAL_SETTINGS = {"work": "recordings", "version": 5}  # records of another version are not used
 # What error messages call a recording. With its path in them, no two drops would be counted together by reason.
 _RECORDING_LABEL = "the recording"
 
@@ -53,6 +53,7 @@ class RecordingInfo:
     silence: str | None = None  # why it holds no sound; such a one has no FLAC
     flac: str | None = None  # the file name of its 16 kHz mono FLAC
     size: int | None = None  # of that FLAC, in bytes
+    repairs: Sequence[str] = ()  # what was repaired or left out of it
     # Where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC of one of
     # several channels; never in the journal.
     data: bytes | None = None
@@ -92,7 +93,10 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
     try:
         data = bytes_of(row)
         as_it_is = needs_no_conversion(path if data is None else data)
-        samples, rate = decode_audio({"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel)
+        repairs: list[str] = []
+        samples, rate = decode_audio(
+            {"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel, tell=repairs.append
+        )
         duration = samples.size / rate
         if silence := silence_reason(samples):
             return RecordingInfo(duration, as_it_is, silence=silence)
@@ -101,7 +105,9 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
         if isinstance(error.__cause__, PermissionError):  # no fault of the recording, so it is not left out for it
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
         return error
-    info = RecordingInfo(duration, as_it_is, content_digest(samples), acoustic_fingerprint(samples))
+    info = RecordingInfo(
+        duration, as_it_is, content_digest(samples), acoustic_fingerprint(samples), repairs=tuple(repairs)
+    )
     if folder is None:
         return replace(info, data=data if channel is None or as_it_is else encode_flac(samples))
     if as_it_is and data is None and not always:
@@ -142,6 +148,8 @@ def keep_usable(
         if info.silence is not None:
             report.drop(row["id"], f"no sound: {info.silence}")
             continue
+        for repair in info.repairs:
+            report.repair(row["id"], repair)
         if info.duration > LONG_SECONDS:
             report.note(row["id"], f"longer than {LONG_SECONDS:g} s: kept whole; max_audio_seconds cuts it in training")
         kept[row["split"]].append(({**row, "duration": info.duration}, info))

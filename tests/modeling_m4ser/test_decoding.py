@@ -71,6 +71,13 @@ def test_samples_that_a_header_does_not_count_are_read(whole, counted, caplog):
     assert "more follow, as where a recorder was switched off before it could finish" in caplog.text
 
 
+def test_samples_in_several_pieces_are_refused():
+    """As decoders read the first alone."""
+    piece = encoded(tone())[36:]
+    with pytest.raises(AudioError, match="the audio bytes holds its samples in several pieces: export it again as one"):
+        load_audio(encoded(tone()) + b"LIST\x04\0\0\0INFO" + piece)
+
+
 ID3 = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)
 APE = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32, 0, 0x80000000)
 

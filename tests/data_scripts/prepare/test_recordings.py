@@ -95,6 +95,11 @@ def test_a_header_without_samples_is_not_direct(tmp_path):
     assert not needs_no_conversion(str(path))
     made = inspect_recording({"id": "dead", "path": str(path)}, tmp_path / "audio")
     assert (made.duration, made.needs_no_conversion, made.flac) == (0.5, False, "dead.flac")
+    assert made.repairs[0].startswith("its header counts 0 bytes of samples, but 16000 more follow")
+    rows = [{"id": "dead", "path": str(path), "emotion": "sad", "split": "train"}]
+    report = PreparationReport("any")
+    keep_usable(ScannedCorpus(rows, "files", emotions=["sad"]), [made], report)
+    assert report.repaired == [{"id": "dead", "reason": made.repairs[0]}]
 
 
 @pytest.mark.parametrize(
