@@ -1,14 +1,18 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Self
 
 import torch
 from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .audio_m4ser import audio_name, load_audio
+from .decoding_m4ser import logger
 from .rows_m4ser import read_collection, read_utterance
 from .words_m4ser import correct_words
 
@@ -35,7 +39,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         top_k (`int`, *optional*): how many labels to return, best first; all of them by default.
         asr (`str`, `Pipeline` or `Callable`, *optional*): what writes the transcript where an input has none: an ASR
             model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz samples to
-            text.
+            text, or to a dict with it under `text`. A Whisper hears what is longer than its 30 s in parts.
         channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
             default the mean of all.
         return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "corrections",
@@ -90,7 +94,7 @@ class SpeechTextEmotionPipeline(Pipeline):
                     "No transcript was given. Pass {'audio': …, 'text': …} or (audio, text), or let an ASR model write "
                     "it: pipe(audio, asr='openai/whisper-small.en')."
                 )
-            text = asr(waveform)
+            text = _written(asr(waveform), audio_name(audio))
         features = self.processor(
             audio=waveform if config.uses_speech else None,
             text=text if config.uses_text else None,
@@ -134,7 +138,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         """Iterate as every pipeline does, but let the processor pad batches: it knows the axes of its tensors."""
         # A generator has no known size: it streams, in this process.
         if hasattr(inputs, "__len__"):
-            dataset = PipelineDataset(inputs, self.preprocess, preprocess_params)
+            dataset = PipelineDataset(inputs, self._without_weights().preprocess, preprocess_params)
         else:
             dataset, num_workers = PipelineIterator(inputs, self.preprocess, preprocess_params), 0
         loader = torch.utils.data.DataLoader(
@@ -143,12 +147,18 @@ class SpeechTextEmotionPipeline(Pipeline):
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 
+    def _without_weights(self) -> Self:
+        """Return what reads inputs: worker processes need no weights, and torch cannot pickle those of HuBERT."""
+        reader = copy.copy(self)
+        reader.model = SimpleNamespace(config=self.model.config)
+        return reader
+
     def _collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         texts = [text for item in items for text in item.pop("text")]
         return {**self.processor.pad(items), "text": texts}
 
-    def _recognizer(self, asr: str | Callable) -> Callable[[Any], str]:
-        """Return a function from samples to text; a model given by name is loaded once."""
+    def _recognizer(self, asr: str | Callable) -> Callable[[Any], Any]:
+        """Return a function from samples to text, or a dictionary with it; a model given by name is loaded once."""
         if isinstance(asr, str):
             loaded: dict[str, Any] = vars(self).setdefault("_recognizers", {})
             if asr not in loaded:
@@ -156,11 +166,33 @@ class SpeechTextEmotionPipeline(Pipeline):
             asr = loaded[asr]
         if not callable(asr):
             raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
-        recognize: Any = asr
-        if not isinstance(asr, Pipeline):
-            return recognize
-        rate = self.processor.sampling_rate
-        return lambda waveform: recognize({"raw": waveform, "sampling_rate": rate})["text"]
+        return partial(_recognize, asr, self.processor.sampling_rate) if isinstance(asr, Pipeline) else asr
+
+
+def _recognize(asr: Pipeline, sampling_rate: int, waveform: Any) -> Any:
+    """Return what an ASR pipeline makes of samples (samples,)."""
+    options: dict[str, Any] = {}
+    # Whisper reads no more at once than its window of 30 s. Whoever chose parts for the pipeline has settled that.
+    is_whisper = getattr(asr, "type", None) == "seq2seq_whisper" and "chunk_length_s" not in asr._preprocess_params
+    if is_whisper and len(waveform) > asr.feature_extractor.n_samples:
+        writes_times = hasattr(asr.model.generation_config, "no_timestamps_token_id")
+        seconds = asr.feature_extractor.chunk_length
+        options = {"return_timestamps": True} if writes_times else {"chunk_length_s": seconds, "ignore_warning": True}
+    return asr({"raw": waveform, "sampling_rate": sampling_rate}, **options)
+
+
+def _written(answer: Any, name: str | None) -> str:
+    """Return the text of a recogniser's answer: a string, or a dictionary with one under "text"."""
+    text = answer.get("text") if isinstance(answer, Mapping) else answer
+    if not isinstance(text, str):
+        keys = f" with the keys {sorted(map(str, answer))[:9]}" if isinstance(answer, Mapping) else ""
+        raise ValueError(
+            f"asr gave {type(answer).__name__}{keys} for {name or 'the audio'}: it must return the text, or a "
+            'dictionary with it under "text"; put what you call into a function that does.'
+        )
+    if not text.strip():
+        logger.warning_once(f"asr heard no words in {name or 'the audio'}: its emotion is read from the sound alone.")
+    return text
 
 
 def _only(value: Any) -> Any:

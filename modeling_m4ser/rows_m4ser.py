@@ -170,9 +170,8 @@ def _read_row(given: Mapping[str, Any]) -> Utterance:
     text = None if text_column is None else _read_text(row[text_column], text_column)
     if audio is None and text is None:
         raise ValueError(f"A row needs 'audio' and 'text'; got values for {sorted(map(str, row))[:20]}.")
-    return Utterance(
-        audio, text, read_channel(row.get(columns.get("channel", ""))), read_part(given)
-    )  # a time that is missing is told
+    channel = read_channel(row.get(columns.get("channel", "")))
+    return Utterance(audio, text, channel, read_part(given))  # a time that is missing is told
 
 
 def _only_column(row: Mapping[str, Any], names: list[str], role: str) -> str:

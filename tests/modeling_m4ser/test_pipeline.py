@@ -1,5 +1,7 @@
 """The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +12,8 @@ from datasets import Audio, Dataset
 from transformers import AutoModelForAudioClassification, pipeline
 
 from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
+from modeling_m4ser.audio_m4ser import load_audio
+from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, make_tiny_whisper
 from tests.helpers.tiny import EMOTIONS, tiny_pretrained, tiny_processor
 from tests.modeling_m4ser.test_audio import RATE, pcm, tone
 from trainer.experiments.ablations import ABLATIONS
@@ -225,6 +229,69 @@ def test_asr_writes_a_missing_transcript(pipe, wav, expected):
     assert len(heard) == 3, "a transcript that is there is not recognised again"
     with pytest.raises(ValueError, match="asr"):
         pipe(str(wav), asr=7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (None, "asr gave NoneType for "),
+        ((TEXT, {}), "asr gave tuple"),
+        ([TEXT], "asr gave list"),
+        ([], "asr gave list"),
+        ({}, r"asr gave dict with the keys \[\]"),
+        ({"text": None, "segments": []}, r"asr gave dict with the keys \['segments', 'text'\]"),
+        (b"so", "asr gave bytes"),
+        ((word for word in "so"), "asr gave generator"),
+    ],
+)
+def test_a_recognizer_that_gives_no_text_is_told_so(pipe, wav, answer, problem):
+    with pytest.raises(ValueError, match=rf"{problem}.*a\.wav: it must return the text, or a dictionary with it under"):
+        pipe(str(wav), asr=lambda _: answer)
+
+
+def test_what_a_recognizer_may_give(pipe, wav, expected, caplog):
+    for answer in (TEXT, np.str_(TEXT), {"text": TEXT, "language": "en"}):
+        assert_same(pipe(str(wav), asr=lambda _, answer=answer: answer), expected)
+    for _ in range(2):
+        assert_same(pipe(str(wav), asr=lambda _: ""), pipe((str(wav), "")))
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"asr heard no words in {wav}")
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """A recogniser with random weights and a window of one second."""
+    return str(make_tiny_whisper(tmp_path_factory.mktemp("whisper"), seconds=1))
+
+
+def test_a_recognizer_hears_what_is_longer_than_its_window(folder, whisper):
+    for asr in (whisper, pipeline("automatic-speech-recognition", whisper)):
+        pipe = load(folder, asr=asr)
+        for seconds in (0.5, 1.5, 3.5):
+            assert len(pipe({"array": voice(seconds), "sampling_rate": RATE})) == 4
+    del asr.model.generation_config.no_timestamps_token_id  # as some that were fine-tuned lack it
+    assert len(pipe({"array": voice(3.5), "sampling_rate": RATE})) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs models/whisper-tiny.en and data/ravdess in ../shared")
+def test_whisper_hears_the_last_words_of_a_recording(folder):
+    """Kids are talking, then half a minute of silence, then dogs are sitting."""
+    kids, dogs = (load_audio(next(RAVDESS.glob(f"*/03-01-01-01-0{sentence}-01-*.flac"))) for sentence in (1, 2))
+    clip = {"array": np.concatenate([kids, np.zeros(29 * RATE, np.float32), dogs]), "sampling_rate": RATE}
+    text = load(folder)(clip, asr=str(REAL_MODEL), return_corrections=True)["text"].lower()
+    assert 0 <= text.find("kids") < text.find("dogs"), text
+
+
+def test_a_pipeline_with_a_recognizer_goes_to_workers(folder, whisper):
+    """What a spawned process is sent reads inputs as the pipeline does."""
+    pipe = load(folder, asr=whisper)
+    clip = {"array": voice(0.5), "sampling_rate": RATE}
+    expected = pipe.preprocess(clip, **pipe._preprocess_params)
+    dataset = pipe.get_iterator([clip], 1, 1, pipe._preprocess_params, {}, {}).loader.loader.dataset
+    sent = pickle.loads(pickle.dumps(dataset))[0]
+    assert sent["text"] == expected["text"]
+    assert all(torch.equal(sent[name], expected[name]) for name in pipe.processor.model_input_names)
 
 
 def test_bad_inputs(pipe, wav):
