@@ -33,39 +33,36 @@ def find_places(wanted: Iterable[str], places: Collection[str]) -> dict[str, tup
         places: paths of files, separated by slashes.
     """
     names = set(wanted)
-    absent, free = sorted(names.difference(places)), sorted(set(places) - names)
-    by_name, by_stem = defaultdict(list), defaultdict(list)
-    for place in free:
-        path = PurePosixPath(place)
-        by_name[_key(path.name)].append(place)
-        if path.suffix.lower() in AUDIO_SUFFIXES:
-            by_stem[_key(path.stem)].append(place)
-    folders = {_key(part) for place in places for part in PurePosixPath(place).parts[:-1]}
-    found: dict[str, tuple[str, str, int]] = {}
-    for name in absent:
-        stated = _parts(name)
-        if not stated:
-            continue
-        last = PurePosixPath(stated[-1])
-        stems = [stated[-1], *([last.stem] if last.suffix in AUDIO_SUFFIXES else [])]
-        for candidates in (by_name[stated[-1]], [place for stem in stems for place in by_stem[stem]]):
-            if len(stated) > 1 and stated[-2] in folders:
-                candidates = [place for place in candidates if _parts(place)[-2:-1] == stated[-2:-1]]
-            depths = {place: _common_folders(stated, _parts(place)) for place in candidates}
-            nearest = [place for place in candidates if depths[place] == max(depths.values())]
-            if nearest:
+    parts = {place: _parts(place) for place in places}
+    folders = {part for some in parts.values() for part in some[:-1]}
+    by_name, by_stem = defaultdict(list), defaultdict(list)  # of files, and of files with the folder above them
+    for place in sorted(parts.keys() - names):
+        *above, name = parts[place]
+        for folder in ((), tuple(above[-1:])) if above else ((),):
+            by_name[*folder, name].append(place)
+            if PurePosixPath(name).suffix in AUDIO_SUFFIXES:
+                by_stem[*folder, PurePosixPath(name).stem].append(place)
+    claims: dict[str, dict[tuple[str, ...], int]] = defaultdict(dict)  # {place: {what is wanted: folders in common}}
+    found = {}
+    for name in filter(_parts, names.difference(parts)):
+        *above, last = stated = _parts(name)
+        folder = above[-1:] if above and above[-1] in folders else []
+        stems = [last, *([PurePosixPath(last).stem] if PurePosixPath(last).suffix in AUDIO_SUFFIXES else [])]
+        for candidates in (by_name[*folder, last], [place for stem in stems for place in by_stem[*folder, stem]]):
+            if candidates:
+                common = {place: _common_folders(stated, parts[place]) for place in candidates}
+                most = max(common.values())
+                nearest = [place for place in candidates if common[place] == most]
                 if len(nearest) == 1:
-                    found[name] = (nearest[0], _difference(stated, _parts(nearest[0])), depths[nearest[0]])
+                    found[name] = nearest[0]
+                    claims[nearest[0]][tuple(stated)] = most
                 break
-    rivals = defaultdict(set)
-    for name, (place, _, depth) in found.items():
-        rivals[place, depth].add(tuple(_parts(name)))
-    deepest = {place: max(depth for other, depth in rivals if other == place) for place, _ in rivals}
-    return {
-        name: (place, how)
-        for name, (place, how, depth) in found.items()
-        if depth == deepest[place] and len(rivals[place, depth]) == 1
-    }
+    mended = {}
+    for name, place in found.items():
+        stated = _parts(name)
+        if not any(most >= claims[place][tuple(stated)] for one, most in claims[place].items() if list(one) != stated):
+            mended[name] = place, _difference(stated, parts[place])
+    return mended
 
 
 def locate_recordings(
