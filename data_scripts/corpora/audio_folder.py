@@ -45,16 +45,17 @@ def find_audio_folder(folder: Path) -> dict[str, Path] | None:
         hidden = any(part.startswith((".", "__")) for part in place.parts) and not place.name.startswith("._")
         if not hidden and not path.is_dir():
             files[place.as_posix()] = path
-    suffixes = [path.suffix.lower() for path in files.values() if path.name.lower() not in METADATA_NAMES]
-    tables, recordings = (sum(suffix in some for suffix in suffixes) for some in (TABLE_SUFFIXES, AUDIO_SUFFIXES))
-    if recordings <= tables:
+    if _count(files, TABLE_SUFFIXES) > _count(files, AUDIO_SUFFIXES):  # its archives may be large
         return None
-    return _unpacked(
-        {
-            name: Path(DownloadManager().extract(str(path))) if path.suffix.lower() in _ARCHIVE_SUFFIXES else path
-            for name, path in files.items()
-        }
-    )
+    packed = {name: path for name, path in files.items() if path.suffix.lower() in _ARCHIVE_SUFFIXES}
+    files = _unpacked(files | {name: Path(DownloadManager().extract(str(path))) for name, path in packed.items()})
+    return files if _count(files, AUDIO_SUFFIXES) > _count(files, TABLE_SUFFIXES) else None
+
+
+def _count(names: Iterable[str], suffixes: Collection[str]) -> int:
+    """How many files, but for tables of metadata, have one of these suffixes."""
+    paths = map(PurePosixPath, names)
+    return sum(path.suffix.lower() in suffixes and path.name.lower() not in METADATA_NAMES for path in paths)
 
 
 def download(files: Sequence[str], base: str) -> dict[str, Path]:
@@ -67,15 +68,22 @@ def download(files: Sequence[str], base: str) -> dict[str, Path]:
 
 
 def _unpacked(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Return {place: path} with what folders hold, which archives have become, in the place of these."""
+    """Return {place: path} with what folders hold, which archives have become, in the place of these.
+
+    Where an archive is named as a split, or another holds the same, its name is a folder of that place.
+    """
     found = {}
     for name, path in files.items():
-        if path.is_dir():
-            for inner in walk(path):
-                if inner.is_file():
-                    found[(PurePosixPath(name).parent / inner.relative_to(path).as_posix()).as_posix()] = inner
-        else:
+        if not path.is_dir():
             found[name] = path
+            continue
+        archive = PurePosixPath(name)
+        for inner in walk(path):
+            if inner.is_file():
+                place = (archive.parent / inner.relative_to(path).as_posix()).as_posix()
+                if place in found or split_word(archive.stem, alone=False):
+                    place = (archive.with_suffix("") / inner.relative_to(path).as_posix()).as_posix()
+                found[place] = inner
     return found
 
 
@@ -94,8 +102,11 @@ def read_audio_folder(
     """
     from datasets import Dataset
 
-    files = {name: path for part in parts.values() for name, path in part.items()}
-    split_of = {name: split for split, part in parts.items() for name in part}
+    files, split_of = {}, {}
+    for split, part in parts.items():
+        for name, path in part.items():
+            place = f"{split}/{name}" if name in files else name
+            files[place], split_of[place] = path, split
     recordings, tables = _sort_files(files, report)
     if len(parts) == 1:
         split_of = _splits_by_folder([*recordings, *tables], selection)

@@ -108,9 +108,9 @@ def _load(source: Path, selection: CorpusSelection, report: PreparationReport) -
     # A folder that is not there looks like a name on the Hub.
     if not source.exists() and (source.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise CorpusError(f"{name} does not exist: give a folder, or the name of a dataset on the Hub (user/name)")
-    if source.exists() and not _is_configured(source) and (files := find_audio_folder(source)) is not None:
-        return read_audio_folder({"train": files}, selection, report)
     try:
+        if source.exists() and not _is_configured(source) and (found := find_audio_folder(source)) is not None:
+            return read_audio_folder({"train": found}, selection, report)
         builder = load_dataset_builder(name, selection.dataset_config_name, data_files=_without_patterns(source))
         if not isinstance(builder, AudioFolder):
             builder.download_and_prepare()
@@ -118,18 +118,20 @@ def _load(source: Path, selection: CorpusSelection, report: PreparationReport) -
         base = str(builder.base_path)
         files = builder.config.data_files or {}
         parts = {str(split): download(list(map(str, some)), base) for split, some in files.items()}
+        return read_audio_folder(parts, selection, report)
+    except CorpusError:
+        raise
     # Everything: what `datasets` and the network raise has no class in common.
     except Exception as error:
         raise CorpusError(f"the dataset {name} cannot be loaded: {_reason(error)}") from error
-    return read_audio_folder(parts, selection, report)
 
 
 def _is_configured(folder: Path) -> bool:
     """Whether the card of a folder tells `datasets` which files are what."""
-    from huggingface_hub import DatasetCard
+    from huggingface_hub import metadata_load
 
     card = folder / "README.md"
-    return card.is_file() and "configs" in DatasetCard.load(card, ignore_metadata_errors=True).data
+    return card.is_file() and "configs" in (metadata_load(card) or {})
 
 
 def _without_patterns(source: Path) -> dict[str, list[str]] | None:

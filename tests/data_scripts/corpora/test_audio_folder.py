@@ -183,6 +183,20 @@ def test_a_metadata_table(tmp_path, kind):
     assert reasons == {"left.wav": "named by no metadata table"}
 
 
+@pytest.mark.parametrize("root", ["plain", "run [1]"])
+@pytest.mark.parametrize(("names", "splits"), [(("train", "test"), ["train", "test"]), (("a", "b"), ["train"])])
+def test_archives_that_hold_the_same_places(tmp_path, names, splits, root):
+    source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav")
+    (tmp_path / root).mkdir()
+    for name in names:
+        with zipfile.ZipFile(tmp_path / root / f"{name}.zip", "w") as archive:
+            for path in sorted(source.rglob("*.wav")):
+                archive.write(path, path.relative_to(source))
+    found = content(load_corpus("dataset", tmp_path / root))
+    assert list(found) == splits
+    assert sorted(label for part in found.values() for label in part.values()) == ["happy", "happy", "sad", "sad"]
+
+
 def test_an_archive_and_what_is_no_recording(tmp_path):
     source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav", "sad/._1.wav")
     (source / "notes.txt").write_text("hello")

@@ -223,6 +223,10 @@ def in_memory(**columns):
     [
         (lambda folder: folder / "gone", "gone does not exist: give a folder, or the name of a dataset on the Hub"),
         (lambda folder: write_bytes(folder / "a.csv", b"x\n"), r"is a file: a table goes in as a manifest, --data_dir"),
+        (
+            lambda folder: write_bytes(folder / "broken" / "README.md", b"---\nconfigs: [\n---\n").parent,
+            "the dataset .*broken cannot be loaded: while parsing",
+        ),
         (lambda folder: write_bytes(folder / "empty" / ".x", b"").parent, "the dataset .*empty cannot be loaded: "),
         (lambda _: 3, "not int"),
         (in_memory(path=[], label=[]), "has no rows"),
