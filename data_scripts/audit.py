@@ -28,12 +28,13 @@ class Audit:
     recordings: list[dict[str, list[str]]] = field(default_factory=list)  # in several: {split: ids of its copies}
     speakers: dict[str, list[str]] = field(default_factory=dict)  # {speaker: the several splits}
     classes: dict[str, dict[str, int]] = field(default_factory=dict)  # {split: {class that train lacks: utterances}}
+    relabelled: list[dict[str, list[str]]] = field(default_factory=list)  # recordings: {each of its labels: ids}
     repeated: dict[str, int] = field(default_factory=dict)  # {split: copies of others of the same split}; no leak
     unchecked: dict[str, int] = field(default_factory=dict)  # {column: rows} without `speaker` or `content`
     accepted: str = ""  # why speakers may be in several splits here; empty where they should not
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each kind of leak, with the first cases and what to do."""
+        """Return one sentence for each kind of leak or of contradiction, with the first cases and what to do."""
         found = []
         if self.recordings:
             cases = [" = ".join(f"{split} {ids[0]}" for split, ids in copies.items()) for copies in self.recordings]
@@ -48,6 +49,13 @@ class Audit:
             found.append(
                 f"{count} in {split} that train never shows ({first}): leave it out, or move some of it to train"
             )
+        if self.relabelled:
+            cases = [" = ".join(f"{ids[0]} {label}" for label, ids in each.items()) for each in self.relabelled]
+            _, first = _cases(cases, "recording")
+            found.append(
+                f"{len(cases)} recording{' has' if len(cases) == 1 else 's have'} more than one label ({first}): keep "
+                "the right one; where they are parts of a recording, say so in columns start and end"
+            )
         return found
 
     def table(self) -> list[str]:
@@ -61,14 +69,16 @@ class Audit:
                 f"speakers in several splits    {len(self.speakers)}{accepted}",
                 f"classes that train lacks      {missing}",
             ]
+        lines += [f"recordings with several labels: {len(self.relabelled)}"] if self.relabelled else []
         lines += [f"copies within {split}: {count}" for split, count in self.repeated.items()]
         lines += [f"not checked: {count} rows without {column}" for column, count in self.unchecked.items()]
         return ["leak audit", *(f"  {line}" for line in lines)] if lines else []
 
     def refuse(self) -> None:
-        """Raise `CorpusError` where there is a leak; the message names the first cases."""
+        """Raise `CorpusError` where there is a leak or a contradiction; the message names the first cases."""
         if found := self.warnings():
-            raise CorpusError(f"the splits leak: {'; '.join(found)}. Without --strict this is only a warning")
+            what = "the splits leak: " if len(found) > bool(self.relabelled) else ""
+            raise CorpusError(f"{what}{'; '.join(found)}. Without --strict this is only a warning")
 
 
 def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: str = "") -> Audit:
@@ -83,6 +93,12 @@ def audit_splits(splits: Mapping[str, Mapping[str, Sequence[Any]]], accepted: st
         for split, ids in copies.items():
             if len(ids) > 1:
                 audit.repeated[split] = audit.repeated.get(split, 0) + len(ids) - 1
+    labels: dict[Any, dict[str, list[str]]] = {}
+    for part in splits.values():
+        for content, emotion, identity in zip(part.get("content", ()), part["emotion"], part["id"], strict=False):
+            if content is not None:
+                labels.setdefault(content, {}).setdefault(emotion, []).append(identity)
+    audit.relabelled = [each for each in labels.values() if len(each) > 1]
     places = _places(splits, "speaker")
     spellings = one_spelling(map(str, places))
     spread: dict[str, dict[str, None]] = {}

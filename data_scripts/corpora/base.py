@@ -16,7 +16,8 @@ class ScannedCorpus:
     Attributes:
         rows: one dictionary for each utterance: `split` (one of `SPLITS`), `id`, `path` or `bytes` of the audio (or a
             function that loads them), `emotion` (the corpus's own label), and where known `channel` (of the audio, from
-            0), `speaker`, `session`, `transcript`, `hypothesis`, `asr_model`.
+            0), `part` (of it, a `modeling_m4ser.parts_m4ser.Part`), `speaker`, `session`, `transcript`, `hypothesis`,
+            `asr_model`.
         search_hint: the files that were searched for, in words, for the error that nothing was found.
         required_values: the values of a column (`split` or `session`) that must keep an utterance each.
         remedy: what a user can do where one of those is empty.

@@ -8,6 +8,7 @@ from data_scripts.errors import CorpusError
 #: What a table of utterances may hold, by the names of `modeling_m4ser.rows_m4ser`.
 TABLE_ROLES = (
     *("audio", "emotion", "id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split", "channel"),
+    *("start", "end", "duration"),
 )
 #: The command-line options that choose the column of a role; the other roles have none.
 COLUMN_OPTIONS = {
@@ -52,6 +53,8 @@ def assign_columns(found: Sequence[str], chosen: Mapping[str, str], owner: str |
     for role in TABLE_ROLES:
         if column := taken.get(role) or _only(free.get(role, []), role, owner):
             columns[role] = column
+    if "start" not in columns or "end" in columns:
+        columns.pop("duration", None)  # of the recording, which is measured
     return columns
 
 

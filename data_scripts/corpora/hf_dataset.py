@@ -23,7 +23,7 @@ from data_scripts.corpora.folders import walk
 from data_scripts.corpora.lookup import locate_recordings
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns
+from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns, recording_name
 from data_scripts.corpora.split_names import canonical_splits, split_word
 from data_scripts.errors import CorpusError
 from data_scripts.tables import TABLE_SUFFIXES
@@ -213,7 +213,7 @@ def _read_rows(
         values = {role: row[column] for role, column in roles.items()}
         values["emotion"] = _named(values.get("emotion"), names)
         try:
-            item = as_utterance({**values, "split": None})
+            item = as_utterance({**values, "split": None}, row)
             audio = recordings.describe(row, number) if recordings else {"path": None, "bytes": None, "name": None}
         except CorpusError as error:
             raise CorpusError(f"{selection.where}, split {split}, row {number}: {error}") from None
@@ -230,8 +230,8 @@ def _named(label: Any, names: Sequence[str] | None) -> Any:
 
 
 def _with_ids(items: list[Row], split: str) -> list[Row]:
-    """The rows with an id each: their own, or else the names of their files where these differ, or their numbers."""
-    names = [item.pop("name") for item in items]
+    """The rows with an id each: their own, or the names of their recordings where these differ, or their numbers."""
+    names = [(name := item.pop("name")) and recording_name(item, name) for item in items]
     distinct = all(names) and len(set(names)) == len(names)
     for number, (item, name) in enumerate(zip(items, names, strict=True)):
         item["id"] = item["id"] or f"{split}/{name if distinct else format(number, '06d')}"

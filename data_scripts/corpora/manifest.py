@@ -15,7 +15,15 @@ from data_scripts.corpora.folders import children
 from data_scripts.corpora.lookup import locate_recordings
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, read_columns, set_splits
+from data_scripts.corpora.rows import (
+    as_utterance,
+    check_ids,
+    drop_unusable,
+    name_rows,
+    read_columns,
+    recording_name,
+    set_splits,
+)
 from data_scripts.corpora.split_names import split_word
 from data_scripts.errors import CorpusError
 from data_scripts.tables import DELIMITED_SUFFIXES, TABLE_SUFFIXES, Row, read_table
@@ -35,6 +43,7 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
         items += _read_items(path, split, selection, report)
         columns |= report.columns
     report.columns = columns
+    name_rows(items)
     check_ids(items, selection.place)
     items = set_splits(items, selection.split_names, selection.place, report)
     folder = selection.place if selection.place.is_dir() else selection.place.parent
@@ -69,31 +78,30 @@ def _read_items(path: Path, split: str, selection: CorpusSelection, report: Prep
         raise CorpusError(f"{path} has no rows: write one line for each recording")
     found = list(dict.fromkeys(column for row in rows for column in row))
     columns = read_columns(found, selection, path, report)
-    rows = [{role: row.get(column) for role, column in columns.items()} for row in rows]
+    values = [{role: row.get(column) for role, column in columns.items()} for row in rows]
     if path.suffix.lower() in DELIMITED_SUFFIXES:
-        for row in rows:
+        for row in values:
             # These know no null. Where a recogniser is named, an empty hypothesis means that it recognised no words;
             # where none is, that the utterance has not been transcribed.
             if row.get("asr_model") and "hypothesis" in row:
                 row["hypothesis"] = row["hypothesis"] or ""
-    return [_canonical({"split": split, **row}, number, path) for number, row in enumerate(rows, 1)]
+    pairs = zip(values, rows, strict=True)
+    return [_canonical({"split": split, **each}, row, number, path) for number, (each, row) in enumerate(pairs, 1)]
 
 
-def _canonical(row: Row, number: int, path: Path) -> Row:
-    """The row with text values, its audio resolved, and an id."""
+def _canonical(values: Row, row: Row, number: int, path: Path) -> Row:
+    """A row's values as text, its audio resolved, and the name of its recording."""
     try:
-        item = as_utterance(row)
+        item = as_utterance(values, row)
     except CorpusError as error:
         raise CorpusError(f"{path}, row {number}: {error}") from None
-    audio = row.get("audio")
+    audio = values.get("audio")
     data = audio.get("bytes") if isinstance(audio, dict) else None
     name = audio.get("path") if isinstance(audio, dict) else audio
     name = None if name is None else str(name).strip() or None
     item["bytes"] = data
     item["path"] = _locate(path.parent, name) if name and data is None else name
-    # Two speakers of one file may each have a channel of it.
-    channel = f" channel {item['channel']}" if name and item.get("channel") is not None else ""
-    item["id"] = item["id"] or f"{name or f'row {number}'}{channel}"
+    item["name"] = recording_name(item, name) if name else f"row {number}"
     return item
 
 

@@ -36,15 +36,33 @@ def read_columns(
     return columns
 
 
-def as_utterance(values: Mapping[str, Any]) -> Row:
-    """Return a row's values {role: value}: `TEXT_ROLES` as text, a channel where there is one, the label as it is."""
+def as_utterance(values: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    """Return a row's values {role: value}: `TEXT_ROLES` as text, a channel where there is one, the label as it is.
+
+    The `row` as it stands, whose columns name the units of its times, says which `part` of its recording it is; where
+    its times are none, the row is `unusable`, for a reason.
+    """
+    from modeling_m4ser.audio_m4ser import AudioError  # imports torch
+    from modeling_m4ser.rows_m4ser import read_part
+
     item: Row = {name: _as_text(values.get(name)) for name in TEXT_ROLES}
     for name in _TRIMMED_ROLES:
         item[name] = (item[name] or "").strip() or None
     item["emotion"] = values.get("emotion")  # not text yet: a list or a rating is no label, see `assign_classes`
     if (channel := values.get("channel")) is not None:
         item["channel"] = _as_channel(channel)
+    try:
+        if (part := read_part(row)) is not None:
+            item["part"] = part
+    except AudioError as error:
+        item["unusable"] = getattr(error, "reason", str(error))
     return item
+
+
+def recording_name(item: Row, name: str) -> str:
+    """Return what tells a row's recording, by the name of its file, from other channels and parts of the file."""
+    channel = f" channel {item['channel']}" if item.get("channel") is not None else ""
+    return f"{name}{channel}" + (f" {item['part']}" if "part" in item else "")
 
 
 def _as_text(value: Any) -> str | None:
@@ -67,6 +85,16 @@ def _as_channel(value: Any) -> int | None:
             "else, rename it"
         )
     return channel
+
+
+def name_rows(items: Iterable[Row]) -> None:
+    """Give rows without an id that of their recording, which is their `name`; of several such rows, numbered."""
+    rows_of: Counter[str] = Counter()
+    for item in items:
+        name = item.pop("name")
+        if item["id"] is None:
+            rows_of[name] += 1
+            item["id"] = name if rows_of[name] == 1 else f"{name} ({rows_of[name]})"
 
 
 def check_ids(items: Iterable[Row], owner: object) -> None:
@@ -107,7 +135,9 @@ def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:
     """Return the rows that have audio; the others go into the report, by their id."""
     kept = []
     for item in items:
-        if item["bytes"] is None and item["path"] is None:
+        if "unusable" in item:
+            report.drop(item["id"], item["unusable"])
+        elif item["bytes"] is None and item["path"] is None:
             report.drop(item["id"], "no audio")
         else:
             kept.append(item)

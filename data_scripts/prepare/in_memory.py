@@ -25,7 +25,7 @@ def load_corpus(corpus: str, data_dir: str | os.PathLike | Dataset | DatasetDict
 
     Every recording is decoded once: one that cannot be read is dropped and listed in the report. The `audio` column
     holds absolute paths of the corpus's own files, and bytes only where a table or dataset embeds them, or where one of
-    several channels is taken.
+    several channels, or a part of a file, is taken.
     `data_scripts.prepare.folder.prepare_folder` writes the same rows to disk, and does not inspect them twice.
 
     Args:

@@ -29,6 +29,7 @@ from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, silence_reason
+from modeling_m4ser.parts_m4ser import PartError
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over
 AUDIO_FOLDER = "audio"
@@ -39,7 +40,7 @@ _JOURNAL_SETTINGS = {"work": "recordings", "version": 5}  # records of another v
 _RECORDING_LABEL = "the recording"
 
 Row = dict[str, Any]
-FileState = tuple[str, int, int, int | None]  # path (or digest of bytes), size, time of change, channel taken
+FileState = tuple[Any, ...]  # path (or digest of bytes), size, time of change, channel and part taken
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class RecordingInfo:
     size: int | None = None  # of that FLAC, in bytes
     repairs: Sequence[str] = ()  # what was repaired or left out of it
     # Where no FLAC file is made, what cannot be read where it lies: the bytes that a row brought, or the FLAC of one of
-    # several channels; never in the journal.
+    # several channels or of a part; never in the journal.
     data: bytes | None = None
 
 
@@ -66,13 +67,17 @@ def encode_flac(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def needs_no_conversion(source: str | bytes | None) -> bool:
-    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion."""
+def needs_no_conversion(source: str | bytes | None, samples: int | None = None) -> bool:
+    """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion.
+
+    `samples`: how many of it are wanted; by default all. A part of a file needs one of its own.
+    """
     if source is None:
         return False
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             usual = (file.samplerate, file.channels) == (SAMPLING_RATE, 1) and file.format in ("WAV", "WAVEX", "FLAC")
+            usual = usual and samples in (None, file.frames)
             return usual and file.frames > 0  # a header without samples, of a recorder cut off, is read so by some
     except soundfile.SoundFileError:
         return False
@@ -89,14 +94,13 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
 
     `folder` gets a FLAC of what is not used where it lies (with `always`, of any recording); None: none is written.
     """
-    path, channel = row.get("path"), row.get("channel")
+    path, channel, part = row.get("path"), row.get("channel"), row.get("part")
     try:
         data = bytes_of(row)
-        as_it_is = needs_no_conversion(path if data is None else data)
+        audio = {"path": path, "bytes": data}
         repairs: list[str] = []
-        samples, rate = decode_audio(
-            {"path": path, "bytes": data}, name=_RECORDING_LABEL, channel=channel, tell=repairs.append
-        )
+        samples, rate = decode_audio(audio, name=_RECORDING_LABEL, channel=channel, part=part, tell=repairs.append)
+        as_it_is = needs_no_conversion(path if data is None else data, None if part is None else samples.size)
         duration = samples.size / rate
         if silence := silence_reason(samples):
             return RecordingInfo(duration, as_it_is, silence=silence)
@@ -109,7 +113,8 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
         duration, as_it_is, content_digest(samples), acoustic_fingerprint(samples), repairs=tuple(repairs)
     )
     if folder is None:
-        return replace(info, data=data if channel is None or as_it_is else encode_flac(samples))
+        stays = as_it_is or (channel is None and part is None)
+        return replace(info, data=data if stays else encode_flac(samples))
     if as_it_is and data is None and not always:
         return info
     flac = encode_flac(samples)
@@ -143,7 +148,7 @@ def keep_usable(
     kept: dict[str, list[tuple[Row, RecordingInfo]]] = {split: [] for split in SPLITS}
     for row, info in zip(scanned.rows, found, strict=True):
         if isinstance(info, AudioError):
-            report.drop(row["id"], f"unreadable audio: {info}")
+            report.drop(row["id"], info.reason if isinstance(info, PartError) else f"unreadable audio: {info}")
             continue
         if info.silence is not None:
             report.drop(row["id"], f"no sound: {info.silence}")
@@ -180,7 +185,7 @@ def _name_copies(pairs: Sequence[tuple[Row, RecordingInfo]]) -> None:
     def load(number: int) -> np.ndarray:
         row, _ = pairs[number]
         audio = {"path": row.get("path"), "bytes": bytes_of(row)}
-        return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"))
+        return load_audio(audio, SAMPLING_RATE, name=row["id"], channel=row.get("channel"), part=row.get("part"))
 
     names = group_copies([info.content for _, info in pairs], [info.fingerprint for _, info in pairs], load)
     for (row, _), name in zip(pairs, names, strict=True):
@@ -286,14 +291,15 @@ def earlier_hypotheses(path: Path) -> dict[str, Row]:
 
 
 def _file_state(row: Row) -> FileState | None:
-    """What tells a recording from its changed self and from another channel; None where there is no file."""
+    """What tells a recording from its changed self, another channel and another part; None where there is no file."""
+    taken = row.get("channel"), *row.get("part", ())
     try:
         if (data := bytes_of(row)) is not None:
-            return f"bytes {_digest(data)}", len(data), 0, row.get("channel")
+            return f"bytes {_digest(data)}", len(data), 0, *taken
         state = os.stat(row["path"])
     except (OSError, AudioError):
         return None
-    return str(row["path"]), state.st_size, state.st_mtime_ns, row.get("channel")
+    return str(row["path"]), state.st_size, state.st_mtime_ns, *taken
 
 
 def _digest(data: bytes) -> str:

@@ -72,7 +72,7 @@ def test_validation_counts_too():
 def test_speakers_of_an_official_split_are_listed_without_a_warning():
     """Only speakers: a copy is nobody's choice."""
     for content, leaks in (("4", 0), ("1", 1)):
-        audit = audit_splits(CLEAN | {"test": part(("d", "ann", "happy", content))}, OFFICIAL_SPLIT)
+        audit = audit_splits(CLEAN | {"test": part(("d", "ann", "sad", content))}, OFFICIAL_SPLIT)
         assert len(audit.warnings()) == leaks
         assert "  speakers in several splits    1 (the corpus's makers divided it so)" in audit.table()
 
@@ -82,6 +82,21 @@ def test_one_split_leaks_nothing():
     assert audit == Audit(["train"], repeated={"train": 1})
     assert audit.table() == ["leak audit", "  copies within train: 1"]
     assert audit_splits({"train": CLEAN["train"]}).table() == []
+
+
+def test_one_recording_with_several_labels():
+    audit = audit_splits(
+        {
+            "train": part(("a", None, "sad", "1"), ("b", None, "happy", "1"), ("c", None, "sad", "1")),
+            "test": part(("d", None, "sad", "2"), ("e", None, "happy", None), ("f", None, "sad", None)),
+        }
+    )
+    assert audit.relabelled == [{"sad": ["a", "c"], "happy": ["b"]}]
+    (message,) = audit.warnings()
+    assert message.startswith("1 recording has more than one label (a sad = b happy): keep the right one")
+    assert "  recordings with several labels: 1" in audit.table()
+    with pytest.raises(CorpusError, match=r"^1 recording has more than one label .* Without --strict"):
+        audit.refuse()
 
 
 def test_messages_name_the_first_cases_only():

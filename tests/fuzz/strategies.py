@@ -4,6 +4,7 @@ import io
 import math
 import os
 import traceback
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,16 @@ ODD = (None, "", "no", 0, -1, 1.5, math.nan, math.inf, True, 1j, b"1", [1], {}, 
 RATES = (RATE, 8000.0, str(RATE), np.int32(RATE), torch.tensor(RATE), torch.tensor([8000]), "16 kHz", 44100, 16, 10**9)
 CHANNELS = (0, 1, "1", " 0 ", 1.0, np.int64(1), torch.tensor(1), 7, "left", "²", 2**70)
 TEXTS = ("so happy", "", "SAD [LAUGHTER]", "我很高兴", "\x00", "word " * 300, np.str_("not"), 42, "nan", ["so"])
+TIMES = (0, 0.0, "0,01", "0:00.05", 50, "99", 0.1, 800, timedelta(seconds=0.05), np.float32(0.02), torch.tensor(40))
 VALUES = {
     "hypothesis": TEXTS,
     "sampling_rate": RATES,
     "channel": CHANNELS,
     "transcript": TEXTS,
     "emotion": ("angry", 2),
+    "start": TIMES,
+    "end": TIMES,
+    "duration": TIMES,
 }
 WAYS = (str, str.title, lambda name: name.replace("_", " ").upper(), lambda name: f" {name.replace('_', '-')}")
 

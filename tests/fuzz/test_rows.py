@@ -46,7 +46,12 @@ def test_a_row_is_read_alike(pipe, folder, data):
     audio = data.draw(st.one_of(some.files(folder, STORED), st.sampled_from(ARRAYS)))
     row = {data.draw(some.names("audio")): audio, data.draw(some.names("emotion")): "angry"}
     row[data.draw(some.names("hypothesis"))] = data.draw(st.sampled_from(["so happy", "", "SAD (sighs)", "nan", None]))
-    for role, values in {"sampling_rate": (some.RATE, 8000.0, None), "channel": (0, "1", 1.0, 7, None)}.items():
+    times = dict.fromkeys(("start", "end", "duration"), (0, 50, "0,05", "0:00.09", 0.1, 9, math.nan, "", None))
+    for role, values in {
+        "sampling_rate": (some.RATE, 8000.0, None),
+        "channel": (0, "1", 1.0, 7, None),
+        **times,
+    }.items():
         row |= {data.draw(some.names(role)): data.draw(st.sampled_from(values))} if data.draw(st.booleans()) else {}
     collate = M4SERDataCollator(pipe.processor, pipe.model.config)
     ways = {

@@ -12,7 +12,9 @@ from modeling_m4ser.rows_m4ser import read_part
 
 @given(
     rate=st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]),
-    cuts=st.lists(st.integers(1, 3999), min_size=1, max_size=6, unique=True).map(sorted),
+    cuts=st.lists(
+        st.integers(1, 4999) | st.integers(1, 49).map(lambda n: 100 * n), min_size=1, max_size=6, unique=True
+    ).map(sorted),
     way=st.sampled_from(["seconds", "lengths", "milliseconds", "text", "samples"]),
 )
 def test_parts_are_what_a_file_was_split_into(rate, cuts, way):
@@ -32,6 +34,5 @@ def test_parts_are_what_a_file_was_split_into(rate, cuts, way):
             part = read_part(row)
             read = load_audio({"array": samples, "sampling_rate": rate}, rate, part=part)
             np.testing.assert_array_equal(read, samples[first:last])
-            assert (
-                abs(audio_duration({"array": samples, "sampling_rate": rate}, part=part) - len(read) / rate) < 1 / rate
-            )
+            duration = audio_duration({"array": samples, "sampling_rate": rate}, part=part)
+            assert abs(duration - len(read) / rate) < 2 / rate

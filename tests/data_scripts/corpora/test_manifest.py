@@ -107,7 +107,7 @@ def test_faulty_rows_are_dropped_by_name(folder):
         (["sound,mood", "wavs/1.wav,sad"], "lacks the columns audio, emotion; its columns: sound, mood. If one of"),
         (["audio|emotion", "wavs/1.wav|sad"], "separate the columns by commas"),
         (["audio,emotion"], "has no rows"),
-        (["audio,emotion", "wavs/1.wav,sad", "wavs/1.wav,happy"], "more than once: wavs/1.wav"),
+        (["audio,emotion,id", "wavs/1.wav,sad,a", "wavs/2.wav,happy,a"], "more than once: a"),
         (["audio,emotion,split", "wavs/1.wav,sad,holdout"], "wavs/1.wav has the unknown split 'holdout'; use train"),
         (["audio,emotion", "wavs/9.wav,sad"], "1 of 1 recordings are missing, e.g. wavs/9.wav .looked in"),
     ],

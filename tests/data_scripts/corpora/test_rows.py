@@ -3,22 +3,47 @@
 import pytest
 
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, set_splits
+from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, name_rows, recording_name, set_splits
 from data_scripts.errors import CorpusError
 
 
 def test_values_become_text():
     given = {"id": " 7 ", "emotion": 3.0, "speaker": 12, "transcript": " hi ", "hypothesis": "", "split": ""}
     expected = {"id": "7", "emotion": 3.0, "speaker": "12", "transcript": " hi ", "hypothesis": ""}
-    assert as_utterance(given) == expected | dict.fromkeys(("session", "split", "asr_model"))
-    speakers = [as_utterance({"speaker": value})["speaker"] for value in (float("nan"), "  ", 0, 1.5)]
+    assert as_utterance(given, {}) == expected | dict.fromkeys(("session", "split", "asr_model"))
+    speakers = [as_utterance({"speaker": value}, {})["speaker"] for value in (float("nan"), "  ", 0, 1.5)]
     assert speakers == [None, None, "0", "1.5"]
 
 
 @pytest.mark.parametrize(("value", "channel"), [("0", 0), (1, 1), (1.0, 1), (" 2 ", 2), ("", None)])
 def test_channels(value, channel):
-    assert as_utterance({"channel": value})["channel"] == channel
-    assert "channel" not in as_utterance({"channel": None})
+    assert as_utterance({"channel": value}, {})["channel"] == channel
+    assert "channel" not in as_utterance({"channel": None}, {})
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        ({"start": "2", "end": "1"}, "a part ends after its start"),
+        ({"offset": -1}, "a part starts at 0 or later"),
+        ({"start_ms": "soon"}, "its start_ms is no time: give seconds, milliseconds in a column _ms, or hh:mm:ss"),
+        ({"start_sample": 1, "end_sample": 5, "sampling_rate": 16}, "sampling_rate must be a number of hertz"),
+    ],
+)
+def test_times_that_are_none_drop_their_row(times, reason):
+    report = PreparationReport("x")
+    assert drop_unusable([{**as_utterance({"id": "a"}, times), "bytes": b"x"}], report) == []
+    assert reason in report.dropped[0]["reason"]
+
+
+def test_rows_without_an_id_are_named_after_their_recording():
+    given = [{}, {"channel": 1}, {"start": 1, "end": "00:02.50"}, {"start_sample": 5}, {}, {"id": "mine"}]
+    items = [as_utterance(values, values) for values in given]
+    items = [item | {"name": recording_name(item, "a.wav")} for item in items]
+    name_rows(items)
+    names = ["a.wav", "a.wav channel 1", "a.wav 1-2.5 s", "a.wav 5- samples", "a.wav (2)", "mine"]
+    assert [item["id"] for item in items] == names
+    assert as_utterance({}, {"duration": 3}) == as_utterance({}, {})
 
 
 def splits_of(*names, **chosen):
@@ -50,7 +75,7 @@ def test_chosen_splits():
     ("call", "message"),
     [
         *(
-            (lambda value=value: as_utterance({"channel": value}), "is no number: channels are counted 0, 1, …")
+            (lambda value=value: as_utterance({"channel": value}, {}), "is no number: channels are counted 0, 1, …")
             for value in ("left", "-1", "1.5", -1, 0.5)
         ),
         (lambda: check_ids([{"id": "a"}, {"id": "b"}, {"id": "a"}], "it"), "it has 1 ids more than once: a"),

@@ -42,7 +42,7 @@ def decoded(monkeypatch):
     original = recordings.decode_audio
 
     def counting(audio, **options):
-        names.append(Path(audio["path"]).name)
+        names.append(Path(audio["path"] or "bytes").name)
         return original(audio, **options)
 
     monkeypatch.setattr(recordings, "decode_audio", counting)

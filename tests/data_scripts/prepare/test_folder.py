@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
-from datasets import DatasetDict, load_dataset
+import soundfile
+from datasets import Dataset, DatasetDict, load_dataset
 
 from data_scripts.copies import content_digest
 from data_scripts.corpora import CorpusSelection
@@ -18,7 +20,7 @@ from data_scripts.prepare.recordings import needs_no_conversion
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
-from tests.helpers.layouts import write_wav
+from tests.helpers.layouts import drop_reasons, noise, write_wav
 
 
 def test_only_what_is_not_16_khz_mono_is_converted(mixed, tmp_path):
@@ -111,6 +113,49 @@ def test_a_second_run_decodes_only_what_changed(mixed, tmp_path, decoded):
     assert rows["other rate.wav"]["duration"] == pytest.approx(0.3)
     assert rows["direct.wav"]["content"] == content_digest(load_audio(str(mixed / "direct.wav")))
     assert run() == ([], after)
+
+
+@pytest.mark.parametrize("way", ["a manifest", "a dataset", "a dataset of arrays"])
+def test_parts_of_a_file_are_prepared_as_separate_files(tmp_path, decoded, way):
+    """A file of which two parts are cut, one as long as a file of its own, and times that are none of it."""
+    whole, lines = noise(1.0, rate=22050), ["0,0.25", "0.25,1.005", "0,1", "0.9,1.2", "1,1"]
+    soundfile.write(tmp_path / "long.wav", whole, 22050, subtype="FLOAT")
+    write_wav(tmp_path / "own.wav", 0.5)
+    csv = [
+        "audio,emotion,start,end",
+        *(f"long.wav,sad,{line}" for line in lines),
+        "own.wav,sad,0,0.5",
+        "own.wav,sad,0,0.2",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(csv))
+    given = tmp_path / "m.csv"
+    if way != "a manifest":
+        table = pd.read_csv(given)
+        table["audio"] = [str(tmp_path / name) for name in table["audio"]]
+        given = Dataset.from_pandas(table)
+    if way == "a dataset of arrays":
+        arrays = [dict(zip(("array", "sampling_rate"), soundfile.read(path), strict=True)) for path in given["audio"]]
+        given = given.remove_columns("audio").add_column("audio", arrays)
+    selection = CorpusSelection("manifest" if way == "a manifest" else "dataset", given)
+    reports = [prepare_folder(selection, tmp_path / "out") for _ in range(2)]
+    assert way == "a dataset of arrays" or len(decoded) == 6 + 1  # the second time, what is not inside alone
+    rows = load_prepared(tmp_path / "out")["train"]
+    cuts = [whole[:5513], whole[5513:], whole, noise(0.5), noise(0.2)]
+    for row, cut, rate in zip(rows, cuts, [22050] * 3 + [16000] * 2, strict=True):
+        expected = load_audio({"array": cut, "sampling_rate": rate})
+        np.testing.assert_allclose(load_audio(row["audio"]), expected, atol=2**-14)
+        assert row["duration"] == pytest.approx(len(cut) / rate)
+    direct = [Path(row["audio"]["path"]).name == "own.wav" for row in rows]
+    assert direct == [False] * 3 + [way != "a dataset of arrays", False]
+    for report in reports:
+        assert set(drop_reasons(report).values()) == {
+            "a part ends after its start",
+            "the part is not inside the recording: check the times and their unit, and leave them out where the file "
+            "is the part alone",
+        }
+        assert (report.audit.repeated, report.audit.relabelled) == ({}, [])
+        assert report.columns == {"audio": "audio", "emotion": "emotion", "start": "start", "end": "end"}
+    assert way != "a manifest" or list(rows["id"])[:2] == ["long.wav 0-0.25 s", "long.wav 0.25-1.005 s"]
 
 
 def test_a_lost_or_damaged_flac_is_made_again(mixed, tmp_path, decoded):

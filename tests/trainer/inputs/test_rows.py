@@ -217,6 +217,9 @@ def test_parts_of_a_file_are_the_clips(reader, parts, kind):
         np.testing.assert_array_equal(samples_of(row), samples_of(expected))
     if kind not in ("a stream", "rows made by code"):
         assert adapted["duration"] == pytest.approx(CORPUS["duration"][:])
+    corpus = CORPUS.add_column("start", [0.0] * 6).add_column("end", [0.1] * 6)
+    adapted = reader.read(corpus, "train_dataset", training=True)
+    assert (adapted["duration"], len(samples_of(adapted[0]))) == ([0.1] * 6, 1600)
     named = reader.read(parts.rename_columns({"begin_ms": "start_ms", "stop_ms": "end_ms"}), "test_dataset")
     np.testing.assert_array_equal(samples_of(named[5]), samples_of(CORPUS[5]))
 
