@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import io
 import itertools
+import mmap
 import os
 import re
 import struct
@@ -181,10 +182,13 @@ def decode_file(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, f
 
 def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
     """The files that a file is joined of; mostly that file alone. MP3, Matroska and streams are read on as they are."""
-    content = handle.read()
-    tag = _tag_bytes(content)
+    try:
+        content: Any = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)  # films need not lie in memory
+    except OSError:  # bytes in memory
+        content = handle.read()
+    tag = _tag_bytes(content[:10])
     places: list[int] = []
-    if content.startswith(b"OggS", tag):
+    if content[tag : tag + 4] == b"OggS":
         places, went_on, end = [tag], False, 0
         for page in _OGG_PAGE.finditer(content, tag):
             begins = bool(page[1][0] & 2)

@@ -92,13 +92,8 @@ def test_what_follows_the_samples_is_none(after, odd, caplog):
     assert "more follow" not in caplog.text
 
 
-def muxed(samples, form, codec):
-    """A file of one track, by PyAV."""
-    return tracks([samples], form, codec)
-
-
 def tracks(sounds, form="mp4", codec="aac"):
-    """The bytes of a file with a track for each of several sounds (samples,)."""
+    """The bytes of a file with a track for each of some sounds (samples,)."""
     target = io.BytesIO()
     with av.open(target, "w", format=form) as container:
         streams = [container.add_stream(codec, rate=16000, layout="mono") for _ in sounds]
@@ -128,12 +123,12 @@ KINDS = {
     "WAV with tags": lambda x: ID3 + encoded(x) + b"LIST\x04\0\0\0INFO",
     "FLAC with tags": lambda x: ID3 + encoded(x, form="FLAC") + APE,
     "MP3 with tags": lambda x: ID3 + encoded(x, form="MP3") + APE + b"TAG" + bytes(125),
-    "MP3 in WAV": lambda x: muxed(x, "wav", "libmp3lame"),
+    "MP3 in WAV": lambda x: tracks([x], "wav", "libmp3lame"),
     "unstated FLAC": lambda x: unstated(encoded(x, form="FLAC")),
-    **{form: lambda x, form=form: muxed(x, form, "aac") for form in ("mp4", "mov", "flv", "adts", "mpegts")},
-    "tta": lambda x: muxed(x, "tta", "tta"),
-    "mkv": lambda x: muxed(x, "matroska", "flac"),
-    "avi": lambda x: muxed(x, "avi", "pcm_s16le"),
+    **{form: lambda x, form=form: tracks([x], form, "aac") for form in ("mp4", "mov", "flv", "adts", "mpegts")},
+    "tta": lambda x: tracks([x], "tta", "tta"),
+    "mkv": lambda x: tracks([x], "matroska", "flac"),
+    "avi": lambda x: tracks([x], "avi", "pcm_s16le"),
 }
 #: Samples that players of a whole file cut off its ends, and that stay inside a joined one.
 SLACK = {"MP3": 2600, "MP3 with tags": 2600, "MP3 in WAV": 2600, "adts": 2048, "mpegts": 2048}
