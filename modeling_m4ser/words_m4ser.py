@@ -151,11 +151,10 @@ def _blocks(text: str, normal: str, processor: M4SERProcessor) -> list[_Block]:
 
 
 def _piece_ranges(normal: str, processor: M4SERProcessor) -> Iterator[Range]:
-    """Where each word piece stands in the normalized text, without white space around it."""
+    """Where each word piece stands in the normalized text; some tokenizers count the white space before it."""
     options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
     limit = processor.max_text_length - 2
-    for start, end in processor.tokenizer(normal, truncation=True, max_length=limit, **options)["offset_mapping"]:
-        yield end - len(normal[start:end].lstrip()), end
+    yield from processor.tokenizer(normal, truncation=True, max_length=limit, **options)["offset_mapping"]
 
 
 def _aligned_units(text: str, normal: str, normalize: Callable[[str], str]) -> list[tuple[Range, Range]]:

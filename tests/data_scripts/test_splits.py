@@ -161,6 +161,17 @@ def test_a_fault_in_the_division_is_found_out(sessions, monkeypatch):
         with pytest.raises(SplitError, match=message):
             divide()
 
+    def of_a_trained_session(name, dataset, rows, wanted=SPLITS):
+        """Validation by another speaker than the partner, one of whose session is trained on."""
+        speakers = dataset["speaker"][:]
+        taken = [row for row in rows["train"] if speakers[row] == speakers[rows["train"][0]]]
+        rows = {**rows, "validation": taken, "train": [row for row in rows["train"] if row not in taken]}
+        return fold(name, dataset, rows, wanted)
+
+    monkeypatch.setattr(splits, "_fold", of_a_trained_session)
+    with pytest.raises(SplitError, match=r"would leak: session .* in both train and validation"):
+        leave_one_speaker_out(sessions, "partner")
+
 
 # Known answers guard published numbers: another draw for the same seed would silently change every fold.
 

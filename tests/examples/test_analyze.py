@@ -52,8 +52,9 @@ def test_a_grid_gives_every_figure_and_the_same_again(finished_grid, analyze, tm
     assert analyze(tmp_path / "b", "--utterance", row["id"]) == written
 
 
-def test_the_seed_arrives_and_figures_have_the_format_asked_for(analyze, tmp_path, monkeypatch):
-    seeds = []
+def test_the_seed_arrives_and_figures_have_the_format_asked_for(finished_grid, analyze, tmp_path, monkeypatch):
+    seeds, read, find = [], [], analysis.find_rows
+    monkeypatch.setattr(analysis, "find_rows", lambda data, ids: read.append(ids) or find(data, ids))
     monkeypatch.setattr(analysis, "_weigh", lambda *_: {"mean": {key: [{}] for key in analysis.TEXTS}, "single": {}})
     monkeypatch.setattr(analysis, "_means", lambda *_: [])
     for name in ("embed", "untrained_fusion"):
@@ -64,6 +65,7 @@ def test_the_seed_arrives_and_figures_have_the_format_asked_for(analyze, tmp_pat
     finally:
         set_figure_formats(["png"])
     assert set(seeds) == {("embed", 7), ("untrained_fusion", 7)}
+    assert read[0] == load_prepared(finished_grid.corpus)["train"]["id"][::2], "nine of eighteen, evenly spaced"
     assert {name.rpartition(".")[2] for name in written} == {"svg", "json", "md"}
     assert set(json.loads(written["analysis.json"])["figures"]) == {name for name in written if name.endswith("svg")}
 

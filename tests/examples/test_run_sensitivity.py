@@ -43,7 +43,8 @@ def test_what_cannot_be_varied_is_told(vary):
 def test_every_value_arrives_in_its_run(tmp_path):
     write_manifest(tmp_path)
     arguments = ["--data_dir", tmp_path, *tiny_options(tmp_path), "--num_folds", 3, "--folds", 2]
-    arguments += ["--vary", "contrastive_weight=0.5", "lowercase=false"]
+    arguments += ["--vary", "contrastive_weight=0.5,1", "lowercase=false"]
+    arguments += ["--rows", "M4SER", "contrastive_weight=0.5", "lowercase=False"]
     run_example_here("run_sensitivity.py", *arguments)
     runs = {path.parents[2].name: load_results(path.parent) for path in (tmp_path / "out").rglob("results.json")}
     assert set(runs) == {"M4SER", "contrastive_weight_0.5", "lowercase_False"}

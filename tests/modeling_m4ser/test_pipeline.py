@@ -1,6 +1,7 @@
 """The pipeline: every kind of input, batches, labels, corrections, recognition, and errors that say what to do."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import soxr
 import torch
 from datasets import Audio, Dataset
-from transformers import AutoModelForAudioClassification, pipeline
+from transformers import AutoModelForAudioClassification, Pipeline, pipeline
 
 from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
 from modeling_m4ser.audio_m4ser import load_audio
@@ -227,6 +228,9 @@ def test_asr_writes_a_missing_transcript(pipe, wav, expected):
     np.testing.assert_allclose(heard[0], voice(0.5), atol=1e-6)
     assert_same(pipe((str(wav), "so sad"), asr=asr), pipe((str(wav), "so sad")))
     assert len(heard) == 3, "a transcript that is there is not recognised again"
+    other = mock.create_autospec(Pipeline, instance=True, return_value={"text": TEXT})
+    assert_same(pipe(str(wav), asr=other), expected)
+    assert other.call_args.args[0]["sampling_rate"] == pipe.processor.sampling_rate
     with pytest.raises(ValueError, match="asr"):
         pipe(str(wav), asr=7)
 

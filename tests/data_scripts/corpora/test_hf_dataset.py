@@ -282,9 +282,7 @@ def test_an_audio_folder_from_a_hub(prepare_from_hub, tmp_path):
     np.testing.assert_array_equal(load_audio(dataset["test"][0]["audio"]), written)
 
 
-@pytest.mark.slow
-def test_configurations_from_a_hub(prepare_from_hub, tmp_path):
-    folders, prepare = prepare_from_hub
+def test_configurations(tmp_path):
     for name in ("first", "second"):
         (tmp_path / "tables" / name).mkdir(parents=True)
         data = with_audio([{"bytes": wav_bytes(n), "path": f"{name}{n}.wav"} for n in range(2)])
@@ -293,12 +291,7 @@ def test_configurations_from_a_hub(prepare_from_hub, tmp_path):
         "---\nconfigs:\n- config_name: one\n  data_files: first/*.parquet\n"
         "- config_name: two\n  data_files: second/*.parquet\n---\n"
     )
-    folders["tester/tables"] = tmp_path / "tables"
-    done, report = prepare("tester/tables", tmp_path / "out")
-    assert (done.returncode, report) == (2, None)
-    assert "['one', 'two']" in done.stderr
-    assert done.stderr.rstrip().endswith("(name it: --dataset_config_name)")
-    done, report = prepare("tester/tables", tmp_path / "out", "--dataset_config_name", "two")
-    assert done.returncode == 0, done.stderr
-    assert report["kept"] == 2
-    assert load_prepared(tmp_path / "out")["train"]["id"][:] == ["train/second0.wav", "train/second1.wav"]
+    with pytest.raises(CorpusError, match=r"\['one', 'two'\].*\(name it: --dataset_config_name\)$"):
+        rows_of(tmp_path / "tables")
+    rows, _, _ = rows_of(tmp_path / "tables", dataset_config_name="two")
+    assert [row["id"] for row in rows] == ["train/second0.wav", "train/second1.wav"]

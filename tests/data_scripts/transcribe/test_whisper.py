@@ -25,6 +25,7 @@ def test_it_does_not_depend_on_the_batch_nor_on_the_global_seed(tiny_whisper):
     assert torch.equal(torch.random.get_rng_state(), state)  # the caller's generator is left as it was
     other_seed = WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=8, seed=1)
     assert other_seed.transcribe(clips) != together
+    assert other_seed.settings != recognizer.settings, "a run that was stopped would go on with another seed"
 
 
 def test_it_takes_empty_silent_short_and_long_clips(tiny_whisper):

@@ -121,7 +121,7 @@ def make_runner(folder, rows, **runs):
     folds = divide(DatasetDict(train=tiny_corpus(24)), "manifest", grid_arguments)
     options = {"model_options": {"num_attention_heads": 4}}
     model = ModelArguments(speech_encoder=str(speech), text_encoder=str(text), **options)
-    args = experiment_arguments(folder / "out", max_steps=1)
+    args = experiment_arguments(folder / "out", max_steps=1, metric_for_best_model="weighted_f1")
     inputs = TableInputs("manifest", "noise", 24, EMOTIONS, folds, "")
     return TableRunner(GridSetup(rows, CorpusArguments(), model, grid_arguments, args), inputs, folder / "out")
 
@@ -135,7 +135,12 @@ def scripted(monkeypatch):
         _, settings = self.arguments(cell)
         value = {("a", 0.1): 0.3, ("a", 0.2): 0.6, ("b", 0.1): 0.8, ("b", 0.2): 0.4}[cell.row, settings.learning_rate]
         wobble = 0.1 if cell.fold == "fold1" else -0.1
-        return {"metrics": {"validation": {"ua": value + wobble}, "test": {"wa": 1 - value, "ua": 1 - value}}}
+        return {
+            "metrics": {
+                "validation": {"weighted_f1": value + wobble, "ua": 1 - value},
+                "test": dict.fromkeys(("wa", "ua", "weighted_f1"), 1 - value),
+            }
+        }
 
     monkeypatch.setattr(TableRunner, "run_cell", run_cell)
     return ran
