@@ -20,6 +20,7 @@ from datasets import Dataset, DatasetDict, Value
 from tqdm.auto import tqdm
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
+from data_scripts.corpora.split_names import canonical_splits
 from data_scripts.errors import CorpusError
 from data_scripts.files import fingerprint, write_atomically
 from data_scripts.journal import Journal
@@ -180,11 +181,12 @@ def read_hypotheses(path: str | Path) -> dict[tuple[str | None, str], str]:
         rows = read_table(Path(path), empty_cell="")
     except (CorpusError, OSError) as error:
         raise TranscriptionError(f"cannot read hypotheses: {error}") from error
+    splits = canonical_splits({str(row["split"]) for row in rows if row.get("split")})
     found: dict[tuple[str | None, str], str] = {}
     for number, row in enumerate(rows, start=1):
         if row.get("id") is None or row.get("hypothesis") is None:
             raise TranscriptionError(f"{path}: row {number} lacks 'id' or 'hypothesis'; both columns are needed")
-        key = (row.get("split") or None, str(row["id"]))
+        key = (splits.get(str(row.get("split")), row.get("split")) or None, str(row["id"]))
         if key in found:
             raise TranscriptionError(f"{path}: id {key[1]!r} appears twice (again in row {number})")
         found[key] = str(row["hypothesis"]).strip()

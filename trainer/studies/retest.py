@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from datasets import Dataset, DatasetDict
 
+from data_scripts.corpora.folders import walk
 from data_scripts.files import fingerprint, folder_name
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.errors import ExperimentError
@@ -63,7 +64,8 @@ def finished_runs(*roots: str | os.PathLike) -> list[FinishedRun]:
     """
     found = []
     for root in map(Path, roots):
-        folders = [path.parent for path in sorted(root.rglob(RESULTS_FILE)) if path.with_name("config.json").is_file()]
+        results = sorted(path for path in (walk(root) if root.is_dir() else ()) if path.name == RESULTS_FILE)
+        folders = [path.parent for path in results if path.with_name("config.json").is_file()]
         if not folders:
             raise ExperimentError(f"{root} holds no finished run: no folder in it has a {RESULTS_FILE} and a model.")
         found += [_read_run(folder, folder.relative_to(root).parts) for folder in folders]

@@ -113,7 +113,7 @@ def test_an_array_at_a_wrong_level_is_dropped_with_the_reason(tmp_path):
     np.testing.assert_allclose(load_audio(corpus.dataset["train"][0]["audio"], RATE), noise(0.2, RATE), atol=1e-4)
     ((reason, count),) = corpus.report.reasons("dropped").items()
     assert count == 1
-    assert "they look like 16-bit samples; convert it to int16" in reason
+    assert "pass 16 bits as int16" in reason
 
 
 NAMED = ClassLabel(names=["sad", "happy"])

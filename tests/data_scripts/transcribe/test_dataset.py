@@ -93,7 +93,7 @@ def test_word_error_rate_normalises_and_skips_what_has_no_reference():
 
 def test_hypotheses_are_imported_from_csv_parquet_and_jsonl(dataset, tmp_path):
     table = tmp_path / "h.csv"
-    table.write_text("id,split,hypothesis\nutt0,train,NA\nutt0,test,\nghost,train,boo\n", encoding="utf-8-sig")
+    table.write_text("id,split,hypothesis\nutt0,Training,NA\nutt0,test,\nghost,train,boo\n", encoding="utf-8-sig")
     filled, report = import_hypotheses(dataset, read_hypotheses(table), "someone/asr")
     assert filled["train"]["hypothesis"][:2] == ["NA", None]
     assert filled["test"]["hypothesis"][0] == ""

@@ -24,13 +24,15 @@ def corpus(finished_grid):
     return load_prepared(finished_grid.corpus)["train"]
 
 
-def test_every_trained_run_is_found_by_its_row_and_no_probe(grid):
+def test_every_trained_run_is_found_by_its_row_and_no_probe(grid, tmp_path):
     found = [(run.row, run.name) for run in finished_runs(grid)]
     assert sorted(found) == sorted((row, f"fold2/seed{seed}") for row in GRID_ROWS[:-1] for seed in (1, 2))
     alone = finished_runs(grid / "M4SER" / "fold2" / "seed2")
     assert [(run.row, run.name) for run in alone] == [("M4SER", "seed2")]
     with pytest.raises(ExperimentError, match="corpus holds no finished run"):
         finished_runs(grid, grid / "corpus")
+    (tmp_path / "linked").symlink_to(grid / "M4SER")
+    assert [run.name for run in finished_runs(tmp_path)] == ["fold2/seed1", "fold2/seed2"]
     both = finished_runs(grid / "M4SER", grid / "only_text")
     assert [run.row for run in both] == ["M4SER", "M4SER", "only text", "only text"]
 
