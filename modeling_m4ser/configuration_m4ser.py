@@ -87,9 +87,12 @@ class M4SERConfig(PreTrainedConfig):
             An experiment fits it on its validation data. The model's own `logits` are left alone.
         correction_threshold (`float`, defaults to 0.0): edits of a transcript that the model is less sure of are not
             made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing.
+        id2label (`dict[int, str]` or `list[str]`, *optional*): the names of the classes, from number 0; LABEL_0 … by
+            default. `label2id`, {name: number}, follows from it, and names the classes where it is given alone.
 
     Raises:
-        ValueError: switches contradict each other; the message names those to change.
+        ValueError: switches contradict each other, or numbers and names of the classes; the message names what to
+            change.
     """
 
     model_type = "m4ser"
@@ -159,10 +162,26 @@ class M4SERConfig(PreTrainedConfig):
             self.hidden_size = (self.text_config if self.uses_text else self.speech_config).hidden_size
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
+        if self.label2id is not None:
+            given = self.label2id
+            is_dict = isinstance(given, dict)
+            names = _numbered({number: name for name, number in given.items()} if is_dict else given)
+            if self.id2label is None:
+                self.id2label = names
+            # Other names are left from a model whose classes were renamed.
+            elif names != self.id2label and set(names.values()) == set(self.id2label.values()):
+                raise ValueError(f"id2label={self.id2label} and label2id={given} differ: leave label2id out.")
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
         kwargs.setdefault("custom_pipelines", {task: dict(spec) for task, spec in CUSTOM_PIPELINES.items()})
         super().__post_init__(**kwargs)
         self._check_switches()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; the names of the classes may come in any usual form, and are checked."""
+        if name == "id2label" and value is not None:
+            value = _class_names(value)
+            super().__setattr__("label2id", {label: number for number, label in value.items()})
+        super().__setattr__(name, value)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
@@ -211,6 +230,27 @@ class M4SERConfig(PreTrainedConfig):
         }
         if found := [problem for problem, is_there in problems.items() if is_there]:
             raise ValueError("Impossible M4SERConfig: " + "; ".join(found) + ".")
+
+
+def _numbered(names: Any) -> dict[int, Any]:
+    """Return {number: name} in order, of such a dictionary or of names in order; nothing where numbers are none."""
+    pairs = names.items() if isinstance(names, dict) else enumerate(names)
+    try:
+        return dict(sorted((int(number), name) for number, name in pairs))
+    except (TypeError, ValueError):
+        return {}
+
+
+def _class_names(id2label: Any) -> dict[int, str]:
+    """Return {number: name} of the classes; ValueError where they are not numbered from 0 or share a name."""
+    names = {} if isinstance(id2label, str) else _numbered(id2label)
+    different = {name.strip() for name in names.values() if isinstance(name, str) and name.strip()}
+    if not names or list(names) != list(range(len(id2label))) or len(different) != len(names):
+        raise ValueError(
+            f"id2label={id2label} must number the classes 0, 1, 2 … and give each a name of its own: pass the list of "
+            "names, e.g. id2label=['angry', 'happy', 'sad'], and number the labels of the data in the same way."
+        )
+    return names
 
 
 def _as_config(config: dict | PreTrainedConfig | None, default_model_type: str) -> PreTrainedConfig:

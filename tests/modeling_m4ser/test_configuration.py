@@ -3,12 +3,13 @@
 import ast
 import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
-from tests.helpers.tiny import speech_config, text_config, tiny_config
+from tests.helpers.tiny import EMOTIONS, speech_config, text_config, tiny_config
 from trainer.experiments.ablations import ABLATIONS
 
 
@@ -77,6 +78,62 @@ def test_heads_must_divide_the_size_only_where_something_attends():
             tiny_config(**{**nothing, **attends})
     alone = {**ABLATIONS["only text"], "hidden_size": 25, "text_alignment": "attention"}
     assert tiny_config(**alone).hidden_size == 25, "a model of one modality has nothing to align"
+
+
+CLASSES = {0: "angry", 1: "sad"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        *({"id2label": names} for names in (CLASSES, {"1": "sad", "0": "angry"}, ["angry", "sad"], ("angry", "sad"))),
+        {"id2label": np.array(["angry", "sad"]), "label2id": None},
+        {"id2label": None, "label2id": {"sad": 1, "angry": "0"}},
+        {"id2label": None, "label2id": {"sad": 1, "angry": 0}, "num_labels": 2},
+        {"id2label": None, "label2id": ["angry", "sad"]},
+        {"id2label": CLASSES, "label2id": {"LABEL_0": 0, "LABEL_1": 1}},
+    ],
+)
+def test_classes_are_named_in_any_usual_form(labels):
+    config = tiny_config(**{"label2id": None, **labels})
+    renamed = tiny_config()
+    renamed.id2label = config.id2label if labels["id2label"] is None else labels["id2label"]
+    for each in (config, M4SERConfig.from_dict(config.to_dict()), renamed):
+        assert list(each.id2label.items()) == list(CLASSES.items())
+        assert each.label2id == {"angry": 0, "sad": 1}
+        assert each.num_labels == 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(
+            {1: "angry", 2: "sad"},
+            {0: "angry", 2: "sad"},
+            {-1: "angry", 0: "sad"},
+            {"angry": 0, "sad": 1},
+            {},
+            [],
+            "as",
+        ),
+        *(["sad", "sad"], ["sad", "sad "], ["sad", ""], [0, 1], ["sad", None], {0: "angry", "0": "sad"}),
+    ],
+)
+def test_classes_without_a_number_or_a_name_of_their_own_are_refused(names):
+    config = tiny_config()
+    message = rf"^id2label={re.escape(str(names))} must number the classes 0, 1, 2 … and give each a name of its own"
+    with pytest.raises(ValueError, match=message):
+        tiny_config(id2label=names, label2id=None)
+    with pytest.raises(ValueError, match=message):
+        config.id2label = names
+    assert config.id2label == dict(enumerate(EMOTIONS))
+
+
+def test_numbers_and_names_of_the_classes_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"label2id=\{'angry': 1, 'sad': 0\} differ: leave label2id out"):
+        tiny_config(id2label=CLASSES, label2id={"angry": 1, "sad": 0})
+    with pytest.raises(ValueError, match="must number the classes 0"):
+        tiny_config(id2label=None, label2id={"angry": 1, "sad": 2})
 
 
 def test_defaults_are_recipe_a_and_table_i():
