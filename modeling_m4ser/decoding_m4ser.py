@@ -44,6 +44,7 @@ Tell = Callable[[str], None]
 URL_TIMEOUT = 30.0  # seconds
 _BLOCK_FRAMES = 1 << 20  # decoded at a time
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
+_TRAILER_BYTES = 4096  # so few bytes after the samples may be some program's own notes
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
@@ -186,7 +187,7 @@ def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
         content: Any = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)  # films need not lie in memory
     except OSError:  # bytes in memory
         content = handle.read()
-    tag = _tag_bytes(content[:10])
+    tag = _tag_bytes(content)
     places: list[int] = []
     if content[tag : tag + 4] == b"OggS":
         places, went_on, end = [tag], False, 0
@@ -206,9 +207,12 @@ def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
     return [io.BytesIO(content[a:b]) for a, b in zip(places, [*places[1:], len(content)], strict=True)]
 
 
-def _tag_bytes(start: bytes) -> int:
-    """Return how many bytes of a file its ID3 tag takes; its size stands in four times seven bits."""
-    return 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(start[6:10])) if start[:3] == b"ID3" else 0
+def _tag_bytes(content: Any) -> int:
+    """Return how many bytes of a file its ID3 tags take; each states its size in four times seven bits."""
+    place = 0
+    while content[place : place + 3] == b"ID3":
+        place += 10 + sum(byte << 7 * (3 - n) for n, byte in enumerate(content[place + 6 : place + 10]))
+    return place
 
 
 def _decode_one(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float]:
@@ -236,7 +240,11 @@ def _with_all_samples(handle: BinaryIO, label: str, tell: Tell) -> BinaryIO:
             break
         if there < size:
             raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
-        if _only_chunks(handle, place + size) or _only_chunks(handle, place + size + 1):
+        if (
+            0 < size > there - _TRAILER_BYTES
+            or _only_chunks(handle, place + size)
+            or _only_chunks(handle, place + size + 1)
+        ):
             later = _chunks(handle, place + size + size % 2)
             if name in (chunk[0] for chunk in itertools.takewhile(lambda chunk: any(chunk[0]), later)):  # up to padding
                 raise AudioError(f"{label} holds its samples in several pieces: export it again as one")
@@ -407,7 +415,7 @@ def _check_mp3(handle: BinaryIO, track: _Track, label: str, tell: Tell) -> None:
     """Raise where an MP3 has fewer bytes and fewer frames than the tag in its first frame says; either may be wrong."""
     end = handle.seek(0, io.SEEK_END)
     handle.seek(0)
-    tag = _tag_bytes(handle.read(10))
+    tag = _tag_bytes(handle.read())
     handle.seek(tag)
     if found := _XING_TAG.search(handle.read(64)):
         frames, size = (struct.unpack(">I", number)[0] for number in found.groups())

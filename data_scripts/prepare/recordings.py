@@ -70,7 +70,8 @@ def encode_flac(samples: np.ndarray) -> bytes:
 def needs_no_conversion(source: str | bytes | None, samples: int | None = None) -> bool:
     """Return whether a file, or its bytes, is 16 kHz mono WAV or FLAC, which everything reads without conversion.
 
-    `samples`: how many of it are wanted; by default all. A part of a file needs one of its own.
+    `samples`: how many of it are wanted; by default all. A part of a file needs one of its own, and so does a file that
+    others read in part: one that is joined, or whose header does not count all.
     """
     if source is None:
         return False
@@ -100,7 +101,7 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
         audio = {"path": path, "bytes": data}
         repairs: list[str] = []
         samples, rate = decode_audio(audio, name=_RECORDING_LABEL, channel=channel, part=part, tell=repairs.append)
-        as_it_is = needs_no_conversion(path if data is None else data, None if part is None else samples.size)
+        as_it_is = needs_no_conversion(path if data is None else data, samples.size)
         duration = samples.size / rate
         if silence := silence_reason(samples):
             return RecordingInfo(duration, as_it_is, silence=silence)

@@ -82,7 +82,9 @@ ID3 = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)
 APE = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32, 0, 0x80000000)
 
 
-@pytest.mark.parametrize("after", [b"LIST\x04\0\0\0INFO", b"LIST\xff\0\0\0INFO", b"TAG" + bytes(125), APE, bytes(999)])
+@pytest.mark.parametrize(
+    "after", [b"LIST\x04\0\0\0INFO", b"LIST\xff\0\0\0INFO", b"TAG" + bytes(125), APE, bytes(999), b"notes" * 99]
+)
 @pytest.mark.parametrize("odd", [0, 1])
 def test_what_follows_the_samples_is_none(after, odd, caplog):
     """Whole or cut, with and without the byte that pads an odd size."""
@@ -120,8 +122,8 @@ KINDS = {
     "AIFC": lambda x: encoded(x, form="AIFF", subtype="FLOAT"),
     "little-endian AIFC": lambda x: encoded(x, form="AIFF", endian="LITTLE"),
     "8 bits without padding": lambda x: encoded(x[:-1], subtype="PCM_U8")[:-1],
-    "WAV with tags": lambda x: ID3 + encoded(x) + b"LIST\x04\0\0\0INFO",
-    "FLAC with tags": lambda x: ID3 + encoded(x, form="FLAC") + APE,
+    "WAV with tags": lambda x: ID3 + ID3 + encoded(x) + b"LIST\x04\0\0\0INFO",
+    "FLAC with tags": lambda x: ID3 + ID3 + encoded(x, form="FLAC") + APE,
     "MP3 with tags": lambda x: ID3 + encoded(x, form="MP3") + APE + b"TAG" + bytes(125),
     "MP3 in WAV": lambda x: tracks([x], "wav", "libmp3lame"),
     "unstated FLAC": lambda x: unstated(encoded(x, form="FLAC")),

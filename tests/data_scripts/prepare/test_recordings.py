@@ -87,6 +87,17 @@ def test_copies_have_one_content_whatever_holds_them(tmp_path):
     assert inspect_recording(other).content != inspect_recording({"id": "a", **rows[0]}).content
 
 
+@pytest.mark.parametrize("size", [0, 4000, None])
+def test_what_others_read_in_part_is_not_direct(tmp_path, size):
+    path = write_wav(tmp_path / "dead.wav", seconds=0.5)
+    whole = path.read_bytes()
+    start = whole.index(b"data") + 4
+    joined = size is None
+    path.write_bytes(whole * 2 if joined else whole[:start] + size.to_bytes(4, "little") + whole[start + 4 :])
+    made = inspect_recording({"id": "dead", "path": str(path)}, tmp_path / "audio")
+    assert (made.duration, made.needs_no_conversion, made.flac) == (1.0 if joined else 0.5, False, "dead.flac")
+
+
 def test_a_header_without_samples_is_not_direct(tmp_path):
     path = write_wav(tmp_path / "dead.wav", seconds=0.5)
     whole = path.read_bytes()
