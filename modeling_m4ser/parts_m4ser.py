@@ -14,7 +14,6 @@ TIME_ENDINGS: dict[int | None, tuple[str, ...]] = {
     None: ("_sample", "_samples", "_frame", "_frames"),
 }
 _PAST_THE_END = 0.01  # seconds that times may lie past the end of a recording, where they were rounded
-_ALIKE = 0.1  # seconds, at most a tenth, by which a clip differs from the times it was cut at: codecs add some
 
 
 class PartError(AudioError):
@@ -39,8 +38,7 @@ class Part(NamedTuple):
     def frames(self, frames: int, rate: float, label: str) -> slice:
         """Return which frames of a recording, which has so many at `rate` hertz, the part is.
 
-        Its end may lie up to 10 ms past the recording's. A recording that is as long as the part, which begins after
-        its end, is a clip that was cut at these times already: it is the part.
+        Its end may lie up to 10 ms past the recording's.
 
         Raises:
             PartError: the part is not inside the recording.
@@ -48,8 +46,6 @@ class Part(NamedTuple):
         scale = 1 if self.in_samples else rate
         start = math.floor(self.start * scale + 0.5)
         end = frames if self.end is None else math.floor(self.end * scale + 0.5)
-        if start >= frames and abs(end - start - frames) <= min(_ALIKE * rate, frames / 10):
-            return slice(0, frames)
         if end > frames + _PAST_THE_END * rate or start >= min(end, frames):
             raise PartError(
                 "the part is not inside the recording: check the times and their unit, and leave them out where the "

@@ -23,7 +23,15 @@ from data_scripts.corpora.folders import walk
 from data_scripts.corpora.lookup import locate_recordings
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import Row, as_utterance, check_ids, drop_unusable, read_columns, recording_name
+from data_scripts.corpora.rows import (
+    Row,
+    as_utterance,
+    check_ids,
+    drop_unusable,
+    forget_times_of_clips,
+    read_columns,
+    recording_name,
+)
 from data_scripts.corpora.split_names import canonical_splits, split_word
 from data_scripts.errors import CorpusError
 from data_scripts.tables import TABLE_SUFFIXES
@@ -62,6 +70,7 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
             item["id"] = f"{item['split']}/{item['id']}"
     folder = selection.place if isinstance(selection.place, Path) and selection.place.is_dir() else None
     items = locate_recordings(drop_unusable(items, report), folder, selection.where, report)
+    forget_times_of_clips(items, report)
     return ScannedCorpus(items, search_hint=DATASET_LAYOUT)
 
 

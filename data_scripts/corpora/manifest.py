@@ -19,6 +19,7 @@ from data_scripts.corpora.rows import (
     as_utterance,
     check_ids,
     drop_unusable,
+    forget_times_of_clips,
     name_rows,
     read_columns,
     recording_name,
@@ -48,6 +49,7 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     items = set_splits(items, selection.split_names, selection.place, report)
     folder = selection.place if selection.place.is_dir() else selection.place.parent
     items = locate_recordings(drop_unusable(items, report), folder, selection.place, report)
+    forget_times_of_clips(items, report)
     return ScannedCorpus(items, search_hint=MANIFEST_LAYOUT)
 
 

@@ -15,6 +15,8 @@ Row = dict[str, Any]
 
 REQUIRED_ROLES = ("audio", "emotion")
 TEXT_ROLES = ("id", "transcript", "hypothesis", "asr_model", "speaker", "session", "split")
+_LOOKED_AT, _FEW = 50, 2  # rows
+_SECONDS_OF_A_CODEC = 0.1  # that it adds to a clip
 _TRIMMED_ROLES = ("id", "speaker", "session", "split", "asr_model")
 
 
@@ -129,6 +131,34 @@ def set_splits(items: Sequence[Row], chosen: Mapping[str, str], owner: object, r
                 f"{owner}: {item['id']} has {problem}; use {', '.join(SPLITS)}, or say which is what: {options}"
             )
     return kept
+
+
+def forget_times_of_clips(items: Sequence[Row], report: PreparationReport) -> None:
+    """Take files whole that were cut already: the times of most are not inside them, and say how long they are.
+
+    The tables of such corpora tell where in a longer recording, which is not there, the clips come from.
+    """
+    from modeling_m4ser.audio_m4ser import AudioError, audio_duration  # imports torch
+
+    rows = [item for item in items if "part" in item]
+    alike = outside = 0
+    for item in (looked_at := rows[:_LOOKED_AT]):
+        data, part = item["bytes"], item["part"]
+        if part.end is None or part.in_samples:
+            continue
+        try:
+            audio = item["path"] if data is None else data() if callable(data) else data
+            duration = audio_duration(audio)
+        except AudioError:  # reported where recordings are inspected
+            continue
+        alike += abs(part.end - part.start - duration) <= min(_SECONDS_OF_A_CODEC, duration / 10)
+        outside += part.end > duration + _SECONDS_OF_A_CODEC
+    if outside > max(_FEW, len(looked_at) / 2) and alike >= 0.9 * len(looked_at):
+        for item in rows:
+            del item["part"]
+            report.repair(
+                item["id"], "its times are those of a longer recording: its file, as long as they say, is whole"
+            )
 
 
 def drop_unusable(items: Iterable[Row], report: PreparationReport) -> list[Row]:

@@ -3,8 +3,17 @@
 import pytest
 
 from data_scripts.corpora.report import PreparationReport
-from data_scripts.corpora.rows import as_utterance, check_ids, drop_unusable, name_rows, recording_name, set_splits
+from data_scripts.corpora.rows import (
+    as_utterance,
+    check_ids,
+    drop_unusable,
+    forget_times_of_clips,
+    name_rows,
+    recording_name,
+    set_splits,
+)
 from data_scripts.errors import CorpusError
+from tests.helpers.layouts import write_wav
 
 
 def test_values_become_text():
@@ -44,6 +53,28 @@ def test_rows_without_an_id_are_named_after_their_recording():
     names = ["a.wav", "a.wav channel 1", "a.wav 1-2.5 s", "a.wav 5- samples", "a.wav (2)", "mine"]
     assert [item["id"] for item in items] == names
     assert as_utterance({}, {"duration": 3}) == as_utterance({}, {})
+
+
+@pytest.mark.parametrize(
+    ("starts", "seconds", "whole"),
+    [
+        ([0, 976, 9.5, 0.8], [1, 1.05, 1, 1], True),  # clips of longer recordings
+        ([0, 976, 9.5, 0.8], [1, 1, 1.5, 1], False),  # the files are others
+        ([0, 0.01, 0, 0], [1, 1, 1, 1], False),  # parts that are the whole file
+        ([0, 976], [1, 1], False),  # too few to tell
+        ([0, 0.1, 0.2, 0.3], [5, 5, 5, 5], False),
+    ],
+)
+def test_times_of_clips_that_were_cut_already(tmp_path, starts, seconds, whole):
+    items = []
+    for number, (start, length) in enumerate(zip(starts, seconds, strict=True)):
+        path = write_wav(tmp_path / f"{number}.wav", length, 8000)
+        item = as_utterance({"id": str(number)}, {"start": start, "end": start + 1})
+        items.append({**item, "path": str(path), "bytes": path.read_bytes() if number == 1 else None})
+    report = PreparationReport("x")
+    forget_times_of_clips(items, report)
+    assert ["part" in item for item in items] == [not whole] * len(items)
+    assert [each["id"] for each in report.repaired] == ([item["id"] for item in items] if whole else [])
 
 
 def splits_of(*names, **chosen):
