@@ -11,7 +11,7 @@ from data_scripts.spellings import is_missing, one_spelling, spelling_key
 @given(st.text(max_size=12))
 def test_a_key_is_its_own_key(name):
     assert spelling_key(spelling_key(name)) == spelling_key(name)
-    assert spelling_key(f" {name}\t") == spelling_key(name)
+    assert spelling_key(f"\ufeff {name}\u200b\t") == spelling_key(name)
     assert is_missing(name) == is_missing(f"<{name}>")
 
 

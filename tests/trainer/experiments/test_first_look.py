@@ -52,6 +52,8 @@ def labelled(labels, speakers):
         (["angry", "sad"], ("ann", "ben"), ["each class has one speaker (angry: ann, sad: ben)"]),
         (["angry", "sad"], ("ann",), []),
         (["angry", "sad"], (None, None), []),
+        (["angry", "sad"], (None, "ann"), []),
+        (["angry", "sad", "S01", "2.wav"], "abc", []),
         *(([f"{kind}1", f"{kind}2"], "abc", ["look like speakers"]) for kind in ("Actor_0", "spk1", "S0", "F0", "P-")),
         (["Ses01F", "Ses01M", "angry"], "ab", ["look like speakers (Ses01F, Ses01M)"]),
         *(
