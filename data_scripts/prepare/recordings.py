@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -268,7 +269,9 @@ class RecordingStore(Journal):
         for row, info in tqdm(rows, desc=f"writing {split}", unit="row"):
             finished = {**row, "audio": self._audio(row, info)}
             known = earlier.get(row["id"])
-            if finished.get("hypothesis") is None and known and abs(known["duration"] - row["duration"]) < 1e-3:
+            same = known and abs(known["duration"] - row["duration"]) < 1e-3
+            same = same and known["content"] in (None, row["content"], info.content)
+            if finished.get("hypothesis") is None and same:
                 finished |= {name: known[name] for name in ("hypothesis", "asr_model")}
             yield finished
 
@@ -283,10 +286,19 @@ class RecordingStore(Journal):
 
 
 def earlier_hypotheses(path: Path) -> dict[str, Row]:
-    """Return the rows {id: row} of a split file that have a hypothesis; none where it is absent or not ours."""
+    """Return the rows {id: row} of a split file that have a hypothesis; none where it is absent or not ours.
+
+    Their `content` is None where it does not tell a recording: copies of each other are called after one of them, and
+    folders of earlier versions have none.
+    """
     try:
-        table = pyarrow.parquet.read_table(path, columns=["id", "duration", "hypothesis", "asr_model"])
-        return {row["id"]: row for row in table.to_pylist() if row["hypothesis"] is not None}
+        columns = ["id", "duration", "hypothesis", "asr_model"]
+        columns += {"content"}.intersection(pyarrow.parquet.read_schema(path).names)
+        table = pyarrow.parquet.read_table(path, columns=columns)
+        rows = table.to_pylist()
+        sharing = Counter(row.get("content") for row in rows)
+        alone = ({**row, "content": row.get("content") if sharing[row.get("content")] == 1 else None} for row in rows)
+        return {row["id"]: row for row in alone if row["hypothesis"] is not None}
     except (OSError, KeyError, pyarrow.ArrowException):
         return {}
 

@@ -32,7 +32,8 @@ from modeling_m4ser.processing_m4ser import LIKE_APOSTROPHE
 
 REPORT_NAME = "transcription.json"
 
-Key = tuple[str, str, float | None]  # split, id, duration in seconds: ids are unique only within a split
+# Split, id, duration in seconds, content: ids are unique only within a split, and a recording may be replaced.
+Key = tuple[str, str, float | None, str | None]
 Hypotheses = Mapping[tuple[str | None, str], str]  # by (split, or None where ids are unique without it; id)
 
 
@@ -143,8 +144,8 @@ def _recognize_all(
                     undecodable[f"{key[0]}/{key[1]}"] = str(error)
             if clips:
                 entries = [
-                    {"split": split, "id": name, "duration": duration, "hypothesis": text}
-                    for (split, name, duration), text in zip(keys, recognizer.transcribe(clips), strict=True)
+                    {"split": split, "id": name, "duration": duration, "content": content, "hypothesis": text}
+                    for (split, name, duration, content), text in zip(keys, recognizer.transcribe(clips), strict=True)
                 ]
                 journal.append({"utterances": entries})
             progress.update(min(batch_size, len(wanted) - start))
@@ -154,15 +155,21 @@ def _recognize_all(
 def _found(journal: Journal) -> dict[Key, str]:
     """The transcripts in the journal."""
     entries = (entry for record in journal.records for entry in record["utterances"])
-    return {(e["split"], e["id"], e["duration"]): e["hypothesis"] for e in entries if e["hypothesis"] is not None}
+    return {
+        (e["split"], e["id"], e["duration"], e.get("content")): e["hypothesis"]
+        for e in entries
+        if e["hypothesis"] is not None
+    }
 
 
 def _keys(part: Dataset, split: str) -> list[Key]:
     """The keys of a split's rows in the journal, in order."""
     ids, durations = part["id"][:], part["duration"][:]
+    contents = part["content"][:] if "content" in part.column_names else [None] * len(ids)
     if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
         raise TranscriptionError(f"split {split!r} has {len(twice)} ids more than once, the first is {twice[0]!r}")
-    return [(split, name, None if d is None else round(d, 4)) for name, d in zip(ids, durations, strict=True)]
+    rounded = (None if duration is None else round(duration, 4) for duration in durations)
+    return [(split, *each) for each in zip(ids, rounded, contents, strict=True)]
 
 
 def _with_hypotheses(dataset: Dataset, texts: list[str | None], models: list[str | None]) -> Dataset:

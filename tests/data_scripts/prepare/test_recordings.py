@@ -14,6 +14,7 @@ from data_scripts.prepare.recordings import (
     JOURNAL_NAME,
     RecordingInfo,
     RecordingStore,
+    _file_state,
     earlier_hypotheses,
     encode_flac,
     flac_name,
@@ -24,6 +25,7 @@ from data_scripts.prepare.recordings import (
 )
 from data_scripts.schema import save_splits
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio
+from modeling_m4ser.parts_m4ser import Part
 from tests.helpers.layouts import noise, write_wav
 
 
@@ -161,6 +163,20 @@ def test_two_channels_of_a_file_are_remembered_apart(tmp_path, decoded):
     # The third time both rows took the same channel: copies of one another.
     assert paths[2][0][1] == paths[2][1][1] == other
     assert report.audit.repeated == {"train": 1}
+
+
+def test_all_that_decides_what_is_remembered_of_a_recording(tmp_path):
+    """Its place, its size, when it was written, its channel, and its part: where it begins, ends, and in which unit."""
+    row, size = {"path": str(write_wav(tmp_path / "a.wav"))}, (tmp_path / "a.wav").stat().st_size
+    parts = [Part(0.1), Part(0.0, 0.1), Part(0.1, 0.2), Part(1), Part(1, None, True)]
+    rows = [row, *({**row, "channel": number} for number in (0, 1)), *({**row, "part": part} for part in parts)]
+    rows += [{"path": str(write_wav(tmp_path / "b.wav"))}, {"bytes": b"one"}, {"bytes": b"two"}]
+    states = [_file_state(each) for each in rows]
+    write_wav(tmp_path / "a.wav", seed=1)
+    assert (tmp_path / "a.wav").stat().st_size == size
+    states.append(_file_state(row))
+    write_wav(tmp_path / "a.wav", seconds=0.3)
+    assert len({*states, _file_state(row)}) == len(rows) + 2
 
 
 def test_a_lossy_copy_of_one_channel_is_found(tmp_path):

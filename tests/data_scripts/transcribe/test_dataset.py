@@ -64,6 +64,12 @@ def test_repaired_audio_is_recognised_on_the_next_run(prepared):
     filled = transcribed(prepared, again)
     assert again.batches == [1]
     assert None not in filled["test"]["hypothesis"][:]
+    # And a recording in the place of another one that was as long, under its name.
+    train = filled["train"].remove_columns("content").add_column("content", ["new", *[None] * 6])
+    save_prepared(DatasetDict({**filled, "train": train.cast(filled["train"].features)}), prepared)
+    again = EchoRecognizer()
+    transcribed(prepared, again)
+    assert again.batches == [1]
 
 
 def test_bad_arguments(dataset, tmp_path):

@@ -88,6 +88,7 @@ def test_a_test_is_read_back_and_never_taken_for_another(grid, corpus, tmp_path)
         (trained_again, corpus, {}),
         (first, corpus.select(range(9)), {}),
         (first, corpus, {"text_column": "transcript"}),
+        (first, corpus, {"bf16": True}),
     ):
         with pytest.raises(ExperimentError, match="belongs to a run with other settings"):
             retest_run(run, data, tmp_path / "a", **options)
