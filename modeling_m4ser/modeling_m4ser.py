@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from .processing_m4ser import M4SERProcessor  # noqa: F401
 
 
+#: What tells of a model and lies beside its weights: its card, the results that this states, and their figures.
+_CARD_FILES = ("README.md", "results.json", "*.png")
+# Where a card says what to load.
+_REPOSITORY = re.compile(r'((?:model=|from_pretrained\()")[^"]*(?=", trust_remote_code=True)')
+
+
 class M4SERPreTrainedModel(PreTrainedModel):
     """What [`M4SERModel`] and [`M4SERForEmotionClassification`] share: configuration, loading, saving."""
 
@@ -57,6 +64,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
             init.zeros_(module.mean)
             init.ones_(module.deviation)
 
+    #: The folder that the model was loaded from, where its card tells of it: until it is trained.
+    _card_folder: Path | None = None
+
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """Load a model as transformers does, see [`~PreTrainedModel.from_pretrained`]."""
@@ -66,16 +76,42 @@ class M4SERPreTrainedModel(PreTrainedModel):
             # transformers makes every parameter it loads trainable.
             if isinstance(module, TextEncoder):
                 module.freeze_pooler()
+        if model.base_model is not model:  # a card is of a model with its heads
+            source = args[0] if args else kwargs["pretrained_model_name_or_path"]
+            model._card_folder = Path(source, kwargs.get("subfolder") or "")
         return loaded
+
+    def train(self, mode: bool = True) -> "M4SERPreTrainedModel":
+        """Change between training and evaluation. A model that is trained is another than its card tells of."""
+        self._card_folder = None if mode else self._card_folder
+        return super().train(mode)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
         """Save the weights, the configuration and the code, see [`~PreTrainedModel.save_pretrained`].
 
-        With its code, the folder works with `trust_remote_code=True` where this package is not installed.
+        With its code, the folder works with `trust_remote_code=True` where this package is not installed. Where the
+        model was loaded from a folder and not trained since, its card, results and figures go along.
         """
         super().save_pretrained(save_directory, *args, **kwargs)
+        if not kwargs.get("push_to_hub"):  # or it was done before the upload
+            self._add_code_and_card(Path(save_directory))
+
+    def _add_code_and_card(self, folder: Path, repository: str | None = None) -> None:
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
-            shutil.copyfile(module, Path(save_directory) / module.name)
+            shutil.copyfile(module, folder / module.name)
+        source = self._card_folder
+        if source is None or source.resolve() == folder.resolve():
+            return
+        for file in (file for pattern in _CARD_FILES for file in source.glob(pattern)):
+            shutil.copyfile(file, folder / file.name)
+        if repository is not None and (source / "README.md").is_file():
+            card = (source / "README.md").read_text(encoding="utf-8")
+            (folder / "README.md").write_text(_REPOSITORY.sub(rf"\g<1>{repository}", card), encoding="utf-8")
+
+    def _upload_modified_files(self, working_dir: str, repo_id: str, *args, **kwargs) -> Any:
+        # The last step of both ways to the Hub, which have just written a card that is a form to fill in.
+        self._add_code_and_card(Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @property
     def _encoders(self) -> tuple[Any, Any]:

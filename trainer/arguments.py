@@ -97,7 +97,8 @@ class ExperimentArguments(M4SERTrainingArguments):
     """[`M4SERTrainingArguments`] of a whole experiment, which validates after each epoch and tests the best one.
 
     Defaults that differ: `eval_strategy` and `save_strategy` "epoch", `load_best_model_at_end`,
-    `metric_for_best_model` "ua", `save_total_limit` 1 (the best and the last checkpoint stay).
+    `metric_for_best_model` "ua", `save_total_limit` 1 (the best and the last checkpoint stay), `hub_strategy` "end" (a
+    model is pushed once, with its card and results).
 
     Args:
         balance_classes: weigh each utterance in L_ER by the inverse of its class's share of the training data
@@ -111,7 +112,7 @@ class ExperimentArguments(M4SERTrainingArguments):
         figure_format: what figures are written as: `png`, `pdf`, `svg`, or several of them.
 
     Raises:
-        ValueError: a speed is not positive.
+        ValueError: a speed is not positive, or `push_to_hub` has no `hub_model_id`.
     """
 
     eval_strategy: str = field(default="epoch", metadata={"help": "When to validate."})
@@ -119,6 +120,7 @@ class ExperimentArguments(M4SERTrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept besides the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Test the epoch that was best in validation."})
     metric_for_best_model: str | None = field(default="ua", metadata={"help": "The validation metric that says so."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push: end, with card and results."})
     figure_format: list[str] = field(
         default_factory=lambda: ["png"], metadata={"help": "Figures are written as png, pdf, svg, or several of them."}
     )
@@ -137,6 +139,8 @@ class ExperimentArguments(M4SERTrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.push_to_hub and self.hub_model_id is None:
+            raise ValueError("push_to_hub needs the name of the repository: --hub_model_id you/your-model.")
         if self.speed_perturbation is not None and not (self.speed_perturbation and min(self.speed_perturbation) > 0):
             raise ValueError(
                 f"speed_perturbation must be positive numbers such as 0.9 1.0 1.1, not {self.speed_perturbation}."

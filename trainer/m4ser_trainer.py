@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
+from transformers.training_args import OptimizerNames
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.losses_m4ser import LOSSES
@@ -228,6 +230,20 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         if training and self.adversary is not None and self.args.world_size > 1:
             self.adversary.leave_data_parallel(self.model)
         return super()._wrap_model(model, training=training, **kwargs)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Write transformers' card, without what it fills in for what it does not know."""
+        super().create_model_card(*args, **kwargs)
+        if self.is_world_process_zero():
+            path = Path(str(self.args.output_dir)) / "README.md"
+            card = path.read_text(encoding="utf-8")
+            for written, meant in {
+                "a fine-tuned version of [](https://huggingface.co/) on": "an M4SER, trained on",
+                "the None dataset": "an unknown dataset",
+                f"{self.args.optim}": OptimizerNames(self.args.optim).value,
+            }.items():
+                card = card.replace(written, meant)
+            path.write_text(card, encoding="utf-8")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

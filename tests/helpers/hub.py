@@ -1,5 +1,6 @@
-"""A Hub on this machine that serves folders as dataset repositories, read-only: enough for the real clients."""
+"""A Hub on this machine that serves folders as data sets and takes models: enough for the real clients."""
 
+import base64
 import contextlib
 import functools
 import hashlib
@@ -12,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 _COMMIT = hashlib.sha1(b"the only commit").hexdigest()
+_KINDS = "resolve|revision|tree|paths-info|preupload|commit"
 _ROUTE = re.compile(
-    r"(?:/api)?/datasets/(?P<name>[^/]+/[^/]+)(?:/(?P<kind>resolve|revision|tree|paths-info)/[^/]+/?(?P<place>.*))?"
+    rf"(?:/api)?(?:/datasets|/models)?/(?P<name>[^/]+/[^/]+)(?:/(?P<kind>{_KINDS})/[^/]+/?(?P<place>.*))?"
 )
 
 
@@ -25,10 +27,10 @@ def _entry(folder: Path, path: Path) -> dict:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers what huggingface_hub asks of a dataset repository."""
+    """Answers what huggingface_hub asks of a repository."""
 
-    def __init__(self, folders: Mapping[str, Path], *connection):
-        self.folders = folders
+    def __init__(self, folders: dict[str, Path], home: Path, *connection):
+        self.folders, self.home = folders, home
         super().__init__(*connection)
 
     def log_message(self, *_):
@@ -59,7 +61,30 @@ class _Handler(BaseHTTPRequestHandler):
         facts |= {"private": False, "downloads": 0, "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z"}
         return self._json(facts)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815
+    def do_POST(self):
+        route = _ROUTE.fullmatch(urllib.parse.urlsplit(self.path).path)
+        if route and route["kind"] == "paths-info":
+            return self.do_GET()
+        lines = self.rfile.read(int(self.headers.get("Content-Length") or 0)).splitlines()
+        first, *others = map(json.loads, lines)
+        address = f"http://{self.headers['Host']}"
+        if self.path == "/api/validate-yaml":
+            return self._json({"warnings": [], "errors": []})
+        if self.path == "/api/repos/create":
+            name = f"{first.get('organization') or 'me'}/{first['name']}"
+            self.folders[name] = self.home / "pushed" / name
+            self.folders[name].mkdir(parents=True)
+            return self._json({"url": f"{address}/{name}"})
+        if route["kind"] == "preupload":
+            small = {"uploadMode": "regular", "shouldIgnore": False}
+            return self._json({"files": [{"path": file["path"], **small} for file in first["files"]]})
+        for line in others:  # a commit: the head, then one file a line
+            path = self.folders[route["name"]] / line["value"]["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(line["value"]["content"]))
+        return self._json({"commitUrl": f"{address}/{route['name']}/commit/{_COMMIT}", "commitOid": _COMMIT})
+
+    do_HEAD = do_GET  # noqa: N815
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -75,20 +100,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve_datasets(folders: Mapping[str, Path], home: Path) -> Iterator[dict[str, str]]:
-    """Serve folders as dataset repositories.
+def serve_hub(folders: dict[str, Path], home: Path) -> Iterator[dict[str, str]]:
+    """Serve folders as dataset repositories, and take models.
 
     Args:
-        folders: "owner/name" -> folder; it may be filled while the server runs.
-        home: where the clients keep what they download.
+        folders: "owner/name" -> folder; it may be filled while the server runs. Models that are pushed join it; they
+            are of "me" where the client names no owner.
+        home: where the clients keep what they download, and the server what is pushed.
 
     Yields:
         The environment variables that send a process's Hugging Face libraries there.
     """
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, folders)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, folders, home)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
-        online = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        online = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_x"}
         try:
             yield {"HF_ENDPOINT": address, "HF_HOME": str(home), **online}
         finally:

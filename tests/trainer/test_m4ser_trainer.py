@@ -460,3 +460,12 @@ def test_the_name_of_no_evaluation_set_is_no_data_set(tmp_path):
     assert "eval_loss" in trainer.evaluate("mine")
     with pytest.raises(ValueError, match=r"^eval_dataset\b.*type str, which is no data set"):
         trainer.evaluate("other")
+
+
+def test_the_card_of_a_trainer_says_nothing_that_is_not_so(tmp_path):
+    trainer = made(tmp_path, model=tiny_model("whisper"))
+    trainer.create_model_card()
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "This model is an M4SER, trained on an unknown dataset." in card
+    assert "Use adamw_torch with betas" in card
+    assert "license" not in card

@@ -16,6 +16,7 @@ from data_scripts.audit import PROTOCOL_SPLIT, Audit, audit_dataset, print_warni
 from data_scripts.files import write_atomically
 from modeling_m4ser import PIPELINE_TASK
 from trainer.arguments import ExperimentArguments
+from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, format_row, pool, summarize
@@ -58,7 +59,8 @@ def run_folds(
         process also what `describe_test` says of all folds' predictions together: `intervals` and `breakdown`.
 
     Raises:
-        ExperimentError: a run directory belongs to other settings. Nothing has been run then.
+        ExperimentError: a run directory belongs to other settings, or several runs would be pushed to one repository.
+            Nothing has been run then.
         CorpusError: `corpus.strict`, and the splits of a fold leak. Nothing has been run then.
     """
     root = Path(str(args.output_dir))
@@ -68,6 +70,11 @@ def run_folds(
         for name in folds
         for seed in dict.fromkeys(runs.seeds or [args.seed])
     ]
+    if args.push_to_hub and len(planned) > 1:
+        raise ExperimentError(
+            f"push_to_hub publishes one model, these are {len(planned)} runs: choose one with --folds and --seeds, or "
+            "leave it out and upload the folder of one of them (`hf upload`)."
+        )
     for name, _, settings in planned:
         check_run({**arguments, "training": settings}, *folds[name], model.text_column)
     audits = audit_folds(folds, corpus, root, tell=args.should_log)

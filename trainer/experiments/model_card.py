@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from data_scripts.corpora.base import CorpusRecord
 from modeling_m4ser import PIPELINE_TASK, M4SERConfig
@@ -34,12 +35,16 @@ _STATED_ELSEWHERE = ("speech_encoder", "text_encoder", "model_options", "process
 
 
 def write_model_card(
-    folder: str | Path, results: Mapping[str, Any], args: ExperimentArguments, corpus: CorpusRecord | None = None
+    folder: str | Path,
+    results: Mapping[str, Any],
+    args: ExperimentArguments,
+    corpus: CorpusRecord | None = None,
+    repository: str | None = None,
 ) -> Path:
     """Write `README.md`, with the metadata that the Hub reads, into a saved model's folder; return its path.
 
     Language, license and the corpus's name come from its record and the run's arguments; what they do not say is left
-    out. Paths, tokens and logging settings are, too.
+    out. Paths, tokens and logging settings are, too. `repository` is where the model is published.
     """
     labels, config = results["emotions"], results["model_config"]
     numbers = {key: value for key, value in results["metrics"]["test"].items() if isinstance(value, (int, float))}
@@ -52,10 +57,11 @@ def write_model_card(
     settings = markdown_table(["Setting", "Value"], [[*pair] for pair in _settings(results, args).items()])
     data = ModelCardData(
         model_name=title,
-        language=chosen.get("asr_language") or (corpus and corpus.language),
+        language=_language_code(chosen.get("asr_language")) or (corpus and corpus.language),
         license=corpus and corpus.license,
         library_name="transformers",
         pipeline_tag="audio-classification",
+        datasets=[chosen["dataset_name"]] if _is_hub_id(chosen.get("dataset_name")) else None,
         base_model=[identifier for _, identifier in encoders.values() if identifier] or None,
         metrics=sorted({_METRICS[key][1] for key in _METRICS if key in metrics}) or None,
         tags=["m4ser", "speech-emotion-recognition", "multimodal", "audio", "text", "custom_code"],
@@ -69,7 +75,7 @@ def write_model_card(
         text_encoder=encoders["text"][0],
         labels=", ".join(labels),
         task=PIPELINE_TASK,
-        repository=args.hub_model_id or SOME_FOLDER,
+        repository=repository or args.hub_model_id or SOME_FOLDER,
         first_label=labels[0].replace('"', r"\""),
         dataset_description=results["description"].strip() or "Not described.",
         results=_results(metrics, labels),
@@ -89,6 +95,11 @@ def _dataset_name(chosen: Mapping[str, Any], corpus: CorpusRecord | None) -> str
     return _public_name(
         str(next((chosen[name] for name in ("dataset_name", "data_dir", "prepared_dir") if name in chosen), ""))
     )
+
+
+def _language_code(language: str | None) -> str | None:
+    """The code of a language, as the Hub wants it, which Whisper also takes by its name."""
+    return language and TO_LANGUAGE_CODE.get(language.lower(), language.lower())
 
 
 def _settings(results: Mapping[str, Any], args: ExperimentArguments) -> dict[str, Any]:
@@ -113,6 +124,11 @@ def _public_name(name: str) -> str:
     return re.split(r"[\\/]+", name.rstrip("\\/"))[-1] if is_folder else name
 
 
+def _is_hub_id(name: str | None) -> bool:
+    """Whether a name is that of a repository, and no folder here."""
+    return name is not None and name == _public_name(name) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
+
+
 def _encoder(config: Mapping[str, Any], modality: str) -> tuple[str, str | None]:
     """How the card describes the encoder of `"speech"` or `"text"`, and its Hub id where it has one."""
     if modality not in config.get("modalities", "speech_text"):
@@ -120,7 +136,7 @@ def _encoder(config: Mapping[str, Any], modality: str) -> tuple[str, str | None]
     sub_config = config.get(f"{modality}_config") or {}
     source, kind = str(sub_config.get("_name_or_path") or ""), str(sub_config.get("model_type") or "")
     name = _public_name(source)
-    is_hub_id = name == source and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
+    is_hub_id = _is_hub_id(source)
     link = f"[{name}](https://huggingface.co/{name})" if is_hub_id else (f"`{name}`" if name else "")
     described = f"{link} ({kind})" if link and kind else link or kind
     return described or "not recorded", name if is_hub_id else None

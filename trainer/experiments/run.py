@@ -11,10 +11,11 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
+from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from transformers.utils import logging
 
 from data_scripts.audit import Audit, audit_dataset, print_warnings
@@ -65,6 +66,8 @@ from trainer.m4ser_trainer import M4SERTrainer
 logger: Any = logging.get_logger(__name__)
 
 
+#: What no push takes along: checkpoints, cached features, and people's names and words.
+_KEPT_BACK = [f"{PREFIX_CHECKPOINT_DIR}-*", f"{FEATURES_FOLDER}/*", PREDICTIONS_FILE]
 _PROCESSOR_PARTS = ("feature_extractor", "tokenizer", "processor_class", "auto_map")
 
 
@@ -107,12 +110,12 @@ def run_experiment(
         What `results.json` holds.
 
     Raises:
-        ExperimentError: see `check_run`.
+        ExperimentError: see `check_run`; or the finished run could not be pushed to the Hub (`args.push_to_hub`).
     """
     folder, arguments = Path(str(args.output_dir)), {**(arguments or {}), "training": args}
     settings = check_run(arguments, data, split, text_column)
     if (folder / RESULTS_FILE).is_file():
-        return load_results(folder)
+        return _finished(folder, args)
     if args.should_save:
         claim_folder(folder, settings)
     if audit is None:
@@ -147,18 +150,48 @@ def run_experiment(
         "text_column": text_column,
         "model_config": json.loads(model.config.to_json_string(use_diff=False)),
         "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
-        # Two levels deep: "m4ser.speech_encoder".
-        "frozen_parameters": sorted(
-            {".".join(name.split(".")[:-1][:2]) for name, p in model.named_parameters() if not p.requires_grad}
-        ),
+        "frozen_parameters": _frozen_parts(model),
         "versions": collect_versions(),
         "description": description,
     }
-    trainer.save_model(str(folder))
+    trainer.save_model(str(folder), _internal_call=True)  # it is pushed with all that tells of it
     if trainer.is_world_process_zero():
         _write_run(folder, results, test, data, trainer, corpus)
+        if args.push_to_hub:
+            _push(folder, trainer)
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _finished(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
+    """What a run found that is not made again, and so not pushed."""
+    if args.push_to_hub and args.should_log:
+        logger.warning(_not_pushed(folder, str(args.hub_model_id)))
+    return load_results(folder)
+
+
+def _frozen_parts(model: M4SERForEmotionClassification) -> list[str]:
+    """The parts with parameters that are not trained, two levels deep: "m4ser.speech_encoder"."""
+    frozen = (name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    return sorted({".".join(name.split(".")[:-1][:2]) for name in frozen})
+
+
+def _push(folder: Path, trainer: M4SERTrainer) -> None:
+    """Upload a finished run, but for `_KEPT_BACK`."""
+    repository, args = cast(str, trainer.hub_model_id), trainer.args
+    try:
+        HfApi(token=args.hub_token).upload_folder(
+            repo_id=repository, folder_path=folder, revision=args.hub_revision, ignore_patterns=_KEPT_BACK
+        )
+    # Everything: refusals and lost connections have no class in common.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ExperimentError(f"{_not_pushed(folder, repository)} (it failed: {reason})") from error
+
+
+def _not_pushed(folder: Path, repository: str) -> str:
+    excluded = " ".join(f"--exclude '{pattern}'" for pattern in _KEPT_BACK)
+    return f"{folder} is finished, and not pushed now: hf upload {repository} {folder} . {excluded}"
 
 
 def check_run(
@@ -362,5 +395,5 @@ def _write_run(
         for name, part in data.items()
     }
     plot_label_distribution(counts, folder / "label_distribution.png")
-    write_model_card(folder, results, cast(ExperimentArguments, trainer.args), corpus)
+    write_model_card(folder, results, cast(ExperimentArguments, trainer.args), corpus, trainer.hub_model_id)
     write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ from data_scripts.errors import CorpusError
 from data_scripts.prepare.recordings import bytes_of
 from data_scripts.schema import load_prepared
 from modeling_m4ser.audio_m4ser import load_audio
-from tests.helpers.hub import serve_datasets
+from tests.helpers.hub import serve_hub
 from tests.helpers.layouts import noise, write_bytes, write_wav
 
 RATE = 8000
@@ -251,7 +251,7 @@ def prepare_from_hub(tmp_path):
     """The repositories of a Hub on this machine, and a function that prepares a dataset from there."""
     folders = {}
 
-    with serve_datasets(folders, tmp_path / "home") as online:
+    with serve_hub(folders, tmp_path / "home") as online:
 
         def prepare(name, out, *options):
             command = [sys.executable, "-m", "data_scripts.prepare", "dataset", "--dataset_name", name]

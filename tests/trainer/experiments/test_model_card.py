@@ -69,6 +69,7 @@ def test_a_card_parses_back_and_holds_the_run(tmp_path):
         ("iemocap", {"data_dir": "x"}, "M4SER trained on IEMOCAP", "other", "en"),
         ("manifest", {"data_dir": "/data/me/my_corpus"}, "M4SER trained on my_corpus", None, None),
         ("dataset", {"dataset_name": "me/voices", "asr_language": "de"}, "M4SER trained on me/voices", None, "de"),
+        ("dataset", {"dataset_name": "me/voices", "asr_language": "German"}, "M4SER trained on me/voices", None, "de"),
         (None, {}, "M4SER for speech emotion recognition", None, None),
     ],
 )
@@ -76,6 +77,7 @@ def test_what_nobody_said_of_the_corpus_is_left_out(tmp_path, corpus, chosen, ti
     card = write(tmp_path, corpus, sections={"corpus": chosen})
     assert card.text.lstrip().startswith(f"# {title} (")
     assert (card.data.license, card.data.language) == (license, language)
+    assert card.data.datasets == (["me/voices"] if corpus == "dataset" else None)
     assert "/data/me" not in card.content
 
 

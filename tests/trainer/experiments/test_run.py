@@ -1,7 +1,10 @@
 """Whole runs: what a run directory holds, resuming, its settings, which split does what."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from transformers import AutoModel
 
 from modeling_m4ser import M4SERForEmotionClassification
 from tests.helpers.experiments import experiment_arguments
+from tests.helpers.hub import serve_hub
 from tests.helpers.tiny import EMOTIONS, tiny_config, tiny_model, tiny_processor
 from trainer import BalancedCrossEntropy
 from trainer.callbacks.measuring import MeasuringCallback
@@ -30,7 +34,8 @@ from trainer.evaluation.prediction import logits_of, predict, rows_read
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
+from trainer.experiments.cross_validation import run_folds
 from trainer.experiments.run import _warn_if_text_encoder_frozen, check_run, make_trainer, run_experiment
 from trainer.experiments.run_folder import LOG_FILE, load_log, load_results
 
@@ -430,3 +435,60 @@ def test_frozen_encoders_make_error_correction_useless_which_is_told(caplog, fre
         _warn_if_text_encoder_frozen(model)
     text = "detection and correction give nothing back to the emotion path"
     assert sum(text in record.message for record in caplog.records) == told
+
+
+# ---------------------------------------------------------------------- the Hub
+
+# Run in a process of its own, whose libraries are sent to a Hub on this machine.
+PUSH = """
+import sys
+from datasets import load_from_disk
+from modeling_m4ser import M4SERForEmotionClassification
+from tests.helpers.experiments import experiment_arguments
+from tests.helpers.tiny import tiny_model, tiny_processor
+from trainer.experiments.run import run_experiment
+
+folder, data = sys.argv[1:]
+args = experiment_arguments(folder + "/run", push_to_hub=True, hub_model_id="flag", num_train_epochs=1, report_to=[])
+build = lambda emotions: (tiny_model("whisper"), tiny_processor(folder, "whisper"))
+run_experiment(build, load_from_disk(data), args, description="Noise.", split={"name": "fold1"})
+model = M4SERForEmotionClassification.from_pretrained(folder + "/run")
+model.push_to_hub("method")
+model.save_pretrained(folder + "/copy")
+model.save_pretrained(folder + "/both", push_to_hub=True, repo_id="you/both")
+model.train()
+model.save_pretrained(folder + "/trained")
+"""
+
+
+def test_the_card_goes_with_the_model_whichever_way_it_is_pushed(data, tmp_path):
+    data.save_to_disk(tmp_path / "data")
+    with serve_hub({}, tmp_path / "home") as online:
+        command = [sys.executable, "-c", PUSH, str(tmp_path), str(tmp_path / "data")]
+        done = subprocess.run(command, env=os.environ | online, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    pushed, written = tmp_path / "home" / "pushed", (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert written.count('"me/flag", trust_remote_code=True') == 3
+    told = FILES - {"predictions.parquet", "log_history.json", "processor_config.json"}
+    for place, name in {
+        pushed / "me/flag": "me/flag",
+        pushed / "me/method": "me/method",
+        pushed / "you/both": "you/both",
+    }.items():
+        files = {path.name for path in place.iterdir()}
+        assert told <= files
+        assert "predictions.parquet" not in files
+        assert not [name for name in files if name.startswith("checkpoint")]
+        assert (place / "README.md").read_text(encoding="utf-8") == written.replace("me/flag", name)
+        assert (place / "results.json").read_bytes() == (tmp_path / "run" / "results.json").read_bytes()
+    assert (tmp_path / "copy" / "README.md").read_text(encoding="utf-8") == written
+    assert not (tmp_path / "trained" / "README.md").exists(), "trained since, it is another model"
+
+
+def test_what_cannot_be_pushed_is_said_first(tmp_path, data, tiny):
+    with pytest.raises(ValueError, match="push_to_hub needs the name of the repository: --hub_model_id"):
+        experiment_arguments(tmp_path, push_to_hub=True)
+    args = experiment_arguments(tmp_path, push_to_hub=True, hub_model_id="me/m")
+    folds = {name: (data, {"name": name}) for name in ("one", "two")}
+    with pytest.raises(ExperimentError, match="publishes one model, these are 2 runs: choose one with --folds and"):
+        run_folds(folds, CorpusArguments(), tiny, RunArguments(), args, "Noise.")
