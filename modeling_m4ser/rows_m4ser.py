@@ -32,7 +32,11 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
     ),
     "id": (("utterance_id", "utt_id", "uttid", "segment_id"),),
-    "transcript": (("sentence", "reference", "transcription", "ref", "reference_text", "human_transcript"),),
+    "transcript": (
+        ("sentence", "reference", "transcription", "ref", "reference_text", "human_transcript"),
+        ("normalized_text",),
+        ("raw_text", "raw_transcription"),
+    ),
     "hypothesis": (
         (
             *("text", "asr", "asr_text", "asr_transcript", "asr_transcription", "asr_hypothesis", "hyp", "pred_text"),
@@ -64,6 +68,7 @@ _RECORDING_ENDINGS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".wma", ".amr"),
     *(".caf", ".w64", ".sph", ".webm", ".mkv", ".mov", ".avi"),
 )
+_TABLE_FORMATS = ("pandas", "polars", "arrow")  # of `datasets`: a row in them is a table
 _ADDRESSES = ("http://", "https://", "file:")
 
 
@@ -107,6 +112,8 @@ def read_collection(inputs: Any) -> list | Iterator | None:
     rows and whatever can be iterated over are collections; lists and torch's data sets are left to `transformers`.
     """
     if hasattr(inputs, "features") and hasattr(inputs, "column_names"):
+        if getattr(inputs, "format", {}).get("type") in _TABLE_FORMATS:
+            inputs = inputs.with_format(None)
         return (row for row in without_decoding(inputs))
     if hasattr(inputs, "column_name") and hasattr(inputs.source, "cast_column"):  # one column of such a data set
         return (value for value in without_decoding(inputs.source)[inputs.column_name])
@@ -169,7 +176,9 @@ def _read_row(given: Mapping[str, Any]) -> Utterance:
     audio = read_audio(row, columns)
     text = None if text_column is None else _read_text(row[text_column], text_column)
     if audio is None and text is None:
-        raise ValueError(f"A row needs 'audio' and 'text'; got values for {sorted(map(str, row))[:20]}.")
+        are_splits = any(hasattr(value, "column_names") for value in row.values())
+        remedy = "pass one of these splits" if are_splits else "rename the columns that are meant"
+        raise ValueError(f"A row needs 'audio' and 'text'; got values for {sorted(map(str, row))[:20]}: {remedy}.")
     channel = read_channel(row.get(columns.get("channel", "")))
     return Utterance(audio, text, channel, read_part(given))  # a time that is missing is told
 

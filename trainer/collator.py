@@ -108,6 +108,10 @@ class M4SERDataCollator:
                 f"Utterance {row.get('id')!r} has no {self.text_column!r}. Write the hypotheses with `python -m "
                 "data_scripts.transcribe`, or train on human text with text_column='transcript'."
             )
+        if not isinstance(text, str):
+            raise TrainingError(
+                f"Utterance {row.get('id')!r}: its {self.text_column!r} must be a string, not {type(text).__name__}."
+            )
         return text
 
     def _auxiliary_labels(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 import torch
-from datasets import Audio, Dataset
+from datasets import Audio, Dataset, DatasetDict
 
 from modeling_m4ser.audio_m4ser import load_audio
 from modeling_m4ser.parts_m4ser import PartError
@@ -64,6 +64,7 @@ ROWS = {
     "the usual names": {"audio": "left.wav", "text": TEXT},
     "the trainer's names": {"file": "left.wav", "hypothesis": TEXT},
     "a path": {"path": "left.wav", "text": TEXT},
+    "human text in two forms": {"path": "left.wav", "raw_text": "Not, this!", "normalized_text": TEXT},
     "human text": {"Audio": "left.wav", "sentence": TEXT},
     "recognized text first": {"audio": "left.wav", "transcript": "not this", "asr": TEXT},
     "values that are none": {"audio": None, "file": "left.wav", "text": None, "hypothesis": None, "sentence": TEXT},
@@ -154,6 +155,8 @@ def tables(files):
         "pyarrow": pa.table(columns),
         "pyarrow arrays": pa.table({"array": [LEFT, RIGHT], "sampling_rate": [RATE, RATE], "text": [TEXT, None]}),
         "a data set": table.cast_column("audio", Audio()),
+        "a data set in pandas' format": table.with_format("pandas"),
+        "a data set in arrow's format": table.cast_column("audio", Audio()).with_format("arrow"),
         "a stream": table.cast_column("audio", Audio()).to_iterable_dataset(),
         "pairs": pairs,
         "a tuple of pairs": tuple(pairs),
@@ -234,6 +237,7 @@ def test_a_transcript_is_no_path(text):
         (("a.wav", TEXT, 3), r"A tuple input is \(audio, text\); got 3 items. Pass several inputs as a list"),
         ({"speech": "a.wav"}, r"needs 'audio' and 'text'; got values for \['speech'\]"),
         ({"audio": None, "text": np.nan}, "needs 'audio' and 'text'"),
+        (DatasetDict(test=Dataset.from_dict({"audio": ["a.wav"]})), r"\['test'\]: pass one of these splits"),
         ({1: 2}, "needs 'audio' and 'text'"),
         ({"audio": "a.wav", "sentence": [TEXT]}, r"must be a string, not list \(sentence\)"),
         ({"path": "a.wav", "file": "b.wav"}, "Several columns may be the audio: path, file; leave in the one"),

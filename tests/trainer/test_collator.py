@@ -103,6 +103,7 @@ def test_emotions_all_or_none(collator):
         *(({"emotion": e}, f"'clip01' has the emotion {e!r}: it must be 0 to 3") for e in (4, -1, "happy")),
         ({"emotion": None}, "'clip01' has no emotion, others have"),
         ({"hypothesis": None}, r"'clip01'.*transcribe"),
+        ({"hypothesis": ["so"]}, r"'clip01': its 'hypothesis' must be a string, not list"),
         ({"audio": {"path": "clip01.flac", "bytes": b"not audio"}}, "clip01"),
     ],
 )
