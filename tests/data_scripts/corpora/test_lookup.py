@@ -16,7 +16,7 @@ from data_scripts.errors import CorpusError
 
 ACCENT = "é"
 DECOMPOSED = unicodedata.normalize("NFD", f"wavs/{ACCENT}.wav")
-HERE = ["wavs/a.wav", DECOMPOSED, "wavs/b.c.flac", "s1/x.wav", "s2/x.wav", "n.txt"]
+HERE = ["wavs/a.wav", DECOMPOSED, "wavs/b.c.flac", "s1/x.wav", "s2/x.wav", "t/s1/x.wav", "n.txt"]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,7 @@ HERE = ["wavs/a.wav", DECOMPOSED, "wavs/b.c.flac", "s1/x.wav", "s2/x.wav", "n.tx
         ("https://host/set/a.wav", "wavs/a.wav", OTHER_FOLDER),
         ("/kaggle/set/s2/x.wav", "s2/x.wav", OTHER_FOLDER),
         ("/kaggle/set/s2/x.mp3", "s2/x.wav", OTHER_FOLDER),
+        ("/kaggle/t/s1/x.wav", "t/s1/x.wav", OTHER_FOLDER),
         ("x.wav", None, ""),  # two of that name
         ("s1/a.wav", None, ""),  # the folder is there, but not the file
         ("wavs/n", None, ""),  # no audio
