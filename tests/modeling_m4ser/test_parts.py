@@ -3,10 +3,12 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_m4ser.audio_m4ser import audio_duration, load_audio
+from modeling_m4ser.parts_m4ser import Part, PartError, read_time
 from modeling_m4ser.rows_m4ser import read_part
 
 
@@ -36,3 +38,28 @@ def test_parts_are_what_a_file_was_split_into(rate, cuts, way):
             np.testing.assert_array_equal(read, samples[first:last])
             duration = audio_duration({"array": samples, "sampling_rate": rate}, part=part)
             assert abs(duration - len(read) / rate) < 2 / rate
+
+
+@pytest.mark.parametrize(
+    ("part", "frames", "found"),
+    [
+        (Part(0.5), 1000, (500, 1000)),
+        (Part(0.5, 1.009), 1000, (500, 1009)),  # rounded times may lie 10 ms past the end
+        (Part(0.5, 1.011), 1000, None),
+        (Part(1.0), 1000, None),
+        (Part(0.5, 0.5004), 1000, None),  # no sample
+        (Part(500, 900, True), 1000, (500, 900)),
+    ],
+)
+def test_a_part_is_inside_its_recording_or_refused(part, frames, found):
+    """Of a recording of so many samples, a thousand in a second."""
+    if found is None:
+        with pytest.raises(PartError, match="not inside the recording"):
+            part.frames(frames, 1000, "clip")
+    else:
+        assert part.frames(frames, 1000, "clip") == slice(*found)
+
+
+def test_clocks_have_hours_and_times_are_exact():
+    assert read_time("1:02:03.5", "start") == 3723.5
+    assert read_time(0.1 + 0.2, "start") == 0.3
