@@ -48,7 +48,7 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: GridArguments, ar
     from trainer.studies.divisions import prepare_inputs
 
     setup = GridSetup(rows, corpus, model, runs, args)
-    inputs = prepare_inputs(corpus, runs, setup.folder)
+    inputs = prepare_inputs(corpus, setup.models, runs, args)
     run_table(TableSpec("Ablations", "ablation", paper.ABLATION_TABLE.get(inputs.name, {})), inputs, setup)
 
 

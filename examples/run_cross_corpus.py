@@ -49,6 +49,7 @@ class TransferArguments:
 
 def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments, args: "ExperimentArguments") -> None:
     """Run a table for each number of shots, and write them as one."""
+    from trainer.experiments.checks import check_setup
     from trainer.studies import paper
     from trainer.studies.comparison import GridSetup, TableSpec, ablation_rows, run_tables
     from trainer.studies.divisions import WholeCorpus, transfer_inputs
@@ -68,8 +69,9 @@ def main(transfer: TransferArguments, model: ModelArguments, runs: GridArguments
     _, inputs = next(iter(parts.values()))
     heading = inputs.heading(f"From {source.name} to {target.name}: tested on 70 % of {target.name}")
     notes = ["The differences are to the rows with as many shots.", *inputs.notes]
-    corpus = CorpusArguments(prepared_dir=transfer.source_dir)
-    run_tables("transfer", heading, notes, parts, GridSetup(rows, corpus, model, runs, args))
+    setup = GridSetup(rows, CorpusArguments(prepared_dir=transfer.source_dir), model, runs, args)
+    check_setup(setup.models, args)
+    run_tables("transfer", heading, notes, parts, setup)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunAr
 from trainer.experiments.cli import run_script
 
 if TYPE_CHECKING:
+    from datasets import DatasetDict
+
     from trainer import ExperimentArguments
+    from trainer.experiments.checks import Folds
 
 
 @dataclass
@@ -42,27 +45,32 @@ class CustomRunArguments(RunArguments):
             raise ExperimentError(f"split_by must be 'speaker' or 'utterance', not {self.split_by!r}.")
 
 
+def divide(dataset: "DatasetDict", corpus: CorpusArguments, runs: CustomRunArguments) -> "tuple[Folds, str]":
+    """Return the folds to run, and the protocol in words."""
+    if set(dataset) != {"train"}:
+        dataset, protocol = data_scripts.complete_splits(dataset, runs.split_seed)
+        return experiments.own_split(dataset, runs), protocol
+    if runs.split_by == "speaker":
+        sex_of = corpus.record.sex_of  # each fold then hears as many women as men
+        folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=sex_of)
+        protocol = "speakers held out"
+    else:
+        folds = data_scripts.utterance_folds(dataset, runs.num_folds, runs.split_seed)
+        protocol = "divided at random, so that tested speakers may be trained on"
+    return runs.choose(folds, dataset), protocol
+
+
 def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArguments, args: "ExperimentArguments") -> None:
     """Run every fold with every seed, then print the summary."""
     from trainer.experiments.first_look import first_look  # late: --help needs no torch
 
+    experiments.check_experiment(corpus, [model], runs, args, lambda dataset: divide(dataset, corpus, runs)[0])
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
     if args.should_log:
         small = model.speech_encoder != ModelArguments().speech_encoder
         print(*first_look(dataset, runs.split_by == "speaker", preset_helps=not small), sep="\n", flush=True)
-    if set(dataset) == {"train"}:
-        if runs.split_by == "speaker":
-            sex_of = corpus.record.sex_of  # each fold then hears as many women as men
-            folds = data_scripts.speaker_folds(dataset, runs.num_folds, runs.split_seed, stratify=sex_of)
-            protocol = "speakers held out"
-        else:
-            folds = data_scripts.utterance_folds(dataset, runs.num_folds, runs.split_seed)
-            protocol = "divided at random, so that tested speakers may be trained on"
-        chosen = runs.choose(folds, dataset)
-    else:
-        dataset, protocol = data_scripts.complete_splits(dataset, runs.split_seed)
-        chosen = experiments.own_split(dataset, runs)
-    experiments.run_folds(chosen, corpus, model, runs, args, f"Corpus: {corpus.corpus}, {protocol}.")
+    folds, protocol = divide(dataset, corpus, runs)
+    experiments.run_folds(folds, corpus, model, runs, args, f"Corpus: {corpus.corpus}, {protocol}.")
 
 
 if __name__ == "__main__":

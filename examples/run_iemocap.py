@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
     from trainer import ExperimentArguments
+    from trainer.experiments.checks import Folds
 
 
 PROTOCOLS = ("session", "speaker")
@@ -80,16 +81,19 @@ class IemocapArguments(CorpusArguments):
         return not self.merge_excited and "excited" not in (self.emotions or ())
 
 
-def load_corpus(corpus: IemocapArguments, folder: Path) -> "DatasetDict":
-    """Return the utterances of the wanted classes and turns; the prepared corpus itself is kept in `folder`."""
-    wanted = corpus
-    if corpus.drops_excited and corpus.prepared_dir is None:
-        # A class of its own that nobody asks for: its utterances are left out, as the report says.
-        label_map = {**corpus.mapping, "excited": "excited"}
-        classes, _ = corpus.record.classes(label_map, corpus.emotions)
-        classes = [name for name in classes if name != "excited"]
-        wanted = replace(corpus, emotions=classes, label_map=label_map, merge_excited=True)
-    dataset = experiments.prepare_corpus(wanted, folder)
+def selection(corpus: IemocapArguments) -> IemocapArguments:
+    """Return what is prepared: the wanted classes."""
+    if not corpus.drops_excited or corpus.prepared_dir is not None:
+        return corpus
+    # A class of its own that nobody asks for: its utterances are left out, as the report says.
+    label_map = {**corpus.mapping, "excited": "excited"}
+    classes, _ = corpus.record.classes(label_map, corpus.emotions)
+    classes = [name for name in classes if name != "excited"]
+    return replace(corpus, emotions=classes, label_map=label_map, merge_excited=True)
+
+
+def choose_rows(dataset: "DatasetDict", corpus: IemocapArguments) -> "DatasetDict":
+    """Return the utterances of the wanted turns, of a prepared folder without those that are not to count."""
     if corpus.drops_excited and corpus.prepared_dir is not None:
         dataset = drop_excited(dataset)
     return dataset if corpus.turns == "all" else select_turns(dataset, corpus.turns)
@@ -113,9 +117,16 @@ def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, ar
     """Run one fold per session or speaker."""
     from data_scripts.splits import leave_one_session_out, leave_one_speaker_out  # late: --help needs no datasets
 
-    dataset = load_corpus(corpus, Path(args.output_dir) / "corpus")
     validation = corpus.validation or ("speaker" if corpus.protocol == "session" else "partner")
     validation = validation if validation in ("speaker", "partner") else float(validation)
+    leave_one_out = leave_one_session_out if corpus.protocol == "session" else leave_one_speaker_out
+
+    def divide(dataset: "DatasetDict") -> "Folds":
+        return runs.choose(leave_one_out(dataset, validation, runs.split_seed), dataset)
+
+    wanted = selection(corpus)
+    experiments.check_experiment(wanted, [model], runs, args, lambda dataset: divide(choose_rows(dataset, corpus)))
+    dataset = choose_rows(experiments.prepare_corpus(wanted, Path(args.output_dir) / "corpus"), corpus)
     description = describe(corpus.protocol, validation, corpus.turns, corpus.drops_excited)
     if args.should_log and (corpus.drops_excited or corpus.turns != "all"):
         part = next(iter(dataset.values()))
@@ -123,9 +134,7 @@ def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, ar
         counts = Counter(emotion.int2str(part["emotion"][:]))
         shares = ", ".join(f"{name} {counts[name]}" for name in emotion.names)
         print(f"{description} {counts.total()} utterances: {shares}", flush=True)
-    leave_one_out = leave_one_session_out if corpus.protocol == "session" else leave_one_speaker_out
-    folds = leave_one_out(dataset, validation, runs.split_seed)
-    experiments.run_folds(runs.choose(folds, dataset), corpus, model, runs, args, description)
+    experiments.run_folds(divide(dataset), corpus, model, runs, args, description)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def main(
 
     folder = Path(str(args.output_dir))
     rows = ablation_rows(runs.rows or ROWS)
-    whole = prepare_inputs(corpus, runs, folder)
+    whole = prepare_inputs(corpus, GridSetup(rows, corpus, model, runs, args).models, runs, args)
     parts, utterances = {}, {}
     for share in sorted(set(curve.shares)):
         folds = with_training_share(whole.folds, share, runs.split_seed)

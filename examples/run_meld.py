@@ -29,9 +29,16 @@ class MeldArguments(CorpusArguments):
 
 def main(corpus: MeldArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
     """Train, choose on the development split, test."""
+    experiments.check_experiment(corpus, [model], runs, args, lambda dataset: experiments.own_split(dataset, runs))
     dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
-    folds = experiments.own_split(dataset, runs)
-    experiments.run_folds(folds, corpus, model, runs, args, "MELD, its own train, development and test split.")
+    experiments.run_folds(
+        experiments.own_split(dataset, runs),
+        corpus,
+        model,
+        runs,
+        args,
+        "MELD, its own train, development and test split.",
+    )
 
 
 if __name__ == "__main__":

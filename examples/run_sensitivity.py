@@ -133,7 +133,7 @@ def main(
         draw=partial(draw, model, values, args.num_train_epochs),
     )
     setup = GridSetup(rows, corpus, model, runs, args)
-    run_table(spec, prepare_inputs(corpus, runs, setup.folder), setup)
+    run_table(spec, prepare_inputs(corpus, setup.models, runs, args), setup)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,23 @@ class M4SERConfig(PreTrainedConfig):
             raise ValueError(f"The task 'audio-classification' takes no transcript. {USE_PIPELINE}")
         return super().from_pretrained(*args, **kwargs)
 
+    @classmethod
+    def from_encoders_pretrained(
+        cls,
+        speech_encoder: str,
+        text_encoder: str,
+        config: "M4SERConfig | None" = None,
+        speech_options: dict | None = None,
+        text_options: dict | None = None,
+        **kwargs,
+    ) -> "M4SERConfig":
+        """Return the configuration of what [`M4SERForEmotionClassification.from_encoders_pretrained`] builds."""
+        encoders = {
+            "speech_config": AutoConfig.from_pretrained(speech_encoder, **(speech_options or {})),
+            "text_config": AutoConfig.from_pretrained(text_encoder, **(text_options or {})),
+        }
+        return cls(**{**(config.to_dict() if config else {}), **encoders, **kwargs})
+
     @property
     def uses_speech(self) -> bool:
         """`bool`: whether speech is an input."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
@@ -327,11 +327,9 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         Returns:
             `M4SERForEmotionClassification` in evaluation mode, with float32 weights.
         """
-        encoder_configs = {
-            "speech_config": AutoConfig.from_pretrained(speech_encoder, **(speech_options or {})),
-            "text_config": AutoConfig.from_pretrained(text_encoder, **(text_options or {})),
-        }
-        config = M4SERConfig(**{**(config.to_dict() if config else {}), **encoder_configs, **kwargs})
+        config = M4SERConfig.from_encoders_pretrained(
+            speech_encoder, text_encoder, config, speech_options, text_options, **kwargs
+        )
         model = cls(config)
         if config.uses_speech:
             model.m4ser.speech_encoder = speech_encoder_class(config.speech_config).from_pretrained(

@@ -29,8 +29,8 @@ class M4SERTrainingArguments(TrainingArguments):
             validation scores than the weights of a single update. Not in the paper.
 
     Raises:
-        ValueError: `discriminator_max_grad_norm` is not positive, `ema_decay` is outside [0, 1), `torch_compile` is set
-            on a CPU, or `label_smoothing_factor`, which M4SER's losses do not have.
+        ValueError: `fp16` or `torch_compile` on a CPU, `discriminator_max_grad_norm` is not positive, `ema_decay` is
+            outside [0, 1), or `label_smoothing_factor` is set, which M4SER's losses do not have.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate, Table I."})
@@ -75,6 +75,8 @@ class M4SERTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinning serves copies to an accelerator
+        if self.fp16 and self.device.type == "cpu":
+            raise ValueError("fp16 needs a GPU: leave it out, or use bf16 with use_cpu.")
         # Known to who tries other learning rates.
         self.discriminator_follows = self.discriminator_learning_rate is None
         if self.discriminator_learning_rate is None:

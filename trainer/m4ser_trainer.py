@@ -1,5 +1,6 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import nn
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.training_args import OptimizerNames
+from transformers.utils.generic import strtobool
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.losses_m4ser import LOSSES
@@ -90,6 +92,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         if data_collator is None:
             raise TrainingError("data_collator is missing: M4SERDataCollator(processor, model.config) makes batches.")
         _check_optimizers(optimizers, model, args)
+        check_launch(args)
         train_new_modules(model, own_optimizer=optimizers[0] is not None)
         if args.load_best_model_at_end:
             check_checkpoints_load(model)
@@ -109,7 +112,6 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
-        self._refuse_unsupported()
         self.emotion_loss_func = emotion_loss_func
         self._loss_log = LossLog()
         self._divergence = DivergenceCallback(self.accelerator)
@@ -145,15 +147,6 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             self.args.discriminator_learning_rate = self.args.learning_rate
         if self.model_init is not None:
             self._attend_to_model()
-
-    def _refuse_unsupported(self) -> None:
-        used = {"FSDP": self.is_fsdp_enabled, "DeepSpeed": self.is_deepspeed_enabled}
-        for name, is_used in {**used, "nn.DataParallel (several GPUs in one process)": self.args.n_gpu > 1}.items():
-            if is_used:
-                raise TrainingError(
-                    f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
-                    "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
-                )
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch=None) -> torch.Tensor:
         """Run one micro-batch of Algorithm 1; returns its share of the update's loss, detached."""
@@ -258,6 +251,21 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if self.adversary is not None and checkpoint is not None:
             self.adversary.load(checkpoint)
+
+
+def check_launch(args: M4SERTrainingArguments) -> None:
+    """Raise `TrainingError` where the processes of a launch share the work in a way that two optimizers cannot."""
+    used = {
+        "FSDP": args.fsdp or strtobool(os.environ.get("ACCELERATE_USE_FSDP", "false")),
+        "DeepSpeed": args.deepspeed or strtobool(os.environ.get("ACCELERATE_USE_DEEPSPEED", "false")),
+        "nn.DataParallel (several GPUs in one process)": args.n_gpu > 1,
+    }
+    for name, is_used in used.items():
+        if is_used:
+            raise TrainingError(
+                f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
+                "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
+            )
 
 
 def _check_classes(model: M4SERForEmotionClassification, data_collator: Any, compute_metrics: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_scripts.corpora.labels import map_label
 from data_scripts.corpora.report import PreparationReport
+from data_scripts.errors import CorpusError
 from data_scripts.spellings import spelling_key
 
 
@@ -34,6 +35,17 @@ class ScannedCorpus:
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     official_split: bool = False
     emotions: list[str] = field(default_factory=list)
+
+    def check_kept(self, rows: Sequence[Mapping[str, Any]], report: PreparationReport) -> None:
+        """Raise `CorpusError` where no row is kept, or none of a value that must keep one."""
+        place = f"of {report.corpus} in {report.selection.get('data_dir', 'its folder')}"
+        reasons = "; ".join(f"{count} × {reason}" for reason, count in report.reasons("dropped").items())
+        dropped = f". Dropped: {reasons}" if reasons else ""
+        if not rows:
+            raise CorpusError(f"no usable recording {place}; looked for {self.search_hint}{dropped}")
+        for column, values in self.required_values.items():
+            if empty := [value for value in values if not any(row[column] == value for row in rows)]:
+                raise CorpusError(f"no usable utterance of {column} {', '.join(empty)} {place}: {self.remedy}{dropped}")
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,8 @@ def scan_corpus(selection: CorpusSelection) -> tuple[ScannedCorpus, PreparationR
         CorpusError: an absent or incomplete folder, or one that is not this corpus.
         OSError: a folder or file cannot be read.
     """
-    record, place = selection.record, selection.place
-    if place is None:
-        raise CorpusError("say where the corpus lies: --data_dir FOLDER")
-    if not record.takes_name:
-        if not place.exists():
-            raise CorpusError(f"{place} does not exist: give the folder of the {record.name} corpus")
-        if not place.is_dir() and not record.takes_file:
-            raise CorpusError(f"{place} is not a folder: give the folder of the {record.name} corpus")
+    check_place(selection)
+    record = selection.record
     report = PreparationReport(record.name, selection=selection.describe())
     scanned = record.scan(selection, report)
     if record.emotions:
@@ -53,7 +47,20 @@ def scan_corpus(selection: CorpusSelection) -> tuple[ScannedCorpus, PreparationR
     report.repaired, report.noted = (
         [note for note in notes if note["id"] not in left_out] for notes in (report.repaired, report.noted)
     )
+    scanned.check_kept(scanned.rows, report)
     return scanned, report
+
+
+def check_place(selection: CorpusSelection) -> None:
+    """Raise `CorpusError` where there is nothing at a corpus's place; a name on the Hub is not looked up."""
+    record, place = selection.record, selection.place
+    if place is None:
+        raise CorpusError("say where the corpus lies: --data_dir FOLDER")
+    if not record.takes_name:
+        if not place.exists():
+            raise CorpusError(f"{place} does not exist: give the folder of the {record.name} corpus")
+        if not place.is_dir() and not record.takes_file:
+            raise CorpusError(f"{place} is not a folder: give the folder of the {record.name} corpus")
 
 
 def assign_classes(

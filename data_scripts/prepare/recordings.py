@@ -161,14 +161,7 @@ def keep_usable(
             report.note(row["id"], f"longer than {LONG_SECONDS:g} s: kept whole; max_audio_seconds cuts it in training")
         kept[row["split"]].append(({**row, "duration": info.duration}, info))
     rows = [row for part in kept.values() for row, _ in part]
-    place = f"of {report.corpus} in {report.selection.get('data_dir', 'its folder')}"
-    reasons = "; ".join(f"{count} × {reason}" for reason, count in report.reasons("dropped").items())
-    dropped = f". Dropped: {reasons}" if reasons else ""
-    if not rows:
-        raise CorpusError(f"no usable recording {place}; looked for {scanned.search_hint}{dropped}")
-    for column, values in scanned.required_values.items():
-        if empty := [value for value in values if not any(row[column] == value for row in rows)]:
-            raise CorpusError(f"no usable utterance of {column} {', '.join(empty)} {place}: {scanned.remedy}{dropped}")
+    scanned.check_kept(rows, report)
     for split in SPLITS:
         if kept[split]:
             report.count(split, [row for row, _ in kept[split]], scanned.emotions)

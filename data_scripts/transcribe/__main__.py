@@ -82,23 +82,28 @@ def _transcribe(options: argparse.Namespace) -> None:
     """Do what the command line asks, and print what came of it."""
     # Imported after the options are read, so that --help and a wrong option are answered at once.
     from data_scripts.schema import load_prepared
-    from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
+    from data_scripts.transcribe.dataset import HypothesesFile, fill_folder, read_hypotheses
 
-    if options.prepared_dir is None:
+    # What can be wrong is found before a dataset is prepared or a model loaded.
+    dataset = None if options.prepared_dir is None else load_prepared(options.prepared_dir)
+    if options.hypotheses is None:
+        source = _load_recognizer(options)
+    else:
+        source = HypothesesFile(options.hypotheses, options.asr_model)
+        read_hypotheses(source.path)
+    if dataset is None:
         from data_scripts.prepare.folder import prepare_folder
 
         print(prepare_folder(CorpusSelection.parse(options), options.output_dir).table())
         options.prepared_dir = options.output_dir
-    dataset = load_prepared(options.prepared_dir)  # first, so that a wrong folder is refused at once
-    imported = options.hypotheses is not None
-    source = HypothesesFile(options.hypotheses, options.asr_model) if imported else _load_recognizer(options)
+        dataset = load_prepared(options.prepared_dir)
     _, report = fill_folder(options.prepared_dir, dataset, source, options.batch_size, options.missing_only)
     _print_report(report)
 
 
 def _load_recognizer(options: argparse.Namespace) -> "Recognizer":
     """The recogniser that the options ask for."""
-    record = CORPORA.get(prepared_name(options.prepared_dir))
+    record = CORPORA.get(prepared_name(options.prepared_dir) if options.prepared_dir else "dataset")
     shared = {
         "device": options.device,
         "language": options.language or (record.language if record else None),

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, GenerationConfig
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging as transformers_logging
 
+from data_scripts.checkpoints import has_weights
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import UserError
 
@@ -48,16 +49,55 @@ def loading_error(model: str, error: Exception) -> RecognizerError:
     return RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}")
 
 
+def check_whisper(model: str, language: str | None = None) -> None:
+    """Raise, from a checkpoint's small files alone, where `WhisperRecognizer` could not load it, or not this language.
+
+    Raises:
+        RecognizerError: it is not there, lacks weights, is no Whisper, or does not know the language.
+    """
+    name = checkpoint_name(model)
+    try:
+        kind = AutoConfig.from_pretrained(str(model)).model_type
+    except (OSError, ValueError) as error:
+        raise loading_error(model, error) from error
+    if kind != "whisper":
+        raise RecognizerError(f"{str(model)!r} is not a Whisper but a {kind!r} model")
+    if not has_weights(model):
+        raise RecognizerError(f"cannot load the speech recogniser {str(model)!r}: its weights are not there")
+    try:
+        settings = GenerationConfig.from_pretrained(str(model))
+    except OSError:  # old checkpoints have none
+        return
+    language_options(settings, language, name)
+
+
+def checkpoint_name(model: str) -> str:
+    """Return what a checkpoint is called: the name of its folder, or its own; what must be a folder is looked for."""
+    path = Path(model)
+    if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
+        raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
+    return path.resolve().name if path.is_dir() else str(model)
+
+
+def language_options(settings: GenerationConfig, language: str | None, name: str) -> dict[str, str]:
+    """Return the arguments of `generate` that fix language and task; English-only checkpoints accept neither."""
+    language = language.lower() if language else None
+    if getattr(settings, "is_multilingual", False):
+        if language and language not in TO_LANGUAGE_CODE and language not in TO_LANGUAGE_CODE.values():
+            raise RecognizerError(f"language {language!r} is unknown to Whisper; give a name or code such as 'en'")
+        return {"task": "transcribe"} | ({"language": language} if language else {})
+    if language not in (None, "en", "english"):
+        raise RecognizerError(f"{name} is English-only; language {language!r} needs a multilingual model")
+    return {}
+
+
 class ClipRecognizer(ABC):
     """What the backends share: how a checkpoint is named, and that where nothing sounds there is nothing to decode."""
 
     def __init__(self, model: str, max_new_tokens: int, name: str | None):
         if max_new_tokens < 1:
             raise RecognizerError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        path = Path(model)
-        if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
-            raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
-        self.checkpoint = path.resolve().name if path.is_dir() else str(model)
+        self.checkpoint = checkpoint_name(model)
         self.name = name or self.checkpoint
 
     def transcribe(self, batch: Sequence[np.ndarray]) -> list[str]:
@@ -91,6 +131,7 @@ class WhisperRecognizer(ClipRecognizer):
         seed: int = 0,
         name: str | None = None,
     ):
+        check_whisper(model, language)
         super().__init__(model, max_new_tokens, name)
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -100,26 +141,13 @@ class WhisperRecognizer(ClipRecognizer):
             self.model = self.model.to(self.device).eval()
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
             raise loading_error(model, error) from error
-        if self.model.config.model_type != "whisper":
-            raise RecognizerError(f"{str(model)!r} is not a Whisper but a {self.model.config.model_type!r} model")
         # A default max_length beside max_new_tokens makes generate warn on every call.
         self.model.generation_config.max_length = None
         self.seed = seed
         self.window_samples = self.processor.feature_extractor.n_samples  # of 30 s
         self.max_new_tokens = min(max_new_tokens, self.model.config.max_target_positions - PROMPT_TOKENS)
-        self._options = self._language_options(language)
+        self._options = language_options(self.model.generation_config, language, self.name)
         self.language = language if self._options else None  # what decides nothing is no setting
-
-    def _language_options(self, language: str | None) -> dict[str, str]:
-        """`generate` arguments that fix language and task. English-only checkpoints accept neither argument."""
-        language = language.lower() if language else None
-        if getattr(self.model.generation_config, "is_multilingual", False):
-            if language and language not in TO_LANGUAGE_CODE and language not in TO_LANGUAGE_CODE.values():
-                raise RecognizerError(f"language {language!r} is unknown to Whisper; give a name or code such as 'en'")
-            return {"task": "transcribe"} | ({"language": language} if language else {})
-        if language not in (None, "en", "english"):
-            raise RecognizerError(f"{self.name} is English-only; language {language!r} needs a multilingual model")
-        return {}
 
     @property
     def settings(self) -> dict[str, Any]:

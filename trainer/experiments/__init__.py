@@ -7,6 +7,7 @@ from data_scripts.lazy import lazy_exports
 if TYPE_CHECKING:
     from trainer.evaluation.summary import format_row as format_row
     from trainer.evaluation.summary import summarize as summarize
+    from trainer.experiments.checks import check_experiment as check_experiment
     from trainer.experiments.cross_validation import run_folds as run_folds
     from trainer.experiments.data import prepare_corpus as prepare_corpus
     from trainer.experiments.model import build_model as build_model

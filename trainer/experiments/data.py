@@ -5,11 +5,14 @@ from pathlib import Path
 from accelerate import PartialState
 from datasets import DatasetDict
 
+from data_scripts.audit import OFFICIAL_SPLIT, audit_dataset
+from data_scripts.constants import SPLITS
+from data_scripts.corpora import scan_corpus
 from data_scripts.corpora.report import prepared_report
 from data_scripts.prepare.folder import prepare_folder
-from data_scripts.schema import load_prepared, select_rows
-from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
-from data_scripts.transcribe.whisper import WhisperRecognizer
+from data_scripts.schema import build_dataset, load_prepared, select_rows
+from data_scripts.transcribe.dataset import HypothesesFile, fill_folder, import_hypotheses, read_hypotheses
+from data_scripts.transcribe.whisper import WhisperRecognizer, check_whisper
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments
 from trainer.experiments.run_folder import settings_differences
@@ -37,8 +40,60 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"]):
             dataset = _with_hypotheses(folder, dataset, arguments)
+    return _selected(dataset, arguments)
+
+
+def outline_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDict:
+    """Return what `prepare_corpus` would as far as it is known before a recording is read or recognised.
+
+    Durations are null unless the corpus is prepared, hypotheses that an ASR model will write are empty. Recordings that
+    cannot be used are still among the rows.
+
+    Raises:
+        ExperimentError, CorpusError: as `prepare_corpus`.
+        RecognizerError: the ASR model cannot be loaded.
+    """
+    folder = prepared_folder(arguments, folder)
+    if arguments.prepared_dir is not None or _is_prepared(folder, arguments):
+        dataset = load_prepared(folder)
+    else:
+        dataset = _scanned(arguments)
+    missing = {
+        (str(split), row["id"]): ""
+        for split, part in dataset.items()
+        for row in part.select_columns(["id", "hypothesis"])
+        if row["hypothesis"] is None
+    }
+    if missing and arguments.hypotheses is not None:
+        dataset, _ = import_hypotheses(dataset, read_hypotheses(arguments.hypotheses), "", missing_only=True)
+    elif missing and arguments.asr_model is not None:
+        check_whisper(arguments.asr_model, _language(arguments))
+        dataset, _ = import_hypotheses(dataset, missing, arguments.asr_model, missing_only=True)
+    return _selected(dataset, arguments)
+
+
+def _scanned(arguments: CorpusArguments) -> DatasetDict:
+    """The rows of a corpus, their recordings not read."""
+    scanned, _ = scan_corpus(arguments)
+    parts = {split: [row for row in scanned.rows if row["split"] == split] for split in SPLITS}
+    dataset = DatasetDict()
+    for split, part in parts.items():
+        if part:
+            rows = [{**row, "audio": {"path": row.get("path"), "bytes": None}} for row in part]
+            dataset[split] = build_dataset(rows, scanned.emotions)
+    if arguments.strict:
+        audit_dataset(dataset, OFFICIAL_SPLIT if scanned.official_split else "").refuse()
+    return dataset
+
+
+def _selected(dataset: DatasetDict, arguments: CorpusArguments) -> DatasetDict:
+    """The wanted classes and sessions of a folder that was prepared with others; a preparation leaves no others."""
     wanted = arguments.emotions, arguments.sessions
     return dataset if arguments.prepared_dir is None or not any(wanted) else select_rows(dataset, *wanted)
+
+
+def _language(arguments: CorpusArguments) -> str | None:
+    return arguments.asr_language or arguments.record.language
 
 
 def prepared_folder(arguments: CorpusArguments, folder: str | Path) -> Path:
@@ -71,7 +126,7 @@ def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArgume
     if arguments.hypotheses is not None:
         source = HypothesesFile(arguments.hypotheses, arguments.asr_model or "unknown")
     elif arguments.asr_model is not None:
-        source = WhisperRecognizer(arguments.asr_model, language=arguments.asr_language or arguments.record.language)
+        source = WhisperRecognizer(arguments.asr_model, language=_language(arguments))
     else:
         return dataset
     dataset, report = fill_folder(folder, dataset, source, missing_only=True)

@@ -203,6 +203,15 @@ def check_run(
         ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
             text that the model reads; or the directory belongs to other settings.
     """
+    model = arguments.get("model")
+    check_data(data, text_column if model is None or model.reads_text else None)
+    settings = run_settings(arguments, data, split, text_column)
+    check_settings(str(arguments["training"].output_dir), settings)
+    return settings
+
+
+def check_data(data: DatasetDict, text_column: str | None) -> None:
+    """Raise `ExperimentError` where a run's splits cannot be trained on; `text_column` is what the model reads."""
     if missing := [name for name in SPLITS if name not in data]:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
     labels = data["train"].unique("emotion")
@@ -212,12 +221,8 @@ def check_run(
             f"All training rows have one emotion, {name}; at least two classes are needed. Use one sub-folder per "
             "class, or pass a label table with --data_dir."
         )
-    model = arguments.get("model")
-    if model is None or model.reads_text:
+    if text_column is not None:
         _check_texts(data, text_column)
-    settings = run_settings(arguments, data, split, text_column)
-    check_settings(str(arguments["training"].output_dir), settings)
-    return settings
 
 
 def _check_texts(data: DatasetDict, text_column: str) -> None:

@@ -101,12 +101,17 @@ def run_settings(
     arguments: Mapping[str, Any], data: DatasetDict, split: Mapping[str, Any], text_column: str
 ) -> dict[str, Any]:
     """Return what must be equal for two runs to be the same run; `arguments` are dataclasses by section."""
+    described = {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}
+    return _as_json({**arguments_settings(arguments), "data": described})
+
+
+def arguments_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of `run_settings` before there are data."""
     sections = {
         section: {name: value for name, value in changed_arguments(part).items() if decides(name)}
         for section, part in arguments.items()
     }
-    described = {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}
-    return _as_json({**sections, "data": described, "defaults": model_defaults()})
+    return _as_json({**sections, "defaults": model_defaults()})
 
 
 def model_defaults() -> dict[str, Any]:
@@ -120,7 +125,7 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
     """Check that a directory is new, or was started with these settings.
 
     The data count by their fingerprint and not by the section `corpus`, which says where they came from; encoders in
-    folders count by where those lie, however that is spelled.
+    folders count by where those lie, however that is spelled. Settings without `data` are of any data.
 
     Raises:
         ExperimentError: it was started with others; the message names those that differ.
@@ -131,6 +136,8 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
             raise ExperimentError(f"{folder} holds results without their {file}: choose another --output_dir.")
         return
     earlier, now = json.loads(path.read_text(encoding="utf-8")), _as_json(settings)
+    if "data" not in now:
+        earlier.pop("data", None)
     found = list(settings_differences(_comparable(earlier), _comparable(now)))
     if any(difference.startswith("data.") for difference in found):
         found += settings_differences(earlier.get("corpus"), now.get("corpus"), "corpus")

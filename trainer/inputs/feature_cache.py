@@ -136,18 +136,7 @@ def cache_features(
     Raises:
         ExperimentError: the speech encoder is not frozen, or the feature extractor adds noise.
     """
-    encoder = _speech_encoder(model)
-    dither = getattr(processor.feature_extractor, "dither", 0)
-    if dither:
-        raise ExperimentError(
-            f"cache_features would keep one draw of the noise that this feature extractor adds (dither={dither}): set "
-            "its dither to 0, or leave cache_features out."
-        )
-    if not encoder.frozen or any(parameter.requires_grad for parameter in encoder.model.parameters()):
-        raise ExperimentError(
-            "cache_features needs --freeze_speech_encoder true: an encoder that is trained gives other features after "
-            "every step. In Python, call model.freeze_speech_encoder() first."
-        )
+    encoder = check_cacheable(model, processor)
     wanted = {recording_key(row): (rows, number) for rows in datasets for number, row in enumerate(rows)}
     cache = FeatureCache(Path(folder) / fingerprint(states_settings(model, processor)))
     cache.folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +155,23 @@ def cache_features(
             )
             _write_states(encoder, tqdm(batches, "caching speech features", disable=not show_progress), cache)
     return cache
+
+
+def check_cacheable(model: M4SERForEmotionClassification, processor: M4SERProcessor) -> SpeechEncoder:
+    """Return a model's speech encoder; raise `ExperimentError` where its features change from step to step."""
+    encoder = _speech_encoder(model)
+    dither = getattr(processor.feature_extractor, "dither", 0)
+    if dither:
+        raise ExperimentError(
+            f"cache_features would keep one draw of the noise that this feature extractor adds (dither={dither}): set "
+            "its dither to 0, or leave cache_features out."
+        )
+    if not encoder.frozen or any(parameter.requires_grad for parameter in encoder.model.parameters()):
+        raise ExperimentError(
+            "cache_features needs --freeze_speech_encoder true: an encoder that is trained gives other features after "
+            "every step. In Python, call model.freeze_speech_encoder() first."
+        )
+    return encoder
 
 
 def _speech_encoder(model: M4SERForEmotionClassification) -> SpeechEncoder:

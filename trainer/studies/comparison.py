@@ -88,6 +88,11 @@ class GridSetup:
         """Of the grid."""
         return Path(str(self.args.output_dir))
 
+    @property
+    def models(self) -> list[ModelArguments]:
+        """Of the rows."""
+        return [dataclasses.replace(self.model, **row.model) for row in self.rows]
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:

@@ -14,8 +14,10 @@ from data_scripts.corpora.report import prepared_name
 from data_scripts.schema import load_prepared, pick_split
 from data_scripts.spellings import spelling_key
 from data_scripts.splits import k_shot, random_split, rows_by_emotion
+from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import CorpusArguments, GridArguments
+from trainer.experiments.arguments import CorpusArguments, GridArguments, ModelArguments
+from trainer.experiments.checks import check_experiment
 from trainer.experiments.data import prepare_corpus, prepared_folder
 from trainer.experiments.protocols import DatasetFolds, divide, usual_cluster
 from trainer.studies import paper
@@ -50,8 +52,15 @@ class TableInputs:
         return [self.stand_in] if self.stand_in else []
 
 
-def prepare_inputs(corpus: CorpusArguments, runs: GridArguments, folder: Path) -> TableInputs:
-    """Prepare a corpus, kept in `folder`/corpus where it is not prepared yet, and divide it."""
+def prepare_inputs(
+    corpus: CorpusArguments, models: Sequence[ModelArguments], runs: GridArguments, args: ExperimentArguments
+) -> TableInputs:
+    """Check what can be known before, prepare a corpus, kept in the grid's folder, and divide it.
+
+    `models` are those of the table's rows.
+    """
+    check_experiment(corpus, models, runs, args, lambda dataset: divide(dataset, corpus.corpus, runs).folds)
+    folder = Path(str(args.output_dir))
     dataset = prepare_corpus(corpus, folder / "corpus")
     name, utterances = corpus.corpus, sum(map(len, dataset.values()))
     emotions = next(iter(dataset.values())).features["emotion"].names

@@ -196,9 +196,18 @@ def test_a_manifest_with_splits_keeps_them(encoders, tmp_path, capsys):
     assert summary["seeds"] == [42]
 
 
-def test_validation_data_that_are_lacking_follow_the_split_seed(tmp_path, monkeypatch):
+def test_validation_data_that_are_lacking_follow_the_split_seed(encoders, tmp_path, monkeypatch):
     save_prepared(DatasetDict(train=tiny_corpus(16), test=tiny_corpus(4, seed=1)), tmp_path / "corpus")
-    drawn, options = [], ["--prepared_dir", tmp_path / "corpus", "--output_dir", tmp_path / "out"]
+    drawn = []
+    options = [
+        *encoders,
+        "--model_options",
+        '{"num_attention_heads": 4}',
+        "--prepared_dir",
+        tmp_path / "corpus",
+        "--output_dir",
+        tmp_path / "out",
+    ]
     monkeypatch.setattr("trainer.experiments.run_folds", lambda folds, *_: drawn.append(folds["own_split"][0]))
     for seed in (0, 1):
         run_example_here("run_custom.py", *options, "--split_seed", seed)

@@ -84,7 +84,7 @@ def test_wrong_model_arguments(arguments, message):
     ("changes", "message"),
     [
         ({"speech_encoder": "no/such/encoder/folder"}, "no/such/encoder/folder"),
-        ({"speech_encoder": "text"}, "Can't load feature extractor for '.*text'"),
+        ({"speech_encoder": "text"}, r"--speech_encoder .*text: 'bert' is no speech encoder"),
         ({"freeze_speech_layers": 9}, "Cannot freeze 9 layers"),
         ({"ablation": "w/o MIR", "model_options": {"use_adversarial": True}}, "use_adversarial=False"),
         ({"processor_options": {"target_dbfs": 3}}, "target_dbfs must be 0 or less"),
