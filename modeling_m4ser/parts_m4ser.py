@@ -10,8 +10,8 @@ from .levels_m4ser import AudioError
 #: The units of times, by how many are in a second, None for samples: how the names of columns end that hold them.
 TIME_ENDINGS: dict[int | None, tuple[str, ...]] = {
     1: ("", "_s", "_sec", "_secs", "_seconds"),
-    1000: ("_ms", "_msec", "_millis", "_milliseconds"),
-    None: ("_sample", "_samples", "_frame", "_frames"),
+    1000: ("_ms", "_msec", "_millis", "_milliseconds", "ms"),  # the last as in startMs
+    None: ("_sample", "_samples", "_frame", "_frames", "sample", "samples"),
 }
 _PAST_THE_END = 0.01  # seconds that times may lie past the end of a recording, where they were rounded
 

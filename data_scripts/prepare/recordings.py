@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, silence_reason
+from modeling_m4ser.decoding_m4ser import decode_file, open_audio
 from modeling_m4ser.parts_m4ser import PartError
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over
@@ -39,6 +41,8 @@ LONG_SECONDS = 30.0  # beyond it Whisper needs its long-form algorithm, and the 
 _JOURNAL_SETTINGS = {"work": "recordings", "version": 5}  # records of another version are not used
 # What error messages call a recording. With its path in them, no two drops would be counted together by reason.
 _RECORDING_LABEL = "the recording"
+
+_last_decoded = threading.local()
 
 Row = dict[str, Any]
 FileState = tuple[Any, ...]  # path (or digest of bytes), size, time of change, channel and part taken
@@ -99,8 +103,8 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
     path, channel, part = row.get("path"), row.get("channel"), row.get("part")
     try:
         data = bytes_of(row)
-        audio = {"path": path, "bytes": data}
         repairs: list[str] = []
+        audio = {"path": path, "bytes": data} if part is None or data is not None else _decoded(str(path), repairs)
         samples, rate = decode_audio(audio, name=_RECORDING_LABEL, channel=channel, part=part, tell=repairs.append)
         as_it_is = needs_no_conversion(path if data is None else data, samples.size)
         duration = samples.size / rate
@@ -123,6 +127,19 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
     name = flac_name(row["id"])
     write_atomically(folder / name, flac)
     return replace(info, flac=name, size=len(flac))
+
+
+def _decoded(path: str, repairs: list[str]) -> dict[str, Any]:
+    """A file as an array, decoded once for the parts of it that a thread takes one after another; says its repairs."""
+    state = _file_state({"path": path})
+    if state is None or getattr(_last_decoded, "state", None) != state:
+        _last_decoded.state, told = None, []
+        with open_audio(path, _RECORDING_LABEL) as file:
+            samples, rate = decode_file(file, _RECORDING_LABEL, told.append)
+        _last_decoded.audio = {"path": path, "array": samples, "sampling_rate": rate}
+        _last_decoded.state, _last_decoded.repairs = state, told
+    repairs += _last_decoded.repairs
+    return _last_decoded.audio
 
 
 def bytes_of(row: Row) -> bytes | None:

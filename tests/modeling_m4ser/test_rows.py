@@ -95,6 +95,7 @@ PARTS = {
     "a length": {"offset": START, "duration": END - START},
     "a start alone, of two": {"start_time": START, "end": END, "duration": 9.0, "length": 40},
     "milliseconds": {"start_ms": 43.75, "End (ms)": "87.5"},
+    "camels": {"startMs": 43.75, "endTimeMs": 87.5},
     "two units": {"start_s": START, "end_ms": 87.5},
     "samples": {"start_sample": 700, "end_sample": "1400"},
     "samples at a rate of their own": {"start_frame": 350, "num_frames": 350, "sampling_rate": "8000"},

@@ -10,16 +10,19 @@ import pytest
 import soundfile
 from datasets import Dataset, DatasetDict, load_dataset
 
+from data_scripts import load_corpus
 from data_scripts.copies import content_digest
 from data_scripts.corpora import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.prepare import folder as preparation
+from data_scripts.prepare import recordings
 from data_scripts.prepare.folder import prepare_folder, push_to_hub
 from data_scripts.prepare.recordings import needs_no_conversion
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.transcribe.dataset import HypothesesFile, fill_folder
 from modeling_m4ser.audio_m4ser import decode_audio, load_audio
+from modeling_m4ser.decoding_m4ser import decode_file
 from tests.helpers.layouts import drop_reasons, noise, write_wav
 
 
@@ -156,6 +159,28 @@ def test_parts_of_a_file_are_prepared_as_separate_files(tmp_path, decoded, way):
         assert (report.audit.repeated, report.audit.relabelled) == ({}, [])
         assert report.columns == {"audio": "audio", "emotion": "emotion", "start": "start", "end": "end"}
     assert way != "a manifest" or list(rows["id"])[:2] == ["long.wav 0-0.25 s", "long.wav 0.25-1.005 s"]
+
+
+def test_a_file_is_decoded_once_for_its_parts(tmp_path, monkeypatch):
+    """Two files, and a repair that is said of every part of one."""
+    read, whole = [], [noise(1), noise(1, seed=1)]
+
+    def decode(file, label, tell):
+        read.append(label)
+        tell("mended") if len(read) == 1 else None
+        return decode_file(file, label, tell)
+
+    monkeypatch.setattr(recordings, "decode_file", decode)
+    lines = []
+    for number, content in enumerate(whole):
+        soundfile.write(tmp_path / f"{number}.wav", content, 16000)
+        lines += [f"{number}.wav,sad,{start / 10},{start / 10 + 0.1}" for start in range(10)]
+    (tmp_path / "m.csv").write_text("\n".join(["audio,emotion,start,end", *lines]))
+    corpus = load_corpus("manifest", tmp_path / "m.csv", num_workers=1)
+    cuts = [load_audio(row["audio"]) for row in corpus.dataset["train"]]
+    np.testing.assert_allclose(np.concatenate(cuts), np.concatenate(whole), atol=2**-14)
+    assert len(read) == 2
+    assert corpus.report.reasons("repaired") == {"mended": 10}
 
 
 def test_a_lost_or_damaged_flac_is_made_again(mixed, tmp_path, decoded):
