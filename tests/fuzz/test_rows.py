@@ -18,7 +18,11 @@ from trainer.inputs.rows import RowReader
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return some.write_files(tmp_path_factory.mktemp("files"), some.GOOD_FILES | some.BROKEN_FILES)
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "sub").mkdir()
+    for name, data in (some.GOOD_FILES | some.BROKEN_FILES).items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,19 @@
 """Lengths are those of what is decoded, whatever headers say; tracks; addresses of files."""
 
-import io
 import struct
 
-import av
 import numpy as np
 import pytest
 
 from modeling_m4ser.audio_m4ser import AudioError, audio_duration, load_audio
-from tests.modeling_m4ser.test_audio import encoded, tone
+from tests.modeling_m4ser.test_audio import encoded, frequency, tone, tracks
 
 
-def with_sizes(data, size, riff=None):
-    """A WAV file with other sizes in its "data" chunk and in its header."""
-    data, place = bytearray(data), data.index(b"data") + 4
-    struct.pack_into("<I", data, place, size)
-    struct.pack_into("<I", data, 4, size if riff is None else riff)
+def stale(whole, order="<I", **sizes):
+    """A file whose chunks state other sizes."""
+    data = bytearray(whole)
+    for name, size in sizes.items():
+        struct.pack_into(order, data, whole.index(name.encode()) + 4, size)
     return bytes(data)
 
 
@@ -25,7 +23,7 @@ def with_sizes(data, size, riff=None):
 def test_a_wav_whose_recorder_died_is_read_to_its_end(size, subtype, channels, caplog):
     whole = encoded(np.stack([tone()] * channels, axis=1), subtype=subtype)
     for riff in (size, 36):
-        died = with_sizes(whole, size, riff)
+        died = stale(whole, data=size, RIFF=riff)
         np.testing.assert_array_equal(load_audio(died), load_audio(whole))
         assert audio_duration(died) == 0.5
     assert ("its header counts 0 bytes of samples, but" in caplog.text) == (size == 0)
@@ -33,10 +31,8 @@ def test_a_wav_whose_recorder_died_is_read_to_its_end(size, subtype, channels, c
 
 def test_a_died_rf64_is_read_to_its_end():
     whole = encoded(tone(), form="RF64")
-    place = whole.index(b"ds64") + 8
-    died = bytearray(whole)
-    struct.pack_into("<QQQ", died, place, 0, 0, 0)
-    struct.pack_into("<I", died, whole.index(b"data") + 4, 0xFFFFFFFF)
+    died = bytearray(stale(whole, data=0xFFFFFFFF))
+    struct.pack_into("<QQQ", died, whole.index(b"ds64") + 8, 0, 0, 0)
     np.testing.assert_array_equal(load_audio(bytes(died)), load_audio(whole))
 
 
@@ -46,21 +42,14 @@ def test_a_wav_without_samples_stays_empty(after):
         load_audio(encoded(np.zeros(0)) + after)
 
 
-def stale(whole, name, size, order="<I"):
-    """A file whose chunk states another size."""
-    data = bytearray(whole)
-    struct.pack_into(order, data, whole.index(name) + 4, size)
-    return bytes(data)
-
-
 @pytest.mark.parametrize(
     ("whole", "counted"),
     [
-        (encoded(tone()), lambda whole: stale(whole, b"data", 8000)),
-        (encoded(tone(), subtype="FLOAT"), lambda whole: stale(whole, b"data", 8)),
-        (encoded(tone(), endian="BIG"), lambda whole: stale(whole, b"data", 8000, ">I")),
-        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 8008, ">I")),
-        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, b"SSND", 0, ">I")),
+        (encoded(tone()), lambda whole: stale(whole, data=8000)),
+        (encoded(tone(), subtype="FLOAT"), lambda whole: stale(whole, data=8)),
+        (encoded(tone(), endian="BIG"), lambda whole: stale(whole, ">I", data=8000)),
+        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, ">I", SSND=8008)),
+        (encoded(tone(), form="AIFF"), lambda whole: stale(whole, ">I", SSND=0)),
         (encoded(tone(), form="RF64"), lambda whole: whole.replace(struct.pack("<Q", 16000), struct.pack("<Q", 4000))),
     ],
     ids=["WAV", "float WAV", "RIFX", "AIFF", "AIFF of 0", "RF64"],
@@ -92,19 +81,6 @@ def test_what_follows_the_samples_is_none(after, odd, caplog):
     for data in (whole + after, whole[: 44 + 8000 - odd] + after):
         np.testing.assert_array_equal(load_audio(data), load_audio(whole))
     assert "more follow" not in caplog.text
-
-
-def tracks(sounds, form="mp4", codec="aac"):
-    """The bytes of a file with a track for each of some sounds (samples,)."""
-    target = io.BytesIO()
-    with av.open(target, "w", format=form) as container:
-        streams = [container.add_stream(codec, rate=16000, layout="mono") for _ in sounds]
-        for stream, samples in zip(streams, sounds, strict=True):
-            frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
-            frame.rate, frame.pts = 16000, 0
-            resampled = av.AudioResampler(stream.format.name).resample(frame)
-            container.mux([packet for part in [*resampled, None] for packet in stream.encode(part)])
-    return target.getvalue()
 
 
 def unstated(flac):
@@ -141,6 +117,7 @@ def test_joined_files_are_read_to_their_end(kind):
     parts = [KINDS[kind](tone(0.5)), KINDS[kind](tone(0.4, hertz=900))]
     alone = [load_audio(part) for part in parts]
     assert len(alone[0]) == pytest.approx(8000, abs=2600)
+    assert frequency(alone[0]) == pytest.approx(440, abs=5)
     joined = b"".join(parts)
     loaded, slack = load_audio(joined), SLACK.get(kind, 0)
     assert len(loaded) == pytest.approx(sum(map(len, alone)), abs=slack)
@@ -238,11 +215,11 @@ def test_an_mp3_shorter_than_its_tag_is_truncated():
 @pytest.mark.parametrize("counted", [0, 8])
 def test_a_data_size_that_counts_the_header_is_no_cut(counted):
     whole = encoded(tone())
-    wrong = with_sizes(whole, len(whole) - counted, len(whole) - 8)
+    wrong = stale(whole, data=len(whole) - counted)
     np.testing.assert_array_equal(load_audio(wrong), load_audio(whole))
     assert audio_duration(wrong) == 0.5
     with pytest.raises(AudioError, match="truncated: 16000 of 16002 bytes"):
-        load_audio(with_sizes(whole, 16002))
+        load_audio(stale(whole, data=16002, RIFF=16002))
 
 
 def test_a_header_of_text_and_zeros_in_front_are_audio():

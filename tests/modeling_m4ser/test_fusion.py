@@ -152,14 +152,6 @@ def test_the_activation_and_the_inner_size_are_the_configuration_s():
     assert torch.equal(encoder.feed_forward[1](torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
 
 
-def test_interpolation_repeats_the_last_token_after_the_last_frame():
-    text = torch.arange(4.0)[None, :, None]
-    text_mask = torch.tensor([[True, True, True, False]])
-    frame_mask = torch.tensor([[True] * 6 + [False] * 2])
-    places = interpolate_tokens(text, text_mask, frame_mask)[0, :, 0]
-    assert places.tolist() == [0.0, 0.25, 0.75, 1.25, 1.75, 2.0, 2.0, 2.0]
-
-
 def test_interpolation_of_a_long_utterance_in_half_precision():
     frames = 1500
     text = torch.arange(40.0)[None, :, None]

@@ -44,12 +44,9 @@ def processor(request, tmp_path_factory):
         ("e\u0301cole", "école"),
         ("$5 + 3%", "$5 + 3"),
         ("it’s 5’10", "it's 5'10"),
-        ("", ""),
         (" … ", ""),
         ("[NOISE]", ""),
         ("so \ud83d\ude00!", "so 😀"),
-        ("so \ud83d", "so \ufffd"),
-        ("\ude00 so", "\ufffd so"),
         ("a\ud83db \ude00\ud83d.", "a\ufffdb \ufffd\ufffd"),
     ],
 )
