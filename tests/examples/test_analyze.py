@@ -8,8 +8,7 @@ from data_scripts.files import folder_name
 from data_scripts.schema import load_prepared
 from tests.helpers.process import call_example
 from trainer.errors import ExperimentError
-from trainer.evaluation.drawing import set_figure_formats
-from trainer.studies import analysis, modality_probe
+from trainer.studies import analysis
 
 LOOKS_AT_PICTURES = True
 ROWS = {"M4SER": "M4SER", "speech & text + concat": "speech_text_concat", "only speech": "only_speech"}
@@ -52,7 +51,7 @@ def test_a_grid_gives_every_figure_and_the_same_again(finished_grid, analyze, tm
     assert analyze(tmp_path / "b", "--utterance", row["id"]) == written
 
 
-def test_the_seed_arrives_and_figures_have_the_format_asked_for(finished_grid, analyze, tmp_path, monkeypatch):
+def test_the_seed_arrives_in_the_layout_and_the_untrained_fusion(finished_grid, analyze, tmp_path, monkeypatch):
     seeds, read, find = [], [], analysis.find_rows
     monkeypatch.setattr(analysis, "find_rows", lambda data, ids: read.append(ids) or find(data, ids))
     monkeypatch.setattr(analysis, "_weigh", lambda *_: {"mean": {key: [{}] for key in analysis.TEXTS}, "single": {}})
@@ -60,14 +59,9 @@ def test_the_seed_arrives_and_figures_have_the_format_asked_for(finished_grid, a
     for name in ("embed", "untrained_fusion"):
         original = getattr(analysis, name)
         monkeypatch.setattr(analysis, name, lambda *args, f=original: seeds.append((f.__name__, args[1])) or f(*args))
-    try:
-        written = analyze(tmp_path, "--seed", 7, "--figure_format", "svg")
-    finally:
-        set_figure_formats(["png"])
+    analyze(tmp_path, "--seed", 7)
     assert set(seeds) == {("embed", 7), ("untrained_fusion", 7)}
     assert read[0] == load_prepared(finished_grid.corpus)["train"]["id"][::2], "nine of eighteen, evenly spaced"
-    assert {name.rpartition(".")[2] for name in written} == {"svg", "json", "md"}
-    assert set(json.loads(written["analysis.json"])["figures"]) == {name for name in written if name.endswith("svg")}
 
 
 def test_without_runs_there_is_the_label_distribution_alone(finished_grid, tmp_path):
@@ -75,17 +69,14 @@ def test_without_runs_there_is_the_label_distribution_alone(finished_grid, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"label_distribution.png", "analysis.json", "analysis.md"}
 
 
-def test_the_probe_compares_a_row_and_its_untrained_fusion(finished_grid, capsys, monkeypatch):
-    options = ["--prepared_dir", finished_grid.corpus, "--split", "train", "--utterances", 18, "--seed", 3]
-    seeds, probe = [], modality_probe.probe_runs
-    monkeypatch.setattr(modality_probe, "probe_runs", lambda *args: seeds.append(args[2]) or probe(*args))
+def test_the_probe_compares_a_row_and_its_untrained_fusion(finished_grid, capsys):
+    options = ["--prepared_dir", finished_grid.corpus, "--split", "train", "--utterances", 18]
     call_example("probe_modalities.py", *options, "--runs", finished_grid.folder / "M4SER")
     printed = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if "|" in line]
     assert [line[:2] for line in lines[2:]] == [["M4SER", "2"], ["M4SER, untrained fusion", "2"]]
     assert lines[2][2:] != lines[3][2:]
     assert "18 utterances of" in printed
-    assert seeds == [3]
 
 
 def test_a_probe_needs_as_many_runs_of_each_model(finished_grid):

@@ -38,7 +38,7 @@ def test_the_table_is_of_all_runs_and_utterances(runs, finished_grid, tmp_path, 
 
 
 def test_options_arrive(runs, finished_grid, tmp_path, monkeypatch):
-    """Also in the model: batches of four, in half precision."""
+    """In the model: batches of four, in half precision."""
     seen = []
     real = M4SERForEmotionClassification.forward
 
@@ -47,14 +47,11 @@ def test_options_arrive(runs, finished_grid, tmp_path, monkeypatch):
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(M4SERForEmotionClassification, "forward", functools.wraps(real)(forward))
-    cache, options = tmp_path / "cache", ["--metric", "ua", "--text_column", "transcript", "--bf16", "--batch_size", 4]
-    table, tested = retest(runs[:1], finished_grid.corpus, tmp_path / "out", *options, "--feature_cache_dir", cache)
+    options = ["--metric", "ua", "--bf16", "--batch_size", 4, "--feature_cache_dir", tmp_path / "cache"]
+    table, _ = retest(runs[:1], finished_grid.corpus, tmp_path / "out", *options)
     assert seen == [(size, True) for size in (4, 4, 4, 4, 2)] * 2
-    assert {(each["text_column"], each["bf16"]) for each in tested} == {("transcript", True)}
-    assert table["metric"] == "ua"
     assert table["rows"][0]["interval"]["estimate"] == pytest.approx(table["rows"][0]["metrics"]["ua"]["mean"])
-    assert any("column transcript" in note for note in table["notes"])
-    assert any(cache.iterdir())
+    assert any((tmp_path / "cache").iterdir())
 
 
 def test_a_corpus_of_the_papers_name_has_its_clusters_and_its_numbers_where_asked(runs, finished_grid, tmp_path):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from data_scripts.corpora.iemocap import DEFAULT_EMOTIONS
 from modeling_m4ser import M4SERConfig
 from tests.helpers import ROOT
 from tests.helpers.experiments import write_manifest
@@ -18,7 +17,8 @@ from trainer import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.experiments.ablations import ABLATIONS
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
-from trainer.experiments.cli import format_help, parse_arguments
+from trainer.experiments.cli import PRESETS, format_help, parse_arguments
+from trainer.studies.text_pairs import CorrectionArguments
 
 SECTIONS = (CorpusArguments, ModelArguments, RunArguments, ExperimentArguments)
 SCRIPTS = ("run_custom.py", "run_iemocap.py", "run_meld.py", "demo/train.py")
@@ -180,19 +180,40 @@ def test_the_command_line_wins_over_a_file_that_over_a_preset_and_that_over_the_
         parse_arguments((ModelArguments,), ["--preset", "tiny"])
 
 
-#: What the paper's Table I (and the text on recipe A and B) says of the two corpora: everything that a YAML may break.
-PAPER = {
-    "iemocap_hubert_base": ("facebook/hubert-base-ls960", "openai/whisper-medium.en", 1e-5, "ua"),
-    "iemocap_hubert_large": ("facebook/hubert-large-ll60k", "openai/whisper-medium.en", 1e-5, "ua"),
-    "meld_hubert_base": ("facebook/hubert-base-ls960", "openai/whisper-large-v2", 1e-4, "weighted_f1"),
+WHISPER = {
+    **dict.fromkeys(("speech_encoder", "asr_model"), "openai/whisper-tiny.en"),
+    **{"text_encoder": "sentence-transformers/all-MiniLM-L6-v2", "per_device_train_batch_size": 8},
+    **{"lr_scheduler_type": "linear", "warmup_steps": 0.1},
 }
-SMALL = {
-    "iemocap_small": "ua",
-    "meld_grid": "weighted_f1",
-    "meld_small": "weighted_f1",
-    "ravdess4_whisper_tiny": "ua",
-    "ravdess8_whisper_tiny": "ua",
+MELD = WHISPER | {"num_train_epochs": 4, "learning_rate": 2e-4, "encoder_learning_rate": 5e-5}
+RAVDESS = WHISPER | {"corpus": "ravdess", "num_folds": 6, "split_seed": 0, "balance_classes": True}
+#: What the paper's Table I (and the text on recipe A and B) says of the two corpora.
+PAPER = {"text_encoder": "google-bert/bert-base-uncased", "num_train_epochs": 100, "per_device_train_batch_size": 16}
+PAPER |= {"lr_scheduler_type": "constant", "weight_decay": 0, "gradient_accumulation_steps": 1}
+BASE, LARGE = "facebook/hubert-base-ls960", "facebook/hubert-large-ll60k"
+MEDIUM, V2 = "openai/whisper-medium.en", "openai/whisper-large-v2"
+F1 = "weighted_f1"
+#: Everything that paper, pages, comments and kept results say of a file.
+SHIPPED = {
+    "iemocap_hubert_base": PAPER | {"speech_encoder": BASE, "asr_model": MEDIUM, "learning_rate": 1e-5},
+    "iemocap_hubert_large": PAPER | {"speech_encoder": LARGE, "asr_model": MEDIUM, "learning_rate": 1e-5},
+    "meld_hubert_base": PAPER
+    | {"speech_encoder": BASE, "asr_model": V2, "learning_rate": 1e-4, "metric_for_best_model": F1},
+    "iemocap_small": WHISPER | {"num_train_epochs": 6, "learning_rate": 1e-4},
+    "meld_grid": MELD
+    | {"model_options": {"frame_pooling": 4, "auxiliary_weight": 0.5, "tie_correction_output": True}}
+    | {"bf16": True, "use_cpu": True, "metric_for_best_model": F1},
+    "meld_small": MELD | {"freeze_speech_layers": 2, "metric_for_best_model": F1},
+    "ravdess4_whisper_tiny": RAVDESS
+    | {"emotions": ["neutral", "happy", "sad", "angry"]}
+    | {"learning_rate": 2e-5, "encoder_learning_rate": 1e-4, "classifier_learning_rate": 1e-2},
+    "ravdess8_whisper_tiny": RAVDESS
+    | {"freeze_speech_layers": 2, "learning_rate": 2e-4, "encoder_learning_rate": 1e-4, "emotions": None},
+    "correction": {"num_train_epochs": 4, "learning_rate": 1e-3, "encoder_learning_rate": 2e-4},
+    "demo": {"num_train_epochs": 50, "learning_rate": 5e-4, "discriminator_learning_rate": 2e-4},
 }
+USUAL = {"freeze_speech_layers": 0, "metric_for_best_model": "ua"}
+USUAL |= {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_total_limit": 1}
 
 
 @dataclass
@@ -202,72 +223,32 @@ class AnyRun(RunArguments):
     num_folds: int = 6
 
 
-def shipped(tmp_path, name):
-    config = ROOT / "examples" / "configs" / f"{name}.yaml"
-    arguments = ["--config", str(config), "--output_dir", str(tmp_path)]
-    return parse_arguments((CorpusArguments, ModelArguments, AnyRun, ExperimentArguments), arguments)
+def shipped(folder, name):
+    """What a shipped file means, by argument."""
+    (config,) = (ROOT / "examples").glob(f"*/{name}.yaml")
+    sections = (CorpusArguments, ModelArguments, AnyRun, ExperimentArguments)
+    sections = (CorrectionArguments, ExperimentArguments) if name == "correction" else sections
+    parts = parse_arguments(sections, ["--config", str(config), "--output_dir", str(folder)])
+    return {key: value for part in parts for key, value in vars(part).items()}
 
 
-def test_every_configuration_is_known_here():
-    configs = {path.stem for path in (ROOT / "examples" / "configs").glob("*.yaml")}
-    assert configs == {*PAPER, *SMALL, "correction"}, "the last is run_correction.py's: test_correction.py"
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_the_paper_s_configurations_are_the_paper_s(tmp_path, name):
-    corpus, model, _, args = shipped(tmp_path, name)
-    speech_encoder, asr_model, learning_rate, metric = PAPER[name]
-    assert model == ModelArguments(speech_encoder=speech_encoder)
-    assert model.text_encoder == "google-bert/bert-base-uncased"
-    assert corpus.asr_model == asr_model
-    assert (args.learning_rate, args.metric_for_best_model) == (learning_rate, metric)
-    assert (args.num_train_epochs, args.per_device_train_batch_size) == (100, 16)
-    assert (args.lr_scheduler_type, args.weight_decay, args.gradient_accumulation_steps) == ("constant", 0, 1)
-    assert (args.load_best_model_at_end, args.eval_strategy, args.save_total_limit) == (True, "epoch", 1)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_the_small_configurations_are_what_their_comments_and_the_pages_say(tmp_path, name):
-    """Whisper tiny.en and MiniLM, that recogniser's text, small batches, and a rate that rises and falls."""
-    corpus, model, runs, args = shipped(tmp_path, name)
-    assert (model.speech_encoder, corpus.asr_model) == ("openai/whisper-tiny.en", "openai/whisper-tiny.en")
-    assert model.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
-    assert (args.per_device_train_batch_size, args.lr_scheduler_type, args.warmup_steps) == (8, "linear", 0.1)
-    assert (args.load_best_model_at_end, args.eval_strategy, args.save_total_limit) == (True, "epoch", 1)
-    assert args.metric_for_best_model == SMALL[name]
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_file_is_what_paper_comments_and_pages_say(tmp_path, name):
+    values = shipped(tmp_path, name)
+    wanted = SHIPPED[name] if name in ("correction", "demo") else USUAL | SHIPPED[name]
+    assert {key: values[key] for key in wanted} == wanted
+    if "hubert" in name:
+        model = {key: values[key] for key in vars(ModelArguments())}
+        assert model == vars(ModelArguments(speech_encoder=wanted["speech_encoder"]))
+    elif name != "correction":
+        M4SERConfig(**ABLATIONS[values["ablation"]], **values["model_options"])
     if name.startswith("ravdess"):
-        assert (corpus.corpus, runs.num_folds, runs.split_seed, args.balance_classes) == ("ravdess", 6, 0, True)
-        assert set(corpus.emotions or ()) == (set(DEFAULT_EMOTIONS) if name.startswith("ravdess4") else set())
-        assert model.processor_options["trim_silence_db"] == 40
-        assert model.speech_options["apply_spec_augment"] is True
-    M4SERConfig(**ABLATIONS[model.ablation], **model.model_options)
-    # Of Whisper tiny's four layers the lower half stays frozen, but where all are summed.
-    assert model.freeze_speech_layers == {"meld_small": 2, "ravdess8_whisper_tiny": 2}.get(name, 0)
-    rates = args.encoder_learning_rate, args.learning_rate, args.classifier_learning_rate
-    if name in ("meld_small", "ravdess8_whisper_tiny"):
-        assert rates[0] < rates[1], "new layers move faster than pretrained ones"
-    if name == "ravdess4_whisper_tiny":
-        assert rates[1] < rates[0] < rates[2], "the classifier learns fast, the new fusion slowly"
+        assert values["processor_options"]["trim_silence_db"] == 40
+        assert values["speech_options"]["apply_spec_augment"] is True
 
 
-#: Numbers that pages, comments and kept results stand on, by file.
-NUMBERS = {
-    "configs/correction": {"num_train_epochs": 4, "learning_rate": 1e-3, "encoder_learning_rate": 2e-4},
-    "configs/iemocap_small": {"num_train_epochs": 6, "learning_rate": 1e-4},
-    "configs/meld_grid": {
-        "model_options": {"frame_pooling": 4, "auxiliary_weight": 0.5, "tie_correction_output": True},
-        **{"num_train_epochs": 4, "learning_rate": 2e-4, "encoder_learning_rate": 5e-5},
-        **{"bf16": True, "use_cpu": True},
-    },
-    "configs/meld_small": {"num_train_epochs": 4, "learning_rate": 2e-4, "encoder_learning_rate": 5e-5},
-    "demo/demo": {"num_train_epochs": 50, "learning_rate": 5e-4, "discriminator_learning_rate": 2e-4},
-}
-
-
-@pytest.mark.parametrize("file", NUMBERS)
-def test_the_numbers_of_a_configuration(file):
-    written = yaml.safe_load((ROOT / "examples" / f"{file}.yaml").read_text(encoding="utf-8"))
-    assert {name: written.get(name) for name in NUMBERS[file]} == NUMBERS[file]
+def test_every_shipped_file_is_known_here():
+    assert {path.stem for path in (ROOT / "examples" / "configs").glob("*.yaml")} == SHIPPED.keys() - {"demo"}
 
 
 def test_the_page_on_little_data_and_the_preset_give_the_settings_of_that_configuration(tmp_path):
@@ -275,12 +256,9 @@ def test_the_page_on_little_data_and_the_preset_give_the_settings_of_that_config
     (command,) = re.findall(r"run_custom\.py (.*?)\n```", page, re.DOTALL)
     words = [*shlex.split(command.replace("\\\n", " ")), "--use_cpu"]
     sections = (CorpusArguments, ModelArguments, AnyRun, ExperimentArguments)
-    page, ours = parse_arguments(sections, words), shipped(tmp_path, "ravdess4_whisper_tiny")
-    preset = parse_arguments(sections, ["--preset", "small", "--output_dir", str(tmp_path), "--use_cpu"])
-    known = ("asr_model", "speech_encoder", "text_encoder", "processor_options", "model_options")
-    known += ("speed_perturbation", "balance_classes", "ema_decay", "train_sampling_strategy", "lr_scheduler_type")
-    known += ("learning_rate", "encoder_learning_rate", "classifier_learning_rate", "warmup_steps", "num_train_epochs")
-    known += ("per_device_train_batch_size",)
-    values = [{key: value for part in parts for key, value in vars(part).items()} for parts in (page, preset, ours)]
-    first, second, third = ({name: each[name] for name in known} for each in values)
-    assert first == second == third
+    preset = ["--preset", "small", "--output_dir", str(tmp_path), "--use_cpu"]
+    known = yaml.safe_load(PRESETS["small"].read_text(encoding="utf-8")).keys() - {"speech_options"}
+    expected = {name: value for name, value in shipped(tmp_path, "ravdess4_whisper_tiny").items() if name in known}
+    for given in (words, preset):
+        values = {name: value for part in parse_arguments(sections, given) for name, value in vars(part).items()}
+        assert {name: values[name] for name in known} == expected
