@@ -276,23 +276,18 @@ def test_data_given_later_is_read_too(tmp_path):
     mine = own(corpus, ["sad", "neutral", "happy", "angry"])
     trainer = tiny_trainer(tmp_path, deterministic_model(), corpus, eval_data=corpus, max_steps=1)
     expected = trainer.evaluate()["eval_loss"]
-    assert trainer.evaluate(mine)["eval_loss"] == expected
-    assert trainer.evaluate({"x": mine})["eval_x_loss"] == expected
-    trainer.eval_dataset = mine
-    assert trainer.evaluate()["eval_loss"] == expected
-    trainer.eval_dataset = {"x": mine}
-    assert trainer.evaluate()["eval_x_loss"] == expected
+    for given, loss in ((mine, "eval_loss"), ({"x": mine}, "eval_x_loss")):
+        assert trainer.evaluate(given)[loss] == expected
+        trainer.eval_dataset = given
+        assert trainer.evaluate()[loss] == expected
     assert trainer.predict(mine.remove_columns("label")).label_ids is None
     trainer.train_dataset = own(corpus)
     assert trainer.train().global_step == 1
 
 
 def test_a_class_that_the_model_does_not_have_stops_before_the_first_step(tmp_path):
-    good, bad, model = (
-        own(tiny_corpus(8)),
-        own(tiny_corpus(8)).map(lambda row: {"label": "bored"}),
-        tiny_model("whisper"),
-    )
+    good, model = own(tiny_corpus(8)), tiny_model("whisper")
+    bad = good.map(lambda row: {"label": "bored"})
     for place, use in {
         "train_dataset": lambda: tiny_trainer(tmp_path, model, bad),
         r"eval_dataset\['x'\]": lambda: tiny_trainer(tmp_path, model, good, eval_data={"x": bad}),
@@ -304,13 +299,7 @@ def test_a_class_that_the_model_does_not_have_stops_before_the_first_step(tmp_pa
 
 def test_the_collator_of_someone_else_gets_the_rows_as_they_are(tmp_path):
     rows = [{"odd": 1}]
-    trainer = M4SERTrainer(
-        tiny_model("whisper"),
-        M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True),
-        list,
-        train_dataset=rows,
-        eval_dataset=rows,
-    )
+    trainer = made(tmp_path, model=tiny_model("whisper"), data_collator=list, train_dataset=rows, eval_dataset=rows)
     assert trainer.get_eval_dataloader().dataset is rows
 
 

@@ -183,15 +183,20 @@ def test_a_metadata_table(tmp_path, kind):
     assert reasons == {"left.wav": "named by no metadata table"}
 
 
+def archive(path, source):
+    """Put all files of a folder into an archive."""
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as made:
+        for each in sorted(source.rglob("*.*")):
+            made.write(each, each.relative_to(source))
+
+
 @pytest.mark.parametrize("root", ["plain", "run [1]"])
 @pytest.mark.parametrize(("names", "splits"), [(("train", "test"), ["train", "test"]), (("a", "b"), ["train"])])
 def test_archives_that_hold_the_same_places(tmp_path, names, splits, root):
     source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav")
-    (tmp_path / root).mkdir()
     for name in names:
-        with zipfile.ZipFile(tmp_path / root / f"{name}.zip", "w") as archive:
-            for path in sorted(source.rglob("*.wav")):
-                archive.write(path, path.relative_to(source))
+        archive(tmp_path / root / f"{name}.zip", source)
     found = content(load_corpus("dataset", tmp_path / root))
     assert list(found) == splits
     assert sorted(label for part in found.values() for label in part.values()) == ["happy", "happy", "sad", "sad"]
@@ -200,10 +205,7 @@ def test_archives_that_hold_the_same_places(tmp_path, names, splits, root):
 def test_an_archive_and_what_is_no_recording(tmp_path):
     source = make_classes(tmp_path / "source", "happy/1.wav", "sad/1.wav", "sad/._1.wav")
     (source / "notes.txt").write_text("hello")
-    (tmp_path / "data").mkdir()
-    with zipfile.ZipFile(tmp_path / "data" / "all.zip", "w") as archive:
-        for path in sorted(source.rglob("*.*")):
-            archive.write(path, path.relative_to(source))
+    archive(tmp_path / "data" / "all.zip", source)
     make_classes(tmp_path / "data", "angry/3.wav", "angry/4.wav")
     corpus = load_corpus("dataset", tmp_path / "data")
     assert content(corpus) == {

@@ -1,19 +1,9 @@
 """Fixtures of the tests of transcribing."""
 
 import pytest
-import torch
 
 from data_scripts.schema import save_prepared
 from tests.data_scripts.transcribe.helpers import make_dataset, make_tiny_whisper
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The models here are so small that threads, on a busy machine, mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ def test_it_depends_on_the_clip_alone(tiny_ctranslate2):
     assert all(texts[:3])
     assert recognizer.transcribe(clips[::-1]) == texts[::-1]
     assert recognizer.settings["model"] == recognizer.name == "tiny-ct2"
+    assert recognizer.settings["backend"] == "faster-whisper"
 
 
 def test_errors(tiny_ctranslate2, tiny_whisper, monkeypatch):

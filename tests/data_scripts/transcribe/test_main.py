@@ -73,15 +73,6 @@ def test_the_language_of_a_prepared_corpus(tmp_path, made, options, language):
     assert made[0].language == language
 
 
-def test_it_takes_the_backend(prepared, tiny_ctranslate2):
-    arguments = ["--prepared_dir", str(prepared), "--model", str(tiny_ctranslate2), "--backend", "faster-whisper"]
-    assert main([*arguments, "--device", "cpu", "--max_new_tokens", "4"]) == 0
-    report = json.loads((prepared / "transcription.json").read_text())
-    assert report["settings"]["backend"] == "faster-whisper"
-    assert list(report["undecodable"]) == ["test/utt2"]
-    assert report["counts"]["train"]["with_hypothesis"] == 7
-
-
 def test_mistakes_end_in_one_line_and_status_2(prepared, tmp_path, capsys):
     folder, absent = str(prepared), str(tmp_path / "absent")
     for arguments in (
