@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import soxr
 import torch
-from datasets import Audio, Dataset
+from datasets import Audio, Dataset, IterableDataset
 from transformers import AutoModelForAudioClassification, Pipeline, pipeline
 
 from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
@@ -173,32 +173,20 @@ def test_collections_and_batches(pipe, wav):
     assert [item["label"] for item in pipe(pairs, batch_size=2, num_workers=1)[4]] == [e["label"] for e in alone[4]]
 
 
-def test_dataset_rows(pipe, wav, expected):
-    rows = {
-        "audio": [{"path": None, "bytes": wav.read_bytes()}, {"path": str(wav), "bytes": None}],
-        "hypothesis": [TEXT, "so sad"],
-        "emotion": [0, 1],
-    }
-    dataset = Dataset.from_dict(rows).cast_column("audio", Audio(decode=False))
-    for given in (dataset, dataset.cast_column("audio", Audio()), dataset.to_iterable_dataset()):
-        for batch_size in (1, 2):
-            answers = list(pipe(given, batch_size=batch_size, asr=lambda _: pytest.fail("the rows have texts")))
-            assert len(answers) == 2
-            assert_same(answers[0], expected)
-            assert_same(answers[1], pipe((str(wav), "so sad")))
-    assert_same(pipe(dataset[0]), expected)
-
-
-def test_tables_are_answered_by_lists(pipe, wav, expected):
+def test_tables_are_answered_by_lists_and_data_sets_by_rows(pipe, wav, expected):
     """test_rows.py has every kind of collection."""
-    frame = pd.DataFrame({"file": [str(wav)] * 3, "sentence": [TEXT, None, "so sad"]})
-    for given in (frame, pa.Table.from_pandas(frame), frame.to_dict("list")):
+    texts = [TEXT, None, "so sad"]
+    frame = pd.DataFrame({"file": [str(wav)] * 3, "sentence": texts, "emotion": [0, 1, 2]})
+    audio = [{"path": None, "bytes": wav.read_bytes()}, *[{"path": str(wav), "bytes": None}] * 2]
+    data = Dataset.from_dict({"audio": audio, "sentence": texts}).cast_column("audio", Audio())
+    for given in (frame, pa.Table.from_pandas(frame), frame.to_dict("list"), data, data.to_iterable_dataset()):
         for batch_size in (1, 2):
             answers = pipe(given, batch_size=batch_size, asr=lambda _: "so")
-            assert isinstance(answers, list)
+            assert isinstance(answers, list) or isinstance(given, (Dataset, IterableDataset))
             for answer, text in zip(answers, [TEXT, "so", "so sad"], strict=True):
                 assert_same(answer, pipe((str(wav), text)))
-    assert_same(pipe(frame.iloc[0]), expected)
+    for row in (frame.iloc[0], data.cast_column("audio", Audio(decode=False))[0]):
+        assert_same(pipe(row), expected)
     assert pipe(frame[:0]) == pipe(()) == []
 
 
@@ -239,13 +227,8 @@ def test_asr_writes_a_missing_transcript(pipe, wav, expected):
     ("answer", "problem"),
     [
         (None, "asr gave NoneType for "),
-        ((TEXT, {}), "asr gave tuple"),
         ([TEXT], "asr gave list"),
-        ([], "asr gave list"),
-        ({}, r"asr gave dict with the keys \[\]"),
         ({"text": None, "segments": []}, r"asr gave dict with the keys \['segments', 'text'\]"),
-        (b"so", "asr gave bytes"),
-        ((word for word in "so"), "asr gave generator"),
     ],
 )
 def test_a_recognizer_that_gives_no_text_is_told_so(pipe, wav, answer, problem):

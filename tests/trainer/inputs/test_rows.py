@@ -18,7 +18,6 @@ from trainer.inputs.augmentation import load_at_speed
 from trainer.inputs.rows import LabelIndexer, RowReader
 
 CORPUS = tiny_corpus(6)
-ROLES = ("audio", "emotion", "hypothesis")
 
 
 @pytest.fixture(scope="module")
