@@ -279,11 +279,9 @@ def test_channels_of_tables(value, channel):
     assert type(read_channel(value)) is type(channel)
 
 
-@pytest.mark.parametrize(
-    ("start", "end"), [(0.02, 0.0544), (5, 9), (976.0, 976.04375), (0.04375, 0.05), (0.04374, 0.04376)]
-)
-def test_a_part_outside_the_recording(files, start, end):
-    utterance = read_utterance({"audio": str(files / "left.wav"), "text": TEXT, "start": start, "end": end})
+def test_a_part_outside_the_recording(files):
+    """test_parts.py has the numbers."""
+    utterance = read_utterance({"audio": str(files / "left.wav"), "text": TEXT, "start": 0.02, "end": 0.0544})
     with pytest.raises(PartError, match=r"left.wav: the part is not inside the recording.*s, of 0.04375 s\)"):
         load_audio(utterance.audio, part=utterance.part)
 
