@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import namedtuple
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -61,24 +62,7 @@ def split_thrice(folder, dropped=TEXTS):
     rewrite(folder, dropped, split=[("train", "validation", "test")[number // 6] for number in range(18)])
 
 
-def without_speakers(folder):
-    rewrite(folder, [*TEXTS, "speaker"])
-
-
-def of_one_class(folder):
-    rewrite(folder, TEXTS, emotion="sad")
-
-
-def nothing(folder):
-    rewrite(folder, TEXTS)
-
-
-def text_as_speech(folder, tiny):
-    return ["--speech_encoder", tiny.text_encoder]
-
-
-def whisper_as_text(folder, tiny):
-    return ["--text_encoder", tiny.speech_encoder]
+nothing = partial(rewrite, dropped=TEXTS)
 
 
 def changed_text_encoder(folder, tiny, change):
@@ -114,12 +98,12 @@ ASR = ("--asr_model", "WHISPER")
 OPTIONS = '{"num_attention_heads": 4, "contrastive_wieght": 1}'
 EARLY = [
     # The corpus
-    (without_speakers, ASR, "18 of 18 rows have no speaker.*--split_by utterance"),
+    (partial(rewrite, dropped=[*TEXTS, "speaker"]), ASR, "18 of 18 rows have no speaker.*--split_by utterance"),
     (nothing, (*ASR, "--num_folds", 5), "5 folds need as many speakers; the dataset has 3"),
     (nothing, (*ASR, "--num_folds", 3, "--folds", 4), "There is no fold 4"),
     (split_thrice, (*ASR, "--folds", 2), "its own split, which is one fold"),
     (split_thrice, (*ASR, "--strict", "true"), "the splits leak: 3 speakers"),
-    (of_one_class, ASR, "All training rows have one emotion, sad"),
+    (partial(rewrite, dropped=TEXTS, emotion="sad"), ASR, "All training rows have one emotion, sad"),
     (nothing, (*ASR, "--emotions", "sad", "furious"), "has no emotion furious"),
     (nothing, (*ASR, "--label_column_name", "mood"), "mood"),
     # Texts and the recogniser
@@ -130,8 +114,12 @@ EARLY = [
     (nothing, (*ASR, "--asr_language", "de"), "is English-only; language 'de'"),
     (nothing, ("--hypotheses", "nowhere.csv"), "cannot read hypotheses"),
     # The model
-    (nothing, (*ASR, text_as_speech), "--speech_encoder .*text: 'bert' is no speech encoder"),
-    (nothing, (*ASR, whisper_as_text), "--text_encoder .*speech is a whisper model, which reads input_features"),
+    (nothing, (*ASR, "--speech_encoder", "TEXT"), "--speech_encoder .*text: 'bert' is no speech encoder"),
+    (
+        nothing,
+        (*ASR, "--text_encoder", "SPEECH"),
+        "--text_encoder .*speech is a whisper model, which reads input",
+    ),
     (nothing, (*ASR, "--text_encoder", "nobody/nothing"), "--text_encoder nobody/nothing cannot be loaded"),
     (nothing, (*ASR, without_weights), "--text_encoder .*text: .*none of its weights"),
     (nothing, (*ASR, without_vocabulary), "--text_encoder .*its tokenizer has no vocabulary"),
@@ -152,7 +140,7 @@ def test_it_is_said_before_a_recording_is_read(
     corpus, encoders, tiny, whisper, unheard, capsys, change, options, message
 ):
     change(corpus)
-    named = {"WHISPER": whisper, "TEXT": tiny.text_encoder}
+    named = {"WHISPER": whisper, "TEXT": tiny.text_encoder, "SPEECH": tiny.speech_encoder}
     given = [word for each in options for word in (each(corpus, tiny) if callable(each) else [named.get(each, each)])]
     usual = ["--data_dir", corpus, "--output_dir", corpus.parent / "out", "--num_folds", 3, *encoders]
     usual += ["--model_options", '{"num_attention_heads": 4}']

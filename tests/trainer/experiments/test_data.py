@@ -123,13 +123,6 @@ def test_the_language_that_is_recognised(tmp_path, monkeypatch, make, options, l
     assert asked == [("whisper", {"language": language})]
 
 
-def test_splits_that_leak_are_refused_before_anything_is_recognised(corpus, tmp_path):
-    divided(corpus, "hypothesis")
-    arguments = CorpusArguments(data_dir=str(corpus), asr_model="no/such/model", strict=True)
-    with pytest.raises(CorpusError, match="the splits leak: 3 speakers are in more than one split"):
-        prepare_corpus(arguments, tmp_path / "prepared")
-
-
 def test_a_folder_prepared_by_an_earlier_version_is_audited_without_its_recordings(corpus, tmp_path):
     divided(corpus)
     dataset = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")

@@ -470,11 +470,8 @@ def test_the_card_goes_with_the_model_whichever_way_it_is_pushed(data, tmp_path)
     pushed, written = tmp_path / "home" / "pushed", (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert written.count('"me/flag", trust_remote_code=True') == 3
     told = FILES - {"predictions.parquet", "log_history.json", "processor_config.json"}
-    for place, name in {
-        pushed / "me/flag": "me/flag",
-        pushed / "me/method": "me/method",
-        pushed / "you/both": "you/both",
-    }.items():
+    for name in ("me/flag", "me/method", "you/both"):
+        place = pushed / name
         files = {path.name for path in place.iterdir()}
         assert told <= files
         assert "predictions.parquet" not in files
