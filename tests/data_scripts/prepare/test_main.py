@@ -3,6 +3,7 @@
 Bad conditions too: killed at any moment, a full disk, no permission, two at once.
 """
 
+import codecs
 import hashlib
 import os
 import shutil
@@ -212,6 +213,7 @@ def open_folder():
 def user():
     """Root may read everything: what it runs becomes that of another user."""
     is_root = os.geteuid() == 0
+    codecs.lookup("utf-8-sig")  # Python's own files may be closed to that user, too
     if is_root:
         os.seteuid(65534)
     yield
