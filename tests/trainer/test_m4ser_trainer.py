@@ -432,7 +432,7 @@ ADAM = torch.optim.Adam
         ),
         (lambda model: {"data_collator": None}, {}, "^data_collator is missing"),
         (
-            lambda model: {"model": tiny_model("whisper", id2label=dict(enumerate(EMOTIONS[::-1])))},
+            lambda model: {"model": tiny_model("whisper", id2label=dict(enumerate(EMOTIONS[::-1])), label2id=None)},
             {},
             "^data_collator was made for the classes angry, happy, neutral, sad, the model has sad, neutral, happy, an",
         ),
