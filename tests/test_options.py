@@ -30,6 +30,7 @@ from trainer.studies.text_pairs import CorrectionArguments
 
 RUNS = [SimpleNamespace(name="run", row="M4SER", results={"emotions": []})]
 STAND_IN = mock.MagicMock()
+TEXTS = SimpleNamespace(path=ROOT / "examples" / "demo" / "sample_corpus" / "manifest.csv")
 #: module (or the command's own file): what acts there -> what it returns here.
 ACTS = {
     "benchmark.py": {
@@ -46,7 +47,7 @@ ACTS = {
     "data_scripts.schema": {"load_prepared": {}},
     "data_scripts.transcribe.whisper": {"WhisperRecognizer": None},
     "data_scripts.transcribe.faster_whisper": {"FasterWhisperRecognizer": None},
-    "data_scripts.transcribe.dataset": {"fill_folder": (None, STAND_IN), "HypothesesFile": None},
+    "data_scripts.transcribe.dataset": {"fill_folder": (None, STAND_IN), "HypothesesFile": TEXTS},
     "trainer.evaluation.drawing": {"set_figure_formats": None},
     "trainer.experiments.model": {"build_model": (1, 2)},
     "trainer.experiments.run": {"make_trainer": STAND_IN},
@@ -257,6 +258,9 @@ def test_what_is_said_of_model_runs_and_training_goes_on_as_a_whole(script, plac
     spy = mock.MagicMock()
     monkeypatch.setattr(importlib.import_module(f"trainer.{RUNNERS[runner]}"), runner, spy)
     monkeypatch.setattr("trainer.studies.corrector.format_table", mock.MagicMock())
+    for room in ("experiments", "experiments.checks", "studies.divisions"):  # they need real encoders
+        monkeypatch.setattr(f"trainer.{room}.check_experiment", mock.MagicMock())
+    monkeypatch.setattr("trainer.experiments.checks.check_setup", mock.MagicMock())
     main(*parts)
     (call,) = spy.call_args_list
     handed = [each for value in call.args for each in (value, *getattr(value, "__dict__", {}).values())]
