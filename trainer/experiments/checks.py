@@ -147,7 +147,12 @@ def _seconds_to_convert(outline: DatasetDict) -> float:
 
     What soundfile cannot open, such as video, is not counted.
     """
-    paths = [row["audio"]["path"] for part in outline.values() for row in part if row["duration"] is None]
+    paths = [
+        audio["path"]
+        for part in outline.values()
+        for audio, duration in zip(part["audio"][:], part["duration"][:], strict=True)
+        if duration is None
+    ]
     sampled = [paths[place] for place in evenly_spaced(len(paths), _SAMPLED)]
     seconds = 0.0
     for path in sampled:
