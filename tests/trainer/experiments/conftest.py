@@ -1,11 +1,11 @@
-"""What the tests of experiments share: encoders as the command line names them, and three splits."""
+"""What the tests of experiments share: encoders as the command line names them, a corpus, and three splits."""
 
 import pytest
 from datasets import DatasetDict
 
 from data_scripts.splits import speaker_folds
 from tests.helpers.corpus import tiny_corpus
-from tests.helpers.experiments import encoder_folders
+from tests.helpers.experiments import encoder_folders, write_manifest
 from tests.helpers.pictures import blank_pictures  # noqa: F401  a fixture
 from tests.helpers.tiny import EMOTIONS
 from trainer.experiments.arguments import ModelArguments
@@ -22,6 +22,15 @@ def tiny(tmp_path_factory):
 def encoders(tiny):
     """The same encoders, as options of a command line."""
     return "--speech_encoder", tiny.speech_encoder, "--text_encoder", tiny.text_encoder
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder of 18 clips of three speakers, with their manifest."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    write_manifest(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

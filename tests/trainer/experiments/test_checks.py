@@ -14,7 +14,7 @@ from transformers import AutoModel, GPT2Config
 from data_scripts.errors import UserError
 from data_scripts.prepare import recordings
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
-from tests.helpers.experiments import experiment_arguments, write_manifest
+from tests.helpers.experiments import experiment_arguments
 from tests.helpers.layouts import make_iemocap, write_wav
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import tiny_tokenizer
@@ -29,15 +29,6 @@ TEXTS = ("hypothesis", "transcript")
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory):
     return make_tiny_whisper(tmp_path_factory.mktemp("whisper"), 1, positions=8)
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    """18 clips of three speakers."""
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    write_manifest(folder)
-    return folder
 
 
 @pytest.fixture

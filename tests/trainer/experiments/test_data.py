@@ -37,14 +37,6 @@ def heard(folder, names):
     return str(folder / "heard.csv")
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    write_manifest(folder)
-    return folder
-
-
 def test_it_is_prepared_once(corpus, tmp_path, capsys):
     first = prepare_corpus(CorpusArguments(data_dir=str(corpus)), tmp_path / "prepared")
     assert "18 utterances kept" in capsys.readouterr().out
