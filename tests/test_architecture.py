@@ -12,7 +12,7 @@ import pytest
 from transformers.dynamic_module_utils import get_imports
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("modeling_m4ser", "data_scripts", "trainer", "examples")
+ROOMS = ("modeling_m4ser", "data_scripts", "trainer", "m4ser", "examples")
 # Folders and modules from the ground up: each imports its own layer and those before it. What stands in a folder that
 # is not here is of its parent; a room's `__init__`, which hands on names from all its folders, is of the room's last.
 LAYERS = [
@@ -20,7 +20,7 @@ LAYERS = [
     *("data_scripts", "data_scripts.corpora", "data_scripts.prepare", "data_scripts.transcribe"),
     *("trainer.errors", "trainer.arguments", "trainer.callbacks", "trainer.inputs", "trainer"),
     *("trainer.evaluation", "trainer.experiments", "trainer.studies"),
-    *("examples", "tests"),
+    *("m4ser", "examples", "tests"),
 ]
 SKIPPED_FOLDERS = {"venv", "runs", "outputs", "build", "dist", "__pycache__"}
 TEXT_FILES = {".py", ".md", ".cfg", ".toml", ".yaml", ".yml", ".cff", ".txt", "Makefile", "run"}
