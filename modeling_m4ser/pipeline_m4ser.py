@@ -1,18 +1,21 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, Self
+from itertools import islice
+from typing import Any
 
 import torch
-from transformers import Pipeline, pipeline
-from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+from transformers import Pipeline
 
-from .audio_m4ser import audio_name, load_audio
-from .decoding_m4ser import logger
+from .audio_m4ser import audio_name, decode_audio, load_audio
+from .decisions_m4ser import decide
+from .levels_m4ser import silence_reason
+from .recognition_m4ser import load_recognizer
 from .rows_m4ser import read_collection, read_utterance
 from .words_m4ser import correct_words
 
@@ -38,14 +41,25 @@ class SpeechTextEmotionPipeline(Pipeline):
     Args:
         top_k (`int`, *optional*): how many labels to return, best first; all of them by default.
         asr (`str`, `Pipeline` or `Callable`, *optional*): what writes the transcript where an input has none: an ASR
-            model's name or folder, an `automatic-speech-recognition` pipeline, or any function from 16 kHz samples to
-            text, or to a dict with it under `text`. A Whisper hears what is longer than its 30 s in parts.
+            model's name or folder ("faster-whisper:NAME" for one of that package), an `automatic-speech-recognition`
+            pipeline, or any function from 16 kHz samples to text, or to a dict with it under `text`. Longer than 30 s
+            is heard in parts.
         channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
             default the mean of all.
-        return_corrections (`bool`, *optional*): whether to return a dict `{"emotions", "text", "corrections",
-            "corrected_text"}` with what error detection and correction say about the transcript: a list of words that
-            change, each `{"start", "end", "text", "replacement", "confidence"}` with places in the given text in
-            characters. Only edits of the model's `correction_threshold` count.
+        batch_size (`int`, defaults to 1): how many inputs are classified and recognised at once. Answers are those of
+            single calls; they come in windows of eight batches, whose inputs are sorted by length.
+        num_workers (`int`, defaults to 0): how many threads read and decode, one window ahead of the model.
+        on_error (`str`, defaults to `"raise"`): `"skip"` answers `{"error": message, "error_type": class name}` in the
+            place of an input that cannot be read, recognised or classified.
+        return_corrections (`bool`, *optional*): whether to return what error detection and correction say about the
+            transcript: `corrections`, a list of words that change, each `{"start", "end", "text", "replacement",
+            "confidence"}` with places in the given text in characters, and the `corrected_text`. Only edits of the
+            model's `correction_threshold` count.
+        return_embedding (`bool`, *optional*): whether to return the `embedding`, the pooled features, float32 (d,).
+        return_decision (`bool`, *optional*): whether to return what [`~decisions_m4ser.decide`] says (`decision`,
+            `confidence`, `labels`), the `ood_score` or None, and the length of the audio in `seconds`, None without.
+
+    With any of the last three, the answer is a dict of these keys, the `emotions` and the `text` that was read.
     """
 
     model: Any
@@ -57,17 +71,24 @@ class SpeechTextEmotionPipeline(Pipeline):
     _load_image_processor = False
 
     def _sanitize_parameters(self, **options):
-        unknown = sorted(set(options) - {"top_k", "asr", "channel", "return_corrections"})
+        stages = (
+            ("asr", "channel", "on_error"),
+            ("return_corrections",),
+            ("top_k", "return_embedding", "return_decision"),
+        )
+        unknown = sorted(set(options).difference(*stages))
         if unknown:
             raise TypeError(f"{type(self).__name__} does not take {', '.join(unknown)}.")
         if options.get("asr") is not None:
-            options["asr"] = self._recognizer(options["asr"])
+            loaded = vars(self).setdefault("_recognizers", {})
+            options["asr"] = load_recognizer(options["asr"], loaded, self.processor.sampling_rate, self.device)
         else:
             options.pop("asr", None)
         if options.get("top_k") is not None and options["top_k"] < 1:
             raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
+        if options.get("on_error", "raise") not in ("raise", "skip"):
+            raise ValueError(f'on_error must be "raise" or "skip", not {options["on_error"]!r}.')
         # A call's None means all channels or all labels, whatever the constructor was given.
-        stages = ("asr", "channel"), ("return_corrections",), ("top_k",)
         return tuple({name: options[name] for name in stage if name in options} for stage in stages)
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
@@ -78,122 +99,143 @@ class SpeechTextEmotionPipeline(Pipeline):
             return []
         return super().__call__(inputs, **kwargs)
 
-    def preprocess(self, inputs: Any, asr: Callable | None = None, channel: int | None = None) -> dict[str, Any]:
-        """Turn one input into the processor's tensors (a batch of one) and the transcript as it was given."""
+    def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
+        """Answer one input as a list of one."""
+        return next(self.get_iterator([inputs], 0, 1, preprocess_params, forward_params, postprocess_params))
+
+    def get_iterator(
+        self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+    ) -> Iterator[Any]:
+        """Iterate over the answers, window by window: while one is classified, threads read the next."""
+        options = {name: value for name, value in preprocess_params.items() if name != "on_error"}
+        skips = preprocess_params.get("on_error") == "skip"
+        answer = partial(self._answer, batch_size, skips, options.get("asr"), forward_params, postprocess_params)
+
+        def read(gets: list[Callable[[], Any]]) -> list:
+            return [self.preprocess(get(), **options) for get in gets]
+
+        if isinstance(inputs, torch.utils.data.IterableDataset) or not hasattr(inputs, "__len__"):
+            gets = (partial(_same, item) for item in inputs)
+        else:  # the threads ask a data set for its rows, which may be decoded there
+            gets = (partial(inputs.__getitem__, place) for place in range(len(inputs)))
+        size = batch_size if batch_size == 1 else 8 * batch_size
+        with ThreadPoolExecutor(num_workers) if num_workers else nullcontext() as threads:
+            spread = threads.map if threads else map
+            ahead: deque[Iterable] = deque()
+            while window := list(islice(gets, size)):
+                ahead.append(spread(lambda get: _attempt(read, [get], skips)[0], window))
+                if len(ahead) > bool(threads):
+                    yield from answer(ahead.popleft())
+            for clips in ahead:
+                yield from answer(clips)
+
+    def preprocess(self, inputs: Any, asr: Any = None, channel: int | None = None) -> dict[str, Any]:
+        """Read one input: its features, and its transcript, or the waveform (samples,) to recognise instead."""
         audio, text, own_channel, part = read_utterance(inputs)
         channel = channel if own_channel is None else own_channel
-        config = self.model.config
-        waveform = None
-        if config.uses_speech or (text is None and asr is not None):
+        config, name, rate = self.model.config, audio_name(audio), self.processor.sampling_rate
+        clip = {"name": name, "text": text, "features": {}, "waveform": None}
+        clip |= {"seconds": None, "has_speech": True}
+        lacks_text = text is None and config.uses_text
+        if lacks_text and asr is None:
+            raise ValueError(
+                "No transcript was given. Pass {'audio': …, 'text': …} or (audio, text), or let an ASR model write "
+                "it: pipe(audio, asr='openai/whisper-small.en')."
+            )
+        if config.uses_speech or lacks_text:
             if audio is None:
                 raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
-            waveform = load_audio(audio, sampling_rate=self.processor.sampling_rate, channel=channel, part=part)
-        if text is None and config.uses_text:
-            if asr is None:
-                raise ValueError(
-                    "No transcript was given. Pass {'audio': …, 'text': …} or (audio, text), or let an ASR model write "
-                    "it: pipe(audio, asr='openai/whisper-small.en')."
-                )
-            text = _written(asr(waveform), audio_name(audio))
-        features = self.processor(
-            audio=waveform if config.uses_speech else None,
-            text=text if config.uses_text else None,
-            sampling_rate=self.processor.sampling_rate,
-            names=[audio_name(audio)],
-        )
-        return {**features, "text": [text]}
+            samples, own_rate = decode_audio(audio, channel=channel, part=part)
+            clip |= {"seconds": len(samples) / own_rate, "has_speech": silence_reason(samples) is None}
+            # Only now to the model's rate: resampling adds ripples to a constant, which is silence too.
+            waveform = load_audio({"array": samples, "sampling_rate": own_rate}, sampling_rate=rate, name=name)
+            if config.uses_speech:
+                clip["features"] = self.processor(audio=waveform, sampling_rate=rate, names=[name])
+            if lacks_text:
+                clip["waveform"] = waveform
+        return clip
+
+    def _answer(self, batch_size, skips, asr, forward_params, postprocess_params, clips: Iterable) -> Iterator[Any]:
+        """Answer a window of what `preprocess` gave, or its errors: texts are written first, then all is classified."""
+
+        def write(batch: list[dict]) -> list[dict]:
+            texts = asr([clip["waveform"] for clip in batch], [clip["name"] for clip in batch], batch_size)
+            return [{**clip, "text": text, "waveform": None} for clip, text in zip(batch, texts, strict=True)]
+
+        def classify(batch: list[dict]) -> list:
+            outputs = self.forward(self._collate(batch), **forward_params)
+            rows = [{name: column[row] for name, column in outputs.items()} for row in range(len(batch))]
+            return [self.postprocess(clip | row, **postprocess_params) for clip, row in zip(batch, rows, strict=True)]
+
+        found = list(clips)
+        for function, needs in ((write, lambda clip: clip["waveform"] is not None), (classify, lambda _: True)):
+            order = [place for place, clip in enumerate(found) if not isinstance(clip, Exception) and needs(clip)]
+            order.sort(key=lambda place: (-(found[place]["seconds"] or 0), -len(found[place]["text"] or "")))
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                results = _attempt(function, [found[place] for place in batch], skips)
+                for place, result in zip(batch, results, strict=True):
+                    found[place] = result
+        for answer in found:
+            is_error = isinstance(answer, Exception)
+            yield {"error": str(answer), "error_type": type(answer).__name__} if is_error else answer
+
+    def _collate(self, clips: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        rows = [dict(clip["features"]) for clip in clips]
+        if self.model.config.uses_text:
+            rows = [{**row, **self.processor(text=clip["text"])} for row, clip in zip(rows, clips, strict=True)]
+        return dict(self.processor.pad(rows))
 
     def _forward(self, model_inputs: dict[str, Any], return_corrections: bool = False) -> dict[str, Any]:
-        texts = model_inputs.pop("text")
-        outputs = {"logits": self.model(**model_inputs).logits, "text": texts}
+        output = self.model(**model_inputs)
+        outputs = {"logits": output.logits, "pooled": output.pooled}
+        if getattr(self.model.config, "ood_threshold", None) is not None:
+            outputs["ood_score"] = self.model.ood_score(output.pooled)
         if return_corrections:
             outputs["corrections"] = self.model.correct_transcripts(
                 model_inputs.get("input_ids"), model_inputs.get("text_attention_mask")
             )
         return outputs
 
-    def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> list[dict] | dict[str, Any]:
-        """Return labels with their probabilities, best first."""
-        config = self.model.config
-        labels = config.id2label
-        scores = (model_outputs["logits"][0].float() / config.calibration_temperature).softmax(-1)
-        best = scores.topk(min(top_k or len(scores), len(scores)))
+    def postprocess(
+        self,
+        model_outputs: dict[str, Any],
+        top_k: int | None = None,
+        return_embedding: bool = False,
+        return_decision: bool = False,
+    ) -> list[dict] | dict[str, Any]:
+        """Return the labels of one clip with their probabilities, best first, and what else was asked for."""
+        config, text = self.model.config, model_outputs["text"]
+        probabilities = (model_outputs["logits"].float() / config.calibration_temperature).softmax(-1)
+        best = probabilities.topk(min(top_k or len(probabilities), len(probabilities)))
         emotions = [
-            {"label": labels[index], "score": score}
+            {"label": config.id2label[index], "score": score}
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
-        if "corrections" not in model_outputs:
-            return emotions
-        # One utterance comes as a list of one, an utterance out of a batch as itself.
-        correction, text = _only(model_outputs["corrections"]), _only(model_outputs["text"])
-        corrected, words = correct_words(text, correction, self.processor)
-        return {
-            "emotions": emotions,
-            "text": text,
-            "corrections": [asdict(word) for word in words],
-            "corrected_text": corrected,
-        }
-
-    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
-        """Iterate as every pipeline does, but let the processor pad batches: it knows the axes of its tensors."""
-        # A generator has no known size: it streams, in this process.
-        if hasattr(inputs, "__len__"):
-            dataset = PipelineDataset(inputs, self._without_weights().preprocess, preprocess_params)
-        else:
-            dataset, num_workers = PipelineIterator(inputs, self.preprocess, preprocess_params), 0
-        loader = torch.utils.data.DataLoader(
-            dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=self._collate
-        )
-        outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
-        return PipelineIterator(outputs, self.postprocess, postprocess_params)
-
-    def _without_weights(self) -> Self:
-        """Return what reads inputs: worker processes need no weights, and torch cannot pickle those of HuBERT."""
-        reader = copy.copy(self)
-        reader.model = SimpleNamespace(config=self.model.config)
-        return reader
-
-    def _collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        texts = [text for item in items for text in item.pop("text")]
-        return {**self.processor.pad(items), "text": texts}
-
-    def _recognizer(self, asr: str | Callable) -> Callable[[Any], Any]:
-        """Return a function from samples to text, or a dictionary with it; a model given by name is loaded once."""
-        if isinstance(asr, str):
-            loaded: dict[str, Any] = vars(self).setdefault("_recognizers", {})
-            if asr not in loaded:
-                loaded[asr] = pipeline("automatic-speech-recognition", model=asr, device=self.device)
-            asr = loaded[asr]
-        if not callable(asr):
-            raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
-        return partial(_recognize, asr, self.processor.sampling_rate) if isinstance(asr, Pipeline) else asr
+        answer: dict[str, Any] = {}
+        if "corrections" in model_outputs:
+            corrected, words = correct_words(text, model_outputs["corrections"], self.processor)
+            answer |= {"corrections": [asdict(word) for word in words], "corrected_text": corrected}
+        if return_embedding:
+            answer["embedding"] = model_outputs["pooled"].float().numpy().copy()
+        if return_decision:
+            ood_score = float(model_outputs["ood_score"]) if "ood_score" in model_outputs else None
+            answer |= decide(config, probabilities, ood_score, model_outputs["has_speech"])
+            answer |= {"ood_score": ood_score, "seconds": model_outputs["seconds"]}
+        return {"emotions": emotions, "text": text, **answer} if answer else emotions
 
 
-def _recognize(asr: Pipeline, sampling_rate: int, waveform: Any) -> Any:
-    """Return what an ASR pipeline makes of samples (samples,)."""
-    options: dict[str, Any] = {}
-    # Whisper reads no more at once than its window of 30 s. Whoever chose parts for the pipeline has settled that.
-    is_whisper = getattr(asr, "type", None) == "seq2seq_whisper" and "chunk_length_s" not in asr._preprocess_params
-    if is_whisper and len(waveform) > asr.feature_extractor.n_samples:
-        writes_times = hasattr(asr.model.generation_config, "no_timestamps_token_id")
-        seconds = asr.feature_extractor.chunk_length
-        options = {"return_timestamps": True} if writes_times else {"chunk_length_s": seconds, "ignore_warning": True}
-    return asr({"raw": waveform, "sampling_rate": sampling_rate}, **options)
+def _same(item: Any) -> Any:
+    return item
 
 
-def _written(answer: Any, name: str | None) -> str:
-    """Return the text of a recogniser's answer: a string, or a dictionary with one under "text"."""
-    text = answer.get("text") if isinstance(answer, Mapping) else answer
-    if not isinstance(text, str):
-        keys = f" with the keys {sorted(map(str, answer))[:9]}" if isinstance(answer, Mapping) else ""
-        raise ValueError(
-            f"asr gave {type(answer).__name__}{keys} for {name or 'the audio'}: it must return the text, or a "
-            'dictionary with it under "text"; put what you call into a function that does.'
-        )
-    if not text.strip():
-        logger.warning_once(f"asr heard no words in {name or 'the audio'}: its emotion is read from the sound alone.")
-    return text
-
-
-def _only(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
+def _attempt(function: Callable[[list], list], items: list, skips: bool) -> list:
+    """Apply a function to a batch; where it fails and `skips`, to each item alone, its error in place of a result."""
+    try:
+        return function(items)
+    except Exception as error:
+        if not skips:
+            raise
+        if len(items) == 1:
+            return [error]
+    return [result for item in items for result in _attempt(function, [item], skips)]

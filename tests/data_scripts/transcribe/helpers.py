@@ -87,7 +87,7 @@ def make_tiny_whisper(folder, seconds, letter_scale=1, positions=40):
     `positions` are those of the decoder, four of them for its prompt.
     """
     vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS[1:]})
     tokenizer.add_tokens([f"<|{0.02 * i:.2f}|>" for i in range(1501)])
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}

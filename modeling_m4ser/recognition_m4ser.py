@@ -1,0 +1,164 @@
+"""What writes transcripts: an ASR model by name, an ASR pipeline or any function, for lists of waveforms."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from transformers import Pipeline, pipeline
+
+from .decoding_m4ser import logger
+
+#: What starts the name of a checkpoint in CTranslate2's format: it runs by the package of that name.
+FASTER_WHISPER = "faster-whisper:"
+_LOADING = Lock()  # threads that name a model at the same time load it once
+# CTC models read any length at once, but attention over a whole call takes its square in memory.
+_CTC_SECONDS = 30
+
+
+class Recognizer:
+    """A function from lists of waveforms to their texts.
+
+    Args:
+        asr (`str`, `Pipeline` or `Callable`): an ASR model's name or folder, with "faster-whisper:" in front for one in
+            CTranslate2's format; an `automatic-speech-recognition` pipeline; or any function from the samples of one
+            waveform to text, or to a dict with it under `text`, which is called one by one.
+        sampling_rate (`int`, defaults to 16000): that of the waveforms, in hertz.
+        device (*optional*): where a model that is given by name runs; by default where transformers puts it.
+
+    Raises:
+        ValueError: `asr` is nothing of these.
+        ImportError: faster-whisper is asked for and not installed.
+    """
+
+    def __init__(self, asr: Any, sampling_rate: int = 16000, device: Any = None):
+        if isinstance(asr, str) and asr.startswith(FASTER_WHISPER):
+            asr = _FasterWhisper(asr.removeprefix(FASTER_WHISPER), device)
+        elif isinstance(asr, str):
+            asr = pipeline("automatic-speech-recognition", model=asr, device=device)
+        if not callable(asr):
+            raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
+        self.asr: Any = asr
+        self.sampling_rate = sampling_rate
+
+    def __call__(
+        self, waveforms: Sequence[np.ndarray], names: Sequence[str | None] | None = None, batch_size: int = 16
+    ) -> list[str]:
+        """Return the texts of waveforms (samples,), in their order.
+
+        Whispers hear batches of similar length, and alone and in parts what is longer than their 30 s. `names` are what
+        messages call the waveforms.
+
+        Raises:
+            ValueError: what was heard is neither a text nor a dictionary with one.
+        """
+        names = [None] * len(waveforms) if names is None else names
+        if not isinstance(self.asr, (Pipeline, _FasterWhisper)):
+            return [_written(self.asr(waveform), name) for waveform, name in zip(waveforms, names, strict=True)]
+        answers: dict[int, Any] = {}
+        together = []
+        for index in sorted(range(len(waveforms)), key=lambda index: -len(waveforms[index])):
+            options = self._options(waveforms[index])
+            if options is None:
+                together.append(index)
+            else:
+                answers[index] = self._hear([waveforms[index]], 1, **options)[0]
+        heard = self._hear([waveforms[index] for index in together], batch_size) if together else []
+        answers |= zip(together, heard, strict=True)
+        return [_written(answers[index], name) for index, name in enumerate(names)]
+
+    def _hear(self, waveforms: list[np.ndarray], batch_size: int, **options) -> list:
+        if isinstance(self.asr, _FasterWhisper):
+            return self.asr(waveforms, batch_size, **options)
+        # Of other models, the padding of a batch would be heard too.
+        batch_size = batch_size if getattr(self.asr, "type", "") == "seq2seq_whisper" else 1
+        clips = [{"raw": waveform, "sampling_rate": self.sampling_rate} for waveform in waveforms]
+        return self.asr(clips, batch_size=batch_size, **options)
+
+    def _options(self, waveform: np.ndarray) -> dict[str, Any] | None:
+        """Return the options that let a model hear what is longer than it reads at once; None for what is not."""
+        kind, seconds = getattr(self.asr, "type", ""), len(waveform) / self.sampling_rate
+        # Whoever chose parts for the pipeline has settled that.
+        if isinstance(self.asr, Pipeline) and "chunk_length_s" in self.asr._preprocess_params:
+            return None
+        if kind == "faster-whisper":
+            return {"in_parts": True} if seconds > self.asr.seconds else None
+        if kind.startswith("ctc"):
+            return {"chunk_length_s": _CTC_SECONDS} if seconds > _CTC_SECONDS else None
+        if kind != "seq2seq_whisper" or len(waveform) <= self.asr.feature_extractor.n_samples:
+            return None
+        if hasattr(self.asr.model.generation_config, "no_timestamps_token_id"):
+            return {"return_timestamps": True}
+        return {"chunk_length_s": self.asr.feature_extractor.chunk_length, "ignore_warning": True}
+
+
+def load_recognizer(asr: Any, loaded: dict[str, Recognizer], sampling_rate: int, device: Any = None) -> Recognizer:
+    """Return the recogniser of a name, pipeline or function; a model given by name is kept in `loaded`."""
+    if isinstance(asr, Recognizer):
+        return asr
+    if not isinstance(asr, str):
+        return Recognizer(asr, sampling_rate)
+    with _LOADING:
+        if asr not in loaded:
+            loaded[asr] = Recognizer(asr, sampling_rate, device)
+    return loaded[asr]
+
+
+class _FasterWhisper:
+    """A Whisper in CTranslate2's format: batches of 16 kHz clips in one pass, what is longer than 30 s by its parts."""
+
+    type = "faster-whisper"
+
+    def __init__(self, name: str, device: Any = None):
+        try:
+            from faster_whisper import BatchedInferencePipeline, WhisperModel
+        except ImportError as error:
+            raise ImportError(
+                f"asr={FASTER_WHISPER + name!r} needs faster-whisper: pip install faster-whisper"
+            ) from error
+        device = getattr(device, "type", device)
+        self.model = WhisperModel(name, device=device if device in ("cpu", "cuda") else "auto")
+        self.batched = BatchedInferencePipeline(self.model)
+        self.rate = self.model.feature_extractor.sampling_rate
+        self.seconds = self.model.feature_extractor.chunk_length
+
+    def __call__(self, waveforms: list[np.ndarray], batch_size: int, in_parts: bool = False) -> list[str]:
+        options: dict[str, Any] = {"language": None if self.model.model.is_multilingual else "en"}
+        if in_parts:
+            # Sampled texts, and what is conditioned on them, would differ from call to call.
+            options |= {"temperature": 0.0, "condition_on_previous_text": False}
+            found = (self.model.transcribe(waveform, **options)[0] for waveform in waveforms)
+            return [_joined(segments) for segments in found]
+        # The clips as places of one recording: the package cuts them out again and runs them side by side.
+        ends = np.cumsum([len(waveform) for waveform in waveforms]) / self.rate
+        starts = np.concatenate([[0.0], ends[:-1]])
+        places = [{"start": start, "end": end} for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        segments, _ = self.batched.transcribe(
+            np.concatenate(waveforms),
+            clip_timestamps=places,
+            batch_size=batch_size,
+            multilingual=self.model.model.is_multilingual,
+            **options,
+        )
+        by_clip: list[list] = [[] for _ in waveforms]
+        for segment in segments:
+            by_clip[int(np.searchsorted(starts, segment.start + 1e-3, side="right")) - 1].append(segment)
+        return [_joined(found) for found in by_clip]
+
+
+def _joined(segments: Any) -> str:
+    return " ".join(segment.text.strip() for segment in segments)
+
+
+def _written(answer: Any, name: str | None) -> str:
+    """Return the text of a recogniser's answer: a string, or a dictionary with one under "text"."""
+    text = answer.get("text") if isinstance(answer, Mapping) else answer
+    if not isinstance(text, str):
+        keys = f" with the keys {sorted(map(str, answer))[:9]}" if isinstance(answer, Mapping) else ""
+        raise ValueError(
+            f"asr gave {type(answer).__name__}{keys} for {name or 'the audio'}: it must return the text, or a "
+            'dictionary with it under "text"; put what you call into a function that does.'
+        )
+    if not text.strip():
+        logger.warning_once(f"asr heard no words in {name or 'the audio'}: its emotion is read from the sound alone.")
+    return text

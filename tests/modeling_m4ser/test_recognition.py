@@ -1,0 +1,105 @@
+"""Recognisers: what may be one, batches that equal single clips, recordings longer than the window, mistakes."""
+
+import json
+import string
+import sys
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, pipeline
+
+from modeling_m4ser.audio_m4ser import load_audio
+from modeling_m4ser.recognition_m4ser import Recognizer
+from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, needs_real_model, noises
+from tests.helpers.tiny import speech_config
+
+RATE = 16000
+TEXT = "I can’t believe it"
+# Within the window of one second and longer.
+LENGTHS = (8000, 24000, 3000)
+
+
+def ctc(folder, kind):
+    """A recogniser with random weights that reads any length."""
+    symbols = ("<pad>", "<s>", "</s>", "<unk>", "|", *string.ascii_lowercase)
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
+    config = speech_config(kind, vocab_size=len(symbols), pad_token_id=0)
+    return pipeline(
+        "automatic-speech-recognition",
+        model=AutoModelForCTC.from_config(config).eval(),
+        tokenizer=Wav2Vec2CTCTokenizer(vocabulary),
+        feature_extractor=Wav2Vec2FeatureExtractor(),
+    )
+
+
+def check_batches(recognizer, clips):
+    """Compare texts in batches with those of single clips, and return them."""
+    alone = [recognizer([clip])[0] for clip in clips]
+    assert len(set(alone)) > 1, "a deaf recogniser"
+    assert recognizer(clips, batch_size=2) == alone
+    assert recognizer(clips[::-1]) == alone[::-1]
+    assert recognizer([]) == []
+    return alone
+
+
+def test_whisper_hears_what_is_longer_than_its_window(whisper):
+    asr = pipeline("automatic-speech-recognition", whisper)
+    clips = noises(*LENGTHS)
+    assert check_batches(Recognizer(whisper), clips) == check_batches(Recognizer(asr), clips)
+    del asr.model.generation_config.no_timestamps_token_id  # as some that were fine-tuned lack it
+    assert len(Recognizer(asr)(clips)) == 3
+    parts = pipeline("automatic-speech-recognition", whisper, chunk_length_s=0.5, ignore_warning=True)
+    assert len(Recognizer(parts)(clips)) == 3
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-group"])
+def test_models_of_another_kind(tmp_path, kind):
+    check_batches(Recognizer(ctc(tmp_path, kind)), noises(8000, 11000, 31 * RATE))
+
+
+def test_faster_whisper(tiny_ctranslate2):
+    recognizer = Recognizer(f"faster-whisper:{tiny_ctranslate2}", device="cpu")
+    recognizer.asr.model.max_length = 12  # the model has no more places
+    check_batches(recognizer, [*noises(16000, 9000, 12345), *noises(31 * RATE)])
+
+
+def test_faster_whisper_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ImportError, match=r"asr='faster-whisper:tiny'.*pip install faster-whisper"):
+        Recognizer("faster-whisper:tiny")
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (None, "asr gave NoneType for "),
+        ([TEXT], "asr gave list"),
+        ({"text": None, "segments": []}, r"asr gave dict with the keys \['segments', 'text'\]"),
+    ],
+)
+def test_a_recognizer_that_gives_no_text_is_told_so(answer, problem):
+    with pytest.raises(ValueError, match=rf"{problem}.*a\.wav: it must return the text, or a dictionary with it under"):
+        Recognizer(lambda _: answer)([np.zeros(8)], ["a.wav"])
+
+
+def test_what_a_recognizer_may_give(caplog):
+    for answer in (TEXT, np.str_(TEXT), {"text": TEXT, "language": "en"}):
+        assert Recognizer(lambda _, answer=answer: answer)([np.zeros(8)]) == [TEXT]
+    for _ in range(2):
+        assert Recognizer(lambda _: "")([np.zeros(8)], ["a.wav"]) == [""]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("asr heard no words in a.wav")
+    with pytest.raises(ValueError, match="asr must be a model name, an ASR pipeline or a function, not int"):
+        Recognizer(7)
+
+
+@pytest.mark.slow
+@needs_real_model
+def test_whisper_hears_the_last_words_of_a_recording():
+    """Kids are talking, then half a minute of silence, then dogs are sitting."""
+    kids, dogs = (load_audio(next(RAVDESS.glob(f"*/03-01-01-01-0{sentence}-01-*.flac"))) for sentence in (1, 2))
+    clip = np.concatenate([kids, np.zeros(29 * RATE, np.float32), dogs])
+    texts = [text.lower() for text in Recognizer(str(REAL_MODEL))([kids, clip, dogs])]
+    assert 0 <= texts[1].find("kids") < texts[1].find("dogs"), texts
+    assert [name in text for name, text in zip(("kids", "dogs"), texts[::2], strict=True)] == [True, True]
