@@ -3,6 +3,7 @@
 A test result says something about new recordings and new people only where none of these is found.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ OFFICIAL_SPLIT = "the corpus's makers divided it so"
 PROTOCOL_SPLIT = "the protocol divides so"
 
 _NAMED_CASES = 3  # in a message; the report holds all
+_ROUNDED = 0.01  # seconds by which parts that follow each other may overlap
 
 
 @dataclass
@@ -126,6 +128,32 @@ def audit_dataset(data: Mapping[Any, Any], accepted: str = "") -> Audit:
             found["emotion"] = [names[label] for label in found["emotion"]]
         columns[str(split)] = found
     return audit_splits(columns, accepted)
+
+
+def shared_times(splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, list[str]]]:
+    """Return the parts of one file that have some time in common and are in several splits, as {split: ids}.
+
+    `splits` holds the scanned rows of each split. Times that are rounded may meet by up to 10 ms.
+    """
+    files: dict[Any, list[tuple[float, float, str, str]]] = {}
+    cut = {}
+    for split, rows in splits.items():
+        for row in rows:
+            if row.get("bytes") is None:
+                start, end, in_samples = row.get("part") or (0.0, None, False)
+                key = row["path"], row.get("channel"), in_samples
+                files.setdefault(key, []).append((start, math.inf if end is None else end, split, row["id"]))
+                if "part" in row:
+                    cut[key] = True
+    meeting: list[dict[str, list[str]]] = []
+    for key in cut:
+        reached = -math.inf
+        for start, end, split, identity in sorted(files[key]):
+            if start > reached - _ROUNDED:
+                meeting.append({})
+            meeting[-1].setdefault(split, []).append(identity)
+            reached = max(reached, end)
+    return [parts for parts in meeting if len(parts) > 1]
 
 
 def print_warnings(audit: Audit, name: str) -> None:

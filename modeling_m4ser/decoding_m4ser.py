@@ -240,6 +240,10 @@ def _with_all_samples(handle: BinaryIO, label: str, tell: Tell) -> BinaryIO:
             break
         if there < size:
             raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
+        handle.seek(place + size)
+        after = handle.read(_START_BYTES)
+        if _OGG_PAGE.match(after) or any(header.match(after) for header in _HEADERS):
+            raise AudioError(f"{label} is joined of recordings of different formats: split it")
         if (
             0 < size > there - _TRAILER_BYTES
             or _only_chunks(handle, place + size)

@@ -52,9 +52,13 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "channel": (("audio_channel",),),
     "sampling_rate": (("sample_rate",),),
     "start": time_names(
-        *("start", "begin", "offset", "onset", "start_time", "begin_time", "time_start", "starttime", "segment_start")
+        *("start", "begin", "offset", "onset", "start_time", "begin_time", "time_start", "starttime", "segment_start"),
+        *("t_start", "xmin", "tmin"),
     ),
-    "end": time_names("end", "stop", "end_time", "stop_time", "time_end", "endtime", "segment_end"),
+    "end": time_names(
+        *("end", "stop", "finish", "end_time", "stop_time", "finish_time", "time_end", "endtime", "segment_end"),
+        *("t_end", "xmax", "tmax"),
+    ),
     # Of the recording; beside a start without an end, of the part that begins there.
     "duration": (*time_names("duration", "dur", "segment_duration", "length"), ("num_samples", "num_frames")),
 }

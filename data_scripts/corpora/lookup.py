@@ -152,6 +152,9 @@ def _searched(name: str, root: Path | None, places: Sequence[str]) -> str:
     if root is None:
         return ""
     names = {PurePosixPath(place).name for place in places}
+    alike = [place for place in places if _parts(place)[-1:] == _parts(name)[-1:]]
+    if len(alike) > 1:
+        return f" (looked in {root}, where several files may be meant: {', '.join(alike[:2])})"
     near = did_you_mean(PurePosixPath(name.replace("\\", "/")).name, names)
     packed = sorted(place for place in names if place.lower().endswith(_ARCHIVES))
     unpack = f"; unpack {packed[0]} if they are in there" if packed else ""

@@ -22,7 +22,7 @@ import pyarrow.parquet
 import soundfile
 from tqdm.auto import tqdm
 
-from data_scripts.audit import AUDITED_COLUMNS, OFFICIAL_SPLIT, audit_splits
+from data_scripts.audit import AUDITED_COLUMNS, OFFICIAL_SPLIT, audit_splits, shared_times
 from data_scripts.constants import SAMPLING_RATE, SPLITS
 from data_scripts.copies import acoustic_fingerprint, as_16_bit, content_digest, group_copies
 from data_scripts.corpora.base import ScannedCorpus
@@ -188,6 +188,8 @@ def keep_usable(
         split: {name: [row.get(name) for row, _ in part] for name in AUDITED_COLUMNS} for split, part in splits.items()
     }
     report.audit = audit_splits(columns, OFFICIAL_SPLIT if scanned.official_split else "")
+    times = shared_times({split: [row for row, _ in part] for split, part in splits.items()})
+    report.audit.recordings += [parts for parts in times if parts not in report.audit.recordings]  # copies are told
     return splits
 
 

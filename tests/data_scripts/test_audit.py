@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from data_scripts.audit import OFFICIAL_SPLIT, Audit, audit_splits
+from data_scripts.audit import OFFICIAL_SPLIT, Audit, audit_splits, shared_times
 from data_scripts.errors import CorpusError
+from modeling_m4ser.parts_m4ser import Part
 
 
 def part(*rows):
@@ -52,6 +53,21 @@ def test_every_kind_of_leak():
     with pytest.raises(CorpusError, match=r"the splits leak: 1 recording .*train b = test d.*ann.*calm.*--strict"):
         audit.refuse()
     assert Audit(**json.loads(json.dumps(vars(audit)))) == audit
+
+
+def test_parts_that_share_time_in_several_splits():
+    def row(name, start=None, end=None, in_samples=False, **more):
+        part = {} if start is None else {"part": Part(start, end, in_samples)}
+        return {"id": name, "path": "a.wav", "bytes": None, **part, **more}
+
+    train = [row("a", 0, 1), row("b", 1.995, 3), row("s", 0, 100, True)]
+    apart = [row("c", 0.995, 2), row("d", 0, 1, channel=1), row("e", 0, 1, path="b.wav"), row("t", 100, None, True)]
+    assert shared_times({"train": train, "test": apart}) == []
+    assert shared_times({"train": [row("a")], "test": [row("b")]}) == []  # no parts: their samples are compared
+    inside = [row("f", 2.9), row("g", 2, 2.9), row("h", 5, 6)]
+    assert shared_times({"train": train, "test": inside}) == [{"train": ["b"], "test": ["g", "f", "h"]}]  # to the end
+    assert shared_times({"train": train, "test": [row("whole")]}) == [{"train": ["a", "b"], "test": ["whole"]}]
+    assert shared_times({"train": train, "test": [row("u", 99, 200, True)]}) == [{"train": ["s"], "test": ["u"]}]
 
 
 def test_a_speaker_is_one_in_every_spelling():

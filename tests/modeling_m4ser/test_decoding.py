@@ -165,6 +165,12 @@ def test_joined_files_that_do_not_fit_are_refused(form):
         load_audio(encoded(tone(), form=form) + other)
 
 
+@pytest.mark.parametrize("form", ["FLAC", "OGG", "AIFF"])
+def test_a_wav_joined_with_another_format_is_not_read_as_its_samples(form):
+    with pytest.raises(AudioError, match="the audio bytes is joined of recordings of different formats: split it"):
+        load_audio(encoded(tone()) + encoded(tone(), form=form))
+
+
 def mp3(seconds=2.0):
     """An MP3 of noise with a changing bit rate, and the place of the tag in its first frame."""
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, int(16000 * seconds)) * np.linspace(0, 1, int(16000 * seconds))

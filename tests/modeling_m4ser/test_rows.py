@@ -96,6 +96,8 @@ PARTS = {
     "a start alone, of two": {"start_time": START, "end": END, "duration": 9.0, "length": 40},
     "milliseconds": {"start_ms": 43.75, "End (ms)": "87.5"},
     "camels": {"startMs": 43.75, "endTimeMs": 87.5},
+    "Praat's names": {"xmin": START, "xmax": END},
+    "a finish": {"t_start": START, "finish_ms": 87.5},
     "two units": {"start_s": START, "end_ms": 87.5},
     "samples": {"start_sample": 700, "end_sample": "1400"},
     "samples at a rate of their own": {"start_frame": 350, "num_frames": 350, "sampling_rate": "8000"},
@@ -272,7 +274,18 @@ def test_what_cannot_be_read_says_why(inputs, message):
 
 @pytest.mark.parametrize(
     ("value", "channel"),
-    [(None, None), (1, 1), ("1", 1), (" 0 ", 0), ("", None), (1.0, 1), (np.nan, None), ("left", "left"), (-1, -1)],
+    [
+        (None, None),
+        (1, 1),
+        ("1", 1),
+        (" 0 ", 0),
+        ("", None),
+        (1.0, 1),
+        (np.nan, None),
+        ("left", "left"),
+        (-1, -1),
+        (0.5, 0.5),
+    ],
 )
 def test_channels_of_tables(value, channel):
     assert read_channel(value) == channel

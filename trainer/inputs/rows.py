@@ -210,7 +210,7 @@ class AdaptedRows(Dataset):
             return self._measured
         if isinstance(self.rows, datasets.Dataset):
             return self.rows.with_format(None)[index][:]
-        return [row[index] for row in self.rows]
+        return [row.get(index) for row in self.rows]  # what one lacks is named where it is used
 
     @functools.cached_property
     def _measured(self) -> list[float]:

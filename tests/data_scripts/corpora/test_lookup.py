@@ -93,6 +93,11 @@ def test_most_are_missing(tmp_path):
         locate(tmp_path, "a.wav", *(f"{letter}.wav" for letter in "cdef"))
     assert f"looked in {tmp_path} and its sub-folders" in str(caught.value)
     assert "; unpack all.zip if they are in there). Write their paths" in str(caught.value)
+    for letter in "xy":
+        (tmp_path / letter).mkdir()
+        (tmp_path / letter / "c.wav").write_text("")
+    with pytest.raises(CorpusError, match=r"where several files may be meant: x/c.wav, y/c.wav\)\. Write"):
+        locate(tmp_path, "c.wav")
     address = [{"id": "1", "path": "https://host/a.wav", "bytes": None}]
     with pytest.raises(CorpusError, match=r"are missing, e.g. https://host/a.wav \(download what is an address"):
         locate_recordings(address, None, "it", PreparationReport("x"))

@@ -179,6 +179,17 @@ def test_a_tilde_is_the_home_folder_and_a_backslash_in_a_name_stays(folder, monk
     assert found == [str((folder / place).resolve()) for place in ("wavs/2.wav", "a\\1.wav")]
 
 
+def test_overlapping_parts_in_two_splits_are_a_leak_and_copies_are_told_once(folder):
+    write_wav(folder / "wavs" / "2.wav", seed=2)
+    lines = ["audio,emotion,split,start,end", "wavs/1.wav,sad,train,0,0.1", "wavs/2.wav,happy,train,0,0.1"]
+    table = write_csv(folder, *lines, "wavs/1.wav,sad,test,0.05,0.2", "wavs/2.wav,happy,test,0,0.1")
+    report = load_corpus("manifest", table).report
+    assert sorted([*each["train"], *each["test"]] for each in report.audit.recordings) == [
+        ["wavs/1.wav 0-0.1 s", "wavs/1.wav 0.05-0.2 s"],
+        ["wavs/2.wav 0-0.1 s", "wavs/2.wav 0-0.1 s (2)"],
+    ]
+
+
 def test_chosen_columns(folder):
     lines = ["path,wav,label,mood,text,spoken,who", "x,wavs/1.wav,no,sad,read,said,me"]
     path = write_csv(folder, *lines)

@@ -347,6 +347,12 @@ def test_durations_are_measured_once_when_they_are_asked_for(reader, table, kind
     assert record.getMessage().startswith("train_dataset has no column 'duration': its 6 recordings were measured")
 
 
+def test_a_row_that_lacks_the_duration_of_the_others_is_seen(reader):
+    first, *others = ({**row, "emotion": "happy" if n else "sad"} for n, row in enumerate(CORPUS.to_list()))
+    del others[1]["duration"]
+    assert reader.read([first, *others], "train_dataset", training=True)["duration"].index(None) == 2
+
+
 def test_a_corpus_that_lacks_durations_alone_gets_them(reader):
     adapted = reader.read(CORPUS.remove_columns("duration"), "train_dataset", training=True)
     assert adapted["duration"] == pytest.approx(CORPUS["duration"][:])
