@@ -13,6 +13,9 @@ from data_scripts.spellings import did_you_mean
 
 #: verb -> (the module that does it, what it does)
 VERBS = {
+    "train": ("m4ser.train", "Train and test on your own corpus, or on RAVDESS."),
+    "prepare": ("m4ser.prepare", "Turn a corpus into a prepared folder."),
+    "transcribe": ("m4ser.transcribe", "Fill the hypotheses of a prepared folder."),
     "env": ("m4ser.env", "Print the versions that a bug report needs."),
 }
 

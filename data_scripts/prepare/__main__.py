@@ -16,10 +16,12 @@ from data_scripts.corpora.options import add_options
 from data_scripts.errors import run_command
 from data_scripts.parsers import CommandParser
 
+PROG = "python -m data_scripts.prepare"
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the command line's options; a wrong one prints the usage and exits with 2."""
-    parser = CommandParser(prog="python -m data_scripts.prepare", description=(__doc__ or "").split("\n\n")[0])
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str = PROG) -> argparse.Namespace:
+    """Return the options of the command `prog`; a wrong one prints the usage and exits with 2."""
+    parser = CommandParser(prog=prog, description=f"Prepare a corpus: {prog} iemocap --data_dir … --output_dir …")
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument(
         "--output_dir", type=Path, required=True, metavar="FOLDER", help="Where the prepared corpus goes."
@@ -35,9 +37,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command line; returns the exit status: 0, or 2 after one line that says what the user can change."""
-    options = parse_arguments(arguments)
+    options = parse_arguments(arguments, prog)
     return run_command(lambda: _prepare(options))
 
 

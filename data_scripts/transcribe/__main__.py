@@ -23,13 +23,14 @@ from data_scripts.parsers import CommandParser
 if TYPE_CHECKING:
     from data_scripts.transcribe.dataset import Recognizer
 
+PROG = "python -m data_scripts.transcribe"
 BACKENDS = ("transformers", "faster-whisper")
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the command line's options; a wrong one prints the usage and exits with 2."""
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str = PROG) -> argparse.Namespace:
+    """Return the options of the command `prog`; a wrong one prints the usage and exits with 2."""
     parser = CommandParser(
-        prog="python -m data_scripts.transcribe",
+        prog=prog,
         description="Fill the hypotheses of a prepared folder: by recognising its audio, or from a file.",
     )
     parser.add_argument("--prepared_dir", metavar="FOLDER", type=Path, help="written by data_scripts.prepare")
@@ -72,9 +73,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command line; returns the exit status: 0, or 2 after one line that says what the user can change."""
-    options = parse_arguments(arguments)
+    options = parse_arguments(arguments, prog)
     return run_command(lambda: _transcribe(options))
 
 

@@ -84,7 +84,7 @@ def test_every_script_stands_in(page):
 def known_options() -> frozenset[str]:
     """Every option that our code spells out, or that a field of an argument class gives."""
     known = {*inspect.signature(TrainingArguments).parameters, *FILES}
-    for folder in ("data_scripts", "trainer", "examples"):
+    for folder in ("data_scripts", "trainer", "m4ser", "examples"):
         nodes = [node for path in (ROOT / folder).rglob("*.py") for node in ast.walk(tree(path))]
         known |= {node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and hasattr(node.target, "id")}
         texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

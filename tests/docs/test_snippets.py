@@ -8,6 +8,7 @@ import ast
 import configparser
 import csv
 import functools
+import importlib
 import re
 import runpy
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from data_scripts import load_corpus
+from m4ser.__main__ import VERBS, main
 from tests.docs.markdown import PAGES, Block, blocks, commands, name
 from tests.docs.workspace import make_materials
 from tests.helpers import ROOT
@@ -125,6 +127,8 @@ def run(script: list[str], monkeypatch) -> None:
     target, arguments = (script[1], script[2:]) if module else (script[0], script[1:])
     monkeypatch.setattr(sys, "argv", [target, *arguments])
     try:
+        if target == "m4ser":
+            sys.exit(main(arguments))
         if module:
             runpy.run_module(target, run_name="__main__", alter_sys=True)
         else:
@@ -135,18 +139,18 @@ def run(script: list[str], monkeypatch) -> None:
 
 
 def parse_only(script: list[str], monkeypatch) -> None:
-    """Run an example script until it has taken its arguments."""
-    run_script = cli.run_script
+    """Run a command that trains until it has taken its arguments."""
+    run_words = cli.run_words
 
     def stop_at_main(main, *sections, **options):
         @functools.wraps(main)
         def parsed(*_):
             raise Parsed
 
-        run_script(parsed, *sections, **options)
+        return run_words(parsed, *sections, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "run_script", stop_at_main)
+        patch.setattr(cli, "run_words", stop_at_main)
         with pytest.raises(Parsed):
             run(script, patch)
 
@@ -177,9 +181,18 @@ def check_only(words: list[str]) -> None:
 
 def python_command(words: list[str]) -> list[str] | None:
     """What follows `python`, or `accelerate launch` and its options, in a command; None for another program."""
+    if words[0] == "m4ser":
+        return ["-m", *words]
     if words[:2] == ["accelerate", "launch"]:
-        return words[words.index(next(word for word in words if word.endswith(".py"))) :]
+        return words[words.index(next(word for word in words if word == "-m" or word.endswith(".py"))) :]
     return words[1:] if words[0] == "python" else None
+
+
+def own_names(script: list[str]) -> dict:
+    """What the module of a verb, or a script, defines."""
+    if script[:2] == ["-m", "m4ser"]:
+        return vars(importlib.import_module(VERBS[script[2]][0]))
+    return runpy.run_path(script[0])
 
 
 def follow(block: Block, monkeypatch, in_full: bool) -> None:
@@ -192,10 +205,13 @@ def follow(block: Block, monkeypatch, in_full: bool) -> None:
         if script is None or script[:2] == ["-m", "pytest"]:
             check_only(words)
             continue
-        if script[0] == "-m" or "--help" in script:
+        is_verb = script[:2] == ["-m", "m4ser"]
+        if "--help" in script or (script[0] == "-m" and not is_verb):
             run(script, monkeypatch)
-        elif own_parser := runpy.run_path(script[0]).get("parse_arguments"):
-            own_parser(script[1:])  # the scripts that train nothing: their own tests run them
+        elif own_parser := own_names(script).get("parse_arguments"):
+            own_parser(script[3 if is_verb else 1 :])  # what trains nothing: its own tests run it
+        elif is_verb and script[2] != "train":
+            run(script, monkeypatch)
         elif in_full and not script[0].endswith("run_cross_corpus.py"):  # the tiny corpora have no 60 shots
             run([*script, *short_run(script)], monkeypatch)
             assert (Path(option(script, "--output_dir")) / WRITTEN.get(Path(script[0]).name, "summary.json")).is_file()

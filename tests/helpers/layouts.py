@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import zipfile
 from pathlib import Path
 
 import av
@@ -66,6 +67,14 @@ def make_ravdess(root: Path) -> Path:
                 name = f"03-01-{emotion:02d}-01-{statement}-01-{actor}.wav"
                 write_wav(root / f"Actor_{actor}" / name, seconds=0.1 * emotion)
     return root
+
+
+def zip_ravdess(folder: Path, archive: Path) -> Path:
+    """A folder of RAVDESS as the zip that is released; it may not lie in that folder."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*")):  # with an entry for each folder
+            file.write(path, path.relative_to(folder))
+    return archive
 
 
 def make_iemocap(

@@ -1,4 +1,4 @@
-"""Command lines of the example scripts: dataclasses as arguments, YAML files under them, errors in one line."""
+"""Command lines that train: dataclasses as arguments, YAML files under them, errors in one line."""
 
 import argparse
 import difflib
@@ -37,36 +37,43 @@ training, the most usual (--help all lists every one, also those of transformers
 
 
 def run_script(main: Callable[..., None], *dataclasses: type, config: str | Path | None = None) -> NoReturn:
-    """Run an example script with the arguments of its command line, and exit.
+    """Run an example script with the arguments of its command line, and exit; see `run_words`."""
+    sys.exit(run_words(main, *dataclasses, words=sys.argv[1:], prog=Path(sys.argv[0]).name, config=config))
 
-    `--help` shows the script's own arguments, `--help all` those of training too. What a user can correct ends the
-    script with one line on stderr and status 2, see `data_scripts.errors`.
+
+def run_words(
+    main: Callable[..., None], *dataclasses: type, words: Sequence[str], prog: str, config: str | Path | None = None
+) -> int:
+    """Run what trains with the words of a command line, and return the exit status; `prog` is its name in the help.
+
+    `--help` shows the command's own arguments, `--help all` those of training too. What a user can correct ends it
+    with one line on stderr and status 2, see `data_scripts.errors`.
 
     `main` takes one object of each of `dataclasses`, and the `ExperimentArguments`; its module's docstring is the
-    script's description, with examples of its use. `config` is a YAML file under those that the command line names.
+    command's description, with examples of its use. `config` is a YAML file under those that the command line names.
     """
 
     def parse_and_run() -> None:
-        if {"-h", "--help"} & set(sys.argv[1:]):
+        if {"-h", "--help"} & set(words):
             every = dataclasses
-            if "all" in sys.argv[1:]:
+            if "all" in words:
                 from trainer.arguments import ExperimentArguments  # imports torch
 
                 every = (*dataclasses, ExperimentArguments)
-            print(format_help(every, sys.modules[main.__module__].__doc__ or ""), flush=True)
+            print(format_help(every, sys.modules[main.__module__].__doc__ or "", prog), flush=True)
             return
         from trainer.arguments import ExperimentArguments
         from trainer.evaluation.drawing import set_figure_formats
 
-        parsed = parse_arguments((*dataclasses, ExperimentArguments), config=config)
+        parsed = parse_arguments((*dataclasses, ExperimentArguments), words, config)
         set_figure_formats(parsed[-1].figure_format)
         main(*parsed)
 
-    sys.exit(run_command(parse_and_run))
+    return run_command(parse_and_run)
 
 
 def parse_arguments(
-    dataclasses: Sequence[Any], arguments: Sequence[str] | None = None, config: str | Path | None = None
+    dataclasses: Sequence[Any], arguments: Sequence[str], config: str | Path | None = None
 ) -> tuple[Any, ...]:
     """Return one object of each dataclass: its defaults, under the YAML files, under the command line.
 
@@ -77,7 +84,6 @@ def parse_arguments(
     Raises:
         ExperimentError: an argument or a file's key that does not exist, a value that cannot be, or no `--output_dir`.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _make_parser(dataclasses)
     _refuse_unknown(parser, [word.partition("=")[0][2:] for word in arguments if re.match(r"--\w", word)], "")
     named = parser.parse_known_args(arguments)[0]
@@ -173,10 +179,9 @@ def _yaml_words(parser: "HfArgumentParser", path: Path) -> list[str]:
     return words
 
 
-def format_help(dataclasses: Sequence[type], description: str) -> str:
-    """Return the text of `--help`: the script's description, with examples, and these arguments."""
-    script = Path(sys.argv[0]).name
-    lines = [f"usage: {script} [--config FILE] [--preset NAME] [--ARGUMENT VALUE ...]", "", description.strip(), ""]
+def format_help(dataclasses: Sequence[type], description: str, prog: str) -> str:
+    """Return the text of `--help`: the description of the command `prog`, with examples, and these arguments."""
+    lines = [f"usage: {prog} [--config FILE] [--preset NAME] [--ARGUMENT VALUE ...]", "", description.strip(), ""]
     for name, (metavar, text) in FILES.items():
         lines += _option_lines(name, metavar, text)
     listed: set[str] = set()

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,6 @@ from datasets import DatasetDict
 
 from data_scripts.audit import PROTOCOL_SPLIT, Audit, audit_dataset, print_warnings
 from data_scripts.files import write_atomically
-from modeling_m4ser import PIPELINE_TASK
 from trainer.arguments import ExperimentArguments
 from trainer.errors import ExperimentError
 from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
@@ -184,10 +184,13 @@ def closing_lines(
     probe = summary.get("linear_probe", {}).get("ua", {}).get("mean")
     if probe is not None and ua < probe:
         lines.append(f"Warning: UA {100 * ua:.1f} is below the linear probe ({100 * probe:.1f}).")
+    use = ["m4ser", "predict", "RECORDINGS", "--model", str(last_run), "--output_dir", "predictions"]
+    if (recognizer := runs[-1]["arguments"].get("corpus", {}).get("asr_model")) is not None:
+        use += ["--asr", recognizer]  # the model has learned its errors
     return [
         *lines,
         f"Results: {root / SUMMARY_FILE}",
-        f'Use the model: pipeline("{PIPELINE_TASK}", model="{last_run}", trust_remote_code=True)',
+        f"Use the model: {shlex.join(use)}",
         f"See all runs: python examples/report.py --runs {root}",
     ]
 

@@ -70,7 +70,7 @@ def changed_arguments(arguments: Any) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[Any]) -> str:
     """Return the command that repeats this run without its YAML file: every argument that is not a default."""
-    words = [Path(sys.argv[0]).name]
+    words = _program()
     for part in arguments:
         for name, value in changed_arguments(part).items():
             if value is None:
@@ -78,6 +78,13 @@ def command_line(arguments: Sequence[Any]) -> str:
             values = value if isinstance(value, list) else [value]
             words += [f"--{name}", *(json.dumps(v) if isinstance(v, (dict, bool)) else str(v) for v in values)]
     return shlex.join(words)
+
+
+def _program() -> list[str]:
+    """What was typed before the arguments: a script's name, or `m4ser` and its verb."""
+    path = Path(sys.argv[0])
+    is_m4ser = path.stem == "m4ser" or path.parts[-2:] == ("m4ser", "__main__.py")
+    return ["m4ser", *sys.argv[1:2]] if is_m4ser else [path.name]
 
 
 def corpus_fingerprint(data: DatasetDict) -> str:

@@ -88,14 +88,14 @@ class Table:
         yield "runs", f"{record['finished']}/{record['planned']}"
         for name in self.metrics:
             value = record["metrics"][name]
-            spread = "" if value["std"] is None else f" ± {_percent(value['std'])}"
-            yield TITLES[name], f"{_percent(value['mean'])}{spread}"
-        yield f"{TITLES[self.metric]}, 95 % interval", _range(record["interval"])
+            spread = "" if value["std"] is None else f" ± {format_percent(value['std'])}"
+            yield TITLES[name], f"{format_percent(value['mean'])}{spread}"
+        yield f"{TITLES[self.metric]}, 95 % interval", format_range(record["interval"])
         for reference in self.references:
             yield f"− {reference} (p)", _difference(record["differences"].get(reference))
         for name in dict.fromkeys(name for other in self.records for name in other["paper"]):
             value = record["paper"].get(name)
-            yield f"paper's {TITLES[name]}", None if value is None else _percent(value)
+            yield f"paper's {TITLES[name]}", None if value is None else format_percent(value)
         known = [title for other in self.records for title, value in other["facts"].items() if value is not None]
         for title in dict.fromkeys(known):
             yield title, record["facts"].get(title)
@@ -237,10 +237,10 @@ def _notes(records: Sequence[Mapping[str, Any]], metric: str, comparisons: int) 
     if sizes := [
         c["minimum_detectable_difference"] for c in compared if c["minimum_detectable_difference"] is not None
     ]:
-        disagreement = np.median([c["disagreement"] for c in compared])
+        size, disagreement = np.median(sizes), np.median([c["disagreement"] for c in compared])
         notes.append(
-            f"These data find a difference of {_percent(float(np.median(sizes)))} points (median over the comparisons) "
-            f"with a power of 80 %; one model alone is right in {_percent(float(disagreement))} % of cases."
+            f"These data find a difference of {format_percent(float(size))} points (median over the comparisons) with "
+            f"a power of 80 %; one model alone is right in {format_percent(float(disagreement))} % of cases."
         )
     if any(record["paper"] for record in records):
         notes.append("The paper's numbers are those it prints (He et al. 2025); they were not measured here.")
@@ -252,21 +252,23 @@ def _difference(compared: Mapping[str, Any] | None) -> str:
     if compared is None:
         return ""
     p = compared["p_holm"]
-    text = f"{100 * compared['estimate']:+.1f} ({_p_value(p)})"
+    text = f"{100 * compared['estimate']:+.1f} ({format_p_value(p)})"
     return f"**{text}**" if p is not None and p < _LEVEL and not compared["one_class"] else text
 
 
-def _p_value(p: float | None) -> str:
-    """A p value, with "n.s." where it is not significant, and alone where it says no more than that."""
+def format_p_value(p: float | None) -> str:
+    """Return a p value, with "n.s." where it is not significant, and alone where it says no more than that."""
     if p is None or p < 0.001:
         return "–" if p is None else "<0.001"
     return f"{p:.3f}" if p < _LEVEL else f"n.s., {p:.2f}" if p < 0.2 else "n.s."
 
 
-def _range(interval: Mapping[str, Any]) -> str:
+def format_range(interval: Mapping[str, Any]) -> str:
+    """Return the ends of an `Interval` in percent; a dash where it has none."""
     ends = interval["low"], interval["high"]
-    return "–" if None in ends else " to ".join(map(_percent, ends))
+    return "–" if None in ends else " to ".join(map(format_percent, ends))
 
 
-def _percent(share: float) -> str:
+def format_percent(share: float) -> str:
+    """Return a share in percent."""
     return f"{100 * share:.1f}"

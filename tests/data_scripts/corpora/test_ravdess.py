@@ -1,16 +1,20 @@
 """RAVDESS in its own layout: everything from the file's name, and every other file reported."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from data_scripts import load_corpus
 from data_scripts.copies import content_digest
-from data_scripts.corpora.ravdess import EMOTIONS, voice
+from data_scripts.corpora import CorpusSelection
+from data_scripts.corpora.ravdess import EMOTIONS, RELEASED_ZIP, voice
+from data_scripts.errors import CorpusError
+from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import corpus_features
 from modeling_m4ser.audio_m4ser import load_audio
 from tests.helpers import SHARED
-from tests.helpers.layouts import drop_reasons, make_ravdess, write_wav
+from tests.helpers.layouts import drop_reasons, make_ravdess, write_bytes, write_wav, zip_ravdess
 
 
 @pytest.fixture
@@ -96,6 +100,47 @@ def test_faulty_files_are_dropped_by_name(ravdess):
     paths = [audio["path"] for audio in corpus.dataset["train"]["audio"]]
     assert str(good.resolve()) in paths
     assert not any("copy" in Path(path).parts for path in paths)
+
+
+def test_the_released_zip_gives_what_its_folder_gives(ravdess, tmp_path_factory):
+    write_wav(ravdess / "Actor_01" / "03-02-05-01-01-01-01.wav")  # song
+    place = tmp_path_factory.mktemp("zip")
+    archive = zip_ravdess(ravdess, place / RELEASED_ZIP)
+    folder, zipped = load_corpus("ravdess", ravdess), load_corpus("ravdess", archive)
+    assert zipped.report.dropped == folder.report.dropped != []
+    assert (
+        zipped.dataset["train"].remove_columns("audio").to_list()
+        == folder.dataset["train"].remove_columns("audio").to_list()
+    )
+    rows = [corpus.dataset["train"][5]["audio"] for corpus in (folder, zipped)]
+    assert (load_audio(rows[0]["path"]) == load_audio(rows[1])).all()
+    report = prepare_folder(CorpusSelection("ravdess", str(archive)), place / "out")
+    assert report.kept == 32
+    assert len(list((place / "out" / "audio").glob("03-01-*.flac"))) == 32
+    assert {path.name for path in place.iterdir()} == {RELEASED_ZIP, "out"}
+
+
+def test_a_zip_leads_nowhere_and_what_is_wrong_with_it_is_told(ravdess, tmp_path_factory):
+    archive = zip_ravdess(ravdess / "Actor_01", tmp_path_factory.mktemp("zip") / "some.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in (
+            "../../out/03-01-03-02-01-01-07.wav",
+            "__MACOSX/._03-01-01-01-01-01-01.wav",
+            "03-01-04-02-01-01-09.wav",
+        ):
+            file.writestr(name, (ravdess / "Actor_01" / "03-01-01-01-01-01-01.wav").read_bytes())
+    data = bytearray(archive.read_bytes())
+    data[data.rindex(b"03-01-04-02-01-01-09.wav", 0, data.index(b"PK\x01\x02")) + 2000] ^= 1  # damaged on the way
+    corpus = load_corpus("ravdess", write_bytes(archive, bytes(data)))
+    assert drop_reasons(corpus.report) == {
+        "__MACOSX/._03-01-01-01-01-01-01.wav": "AppleDouble file of macOS (._*), neither text nor media",
+        "03-01-04-02-01-01-09": "unreadable audio: the recording cannot be read from the archive: "
+        "Bad CRC-32 for file '03-01-04-02-01-01-09.wav'",
+    }
+    assert "07" in corpus.report.splits["train"].speakers
+    archive.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CorpusError, match=f"some.zip is no whole zip archive .*: download {RELEASED_ZIP} again"):
+        load_corpus("ravdess", archive)
 
 
 def test_the_real_ravdess_is_complete():

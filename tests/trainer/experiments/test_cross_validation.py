@@ -174,9 +174,9 @@ def test_a_training_ends_with_what_is_wrong_and_what_comes_next(tmp_path, matric
     runs = []
     for matrix in matrices:
         labels, predicted = zip(*[(t, p) for t in (0, 1) for p in (0, 1) for _ in range(matrix[t][p])], strict=True)
-        runs.append(
-            {"emotions": ["sad", "glad"], "metrics": {"test": emotion_metrics(predicted, labels, ["sad", "glad"])}}
-        )
+        metrics = emotion_metrics(predicted, labels, ["sad", "glad"])
+        arguments = {"corpus": {"asr_model": "some/whisper"}}
+        runs.append({"emotions": ["sad", "glad"], "metrics": {"test": metrics}, "arguments": arguments})
     summary = {"test": summarize(runs)}
     if probe is not None:
         summary["linear_probe"] = summarize([{"metrics": {"test": dict.fromkeys(SUMMARY_METRICS, probe)}}])
@@ -184,7 +184,8 @@ def test_a_training_ends_with_what_is_wrong_and_what_comes_next(tmp_path, matric
     assert len(found) == len(warnings)
     assert all(f"Warning: {warning}" in line for warning, line in zip(warnings, found, strict=True))
     assert results == f"Results: {tmp_path / 'summary.json'}"
-    assert f'model="{tmp_path / "fold1" / "seed1"}"' in use
+    assert f"m4ser predict RECORDINGS --model {tmp_path / 'fold1' / 'seed1'} " in use
+    assert use.endswith(" --asr some/whisper")
     assert report.endswith(f"--runs {tmp_path}")
 
 

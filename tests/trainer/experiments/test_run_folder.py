@@ -78,6 +78,12 @@ def test_the_command_names_every_changed_argument(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("program", ["bin/m4ser", "m4ser.exe", "m4ser/__main__.py"])
+def test_the_command_of_a_verb_names_it(monkeypatch, program):
+    monkeypatch.setattr(sys, "argv", [program, "train", "--config", "some.yaml"])
+    assert command_line([ModelArguments(ablation="w/o GAN")]) == "m4ser train --ablation 'w/o GAN'"
+
+
 def test_the_fingerprint_sees_rows_labels_texts_and_their_order(data):
     same = DatasetDict(test=tiny_corpus(4, seed=1), train=tiny_corpus(8))
     assert corpus_fingerprint(data) == corpus_fingerprint(same) == "0dc4607c35b2733e", "as in earlier versions"
