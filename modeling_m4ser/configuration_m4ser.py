@@ -87,6 +87,12 @@ class M4SERConfig(PreTrainedConfig):
             An experiment fits it on its validation data. The model's own `logits` are left alone.
         correction_threshold (`float`, defaults to 0.0): edits of a transcript that the model is less sure of are not
             made, see [`~correction_m4ser.TranscriptCorrection`]; 1 or more changes nothing.
+        reject_below (`float`, defaults to 0.0): below this confidence an answer is "uncertain", see
+            [`~decisions_m4ser.decide`]. An experiment fits it, and the next two, on its validation data.
+        conformal_quantile (`float`, *optional*): the labels of a set are those whose probability is at least 1 minus
+            this.
+        ood_threshold (`float`, *optional*): beyond this distance from the training data an answer is "uncertain". The
+            model has what measures the distance, [`~decisions_m4ser.DomainDistance`], where this is given.
         id2label (`dict[int, str]` or `list[str]`, *optional*): the names of the classes, from number 0; LABEL_0 … by
             default. `label2id`, {name: number}, follows from it, and names the classes where it is given alone.
 
@@ -154,6 +160,9 @@ class M4SERConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     calibration_temperature: float | int = 1.0
     correction_threshold: float | int = 0.0
+    reject_below: float | int = 0.0
+    conformal_quantile: float | int | None = None
+    ood_threshold: float | int | None = None
 
     def __post_init__(self, **kwargs):
         self.speech_config = _as_config(self.speech_config, "hubert")

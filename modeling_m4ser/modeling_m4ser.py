@@ -16,6 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
+from .decisions_m4ser import DomainDistance
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .losses_m4ser import (
@@ -51,8 +52,8 @@ class M4SERPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _no_split_modules: ClassVar = ["CrossModalEncoder", "HybridModalAttention", "CorrectionDecoder"]
-    # The adversarial game is unstable in half precision, and D is small.
-    _keep_in_fp32_modules_strict: ClassVar = ["discriminator"]
+    # The adversarial game is unstable in half precision, and D is small; distances are sums of large squares.
+    _keep_in_fp32_modules_strict: ClassVar = ["discriminator", "ood_scorer"]
     # The losses are means: `forward` has no use for the Trainer's `num_items_in_batch`.
     accepts_loss_kwargs = False
 
@@ -63,6 +64,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
         elif isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.deviation)
+        elif isinstance(module, DomainDistance):
+            init.zeros_(module.mean)
+            init.zeros_(module.whitening)
 
     #: The folder that the model was loaded from, where its card tells of it: until it is trained.
     _card_folder: Path | None = None
@@ -300,6 +304,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         self.detector = nn.Linear(size, 3) if config.use_error_detection else None
         self.corrector = CorrectionDecoder(config) if config.use_error_correction else None
         self.discriminator = ModalityDiscriminator(config) if config.use_adversarial else None
+        self.ood_scorer = None if config.ood_threshold is None else DomainDistance(size)
         self.post_init()
 
     @classmethod
@@ -422,6 +427,13 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    def ood_score(self, pooled: torch.Tensor) -> torch.Tensor | None:
+        """Return how far `pooled` (B, d) of an output lies from the training data, (B,); None where it is not known.
+
+        Beyond `ood_threshold` the model has heard nothing like it, see [`~decisions_m4ser.DomainDistance`].
+        """
+        return None if self.ood_scorer is None else self.ood_scorer(pooled)
 
     def combine_losses(self, **losses: torch.Tensor | None) -> torch.Tensor | None:
         """Add up the losses that are given, as Eq. 22 weighs them: L_ER + α (β L_AED + L_AEC) + γ L_G + λ L_LCL.

@@ -112,9 +112,12 @@ class ExperimentArguments(M4SERTrainingArguments):
             on that. The results are the same.
         feature_cache_dir: where; by default `.features` in the prepared corpus, so that all runs on it share them.
         figure_format: what figures are written as: `png`, `pdf`, `svg`, or several of them.
+        decision_coverage: the share of validation utterances that are sure enough for a label; the model calls what is
+            less sure "uncertain".
+        set_coverage: the share of validation utterances whose set of labels holds the true one.
 
     Raises:
-        ValueError: a speed is not positive, or `push_to_hub` has no `hub_model_id`.
+        ValueError: a speed is not positive, a coverage is no share, or `push_to_hub` has no `hub_model_id`.
     """
 
     eval_strategy: str = field(default="epoch", metadata={"help": "When to validate."})
@@ -138,6 +141,12 @@ class ExperimentArguments(M4SERTrainingArguments):
     feature_cache_dir: str | None = field(
         default=None, metadata={"help": "Folder for --cache_features, by default in the prepared corpus."}
     )
+    decision_coverage: float = field(
+        default=0.8, metadata={"help": "Share of validation utterances sure enough for a label; others are uncertain."}
+    )
+    set_coverage: float = field(
+        default=0.9, metadata={"help": "Share of validation utterances whose set of labels holds the true one."}
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -146,4 +155,9 @@ class ExperimentArguments(M4SERTrainingArguments):
         if self.speed_perturbation is not None and not (self.speed_perturbation and min(self.speed_perturbation) > 0):
             raise ValueError(
                 f"speed_perturbation must be positive numbers such as 0.9 1.0 1.1, not {self.speed_perturbation}."
+            )
+        if not (0 < self.decision_coverage <= 1 and 0 < self.set_coverage < 1):
+            raise ValueError(
+                f"decision_coverage={self.decision_coverage} and set_coverage={self.set_coverage} are shares of the "
+                "validation utterances: above 0 and at most 1, the latter below 1, e.g. 0.8 and 0.9."
             )

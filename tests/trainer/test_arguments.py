@@ -28,6 +28,8 @@ def test_defaults_are_table_1(tmp_path):
         ("speed_perturbation", []),
         ("speed_perturbation", [1.0, 0.0]),
         ("speed_perturbation", [-1.1]),
+        ("decision_coverage", 0.0),
+        ("set_coverage", 1.0),
         ("ema_decay", 1.0),
         ("ema_decay", -0.1),
         ("discriminator_max_grad_norm", 0.0),

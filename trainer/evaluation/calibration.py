@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 from scipy.special import log_softmax, softmax
+from transformers.utils import logging
+
+logger: Any = logging.get_logger(__name__)
 
 BINS = 15
 #: A fit ends here. Beyond, probabilities are all but equal, or all but 0 and 1.
@@ -50,7 +53,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature at which the labels are most likely, within `TEMPERATURE_RANGE`.
 
     Where every utterance is right, a lower temperature is always likelier; that says nothing of other data, and 1.0 is
-    returned. The logits (N, C) must be of data that the model was not trained on.
+    returned. A fit that ends at the range's bound is warned of. The logits (N, C) must be of data that the model was
+    not trained on.
     """
     scores, true = _checked(logits, labels)
     if (scores.argmax(-1) == true).all():
@@ -62,7 +66,13 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    temperature = float(np.exp(found.x))
+    if min(abs(np.log(temperature / np.array(TEMPERATURE_RANGE)))) < 1e-3:
+        logger.warning(
+            f"The calibration ends at its bound, a temperature of {temperature:g}: the probabilities do not fit the "
+            f"{len(true)} validation utterances at any, so do not act on them. Train longer or on more data."
+        )
+    return temperature
 
 
 def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> ReliabilityCurve:

@@ -205,6 +205,27 @@ def plot_reliability(curves: Mapping[str, ReliabilityCurve], path: str | Path) -
     return save_figure(figure, path)
 
 
+def plot_risk_coverage(curve: np.ndarray, chosen: Mapping[str, float | None], path: str | Path) -> Path:
+    """Draw how often the answers kept are right against the share kept, the most confident first.
+
+    `curve` has rows (coverage, accuracy); `chosen` has both of the model's own decisions, the accuracy None where it
+    decides nothing.
+    """
+    figure, (ax,) = new_axes(4.6, 3.4)
+    drawn = 100 * curve[min(MIN_BIN, len(curve)) - 1 :]  # the share of fewer says nothing
+    ax.plot(*drawn.T, color=COLOURS[0], linewidth=1.4, label="most confident first")
+    ax.axhline(drawn[-1, 1], color=GREY, linewidth=1.2, linestyle=":", label=f"all: {drawn[-1, 1]:.1f} % right")
+    if chosen["accuracy"] is not None:
+        x, y = 100 * chosen["coverage"], 100 * chosen["accuracy"]
+        ax.plot(x, y, "s", color=COLOURS[1], markersize=7, label=f"decided: {x:.0f} %, {y:.1f} % right")
+    ax.set_title(f"{len(curve):,} test utterances", fontsize=9)
+    ax.set_xlabel("answered (%)", fontsize=9)
+    ax.set_ylabel("right of these (%)", fontsize=9)
+    ax.set_xlim(0, 103)
+    ax.legend(fontsize=8, framealpha=0.8, loc="best")
+    return save_figure(figure, path)
+
+
 def plot_label_distribution(counts_by_split: Mapping[str, Mapping[str, int]], path: str | Path) -> Path:
     """Draw how many utterances each emotion has in each split (or corpus), as the paper's Fig. 6."""
     labels = list(dict.fromkeys(label for counts in counts_by_split.values() for label in counts))

@@ -56,20 +56,29 @@ def predict(
 
 
 def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
+    """Return the table of `answer_with`."""
+    return answer_with(trainer, data)[0]
+
+
+def answer_with(trainer: Trainer, data: Dataset) -> tuple[pd.DataFrame, np.ndarray]:
     """Return what a trainer's model answers to rows of `data_scripts.schema`, on all its processes, in their order.
 
-    The columns are `id`, `speaker`, `emotion` (its name; None where unknown), `predicted` (likewise), `text` (that the
-    model read) and `logit_NAME` for each class of the model.
+    They come as a table, and as each row's pooled features, (N, d). The table's columns are `id`, `speaker`, `emotion`
+    (its name; None where unknown), `predicted` (likewise), `text` (that the model read) and `logit_NAME` for each class
+    of the model.
     """
-    names, emotions = list(cast(Any, trainer.model).config.id2label.values()), data.features["emotion"].names
+    config, emotions = cast(Any, trainer.model).config, data.features["emotion"].names
+    names, ignored = list(config.id2label.values()), set(config.keys_to_ignore_at_inference) - {"pooled"}
     collator, order = cast(M4SERDataCollator, trainer.data_collator), longest_first(data)
     rows: Any = data.remove_columns("emotion").select(order)
     trainer.data_collator = dataclasses.replace(collator, with_auxiliary_labels=False)
     try:
-        logits = np.asarray(trainer.predict(rows).predictions, dtype=np.float64)[np.argsort(order)]
+        answers: Any = trainer.predict(rows, ignore_keys=sorted(ignored)).predictions
     finally:
         trainer.data_collator = collator
-    return pd.DataFrame(
+    logits, pooled = (np.asarray(part)[np.argsort(order)] for part in answers)
+    logits = logits.astype(np.float64)
+    table = pd.DataFrame(
         {
             "id": data["id"][:],
             "speaker": data["speaker"][:],
@@ -79,6 +88,7 @@ def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
             **{f"logit_{name}": logits[:, index] for index, name in enumerate(names)},
         }
     )
+    return table, pooled
 
 
 def longest_first(data: Dataset) -> np.ndarray:

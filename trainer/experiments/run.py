@@ -22,6 +22,7 @@ from data_scripts.audit import Audit, audit_dataset, print_warnings
 from data_scripts.constants import SPLITS
 from data_scripts.corpora.base import CorpusRecord
 from data_scripts.files import write_atomically
+from data_scripts.splits import evenly_spaced
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import ExperimentArguments
@@ -29,21 +30,18 @@ from trainer.callbacks.measuring import MeasuringCallback, measure_discriminator
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
 from trainer.errors import ExperimentError
-from trainer.evaluation.calibration import (
-    calibrated_probabilities,
-    describe_calibration,
-    fit_temperature,
-    reliability_curve,
-)
+from trainer.evaluation.calibration import calibrated_probabilities, describe_calibration, reliability_curve
+from trainer.evaluation.decisions import MAX_DOMAIN_CLIPS, describe_decisions, fit_decisions, risk_coverage
 from trainer.evaluation.figures import (
     plot_confusion_matrix,
     plot_label_distribution,
     plot_loss_curves,
     plot_reliability,
+    plot_risk_coverage,
 )
 from trainer.evaluation.linear_probe import BuildModel
 from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
-from trainer.evaluation.prediction import logits_of, longest_first, predict_with, rows_read, with_probabilities
+from trainer.evaluation.prediction import answer_with, logits_of, longest_first, rows_read, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, correction_for_log
 from trainer.experiments.model_card import write_model_card
@@ -86,8 +84,9 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Train on `train`, keep the best epoch on `validation`, measure on `test`, and write the run directory.
 
-    The temperature that calibrates the model's probabilities is fitted on `validation` too, and saved with the model;
-    so is the confidence below which no transcript is corrected, unless the model is built with one.
+    The temperature that calibrates the model's probabilities and the thresholds of its decisions are fitted on
+    `validation` too, and saved with the model; so is the confidence below which no transcript is corrected, unless the
+    model is built with one.
 
     `args.output_dir` then holds the model with its code, processor and card, `checkpoint-*`, `results.json`,
     `predictions.parquet` and figures. A directory with a `results.json` is finished: its results are returned. One with
@@ -129,9 +128,7 @@ def run_experiment(
     started = time.time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started
-    validation, test = (predict_with(trainer, data[name]) for name in ("validation", "test"))
-    measured = _measure(trainer, validation, test, data, corpus and corpus.sex_of)
-    model.config.calibration_temperature = measured["calibration"]["temperature"]
+    test, measured = _measure(trainer, data, args, corpus and corpus.sex_of)
     measured["rows"] |= _choose_correction_threshold(model, processor, data["validation"], text_column)
     best = trainer.state.best_model_checkpoint
     results = {
@@ -306,24 +303,31 @@ def make_trainer(
 
 def _measure(
     trainer: M4SERTrainer,
-    validation: pd.DataFrame,
-    test: pd.DataFrame,
     data: DatasetDict,
+    args: ExperimentArguments,
     sex_of: Callable[[str], str | None] | None,
-) -> dict[str, Any]:
-    """What `results.json` says of a model's answers: metrics, intervals, breakdown, calibration, and the rows read."""
-    emotions, found = data["train"].features["emotion"].names, {"validation": validation, "test": test}
-    labels = {split: np.asarray(data[split]["emotion"][:]) for split in found}
-    logits = {split: logits_of(table) for split, table in found.items()}
-    temperature = fit_temperature(logits["validation"], labels["validation"])
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Answer every split and give the model its thresholds; return the test's answers, and what `results.json` says.
+
+    That is metrics, intervals, breakdown, calibration, decisions, and the rows read.
+    """
+    model, emotions = trainer.model, data["train"].features["emotion"].names
+    parts = {"validation": data["validation"], "test": data["test"]}
+    domain = data["train"].select(evenly_spaced(len(data["train"]), MAX_DOMAIN_CLIPS))
+    answers = {name: answer_with(trainer, part) for name, part in {**parts, "domain": domain}.items()}
+    labels = {name: np.asarray(part["emotion"][:]) for name, part in parts.items()}
+    logits = {name: logits_of(answers[name][0]) for name in parts}
+    found = {name: (logits[name], answers[name][1], labels[name]) for name in parts}
+    fit_decisions(model, answers["domain"][1], *found["validation"], args.decision_coverage, args.set_coverage)
     watched = [call for call in trainer.callback_handler.callbacks if isinstance(call, MeasuringCallback)]
     rows = {"epoch": trainer.eval_dataset, **{call.name: call.rows for call in watched}}
-    rows |= {"temperature": validation, "test": test}
-    return {
+    rows |= {"temperature": data["validation"], "decisions": data["validation"], "domain": domain, "test": data["test"]}
+    return answers["test"][0], {
         "rows": {use: rows_read(cast(Any, read)["id"]) for use, read in rows.items()},
-        "metrics": {split: emotion_metrics(logits[split].argmax(-1), labels[split], emotions) for split in found},
+        "metrics": {split: emotion_metrics(logits[split].argmax(-1), labels[split], emotions) for split in parts},
         **describe_test(labels["test"], logits["test"].argmax(-1), data["test"]["speaker"][:], sex_of),
-        "calibration": describe_calibration(logits["test"], labels["test"], temperature),
+        "calibration": describe_calibration(logits["test"], labels["test"], model.config.calibration_temperature),
+        "decisions": describe_decisions(model, *found["test"]),
     }
 
 
@@ -395,6 +399,8 @@ def _write_run(
         for name, value in {"as trained": 1.0, "calibrated": temperature}.items()
     }
     plot_reliability(curves, folder / "reliability.png")
+    curve = risk_coverage(calibrated_probabilities(logits, temperature), labels)
+    plot_risk_coverage(curve, results["decisions"]["test"], folder / "risk_coverage.png")
     counts = {
         str(name): dict(Counter(emotions[index] for index in part["emotion"]).most_common())
         for name, part in data.items()

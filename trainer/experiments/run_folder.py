@@ -122,8 +122,11 @@ def arguments_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_defaults() -> dict[str, Any]:
-    """Return what the fields of M4SERConfig are by default, encoders and what follows from them left out."""
-    inherited = {field.name for field in fields(PreTrainedConfig)}
+    """Return what the fields of M4SERConfig are by default, but for encoders, what follows from them, and thresholds.
+
+    The thresholds of decisions are fitted to a finished training: older folders do not have them.
+    """
+    inherited = {field.name for field in fields(PreTrainedConfig)} | {"reject_below"}
     own = {field.name: field.default for field in fields(M4SERConfig) if field.name not in inherited}
     return {name: value for name, value in own.items() if isinstance(value, (str, int, float))}
 

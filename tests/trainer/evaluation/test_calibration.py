@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from trainer.evaluation import calibration
 from trainer.evaluation.calibration import (
     TEMPERATURE_RANGE,
     calibrated_probabilities,
@@ -85,12 +86,16 @@ def test_likelihood_by_hand():
     np.testing.assert_allclose(calibrated_probabilities([[1000.0, 0.0]]), [[1.0, 0.0]])
 
 
-def test_nothing_wrong_says_nothing_of_the_temperature():
+def test_nothing_wrong_says_nothing_of_the_temperature(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(calibration.logger, "warning", warnings.append)
     logits = 0.1 * np.eye(3)
     assert fit_temperature(logits, [0, 1, 2]) == 1.0
     assert fit_temperature(logits, [0, 1, 1]) != 1.0
     # Always sure and always wrong: the flatter, the likelier, up to the end of the range.
+    assert not warnings
     assert fit_temperature([[5.0, 0.0]] * 4, [1] * 4) == pytest.approx(TEMPERATURE_RANGE[1], rel=1e-4)
+    assert "ends at its bound" in warnings[0]
 
 
 @pytest.mark.parametrize(

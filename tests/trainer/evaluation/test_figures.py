@@ -19,6 +19,7 @@ from trainer.evaluation.figures import (
     plot_learning_curve,
     plot_loss_curves,
     plot_reliability,
+    plot_risk_coverage,
     plot_robustness,
     plot_sensitivity,
 )
@@ -124,6 +125,17 @@ def test_label_distribution(tmp_path, drawn):
     assert [label.get_text() for label in ax.get_yticklabels()] == EIGHT
     assert [bar.get_width() for bar in ax.containers[1]] == [0, 3, 0, 0, 0, 0, 0, 0]
     assert not overlap(boxes_of(drawn[0], ax.texts))
+
+
+def test_risk_coverage_shows_the_curve_the_choice_and_what_all_answers_are_worth(tmp_path, drawn):
+    curve = np.stack([np.arange(1, 9) / 8, [1, 1, 1, 1, 0.8, 0.9, 0.7, 0.6]], -1)
+    check_png(plot_risk_coverage(curve, {"coverage": 0.75, "accuracy": 0.9}, tmp_path / "risk.png"))
+    check_png(plot_risk_coverage(curve[:1], {"coverage": 0.0, "accuracy": None}, tmp_path / "nothing.png"))
+    line, everything, chosen = drawn[0].axes[0].get_lines()
+    np.testing.assert_allclose(line.get_xydata(), 100 * curve[4:])
+    assert everything.get_label() == "all: 60.0 % right"
+    assert chosen.get_xydata().tolist() == [[75, 90]]
+    assert [each.get_label() for each in drawn[1].axes[0].get_lines()] == ["most confident first", "all: 100.0 % right"]
 
 
 def test_reliability_has_intervals_counts_and_the_error_and_hides_small_bins(tmp_path, drawn):

@@ -29,8 +29,9 @@ from trainer.evaluation.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
+from trainer.evaluation.decisions import describe_decisions, fit_decisions
 from trainer.evaluation.metrics import emotion_metrics
-from trainer.evaluation.prediction import logits_of, predict, rows_read
+from trainer.evaluation.prediction import answer_with, logits_of, predict, rows_read
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows
 from trainer.experiments.ablations import ABLATIONS
@@ -46,6 +47,7 @@ FILES = {
     "loss_curves.png",
     "confusion_matrix.png",
     "reliability.png",
+    "risk_coverage.png",
     "label_distribution.png",
     "README.md",
     "model.safetensors",
@@ -108,8 +110,9 @@ def test_each_number_is_of_the_split_it_is_named_after(run, data):
     for split in ("validation", "test"):
         support = [data[split]["emotion"][:].count(index) for index in range(4)]
         assert [sum(row) for row in results["metrics"][split]["confusion_matrix"]] == support
-    read = dict.fromkeys(("epoch", "temperature", "threshold", "discriminator", "correction"), "validation")
-    assert results["rows"] == {use: rows_read(data[name]["id"]) for use, name in {**read, "test": "test"}.items()}
+    read = ("epoch", "temperature", "decisions", "threshold", "discriminator", "correction")
+    read = dict.fromkeys(read, "validation") | {"domain": "train", "test": "test"}
+    assert results["rows"] == {use: rows_read(data[name]["id"]) for use, name in read.items()}
     table = pd.read_parquet(folder / "predictions.parquet")
     assert table["id"].tolist() == data["test"]["id"][:]
     scores = table[[f"probability_{name}" for name in EMOTIONS]].to_numpy()
@@ -201,6 +204,22 @@ def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
     np.testing.assert_allclose(scores, calibrated_probabilities(test, temperature), atol=1e-5)
     assert calibration["ece"]["after"] == pytest.approx(reliability_curve(scores, labels["test"]).error)
     assert f"| calibration_temperature | {temperature:g} |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_decisions_are_fitted_on_validation_and_saved(run, data, tmp_path):
+    folder, results = run
+    model, processor = AutoModel.from_pretrained(folder).eval(), tiny_processor(tmp_path, "whisper")
+    trainer = make_trainer(model, processor, data, experiment_arguments(tmp_path))
+    parts = {}
+    for name, rows in data.items():
+        table, pooled = answer_with(trainer, rows)
+        parts[name] = logits_of(table), pooled, np.asarray(rows["emotion"][:])
+    decisions = dict(results["decisions"])
+    assert describe_decisions(model, *parts["test"])["test"] == pytest.approx(decisions.pop("test"))
+    fit_decisions(model, parts["train"][1], *parts["validation"])
+    for name, value in decisions.items():
+        assert getattr(model.config, name) == pytest.approx(value, rel=1e-3)
+        assert results["model_config"][name] == value
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
