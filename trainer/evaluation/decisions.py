@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import StandardScaler
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.decisions_m4ser import UNCERTAIN, DomainDistance, decide, is_outside
@@ -24,15 +25,16 @@ MAX_FLAGGED = 0.02
 
 
 def fit_domain(features: ArrayLike) -> DomainDistance:
-    """Return the distance from training features (N, d): of their mean, by their Ledoit-Wolf covariance."""
+    """Return the distance from the mean of training features (N, d), by the Ledoit-Wolf estimate of their covariance."""
     values = np.asarray(features, dtype=float)
-    found = LedoitWolf().fit(values)
-    variances, directions = np.linalg.eigh(found.covariance_)
-    # Features that are all the same have no direction; any other covariance is bounded by its shrinkage.
-    scale = 1 / np.sqrt(np.maximum(variances, np.finfo(np.float32).eps))
+    # The estimate draws all variances to their mean: a dimension much smaller than the rest would not count.
+    scaler = StandardScaler().fit(values)
+    variances, directions = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(scaler.transform(values)).covariance_)
+    # Only where all clips have the same features, nothing is drawn anywhere.
+    directions /= np.sqrt(np.maximum(variances, np.finfo(np.float32).eps))
     distance = DomainDistance(values.shape[1])
-    distance.mean.copy_(torch.from_numpy(found.location_))
-    distance.whitening.copy_(torch.from_numpy(directions * scale))
+    distance.mean.copy_(torch.from_numpy(scaler.mean_))
+    distance.whitening.copy_(torch.from_numpy(directions / scaler.scale_[:, None]))
     return distance
 
 
