@@ -25,7 +25,7 @@ MAX_FLAGGED = 0.02
 
 
 def fit_domain(features: ArrayLike) -> DomainDistance:
-    """Return the distance from the mean of training features (N, d), by the Ledoit-Wolf estimate of their covariance."""
+    """Return the distance from the mean of training features (N, d), by a Ledoit-Wolf estimate of their covariance."""
     values = np.asarray(features, dtype=float)
     # The estimate draws all variances to their mean: a dimension much smaller than the rest would not count.
     scaler = StandardScaler().fit(values)

@@ -31,7 +31,7 @@ def predict(
     bf16: bool = False,
     feature_cache_dir: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
-    """Return what a finished model answers to rows of `data_scripts.schema`, see `predict_with`.
+    """Return what a finished model answers to rows of `data_scripts.schema`, see the table of `answer_with`.
 
     Classes that the model does not have are no reason to stop. `feature_cache_dir` keeps what the speech encoder gives,
     for other models with the same frozen one.
@@ -52,12 +52,7 @@ def predict(
             collator.feature_cache = cache_features(
                 model, processor, [data], feature_cache_dir, batch_size, show_progress=False
             )
-        return predict_with(trainer, data)
-
-
-def predict_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
-    """Return the table of `answer_with`."""
-    return answer_with(trainer, data)[0]
+        return answer_with(trainer, data)[0]
 
 
 def answer_with(trainer: Trainer, data: Dataset) -> tuple[pd.DataFrame, np.ndarray]:

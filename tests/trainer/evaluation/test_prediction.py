@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel
 
 from modeling_m4ser import load_audio
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
-from trainer.evaluation.prediction import logits_of, predict, predict_with, with_probabilities
+from trainer.evaluation.prediction import answer_with, logits_of, predict, with_probabilities
 
 
 def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch):
@@ -42,5 +43,8 @@ def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch)
 def test_a_trainer_goes_on_as_it_was(tmp_path):
     trainer = tiny_trainer(tmp_path, tiny_model("whisper"))
     collator = trainer.data_collator
-    predict_with(trainer, tiny_corpus(2))
+    table, pooled = answer_with(trainer, tiny_corpus(5))
     assert trainer.data_collator is collator
+    # The classifier reads the features that come with the answers.
+    classifier = trainer.model.classifier.cpu()
+    np.testing.assert_allclose(classifier(torch.from_numpy(pooled)).detach(), logits_of(table), atol=1e-5)
