@@ -31,7 +31,7 @@ from trainer.evaluation.calibration import (
 )
 from trainer.evaluation.decisions import describe_decisions, fit_decisions
 from trainer.evaluation.metrics import emotion_metrics
-from trainer.evaluation.prediction import answer_with, logits_of, predict, rows_read
+from trainer.evaluation.prediction import answer_with, logits_of, rows_read
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows
 from trainer.experiments.ablations import ABLATIONS
@@ -184,7 +184,7 @@ def test_the_correction_threshold_is_chosen_on_validation_and_saved(run, data, d
     assert model.config.correction_threshold == results["model_config"]["correction_threshold"] == 1
 
 
-def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
+def test_temperature_and_decisions_are_fitted_on_validation_and_saved(run, data, tmp_path):
     folder, results = run
     calibration = results["calibration"]
     temperature = calibration["temperature"]
@@ -192,9 +192,11 @@ def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
     model, processor = AutoModel.from_pretrained(folder), tiny_processor(folder, "whisper")
     assert model.config.calibration_temperature == temperature
 
-    labels = {split: data[split]["emotion"][:] for split in ("validation", "test")}
+    trainer = make_trainer(model.eval(), processor, data, experiment_arguments(tmp_path))
+    labels = {split: np.asarray(data[split]["emotion"][:]) for split in ("validation", "test")}
     # Near its best value the likelihood is flat: logits that differ by 1e-6 move the temperature more.
-    validation, test = (logits_of(predict(model, processor, data[split])) for split in labels)
+    answers = {split: answer_with(trainer, part) for split, part in data.items()}
+    validation, test = (logits_of(answers[split][0]) for split in labels)
     assert fit_temperature(validation, labels["validation"]) == pytest.approx(temperature, rel=1e-3)
     assert fit_temperature(test, labels["test"]) != pytest.approx(temperature, rel=1e-2)
     assert temperature != 1
@@ -204,22 +206,10 @@ def test_the_temperature_is_fitted_on_validation_and_saved(run, data):
     np.testing.assert_allclose(scores, calibrated_probabilities(test, temperature), atol=1e-5)
     assert calibration["ece"]["after"] == pytest.approx(reliability_curve(scores, labels["test"]).error)
     assert f"| calibration_temperature | {temperature:g} |" in (folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_decisions_are_fitted_on_validation_and_saved(run, data, tmp_path):
-    folder, results = run
-    model, processor = AutoModel.from_pretrained(folder).eval(), tiny_processor(tmp_path, "whisper")
-    trainer = make_trainer(model, processor, data, experiment_arguments(tmp_path))
-    parts = {}
-    for name, rows in data.items():
-        table, pooled = answer_with(trainer, rows)
-        parts[name] = logits_of(table), pooled, np.asarray(rows["emotion"][:])
-    decisions = dict(results["decisions"])
-    assert describe_decisions(model, *parts["test"])["test"] == pytest.approx(decisions.pop("test"))
-    fit_decisions(model, parts["train"][1], *parts["validation"])
-    for name, value in decisions.items():
-        assert getattr(model.config, name) == pytest.approx(value, rel=1e-3)
-        assert results["model_config"][name] == value
+    described = describe_decisions(model, test, answers["test"][1], labels["test"])
+    assert described.pop("test") == pytest.approx(results["decisions"]["test"])
+    fit_decisions(model, answers["train"][1], validation, answers["validation"][1], labels["validation"])
+    assert {name: getattr(model.config, name) for name in described} == pytest.approx(described, rel=1e-3)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
