@@ -134,13 +134,9 @@ class M4SERProcessor(ProcessorMixin):
 
     def encode_transcript(self, text: str) -> list[int]:
         """Turn a text into the ids of its word pieces, normalized, without special tokens, cut as `__call__` does."""
-        return self.tokenizer(
-            self.normalize_text(text),
-            add_special_tokens=False,
-            truncation=True,
-            max_length=self.max_text_length - 2,
-            verbose=False,
-        )["input_ids"]
+        # Never by the tokenizer's own truncation: that is a state of it, which another thread may change.
+        ids = self.tokenizer(self.normalize_text(text), add_special_tokens=False, truncation=False, verbose=False)
+        return ids["input_ids"][: self.max_text_length - 2]
 
     def decode_transcript(self, ids: list[int]) -> str:
         """Turn word-piece ids back into text, without special tokens and with `don ' t` joined to `don't`."""
@@ -244,15 +240,15 @@ class M4SERProcessor(ProcessorMixin):
         if not isinstance(text, str):
             raise ValueError(f"A transcript must be a string, not {type(text).__name__} ({text!r}).")
         normal, limit = self.normalize_text(text), self.max_text_length
-        encoded = self.tokenizer(normal, truncation=True, max_length=limit, return_tensors="pt")
-        if encoded["input_ids"].shape[-1] >= limit:
-            lost = len(self.tokenizer(normal, truncation=False, verbose=False)["input_ids"]) - limit
-            if lost > 0:
-                logger.warning_once(
-                    f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
-                    f"{lost} are not read."
-                )
-        return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
+        ids = self.tokenizer(normal, truncation=False, verbose=False)["input_ids"]
+        if len(ids) > limit:
+            logger.warning_once(
+                f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
+                f"{len(ids) - limit} are not read."
+            )
+            ids = [*ids[: limit - 1], ids[-1]]
+        input_ids = torch.tensor([ids])
+        return {"input_ids": input_ids, "text_attention_mask": torch.ones_like(input_ids)}
 
 
 def _as_batch(audio: Any) -> list:

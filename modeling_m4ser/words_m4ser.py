@@ -152,9 +152,8 @@ def _blocks(text: str, normal: str, processor: M4SERProcessor) -> list[_Block]:
 
 def _piece_ranges(normal: str, processor: M4SERProcessor) -> Iterator[Range]:
     """Where each word piece stands in the normalized text; some tokenizers count the white space before it."""
-    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
-    limit = processor.max_text_length - 2
-    yield from processor.tokenizer(normal, truncation=True, max_length=limit, **options)["offset_mapping"]
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "truncation": False, "verbose": False}
+    yield from processor.tokenizer(normal, **options)["offset_mapping"][: processor.max_text_length - 2]
 
 
 def _aligned_units(text: str, normal: str, normalize: Callable[[str], str]) -> list[tuple[Range, Range]]:

@@ -1,5 +1,8 @@
 """The processor: one text rule, one utterance at a time, padding, limits, clear errors, saving."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -288,3 +291,21 @@ def test_encode_transcript_gives_what_the_model_reads_between_the_special_tokens
         (ids,) = processor(text=text)["input_ids"].tolist()
         assert processor.encode_transcript(text) == ids[1:-1]
         assert processor.decode_transcript(ids) == (decoded if decoded is not None else "i am so happy now")
+
+
+def test_threads_share_a_processor(processor):
+    """A tokenizer that truncates has the limit as a state, which every thread would change for all."""
+    texts = ["so sad " * 200, "i am so happy", "can you believe " * 50]
+
+    def read(text):
+        return processor(text=text)["input_ids"].tolist(), processor.encode_transcript(text)
+
+    alone = [read(text) for text in texts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            together = list(threads.map(read, texts * 60))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == alone * 60
