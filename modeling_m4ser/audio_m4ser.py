@@ -5,12 +5,12 @@ program that only feeds arrays needs none of the packages that decode or resampl
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .decoding_m4ser import Tell, decode_file, logger, open_audio, stated_duration, warn
+from .decoding_m4ser import BLOCK_FRAMES, Tell, decode_file, logger, open_audio, stated_duration, stream_file, warn
 from .levels_m4ser import (
     AudioError,
     channels_last,
@@ -109,6 +109,29 @@ def decode_audio(
             f"channel {taken}, the strongest, is read alone. Choose one with channel=…."
         )
     return samples, rate
+
+
+def stream_audio(audio: Any, name: str | None = None) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield audio of any length, as `load_audio` takes it, in blocks (samples, channels), float32, and their hertz.
+
+    WAV, FLAC, OGG and AIFF are never in memory as a whole; a file that was cut may raise `AudioError` only at its end.
+    """
+    label = _label(audio, name)
+    waveform = _as_waveform(audio, None, label)
+    if waveform is not None:
+        check_samples(samples := channels_last(waveform[0], label), label)
+        yield from (
+            (samples[place : place + BLOCK_FRAMES], waveform[1]) for place in range(0, len(samples), BLOCK_FRAMES)
+        )
+        return
+    with open_audio(audio, label) as handle:
+        frames = 0
+        for block, rate in stream_file(handle, label, warn(label)):
+            check_samples(block, label)
+            frames += len(block)
+            yield block, rate
+        if not frames:
+            raise AudioError(f"{label} holds no audio samples: its length is zero")
 
 
 def audio_name(audio: Any) -> str | None:

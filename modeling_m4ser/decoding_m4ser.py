@@ -42,7 +42,8 @@ logger: Any = logging.get_logger("modeling_m4ser")
 Tell = Callable[[str], None]
 
 URL_TIMEOUT = 30.0  # seconds
-_BLOCK_FRAMES = 1 << 20  # decoded at a time
+#: Frames decoded at a time.
+BLOCK_FRAMES = 1 << 20
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
 _TRAILER_BYTES = 4096  # so few bytes after the samples may be some program's own notes
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
@@ -181,6 +182,19 @@ def decode_file(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, f
     return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
 
 
+def stream_file(handle: BinaryIO, label: str, tell: Tell) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield what `decode_file` returns, in blocks of about a minute where soundfile reads the format, else at once."""
+    first, *others = _parts(handle, label)
+    whole = first if others else _with_all_samples(first, label, tell)
+    file = None if others else _open_soundfile(whole)
+    if file is None or file.format == "MP3":
+        handle.seek(0)
+        yield decode_file(handle, label, tell)
+        return
+    check_rate(file.samplerate, "its sampling rate", label)
+    yield from ((block, file.samplerate) for block in _soundfile_blocks(file, whole, label))
+
+
 def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
     """The files that a file is joined of; mostly that file alone. MP3, Matroska and streams are read on as they are."""
     try:
@@ -306,22 +320,27 @@ def _decode_soundfile(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndar
         file.close()
         handle.seek(0)
         return _decode_av(handle, label, tell, "mp3")  # libsndfile reads only as many frames of it as it guesses
-    blocks, log = [], file.extra_info
+    blocks = list(_soundfile_blocks(file, handle, label))
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32), file.samplerate
+
+
+def _soundfile_blocks(file: Any, handle: BinaryIO, label: str) -> Iterator[np.ndarray]:
+    """Yield the samples (frames, channels) of an open file and close it; raise at the end where it was cut."""
+    log, frames = file.extra_info, 0
     # In blocks, since a damaged header may promise more frames than memory holds.
     with file:
         try:
-            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block)
+            while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                frames += len(block)
+                yield block
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
-    decoded = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
     handle.seek(0)
     nist = _NIST_SAMPLES.search(handle.read(_START_BYTES) if file.format == "NIST" else b"")
     cut = None if file.format in _EXACT_FORMATS else _CUT_IN_LOG.search(log)
     is_cut = cut is not None and (cut.lastindex is None or int(cut[1]) > int(cut[2]))
-    if is_cut or (nist is not None and int(nist[1]) > len(decoded)):
+    if is_cut or (nist is not None and int(nist[1]) > frames):
         raise AudioError(f"{label} is truncated: its header states more samples than are there; copy it again")
-    return decoded, file.samplerate
 
 
 def _open_soundfile(handle: BinaryIO) -> Any:

@@ -17,6 +17,7 @@ from .decisions_m4ser import decide
 from .levels_m4ser import silence_reason
 from .recognition_m4ser import load_recognizer
 from .rows_m4ser import read_collection, read_utterance
+from .timeline_m4ser import stream, timeline
 from .words_m4ser import correct_words
 
 
@@ -98,6 +99,41 @@ class SpeechTextEmotionPipeline(Pipeline):
         if isinstance(inputs, list) and not inputs:
             return []
         return super().__call__(inputs, **kwargs)
+
+    def timeline(self, audio: Any, **options) -> list[dict[str, Any]]:
+        """Return the emotions of a recording of any length, turn by turn.
+
+        Args:
+            audio: as an input's audio; WAV, FLAC, OGG and AIFF are read in blocks.
+            segments (`str`, `PathLike` or `list`, defaults to `"silero"`): what finds the turns: `"silero"` hears where
+                speech is (needs silero-vad); `"whisper"` takes the segments that `asr`, a Whisper, writes; or the turns
+                themselves, as [`~segments_m4ser.read_segments`] reads them.
+            channel (`int` or `"each"`, *optional*): which one to read; `"each"` finds the turns of each by itself.
+            max_seconds (`float`, defaults to 15.0): longer turns are split at their quietest place.
+            window, hop (`float`, *optional*): seconds of overlapping windows, which turns are cut into instead.
+            progress (`bool`, defaults to `False`): whether to show a bar.
+            options: of a call; `asr` writes the words of turns that come without.
+
+        Returns:
+            `list[dict]`: sorted by start, each `start` and `end` in seconds, `speaker`, `channel`, `text`, `label`,
+            `scores` by label, `confidence`, `decision`, `ood_score`; and `error`, why a turn has none of these.
+
+        Raises:
+            AudioError: the recording or the segments cannot be read.
+            ImportError: speech is to be found, and silero-vad is not installed.
+            ValueError: no words and nothing to write them, or options that do not go together.
+        """
+        return timeline(self, audio, **options)
+
+    def stream(self, blocks: Iterable[Any], **options) -> Iterator[dict[str, Any]]:
+        """Yield the row of each turn as soon as it has ended: the rows of `timeline`.
+
+        Args:
+            blocks: waveforms (samples,) or (samples, channels) of any length, one after another.
+            sampling_rate (`float`, defaults to 16000): theirs, in hertz.
+            options: of `timeline`.
+        """
+        return stream(self, blocks, **options)
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         """Answer one input as a list of one."""

@@ -88,7 +88,7 @@ def check_printed(expected: str, *values: object) -> None:
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=name)
 def test_python_blocks_run_in_order(page, workspace):
     namespace = {"__name__": "__docs__", "check_printed": check_printed}
-    extras = {"peft": r"from peft|PeftModel", "fastapi": "from fastapi"}
+    extras = {"peft": r"from peft|PeftModel", "fastapi": "from fastapi", "sounddevice": "import sounddevice"}
     absent = "|".join(names for package, names in extras.items() if find_spec(package) is None)
     for block in blocks(page):
         if block.language == "python" and not (absent and re.search(absent, block.text)):

@@ -43,6 +43,9 @@ def make_materials(folder: Path) -> Path:
     make_hub(folder)
     for name in ("a.wav", "b.wav"):
         write_wav(folder / name, 0.3)
+    write_wav(folder / "call.wav", 6)
+    turns = "1\n00:00:01,000 --> 00:00:02,500\n[Ann]: I can't believe it\n"
+    (folder / "call.srt").write_text(turns, encoding="utf-8")
     tiny_pretrained(folder / "runs" / "demo" / "model", "whisper")
     make_iemocap(folder / "IEMOCAP_full_release")
     make_meld(folder / "MELD.Raw")

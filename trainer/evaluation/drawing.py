@@ -21,6 +21,17 @@ from trainer.errors import ExperimentError
 #: Okabe and Ito's colours, told apart with any colour vision.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 GREY = "#767676"
+#: How an emotion looks in every figure that shows it, by the names that corpora give it.
+EMOTION_COLOURS = {
+    **dict.fromkeys(("angry", "anger", "ang"), COLOURS[1]),
+    **dict.fromkeys(("happy", "happiness", "joy", "hap", "excited"), COLOURS[4]),
+    **dict.fromkeys(("neutral", "neu"), "#8C8C8C"),
+    **dict.fromkeys(("sad", "sadness"), COLOURS[0]),
+    **dict.fromkeys(("fear", "fearful"), COLOURS[3]),
+    **dict.fromkeys(("disgust", "disgusted"), COLOURS[2]),
+    **dict.fromkeys(("surprise", "surprised"), COLOURS[5]),
+    "calm": "#B2DF8A",
+}
 #: Dots per inch of every figure.
 DPI = 150
 #: What a figure can be written as.
@@ -57,6 +68,12 @@ def model_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     others = itertools.cycle(zip(itertools.cycle(COLOURS[5:]), _LINES, strict=False))
     styles = {name: MODEL_STYLES.get(name.removesuffix(ONE_CLASS)) or next(others) for name in names}
     return {name: {"color": colour, "linestyle": line} for name, (colour, line) in styles.items()}
+
+
+def label_colours(labels: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each label: that of its emotion, and one of the others' for a label that is none known."""
+    others = itertools.cycle(["#6A3D9A", "#B15928", "#F0E442", "#000000"])
+    return {label: EMOTION_COLOURS.get(label.lower()) or next(others) for label in labels}
 
 
 def new_axes(

@@ -1,0 +1,227 @@
+"""Turns of speech in recordings of any length: heard, given, or as a Whisper writes them.
+
+What finds them takes a recording block by block and keeps its state: the turns are the same whatever the blocks are,
+and no more of the recording is in memory than the turns that go on.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .segments_m4ser import Segment
+
+#: The rate in hertz of all samples here.
+RATE = 16000
+_FRAME = 512  # samples that silero-vad judges at once
+_ENDING = 0.15  # speech that has begun goes on at so much less probability
+_WINDOW = 30 * RATE  # what Whisper hears at once
+_QUIET = RATE // 10  # how long it should be quiet where speech is cut
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A part of one channel: its places, its samples (none past the recording's end), and what is known of it."""
+
+    start: int
+    end: int
+    samples: np.ndarray
+    speaker: str | None = None
+    text: str | None = None
+
+
+class _Memory:
+    """The samples of a recording that are still needed, by their places in all of it."""
+
+    def __init__(self) -> None:
+        self.samples, self.first = np.zeros(0, np.float32), 0
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.samples)
+
+    def add(self, samples: np.ndarray) -> None:
+        self.samples = np.concatenate([self.samples, samples])
+
+    def take(self, start: int, end: int) -> np.ndarray:
+        return self.samples[start - self.first : end - self.first].copy()  # the rest may be let go of
+
+    def forget(self, place: int) -> None:
+        """Let go of what lies before a place."""
+        drop = min(max(place - self.first, 0), len(self.samples))
+        self.samples, self.first = self.samples[drop:], self.first + drop
+
+
+def load_silero() -> Any:
+    """Load the voice activity detector of silero-vad: from frames (1, 512) and `RATE` to the probability of speech.
+
+    Its file is read, and the package not imported: that sets the number of torch's threads to one.
+
+    Raises:
+        ImportError: silero-vad is not installed.
+    """
+    package = importlib.util.find_spec("silero_vad")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError("finding speech needs silero-vad: pip install silero-vad, or give the segments")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, in which the package comes
+        return torch.jit.load(Path(package.submodule_search_locations[0]) / "data" / "silero_vad.jit").eval()
+
+
+class SpeechFinder:
+    """Turns where silero-vad hears speech.
+
+    Args:
+        longest (`int`): samples of a turn; longer speech is cut at its quietest place.
+        threshold (`float`, defaults to 0.5): the probability from which on a frame is speech.
+        min_silence (`float`, defaults to 0.5): how many seconds of silence end a turn.
+        min_speech (`float`, defaults to 0.25): shorter sounds are no speech.
+        padding (`float`, defaults to 0.1): seconds kept before and after a turn.
+    """
+
+    def __init__(
+        self,
+        longest: int,
+        threshold: float = 0.5,
+        min_silence: float = 0.5,
+        min_speech: float = 0.25,
+        padding: float = 0.1,
+    ):
+        self.network, self.longest, self.threshold = load_silero(), longest, threshold
+        self.silence, self.shortest, self.padding = (round(s * RATE) for s in (min_silence, min_speech, padding))
+        self.memory, self.heard = _Memory(), 0
+        self.start: int | None = None  # of the turn that goes on
+        self.quiet: int | None = None  # since when it is quiet in it
+        self.cut = 0  # where the turn before ends
+
+    def push(self, samples: np.ndarray, last: bool = False) -> list[Turn]:
+        """Take the channel's next samples and return the turns that have ended; after the `last`, all that are left."""
+        self.memory.add(samples)
+        turns: list[Turn] = []
+        while self.heard + (0 if last else _FRAME - 1) < self.memory.end:
+            frame = self.memory.take(self.heard, self.heard + _FRAME)
+            with torch.inference_mode():
+                frame = torch.from_numpy(np.pad(frame, (0, _FRAME - len(frame))))
+                turns += self._step(float(self.network(frame[None], RATE)))
+            self.heard += _FRAME
+        if last and self.start is not None:
+            turns += self._close(self.memory.end if self.quiet is None else self.quiet)
+        # The next turn may begin a padding before what was heard last, and is never before the cut.
+        self.memory.forget(min(self.heard - self.padding, self.heard if self.start is None else self.start))
+        return turns
+
+    def _step(self, probability: float) -> list[Turn]:
+        place = self.heard
+        if probability >= self.threshold:
+            self.quiet = None
+            self.start = max(self.cut, place - self.padding) if self.start is None else self.start
+        elif self.start is not None and self.quiet is None and probability < self.threshold - _ENDING:
+            self.quiet = place
+        if self.start is None:
+            return []
+        is_full = place + _FRAME - self.start >= self.longest
+        if self.quiet is not None and (is_full or place + _FRAME - self.quiet >= self.silence):
+            return self._close(self.quiet)
+        if not is_full:
+            return []
+        speech = self.memory.take(self.start, self.start + self.longest)
+        self.cut = self.start + quietest_place(speech)
+        turn, self.start = Turn(self.start, self.cut, speech[: self.cut - self.start]), self.cut
+        return [turn]
+
+    def _close(self, end: int) -> list[Turn]:
+        """End the turn a padding after a place; what is too short and not the rest of a longer one is no turn."""
+        start, self.start, self.quiet = self.start, None, None
+        assert start is not None
+        is_rest = start == self.cut > 0
+        if end - start < (1 if is_rest else self.shortest + self.padding):
+            return []
+        self.cut = min(end + self.padding, start + self.longest, self.heard + _FRAME, self.memory.end)
+        return [Turn(start, self.cut, self.memory.take(start, self.cut))]
+
+
+class GivenSegments:
+    """Turns that are known; those that begin after the end of the recording come back without samples."""
+
+    def __init__(self, segments: Iterable[Segment]):
+        self.waiting = [
+            (round(start * RATE), round(end * RATE), {"speaker": speaker, "text": text})
+            for start, end, speaker, text in segments
+        ]
+        self.memory = _Memory()
+
+    def push(self, samples: np.ndarray, last: bool = False) -> list[Turn]:
+        """Take the channel's next samples and return the turns that have ended; after the `last`, all that are left."""
+        self.memory.add(samples)
+        turns, waiting = [], []
+        for start, end, known in self.waiting:
+            if last or end <= self.memory.end:
+                turns.append(Turn(start, end, self.memory.take(start, end), **known))
+            else:
+                waiting.append((start, end, known))
+        self.waiting = waiting
+        self.memory.forget(min([self.memory.end, *(start for start, *_ in waiting)]))
+        # A few milliseconds past the end are those of another program's rounding.
+        return [replace(turn, end=turn.start + len(turn.samples)) if len(turn.samples) else turn for turn in turns]
+
+
+class WhisperSegments:
+    """Turns and their words as a Whisper writes them, in windows of 30 s: each begins where its last segment did."""
+
+    def __init__(self, transcribe: Callable[[np.ndarray], list[Segment]]):
+        self.transcribe, self.memory = transcribe, _Memory()
+
+    def push(self, samples: np.ndarray, last: bool = False) -> list[Turn]:
+        """Take the channel's next samples and return the turns that have ended; after the `last`, all that are left."""
+        self.memory.add(samples)
+        turns = []
+        while len(self.memory.samples) >= _WINDOW or (last and len(self.memory.samples)):
+            first = self.memory.first
+            window = self.memory.take(first, first + _WINDOW)
+            segments = self.transcribe(window)
+            is_whole = len(segments) < 2 or (last and len(self.memory.samples) <= _WINDOW)
+            after = 0 if is_whole else round(segments[-1].start * RATE)
+            moves_on = after >= _WINDOW // 6
+            for start, end, _, text in segments[:-1] if moves_on else segments:
+                place, samples = round(start * RATE), window[round(start * RATE) : round(end * RATE)]
+                if len(samples):
+                    turns.append(Turn(first + place, first + place + len(samples), samples, text=text))
+            self.memory.forget(first + (after if moves_on else len(window)))
+        return turns
+
+
+def quietest_place(samples: np.ndarray) -> int:
+    """Return the middle of the quietest 100 ms in the second half of samples (samples,)."""
+    half = len(samples) // 2
+    power = np.cumsum(np.square(samples[half:], dtype=np.float64))
+    return half + int(np.argmin(power[_QUIET:] - power[:-_QUIET])) + _QUIET // 2
+
+
+def pieces(turn: Turn, longest: int, window: int | None = None, hop: int | None = None) -> Iterator[Turn]:
+    """Cut a turn at its quietest places into pieces of at most `longest` samples, or into overlapping windows.
+
+    Its words are shared out as if each took the same time.
+    """
+    length, places = len(turn.samples), []
+    if window is not None:
+        last = max(length - window, 0)
+        places = [(start, min(start + window, length)) for start in [*range(0, last, hop or window), last]]
+    else:
+        first = 0
+        while length - first > longest:
+            cut = first + quietest_place(turn.samples[first : first + longest])
+            places, first = [*places, (first, cut)], cut
+        places.append((first, length))
+    if len(places) == 1:
+        yield turn
+        return
+    words = None if turn.text is None else turn.text.split()
+    for start, end in places:
+        own = words and [word for n, word in enumerate(words) if start <= (n + 0.5) * length / len(words) < end]
+        text = None if own is None else " ".join(own)
+        yield replace(turn, start=turn.start + start, end=turn.start + end, samples=turn.samples[start:end], text=text)
