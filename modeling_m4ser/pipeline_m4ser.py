@@ -47,18 +47,18 @@ class SpeechTextEmotionPipeline(Pipeline):
             is heard in parts.
         channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
             default the mean of all.
-        batch_size (`int`, defaults to 1): how many inputs are classified and recognised at once. Answers are those of
+        batch_size (`int`, defaults to 1): how many inputs are classified and recognized at once. Answers are those of
             single calls; they come in windows of eight batches, whose inputs are sorted by length.
         num_workers (`int`, defaults to 0): how many threads read and decode, one window ahead of the model.
         on_error (`str`, defaults to `"raise"`): `"skip"` answers `{"error": message, "error_type": class name}` in the
-            place of an input that cannot be read, recognised or classified.
+            place of an input that cannot be read, recognized or classified.
         return_corrections (`bool`, *optional*): whether to return what error detection and correction say about the
             transcript: `corrections`, a list of words that change, each `{"start", "end", "text", "replacement",
             "confidence"}` with places in the given text in characters, and the `corrected_text`. Only edits of the
             model's `correction_threshold` count.
         return_embedding (`bool`, *optional*): whether to return the `embedding`, the pooled features, float32 (d,).
         return_decision (`bool`, *optional*): whether to return what [`~decisions_m4ser.decide`] says (`decision`,
-            `confidence`, `labels`), the `ood_score` or None, and the length of the audio in `seconds`, None without.
+            `confidence`, `labels`, `ood_score`), and the length of the audio in `seconds`, None without.
 
     With any of the last three, the answer is a dict of these keys, the `emotions` and the `text` that was read.
     """
@@ -166,7 +166,7 @@ class SpeechTextEmotionPipeline(Pipeline):
                 yield from answer(clips)
 
     def preprocess(self, inputs: Any, asr: Any = None, channel: int | None = None) -> dict[str, Any]:
-        """Read one input: its features, and its transcript, or the waveform (samples,) to recognise instead."""
+        """Read one input: its features, and its transcript, or the waveform (samples,) to recognize instead."""
         audio, text, own_channel, part = read_utterance(inputs)
         channel = channel if own_channel is None else own_channel
         config, name, rate = self.model.config, audio_name(audio), self.processor.sampling_rate
@@ -225,8 +225,8 @@ class SpeechTextEmotionPipeline(Pipeline):
     def _forward(self, model_inputs: dict[str, Any], return_corrections: bool = False) -> dict[str, Any]:
         output = self.model(**model_inputs)
         outputs = {"logits": output.logits, "pooled": output.pooled}
-        if getattr(self.model.config, "ood_threshold", None) is not None:
-            outputs["ood_score"] = self.model.ood_score(output.pooled)
+        if (ood_score := self.model.ood_score(output.pooled)) is not None:
+            outputs["ood_score"] = ood_score
         if return_corrections:
             outputs["corrections"] = self.model.correct_transcripts(
                 model_inputs.get("input_ids"), model_inputs.get("text_attention_mask")
@@ -257,7 +257,7 @@ class SpeechTextEmotionPipeline(Pipeline):
         if return_decision:
             ood_score = float(model_outputs["ood_score"]) if "ood_score" in model_outputs else None
             answer |= decide(config, probabilities, ood_score, model_outputs["has_speech"])
-            answer |= {"ood_score": ood_score, "seconds": model_outputs["seconds"]}
+            answer["seconds"] = model_outputs["seconds"]
         return {"emotions": emotions, "text": text, **answer} if answer else emotions
 
 

@@ -93,7 +93,7 @@ class Recognizer:
 
 
 def load_recognizer(asr: Any, loaded: dict[str, Recognizer], sampling_rate: int, device: Any = None) -> Recognizer:
-    """Return the recogniser of a name, pipeline or function; a model given by name is kept in `loaded`."""
+    """Return the recognizer of a name, pipeline or function; a model given by name is kept in `loaded`."""
     if isinstance(asr, Recognizer):
         return asr
     if not isinstance(asr, str):
@@ -151,7 +151,7 @@ def _joined(segments: Any) -> str:
 
 
 def _written(answer: Any, name: str | None) -> str:
-    """Return the text of a recogniser's answer: a string, or a dictionary with one under "text"."""
+    """Return the text of a recognizer's answer: a string, or a dictionary with one under "text"."""
     text = answer.get("text") if isinstance(answer, Mapping) else answer
     if not isinstance(text, str):
         keys = f" with the keys {sorted(map(str, answer))[:9]}" if isinstance(answer, Mapping) else ""

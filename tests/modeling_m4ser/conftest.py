@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the model: recognisers."""
+"""Fixtures of the tests of the model: recognizers."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 
 @pytest.fixture(scope="session")
 def whisper(tmp_path_factory):
-    """A recogniser with random weights and a window of one second; it says letters rather than time stamps."""
+    """A recognizer with random weights and a window of one second; it says letters rather than time stamps."""
     return str(make_tiny_whisper(tmp_path_factory.mktemp("whisper"), seconds=1, letter_scale=2, positions=12))

@@ -215,17 +215,17 @@ def test_asr_writes_a_missing_transcript(pipe, wav, expected):
     assert len(heard) == 3
     np.testing.assert_allclose(heard[0], voice(0.5), atol=1e-6)
     assert_same(pipe((str(wav), "so sad"), asr=asr), pipe((str(wav), "so sad")))
-    assert len(heard) == 3, "a transcript that is there is not recognised again"
+    assert len(heard) == 3, "a transcript that is there is not recognized again"
     with pytest.raises(ValueError, match="asr"):
         pipe(str(wav), asr=7)
 
 
 def test_asr_is_batched_and_answers_as_single_calls_do(pipe, whisper):
-    """A recogniser with random weights says something else of every clip."""
+    """A recognizer with random weights says something else of every clip."""
     inputs = [{"array": voice(0.1 + 0.2 * k, 150 + 90 * k), "sampling_rate": RATE} for k in range(9)]
     inputs[4] = {"audio": inputs[4], "text": TEXT}
     alone = [pipe(clip, asr=whisper, return_embedding=True) for clip in inputs]
-    assert len({answer["text"] for answer in alone}) > 2, "a deaf recogniser"
+    assert len({answer["text"] for answer in alone}) > 2, "a deaf recognizer"
     for options in ({"batch_size": 4}, {"batch_size": 1, "num_workers": 2}, {"batch_size": 16, "num_workers": 2}):
         together = pipe(inputs, asr=whisper, return_embedding=True, **options)
         for one, other in zip(alone, together, strict=True):
@@ -290,6 +290,7 @@ def test_return_embedding_and_decision(pipe, wav, tmp_path):
         for answer, other, seconds in zip(answers, plain, (0.5, 1.0, 0.25), strict=True):
             assert_same(answer["emotions"], other)
             assert (answer["embedding"].shape, answer["embedding"].dtype) == ((24,), np.float32)
+            assert answer["labels"] == [other[0]["label"]]
             assert answer["confidence"] == pytest.approx(answer["emotions"][0]["score"])
             assert (answer["seconds"], answer["ood_score"]) == (seconds, None)
         assert [answer["decision"] for answer in answers] == [plain[0][0]["label"], "no_speech", plain[2][0]["label"]]
@@ -298,6 +299,20 @@ def test_return_embedding_and_decision(pipe, wav, tmp_path):
     features = pipe.processor(audio=voice(0.5), text=TEXT, sampling_rate=RATE)
     pooled = pipe.model(**features).pooled[0].detach()
     np.testing.assert_allclose(one["embedding"], pooled, atol=1e-4)
+
+
+def test_the_distance_from_the_training_data_is_a_reason_to_be_uncertain(tmp_path, wav):
+    folder = tiny_pretrained(tmp_path / "model", ood_threshold=1.0)
+    pipe = load(folder)
+    pipe.model.ood_scorer.whitening.copy_(torch.eye(24))
+    inputs = [(str(wav), TEXT), (str(wav), "so")]
+    for batch_size in (1, 2):
+        for answer in pipe(inputs, batch_size=batch_size, return_decision=True, return_embedding=True):
+            distance = np.sqrt(np.mean(answer["embedding"] ** 2))
+            assert answer["ood_score"] == pytest.approx(distance, rel=1e-4)
+            assert answer["decision"] == (answer["labels"][0] if distance <= 1 else "uncertain")
+    pipe.model.config.ood_threshold = 0.0
+    assert pipe(inputs[0], return_decision=True)["decision"] == "uncertain"
 
 
 def test_a_stream_is_read_one_window_ahead(pipe, wav):

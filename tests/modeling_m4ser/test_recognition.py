@@ -1,4 +1,4 @@
-"""Recognisers: what may be one, batches that equal single clips, recordings longer than the window, mistakes."""
+"""Recognizers: what may be one, batches that equal single clips, recordings longer than the window, mistakes."""
 
 import json
 import string
@@ -20,7 +20,7 @@ LENGTHS = (8000, 24000, 3000)
 
 
 def ctc(folder, kind):
-    """A recogniser with random weights that reads any length."""
+    """A recognizer with random weights that reads any length."""
     symbols = ("<pad>", "<s>", "</s>", "<unk>", "|", *string.ascii_lowercase)
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
@@ -36,7 +36,7 @@ def ctc(folder, kind):
 def check_batches(recognizer, clips):
     """Compare texts in batches with those of single clips, and return them."""
     alone = [recognizer([clip])[0] for clip in clips]
-    assert len(set(alone)) > 1, "a deaf recogniser"
+    assert len(set(alone)) > 1, "a deaf recognizer"
     assert recognizer(clips, batch_size=2) == alone
     assert recognizer(clips[::-1]) == alone[::-1]
     assert recognizer([]) == []
