@@ -17,6 +17,7 @@ VERBS = {
     "train": ("m4ser.train", "Train and test on your own corpus, or on RAVDESS."),
     "prepare": ("m4ser.prepare", "Turn a corpus into a prepared folder."),
     "transcribe": ("m4ser.transcribe", "Fill the hypotheses of a prepared folder."),
+    "compare": ("m4ser.compare", "Compare the predictions of two models, with intervals."),
     "env": ("m4ser.env", "Print the versions that a bug report needs."),
 }
 
