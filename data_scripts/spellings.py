@@ -33,7 +33,7 @@ def spelling_key(name: str) -> str:
     return _LEADING_ZEROS.sub("", plain)
 
 
-def is_missing(name: str) -> bool:
+def names_nothing(name: str) -> bool:
     """Return whether a name is what tables write where there is none: nothing, signs alone, or one of the words."""
     # Punctuation, separators and control signs, and the brackets that Unicode takes for mathematics.
     letters = (" " if unicodedata.category(sign)[0] in "PZC" or sign in "<>|" else sign for sign in spelling_key(name))

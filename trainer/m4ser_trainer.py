@@ -1,7 +1,6 @@
 """The Trainer whose step is Algorithm 1: update the discriminator, then the rest against the updated one."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,6 @@ from torch import nn
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.training_args import OptimizerNames
-from transformers.utils.generic import strtobool
 
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.losses_m4ser import LOSSES
@@ -23,9 +21,11 @@ from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
 from trainer.callbacks.normalization import LossLog, UpdateNormalizer
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
+from trainer.compatibility import check_classes, check_launch
 from trainer.errors import TrainingError
 from trainer.inputs.dataloaders import ROW_IDS, AnyDataMixin
 from trainer.inputs.rows import RowReader
+from trainer.optimizers import check_optimizers, set_learning_rate
 
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -91,7 +91,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             raise ValueError(f"M4SERTrainer needs M4SERTrainingArguments, not {type(args).__name__}.")
         if data_collator is None:
             raise TrainingError("data_collator is missing: M4SERDataCollator(processor, model.config) makes batches.")
-        _check_optimizers(optimizers, model, args)
+        check_optimizers(optimizers, model, args)
         check_launch(args)
         train_new_modules(model, own_optimizer=optimizers[0] is not None)
         if args.load_best_model_at_end:
@@ -122,7 +122,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
 
     def _attend_to_model(self) -> None:
         """Check the model, and make what belongs to it: D's optimizer, the counts of a batch, the moving average."""
-        _check_classes(self.model, self.data_collator, self.compute_metrics)
+        check_classes(self.model, self.data_collator, self.compute_metrics)
         has_discriminator = self.model.discriminator is not None
         self.adversary = Adversary(self.model, self.args, self.accelerator) if has_discriminator else None
         self._normalizer = UpdateNormalizer(self.model, self.accelerator)
@@ -211,8 +211,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             optimizer = super().create_optimizer(*args)
         if fresh:
             encoders = (self.model.m4ser.speech_encoder, self.model.m4ser.text_encoder)
-            _set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
-            _set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
+            set_learning_rate(optimizer, encoders, self.args.encoder_learning_rate)
+            set_learning_rate(optimizer, (self.model.classifier,), self.args.classifier_learning_rate)
         return optimizer
 
     def _without_discriminator(self) -> AbstractContextManager:
@@ -253,68 +253,5 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             self.adversary.load(checkpoint)
 
 
-def check_launch(args: M4SERTrainingArguments) -> None:
-    """Raise `TrainingError` where the processes of a launch share the work in a way that two optimizers cannot."""
-    used = {
-        "FSDP": args.fsdp or strtobool(os.environ.get("ACCELERATE_USE_FSDP", "false")),
-        "DeepSpeed": args.deepspeed or strtobool(os.environ.get("ACCELERATE_USE_DEEPSPEED", "false")),
-        "nn.DataParallel (several GPUs in one process)": args.n_gpu > 1,
-    }
-    for name, is_used in used.items():
-        if is_used:
-            raise TrainingError(
-                f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
-                "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
-            )
-
-
-def _check_classes(model: M4SERForEmotionClassification, data_collator: Any, compute_metrics: Any) -> None:
-    """Labels are the model's numbers: a collator or metrics that name them otherwise would be wrong."""
-    own = list((model.config.id2label or {}).values())
-    if isinstance(data_collator, M4SERDataCollator):
-        theirs = list((data_collator.config.id2label or {}).values())
-        if theirs != own:
-            raise TrainingError(
-                f"data_collator was made for the classes {', '.join(theirs)}, the model has {', '.join(own)}: make it "
-                "with the model's own configuration, M4SERDataCollator(processor, model.config)."
-            )
-    names = getattr(compute_metrics, "label_names", [])
-    if list(names) != own and sorted(names) == sorted(own):
-        raise TrainingError(
-            f"compute_metrics names the classes {', '.join(names)}, in another order than the model: "
-            f"{', '.join(own)}. Use compute_emotion_metrics(list(model.config.id2label.values()))."
-        )
-
-
-def _check_optimizers(optimizers: Any, model: Any, args: M4SERTrainingArguments) -> None:
-    """A main optimizer that is given must be of this model, and has rates of its own, which no argument changes."""
-    if not isinstance(optimizers, (tuple, list)) or len(optimizers) != 2:
-        raise TrainingError("optimizers is a pair, (optimizer, scheduler), either of them None: (optimizer, None).")
-    if optimizers[0] is None or model is None:
-        return
-    own = {id(parameter) for parameter in model.parameters()}
-    if not any(id(parameter) in own for group in optimizers[0].param_groups for parameter in group["params"]):
-        raise TrainingError("The optimizer of optimizers holds no parameter of this model: make it of this one's.")
-    if (args.encoder_learning_rate, args.classifier_learning_rate) != (None, None):
-        raise TrainingError(
-            "encoder_learning_rate and classifier_learning_rate do nothing to an optimizer that is given by "
-            "optimizers: give its parameter groups those rates, or pass optimizer_cls_and_kwargs instead."
-        )
-
-
 def _scaled(loss: torch.Tensor | None, weight: torch.Tensor | float) -> torch.Tensor | None:
     return None if loss is None else loss * weight
-
-
-def _set_learning_rate(
-    optimizer: torch.optim.Optimizer, modules: Iterable[nn.Module | None], learning_rate: float | None
-) -> None:
-    """Give the modules' parameters groups of their own with this rate; does nothing where the rate is None."""
-    if learning_rate is None:
-        return
-    theirs = {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
-    for group in list(optimizer.param_groups):
-        apart = [parameter for parameter in group["params"] if id(parameter) in theirs]
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
-        if apart:
-            optimizer.add_param_group({**group, "params": apart, "lr": learning_rate})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from data_scripts.corpora.class_folders import is_emotion, read_class_folders
 from data_scripts.corpora.columns import assign_columns
-from data_scripts.corpora.folders import APPLE_DOUBLE, AUDIO_SUFFIXES, walk
+from data_scripts.corpora.folders import APPLE_DOUBLE, ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, walk
 from data_scripts.corpora.lookup import find_places
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".lz4")
 _LEVEL = "folder_"  # begins the name of a column of folders
 _SPLIT = "split of the folder"
 
@@ -47,7 +46,7 @@ def find_audio_folder(folder: Path) -> dict[str, Path] | None:
             files[place.as_posix()] = path
     if _count(files, TABLE_SUFFIXES) > _count(files, AUDIO_SUFFIXES):  # its archives may be large
         return None
-    packed = {name: path for name, path in files.items() if path.suffix.lower() in _ARCHIVE_SUFFIXES}
+    packed = {name: path for name, path in files.items() if path.suffix.lower() in ARCHIVE_SUFFIXES}
     files = _unpacked(files | {name: Path(DownloadManager().extract(str(path))) for name, path in packed.items()})
     return files if _count(files, AUDIO_SUFFIXES) > _count(files, TABLE_SUFFIXES) else None
 

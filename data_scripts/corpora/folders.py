@@ -15,6 +15,8 @@ AUDIO_SUFFIXES = (
     *(".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wavex", ".webm", ".wma", ".wmv", ".wv", ".wve"),
     *(".xi"),
 )
+#: The names of files that may hold others, packed.
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".lz4")
 APPLE_DOUBLE = "AppleDouble file of macOS (._*), neither text nor media"
 
 

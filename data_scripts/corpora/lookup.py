@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_scripts.corpora.folders import AUDIO_SUFFIXES, walk
+from data_scripts.corpora.folders import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, walk
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.spellings import did_you_mean
@@ -18,7 +18,6 @@ OTHER_SUFFIX = "the path of its audio ends otherwise than the file's, e.g. in .m
 OTHER_FOLDER = "its audio lies in another folder than the table says: found by the name of the file"
 
 _MOST_FILES = 1_000_000  # a table may lie at the top of a disk
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
 def find_places(wanted: Iterable[str], places: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -156,6 +155,6 @@ def _searched(name: str, root: Path | None, places: Sequence[str]) -> str:
     if len(alike) > 1:
         return f" (looked in {root}, where several files may be meant: {', '.join(alike[:2])})"
     near = did_you_mean(PurePosixPath(name.replace("\\", "/")).name, names)
-    packed = sorted(place for place in names if place.lower().endswith(_ARCHIVES))
+    packed = sorted(place for place in names if place.lower().endswith(ARCHIVE_SUFFIXES))
     unpack = f"; unpack {packed[0]} if they are in there" if packed else ""
     return f" (looked in {root} and its sub-folders{near}{unpack})"

@@ -11,7 +11,7 @@ from data_scripts.corpora.labels import check_label_map, find_lists, map_label, 
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError, check_known
-from data_scripts.spellings import is_missing, one_spelling, spelling_key
+from data_scripts.spellings import names_nothing, one_spelling, spelling_key
 
 CORPORA.update(
     (record.name, record)
@@ -129,7 +129,7 @@ def _read_labels(rows: Sequence[Row], named: Iterable[str], owner: str, report: 
         except CorpusError as error:
             wrong.append(f"{row['id']}: {error}")
             continue
-        if label is not None and not is_missing(label):
+        if label is not None and not names_nothing(label):
             read.append({**row, "emotion": label})
         elif label is None or not label.strip():
             report.drop(row["id"], "no emotion")
@@ -150,7 +150,7 @@ def _without_missing(rows: Sequence[Row], column: str, report: PreparationReport
     """The rows, with nothing in place of words for a value that is missing; those changed are listed in the report."""
     changed = []
     for row in rows:
-        missing = row.get(column) is not None and is_missing(row[column])
+        missing = row.get(column) is not None and names_nothing(row[column])
         if missing:
             report.repair(row["id"], f"{column} {row[column]!r} read as none: rename it if it is one")
         changed.append({**row, column: None} if missing else row)

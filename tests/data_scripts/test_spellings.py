@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError, check_known
-from data_scripts.spellings import is_missing, one_spelling, spelling_key
+from data_scripts.spellings import names_nothing, one_spelling, spelling_key
 
 
 @given(st.text(max_size=12))
 def test_a_key_is_its_own_key(name):
     assert spelling_key(spelling_key(name)) == spelling_key(name)
     assert spelling_key(f"\ufeff {name}\u200b\t") == spelling_key(name)
-    assert is_missing(name) == is_missing(f"<{name}>")
+    assert names_nothing(name) == names_nothing(f"<{name}>")
 
 
 @given(st.lists(st.sampled_from(["7", "07", "7.0", "Anna", "anna", "'Anna'", "70", "an na", "an-na"])))

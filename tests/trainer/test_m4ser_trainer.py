@@ -335,16 +335,6 @@ def test_metrics_by_batches_are_those_of_the_whole(tmp_path):
     assert 0 < results[0]["eval_wa"] < 1
 
 
-def test_metrics_in_another_order_of_classes_are_refused(tmp_path):
-    model = tiny_model("whisper")
-    arguments = M4SERTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    reordered = compute_emotion_metrics(["sad", "neutral", "happy", "angry"])
-    with pytest.raises(ValueError, match="names the classes sad, neutral, happy, angry, in another order than the mod"):
-        M4SERTrainer(model, arguments, list, compute_metrics=reordered)
-    for metrics in (compute_emotion_metrics(EMOTIONS), compute_emotion_metrics(["a", "b", "c", "d"]), max):
-        assert M4SERTrainer(model, arguments, list, compute_metrics=metrics).compute_metrics is metrics
-
-
 # ---------------------------------------------------------------------- models and optimizers made by the trainer
 
 
@@ -417,31 +407,17 @@ def test_columns_that_the_collator_reads_are_not_unused(tmp_path):
         assert losses[0] == losses[1]
 
 
-ADAM = torch.optim.Adam
-
-
 @pytest.mark.parametrize(
-    ("given", "arguments", "message"),
+    ("given", "message"),
     [
-        (lambda model: {"optimizers": ADAM(model.parameters())}, {}, r"^optimizers is a pair, \(optimizer, sched"),
-        (lambda model: {"optimizers": (ADAM(tiny_model("whisper").parameters()), None)}, {}, "no parameter of this mo"),
-        (
-            lambda model: {"optimizers": (ADAM(model.parameters()), None)},
-            {"classifier_learning_rate": 0.1},
-            "^encoder_learning_rate and classifier_learning_rate do nothing to an optimizer that is given",
-        ),
-        (lambda model: {"data_collator": None}, {}, "^data_collator is missing"),
-        (
-            lambda model: {"model": tiny_model("whisper", id2label=dict(enumerate(EMOTIONS[::-1])), label2id=None)},
-            {},
-            "^data_collator was made for the classes angry, happy, neutral, sad, the model has sad, neutral, happy, an",
-        ),
+        ({"optimizers": torch.optim.Adam([torch.ones(1)])}, "^optimizers is a pair"),
+        ({"data_collator": None}, "^data_collator is missing"),
+        ({"compute_metrics": compute_emotion_metrics(EMOTIONS[::-1])}, "^compute_metrics names the classes"),
     ],
 )
-def test_what_would_train_something_else_is_refused(tmp_path, given, arguments, message):
-    model = tiny_model("whisper")
+def test_what_would_train_something_else_is_refused(tmp_path, given, message):
     with pytest.raises(ValueError, match=message):
-        made(tmp_path, arguments, **{"model": model, **given(model)})
+        made(tmp_path, model=tiny_model("whisper"), **given)
 
 
 def test_the_name_of_no_evaluation_set_is_no_data_set(tmp_path):

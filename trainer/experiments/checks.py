@@ -16,6 +16,7 @@ from data_scripts.prepare.recordings import RecordingInfo, inspect_recording, ne
 from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
 from trainer.arguments import ExperimentArguments
+from trainer.compatibility import check_launch
 from trainer.errors import ExperimentError
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
@@ -25,7 +26,6 @@ from trainer.experiments.model import plan_model
 from trainer.experiments.run import check_data
 from trainer.experiments.run_folder import RESULTS_FILE, arguments_settings, check_settings
 from trainer.inputs.feature_cache import check_cacheable
-from trainer.m4ser_trainer import check_launch
 
 Folds = Mapping[str, tuple[DatasetDict, Mapping[str, Any]]]
 
