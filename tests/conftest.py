@@ -13,6 +13,10 @@ sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Read by NumPy and torch when they are imported, here and in the processes that tests start: threads of matrices as
+# small as these only take time from the tests beside them.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402

@@ -83,7 +83,7 @@ DIVISIONS = {
 }
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(
     num_sessions=st.integers(3, 5),
     per_session=st.integers(2, 3),

@@ -1,7 +1,6 @@
 """Running the example scripts as a user does."""
 
 import runpy
-import subprocess
 import sys
 
 import pytest
@@ -9,12 +8,6 @@ import pytest
 from tests.helpers import ROOT
 
 _ON_THE_CPU = ("--use_cpu", "--disable_tqdm", "true")
-
-
-def run_example(script: str, *arguments) -> subprocess.CompletedProcess:
-    """Run a script of `examples/` on the CPU, in the offline environment of the tests."""
-    command = [sys.executable, str(ROOT / "examples" / script), *_ON_THE_CPU]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def call_example(script: str, *arguments) -> None:

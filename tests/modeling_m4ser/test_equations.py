@@ -9,11 +9,9 @@ import math
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from modeling_m4ser.losses_m4ser import (
     discriminator_loss,
-    gather_across_processes,
     generator_loss,
     label_contrastive_loss,
 )
@@ -361,37 +359,6 @@ def test_eq_21_in_the_model(case):
             ours = case.model(**case.batch).contrastive_loss
         expected = contrastive(pooled, labels, config.temperature, include_self)
         torch.testing.assert_close(ours, expected, **TOLERANCE)
-
-
-def _rank_gradient(rank, processes, folder):
-    """One data-parallel process: its share of the rows, the gathered loss, the gradient averaged over processes."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
-    rows, labels, weight = torch.load(folder / "problem.pt")
-    weight.requires_grad_(True)
-    share = slice(rank * len(rows) // processes, (rank + 1) * len(rows) // processes)
-    pooled, own_labels = gather_across_processes(rows[share] @ weight), gather_across_processes(labels[share])
-    loss = label_contrastive_loss(pooled, own_labels, 0.07)
-    loss.backward()
-    dist.all_reduce(weight.grad)
-    torch.save((loss.detach(), weight.grad / processes, pooled.detach(), own_labels), folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
-
-
-def test_eq_21_over_two_processes_is_the_loss_of_one(tmp_path):
-    # Two of the four labels have their positives in the other process alone.
-    rows, labels = torch.randn(8, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 0, 1, 3, 3])
-    weight = torch.randn(6, 5, dtype=torch.float64)
-    torch.save((rows, labels, weight), tmp_path / "problem.pt")
-    torch.multiprocessing.spawn(_rank_gradient, args=(2, tmp_path), nprocs=2)
-    weight.requires_grad_(True)
-    loss = label_contrastive_loss(rows @ weight, labels, 0.07)
-    loss.backward()
-    for rank in range(2):
-        rank_loss, gradient, pooled, gathered = torch.load(tmp_path / f"rank{rank}.pt")
-        assert torch.equal(gathered, labels)
-        torch.testing.assert_close(pooled, (rows @ weight).detach(), rtol=0, atol=1e-12)
-        torch.testing.assert_close(rank_loss, loss.detach(), rtol=0, atol=1e-12)
-        torch.testing.assert_close(gradient, weight.grad, rtol=0, atol=1e-10)
 
 
 def test_eq_22_combined(case):

@@ -1,6 +1,5 @@
 """Two processes (gloo, CPU) against one process at the same global batch, with a validation in between."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,24 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-WORKER = Path(__file__).parents[1] / "helpers" / "distributed_worker.py"
+from tests.helpers import distributed_worker
 
 
 def launch(folder: Path, processes: int, *arguments: float) -> list[dict]:
-    """Run the worker and return what each process saved."""
+    """Run the worker and return what each process saved; a process alone is this one."""
     folder.mkdir()
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
-    command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    # accelerate starts several processes under --multi_gpu alone; ACCELERATE_USE_CPU makes them CPU processes on gloo.
-    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
-    done = subprocess.run(
-        [*command, str(WORKER), str(folder), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    if processes == 1:
+        distributed_worker.train(folder, *arguments)
+    else:
+        command = [sys.executable, distributed_worker.__file__, processes, folder, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
@@ -72,3 +65,12 @@ def test_predictions_come_in_the_order_of_the_data(runs):
     assert torch.equal(two, runs[1][1]["logits"])
     assert torch.pdist(one).min() > 1e-5, "rows so alike that another order would pass"
     assert (one - two).abs().max() < 1e-6
+
+
+def test_eq_21_over_two_processes_is_the_loss_of_one(runs):
+    (labels, loss, gradient) = runs[0][0]["contrastive"]
+    for rank in range(2):
+        gathered, rank_loss, rank_gradient = runs[1][rank]["contrastive"]
+        assert torch.equal(gathered, labels)
+        torch.testing.assert_close(rank_loss, loss, rtol=0, atol=1e-12)
+        torch.testing.assert_close(rank_gradient, gradient, rtol=0, atol=1e-10)

@@ -131,8 +131,9 @@ def test_a_given_emotion_loss_is_what_is_learned_and_logged(tmp_path):
     assert largest_difference(first, second) > 1e-9
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize(("rows", "batch_size", "accumulation"), [(16, 4, 2), (16, 2, 4), (10, 2, 4)])
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "accumulation", "reduction"), [(16, 4, 2, "mean"), (10, 2, 4, "mean"), (10, 2, 4, "sum")]
+)
 def test_accumulation_equals_one_big_batch(tmp_path, rows, batch_size, accumulation, reduction):
     """Means run over the whole update, so uneven token and frame counts per micro-batch change nothing.
 
@@ -180,7 +181,7 @@ def test_the_contrastive_losses_of_the_micro_batches_are_averaged(tmp_path):
 def test_resume_from_mid_epoch_is_bit_identical(tmp_path, also):
     """With dropout and length grouping on: a run cut in its second epoch ends as the uninterrupted one."""
     arguments = {
-        "num_train_epochs": 3,
+        "num_train_epochs": 2,
         "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 2,
         "save_strategy": "steps",
@@ -191,7 +192,7 @@ def test_resume_from_mid_epoch_is_bit_identical(tmp_path, also):
     whole, again = (tiny_model("hubert", seed=seed, standardize_features=bool(also)) for seed in (0, 1))
     uninterrupted = tiny_trainer(tmp_path / "whole", whole, **arguments)
     uninterrupted.train()
-    assert uninterrupted.state.global_step == 12
+    assert uninterrupted.state.global_step == 8
     resumed = tiny_trainer(tmp_path / "resumed", again, **arguments)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "run" / "checkpoint-6"))
     for name, value in whole.state_dict().items():
@@ -401,7 +402,7 @@ def test_columns_that_the_collator_reads_are_not_unused(tmp_path):
     for data in (tiny_corpus(8), own(tiny_corpus(8)), list(own(tiny_corpus(8)))):
         losses = []
         for remove in (False, True):
-            arguments = {"remove_unused_columns": remove}
+            arguments = {"remove_unused_columns": remove, "max_steps": 1}
             trainer = made(tmp_path, arguments, model=deterministic_model().float(), train_dataset=data)
             losses.append((trainer.train().training_loss, trainer.evaluate(data)["eval_loss"]))
         assert losses[0] == losses[1]

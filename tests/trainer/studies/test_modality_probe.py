@@ -173,6 +173,7 @@ def test_every_seed_has_its_probe_and_its_untrained_fusion(setting, monkeypatch)
             return original(*arguments)
 
         monkeypatch.setattr(modality_probe, name, spy)
+    monkeypatch.setattr(modality_probe, "_FOLDS", 2)
     found = probe_runs([model, tiny_model("whisper", seed=1, spread=True)], rows, 5)
     assert used == {"untrained_fusion": [5, 6], "collect_representations": [5] * 4, "ModalityProbe": [5, 5, 6, 6]}
     for part in found:
