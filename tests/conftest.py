@@ -1,5 +1,6 @@
 """What every test shares: the repository on the path, no network, fixed seeds, and the optional data folder."""
 
+import gc
 import logging
 import os
 import random
@@ -29,6 +30,12 @@ from tests.helpers.grid import finished_grid  # noqa: E402, F401  a fixture
 torch.set_num_threads(1)  # fastest for models as small as these, and leaves the other cores alone
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_collection_finish():
+    """Each training begins by collecting garbage, and what is imported is none: looking through it took longer."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ def blank_pictures(request):
     Figure(figsize=(1, 1)).savefig(blank, format="png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_bytes(blank.getvalue()))
+        patch.setattr(drawing, "_prepare_texts", lambda figure: None)
         yield
 
 

@@ -458,7 +458,7 @@ from tests.helpers.tiny import tiny_model, tiny_processor
 from trainer.experiments.run import run_experiment
 
 folder, data = sys.argv[1:]
-args = experiment_arguments(folder + "/run", push_to_hub=True, hub_model_id="flag", num_train_epochs=1, report_to=[])
+args = experiment_arguments(folder + "/run", push_to_hub=True, hub_model_id="flag", max_steps=1, report_to=[])
 build = lambda emotions: (tiny_model("whisper"), tiny_processor(folder, "whisper"))
 run_experiment(build, load_from_disk(data), args, description="Noise.", split={"name": "fold1"})
 model = M4SERForEmotionClassification.from_pretrained(folder + "/run")
