@@ -143,6 +143,7 @@ def test_a_zip_leads_nowhere_and_what_is_wrong_with_it_is_told(ravdess, tmp_path
         load_corpus("ravdess", archive)
 
 
+@pytest.mark.slow
 def test_the_real_ravdess_is_complete():
     if not (SHARED / "data" / "ravdess").is_dir():
         pytest.skip("no ../shared/data/ravdess beside the repository")

@@ -107,6 +107,7 @@ def test_language_of_a_multilingual_model(tiny_whisper, tmp_path):
         WhisperRecognizer(tmp_path, device="cpu", language="klingon")
 
 
+@pytest.mark.slow
 @needs_real_model
 def test_real_whisper_recognises_real_people():
     files = sorted((RAVDESS / "Actor_01").glob("*.flac"))[:3]

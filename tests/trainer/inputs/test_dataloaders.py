@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
 from tests.helpers.tiny import tiny_config, tiny_model
 from trainer import M4SERTrainingArguments
+from trainer.experiments.ablations import ABLATIONS
 from trainer.inputs.dataloaders import EpochSampler, length_grouped_sampler
 from trainer.inputs.rows import RowReader
 
@@ -30,7 +31,8 @@ def watched(trainer):
 
 def orders(tmp_path, data, **arguments):
     """The ids in the order in which each epoch of a training reads them."""
-    trainer = tiny_trainer(tmp_path, tiny_model("whisper"), data, per_device_train_batch_size=2, **arguments)
+    model = tiny_model("whisper", **ABLATIONS["only speech"])
+    trainer = tiny_trainer(tmp_path, model, data, per_device_train_batch_size=2, **arguments)
     read = watched(trainer)
     trainer.train()
     return [tuple(read[start : start + len(data)]) for start in range(0, len(read), len(data))]
