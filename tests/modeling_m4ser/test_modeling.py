@@ -38,7 +38,7 @@ def logits_of(model, batch):
 # Batches
 
 
-@pytest.mark.parametrize("spec_augment", [{}, {"mask_time_prob": 0.0}, {"mask_time_prob": 0.9}])
+@pytest.mark.parametrize("spec_augment", [{}, {"mask_time_prob": 0.9}])
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_short_clips_train(kind, spec_augment):
     model = tiny_model(kind, speech_config=speech_config(kind, **spec_augment)).train()
