@@ -12,7 +12,10 @@ from data_scripts.spellings import did_you_mean
 
 
 class UserError(ValueError):
-    """Something the user can correct; the message names it and says what to do."""
+    """Something the user can correct; the message, one line, names it and says what to do."""
+
+    def __init__(self, message: object):
+        super().__init__(" ".join(map(str.strip, str(message).splitlines())))  # names may hold line breaks
 
 
 class CorpusError(UserError):
@@ -44,7 +47,7 @@ def run_command(main: Callable[[], int | None]) -> int:
 
         if not isinstance(error, (UserError, AudioError, OSError)):
             raise
-        message = explain(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        message = explain(error) if isinstance(error, OSError) else str(error)
         if "ACCELERATE_MIXED_PRECISION" in os.environ:
             message += " (The traceback below is of accelerate launch, which prints it for any status but 0.)"
         print(f"error: {message}", file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from .levels_m4ser import (
     check_rate,
     check_samples,
     mix_channels,
+    one_line,
     pick_channel,
     silence_reason,
 )
@@ -135,12 +136,12 @@ def stream_audio(audio: Any, name: str | None = None) -> Iterator[tuple[np.ndarr
 
 
 def audio_name(audio: Any) -> str | None:
-    """Return the path or address of audio as `load_audio` takes it; None where it has none."""
+    """Return the path or address of audio as `load_audio` takes it, in one line; None where it has none."""
     if isinstance(audio, Mapping):
         audio = audio.get("path")
     elif hasattr(audio, "read"):
         audio = getattr(audio, "name", getattr(audio, "filename", None))
-    return str(audio) or None if isinstance(audio, (str, os.PathLike)) else None
+    return one_line(audio) or None if isinstance(audio, (str, os.PathLike)) else None
 
 
 def trim_silence(
@@ -212,7 +213,7 @@ def audio_duration(
 def _label(audio: Any, name: str | None) -> str:
     """Return what error messages call this audio."""
     if name is not None:
-        return str(name)
+        return one_line(name)
     given = audio_name(audio)
     if given is not None:
         return given
@@ -251,8 +252,16 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
     if source_rate is None:
         raise AudioError(f"{label}: the sampling rate of the waveform is missing; {way_out}")
     if hasattr(samples, "detach"):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        try:
+            samples = samples.detach().cpu()
+            samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantized, without data
+            raise AudioError(
+                f"{label} is a tensor that numpy cannot read ({samples.dtype}, {samples.layout}, on {samples.device}): "
+                "pass its .to_dense() or .dequantize()"
+            ) from error
+    if np.ma.is_masked(samples):
+        raise AudioError(f"{label} holds masked samples, which are none: cut them out, or fill them (.filled(0))")
     try:
         samples = np.asarray(samples)
     except ValueError as error:

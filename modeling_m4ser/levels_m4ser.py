@@ -18,13 +18,28 @@ _HIGHEST_FLOAT = 10.0
 _CANCELLED_SHARE = 0.1
 
 
+def one_line(text: Any) -> str:
+    """Return text without its line breaks: names of files and columns may hold some, and messages are one line."""
+    return " ".join(map(str.strip, str(text).splitlines()))
+
+
 class AudioError(ValueError):
-    """The audio cannot be used; the message names the file or argument and the way out."""
+    """The audio cannot be used; the message, one line, names the file or argument and the way out."""
+
+    def __init__(self, message: object):
+        super().__init__(one_line(message))
+
+
+def only_number(value: Any) -> Any:
+    """Return the number that an array of one holds, None where it is masked; anything else as it is."""
+    if np.ma.is_masked(value):
+        return None
+    return value.item() if getattr(value, "shape", None) in ((), (1,)) else value
 
 
 def check_rate(rate: Any, argument: str, label: str) -> float:
     """Return `rate`, a number or an array of one number, where audio may have so many hertz; else `AudioError`."""
-    number = rate.item() if getattr(rate, "shape", None) in ((), (1,)) else rate
+    number = only_number(rate)
     is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
     if not (is_number and LOWEST_RATE <= number <= HIGHEST_RATE):  # pyright: ignore[reportOperatorIssue]
         raise AudioError(

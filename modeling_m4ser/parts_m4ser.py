@@ -5,7 +5,7 @@ import math
 import numbers
 from typing import Any, NamedTuple
 
-from .levels_m4ser import AudioError
+from .levels_m4ser import AudioError, only_number
 
 #: The units of times, by how many are in a second, None for samples: how the names of columns end that hold them.
 TIME_ENDINGS: dict[int | None, tuple[str, ...]] = {
@@ -76,7 +76,7 @@ def read_time(value: Any, column: str, unit: int | None = 1) -> float:
     Raises:
         PartError: it is none, or no finite one.
     """
-    number = value.item() if getattr(value, "shape", None) in ((), (1,)) else value
+    number = only_number(value)
     if isinstance(number, datetime.timedelta) and unit is not None:
         number, unit = number.total_seconds(), 1
     elif isinstance(number, str):

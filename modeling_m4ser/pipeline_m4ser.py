@@ -1,5 +1,6 @@
 """`pipeline("speech-text-emotion-recognition")`: emotions of (audio, transcript) pairs."""
 
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -85,8 +86,9 @@ class SpeechTextEmotionPipeline(Pipeline):
             options["asr"] = load_recognizer(options["asr"], loaded, self.processor.sampling_rate, self.device)
         else:
             options.pop("asr", None)
-        if options.get("top_k") is not None and options["top_k"] < 1:
-            raise ValueError(f"top_k must be at least 1, not {options['top_k']}.")
+        is_whole = isinstance(top_k := options.get("top_k"), numbers.Integral) and not isinstance(top_k, bool)
+        if top_k is not None and not (is_whole and top_k >= 1):
+            raise ValueError(f"top_k must be a whole number of at least 1, not {top_k!r:.40}.")
         if options.get("on_error", "raise") not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", not {options["on_error"]!r}.')
         # A call's None means all channels or all labels, whatever the constructor was given.

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from .levels_m4ser import check_rate
+import numpy as np
+
+from .levels_m4ser import check_rate, one_line
 from .parts_m4ser import Part, PartError, read_time, time_names, time_unit
 
 _AUDIO_KEYS = ("array", "bytes")  # of an audio dictionary, whose keys may be columns of the row
@@ -86,9 +88,10 @@ class Utterance(NamedTuple):
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value is how tables write that there is none: None, NaN, or pandas' NA and NaT."""
+    """Return whether a value is how tables write that there is none: None, NaN, masked, or pandas' NA and NaT."""
     is_nan = isinstance(value, numbers.Real) and value != value
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+    is_masked = getattr(value, "shape", None) == () and np.ma.is_masked(value)
+    return value is None or is_nan or is_masked or type(value).__name__ in ("NAType", "NaTType")
 
 
 def plain_name(column: Any) -> str:
@@ -191,13 +194,15 @@ def _only_column(row: Mapping[str, Any], names: list[str], role: str) -> str:
     """Return the column of a role; several are one where they say the same."""
     is_dictionary = plain_name(names[0]) in _AUDIO_KEYS
     if role in _READ_ROLES and not is_dictionary and len({repr(row[name]) for name in names}) > 1:
-        raise ValueError(f"Several columns may be the {role}: {', '.join(names)}; leave in the one that is meant.")
+        raise ValueError(
+            f"Several columns may be the {role}: {one_line(', '.join(names))}; leave in the one that is meant."
+        )
     return names[0]
 
 
 def _read_text(value: Any, name: str) -> str | None:
     if not (is_missing(value) or isinstance(value, str)):
-        raise ValueError(f"A transcript must be a string, not {type(value).__name__} ({name}).")
+        raise ValueError(f"A transcript must be a string, not {type(value).__name__} ({one_line(name)}).")
     return value if isinstance(value, str) else None
 
 

@@ -22,7 +22,7 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (UserError("give\n another  folder"), "error: give another folder\n"),
+        (UserError("give\n another folder"), "error: give another folder\n"),
         *((kind("no"), "error: no\n") for kind in (CorpusError, SplitError, TranscriptionError, RecognizerError)),
         *((kind("no"), "error: no\n") for kind in (JournalError, AudioError)),
         (FileNotFoundError(2, "No such file", "a.csv"), "error: [Errno 2] No such file: 'a.csv'\n"),

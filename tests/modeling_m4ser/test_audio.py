@@ -335,6 +335,7 @@ def closed(file):
     return file
 
 
+UNREADABLE = (torch.rand(9).to_sparse(), torch.rand(9, device="meta"))
 BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000] * 2), [RATE], True, 16, 3999, 768001, 1e6)
 
 
@@ -357,6 +358,10 @@ BAD_RATES = (0, -16000, "16k", math.nan, np.zeros(2), torch.tensor([8000] * 2), 
         *((np.zeros(shape), {}, "is no waveform") for shape in ((33, 99), (99, 33), (1, 2, 300), ())),
         (np.array(["a"]), {}, "a waveform holds floats"),
         ([[1.0], [1.0, 2.0]], {}, "not a waveform"),
+        *((tensor, {}, r"a tensor that numpy cannot read \(torch.*dense.*dequantize") for tensor in UNREADABLE),
+        (np.ma.masked_less(tone(), 0), {}, "holds masked samples"),
+        (tone(), {"source_rate": np.ma.array(RATE, mask=True)}, "rate must be a number"),
+        ({"path": "a\nb.wav"}, {}, "^a b.wav: no such audio file.*$"),
         (np.array([0, 12000]), {}, "64-bit integers, whose full scale is unknown"),
         ({"path": None, "bytes": None}, {}, 'needs a value under "path", "bytes" or "array"'),
         ({"text": "hello"}, {}, "its keys: 'text'"),

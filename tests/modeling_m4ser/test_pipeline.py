@@ -197,8 +197,10 @@ def test_top_k(pipe, wav, expected, folder):
     assert [len(answer) for answer in pipe([(wav, TEXT)] * 2, top_k=1, batch_size=2)] == [1, 1]
     three = load(folder, top_k=3)
     assert [len(three((wav, TEXT))), len(three((wav, TEXT), top_k=None))] == [3, 4]
-    with pytest.raises(ValueError, match="top_k"):
-        pipe((wav, TEXT), top_k=0)
+    assert len(pipe((wav, TEXT), top_k=np.int64(2))) == 2
+    for top_k in (0, True, 1.5, "2"):
+        with pytest.raises(ValueError, match="top_k must be a whole number of at least 1, not"):
+            pipe((wav, TEXT), top_k=top_k)
 
 
 def test_asr_writes_a_missing_transcript(pipe, wav, expected):
