@@ -65,8 +65,10 @@ def main(
     """Run a table for each share, and write them as one."""
     from trainer.experiments.data import prepared_folder
     from trainer.studies.comparison import GridSetup, TableSpec, ablation_rows, run_tables
-    from trainer.studies.divisions import prepare_inputs, with_training_share
+    from trainer.studies.divisions import check_share, prepare_inputs, with_training_share
 
+    for share in curve.shares:
+        check_share(share)
     folder = Path(str(args.output_dir))
     rows = ablation_rows(runs.rows or ROWS)
     whole = prepare_inputs(corpus, GridSetup(rows, corpus, model, runs, args).models, runs, args)

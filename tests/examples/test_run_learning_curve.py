@@ -47,6 +47,12 @@ def test_the_tables_are_joined_and_drawn(finished):
     assert (out / "learning_curve.png").stat().st_size > 1000
 
 
+def test_a_wrong_share_is_told_before_the_corpus_is_prepared(finished, tmp_path, capsys):
+    run_example_here("run_learning_curve.py", *finished[1], "--output_dir", tmp_path, "--shares", 0.5, 2, status=2)
+    assert "A share of the training data lies above 0 and at most at 1, not at 2." in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "seed"), [([], 0), (["--seed", 1], 0), (["--split_seed", 1, "--protocol", "speaker_folds"], 1)]
 )

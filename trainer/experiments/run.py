@@ -114,7 +114,7 @@ def run_experiment(
     folder, arguments = Path(str(args.output_dir)), {**(arguments or {}), "training": args}
     settings = check_run(arguments, data, split, text_column)
     if (folder / RESULTS_FILE).is_file():
-        return _finished(folder, args)
+        return finished_run(folder, args)
     if args.should_save:
         claim_folder(folder, settings)
     if audit is None:
@@ -155,13 +155,13 @@ def run_experiment(
     if trainer.is_world_process_zero():
         _write_run(folder, results, test, data, trainer, corpus)
         if args.push_to_hub:
-            _push(folder, trainer)
+            push_run(folder, trainer)
     trainer.accelerator.wait_for_everyone()
     return results
 
 
-def _finished(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
-    """What a run found that is not made again, and so not pushed."""
+def finished_run(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
+    """Return what a run found that is not made again, and so not pushed, which is told."""
     if args.push_to_hub and args.should_log:
         logger.warning(_not_pushed(folder, str(args.hub_model_id)))
     return load_results(folder)
@@ -173,8 +173,8 @@ def _frozen_parts(model: M4SERForEmotionClassification) -> list[str]:
     return sorted({".".join(name.split(".")[:-1][:2]) for name in frozen})
 
 
-def _push(folder: Path, trainer: M4SERTrainer) -> None:
-    """Upload a finished run, but for `_KEPT_BACK`."""
+def push_run(folder: Path, trainer: M4SERTrainer) -> None:
+    """Upload a finished run, but for `_KEPT_BACK`; an `ExperimentError` says how to, where that fails."""
     repository, args = cast(str, trainer.hub_model_id), trainer.args
     try:
         HfApi(token=args.hub_token).upload_folder(

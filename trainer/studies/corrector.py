@@ -22,13 +22,13 @@ from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.summary import markdown_table
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, describe_correction
 from trainer.experiments.ablations import ABLATIONS
+from trainer.experiments.run import finished_run, push_run
 from trainer.experiments.run_folder import (
     RESULTS_FILE,
     changed_arguments,
     claim_folder,
     command_line,
     decides,
-    load_results,
     model_defaults,
 )
 from trainer.m4ser_trainer import M4SERTrainer
@@ -71,7 +71,7 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
     parts = divide_pairs(rows, arguments)
     claim_folder(folder, _settings(arguments, args, rows))
     if (folder / RESULTS_FILE).is_file():
-        return load_results(folder)
+        return finished_run(folder, args)
     set_seed(args.seed)
     model, processor = build_corrector(arguments.text_encoder)
     trainer = M4SERTrainer(
@@ -109,9 +109,12 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
     if arguments.compare_decoding:
         texts = [row["hypothesis"] for row in parts["test"]]
         results["decoding"] = compare_decoding(model, processor, texts, batch_size=args.per_device_eval_batch_size)
-    trainer.save_model(str(folder))
+    trainer.save_model(str(folder), _internal_call=True)  # it is pushed with all that tells of it
     write_atomically(folder / TABLE_FILE, format_table(results))
     write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    if args.push_to_hub and trainer.is_world_process_zero():
+        trainer.create_model_card()
+        push_run(folder, trainer)
     return results
 
 

@@ -111,14 +111,19 @@ class CorpusSplit:
 # A part of the training data
 
 
+def check_share(share: float) -> None:
+    """Raise `ExperimentError` where so much of the training data cannot be used."""
+    if not 0 < share <= 1:
+        raise ExperimentError(f"A share of the training data lies above 0 and at most at 1, not at {share:g}.")
+
+
 def with_training_share(folds: DatasetFolds, share: float, seed: int) -> DatasetFolds:
     """Return folds that train on a share (0 to 1] of their utterances, and validate and test on the same as before.
 
     The utterances are drawn emotion by emotion, at least one of each that is there. A smaller share is a part of a
     larger one of the same seed.
     """
-    if not 0 < share <= 1:
-        raise ExperimentError(f"A share of the training data lies above 0 and at most at 1, not at {share:g}.")
+    check_share(share)
     if share == 1:
         return folds
     smaller = {}

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 from unittest import mock
 
 import pytest
+from huggingface_hub import HfApi
 from transformers import AutoModel
 
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
@@ -94,6 +96,22 @@ def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monke
     assert seen[2].call_args.kwargs == {"batch_size": 3}
     uses = {"epoch": "validation", "threshold": "validation", "test": "test", "held_out": "held_out"}
     assert results["rows"] == {use: rows_read(row["id"] for row in parts[name]) for use, name in uses.items()}
+
+
+def test_what_is_pushed_is_finished(pairs_table, encoders, tmp_path, monkeypatch):
+    """A Hub that notes what lies in a folder that is pushed to it."""
+    pushed = []
+
+    def upload(*_, folder_path, ignore_patterns, **__):
+        pushed.append(({path.name for path in Path(folder_path).iterdir()}, ignore_patterns))
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: mock.Mock(repo_id="me/corrector"))
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--max_steps", 1]
+    run_example_here("run_correction.py", *options, "--push_to_hub", "true", "--hub_model_id", "corrector")
+    ((files, held_back),) = pushed
+    assert {"README.md", "correction.md", "results.json", "model.safetensors", "config.json"} <= files
+    assert "checkpoint-*" in held_back
 
 
 def test_the_table_shows_what_is_undefined():
