@@ -9,7 +9,7 @@ from typing import Any
 
 import soundfile
 from accelerate import PartialState
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from data_scripts.corpora.registry import check_place
 from data_scripts.prepare.recordings import RecordingInfo, inspect_recording, needs_no_conversion
@@ -106,26 +106,24 @@ def _existing(folder: Path) -> Path:
 
 def _without_unusable(outline: DatasetDict, column: str) -> DatasetDict:
     """The rows that have a text, where no other has a recording that can be used: the preparation drops those."""
-    lacking = [
-        row
-        for part in outline.values()
-        for row in part.select_columns(["id", "audio", "duration", column])
-        if row[column] is None
-    ]
-    if len(lacking) in (0, sum(map(len, outline.values()))) or any(map(_is_usable, lacking)):
-        return outline
-    return DatasetDict(
-        {
-            split: part.select([row for row, text in enumerate(part[column]) if text is not None])
-            for split, part in outline.items()
-        }
-    )
+    lacking, having = DatasetDict(), DatasetDict()
+    for split, part in outline.items():
+        texts = part[column][:]
+        lacking[split] = part.select([row for row, text in enumerate(texts) if text is None])
+        having[split] = part.select([row for row, text in enumerate(texts) if text is not None])
+    is_mixed = any(map(len, lacking.values())) and any(map(len, having.values()))
+    return having if is_mixed and not any(map(_any_usable, lacking.values())) else outline
 
 
-def _is_usable(row: Mapping[str, Any]) -> bool:
-    if row["duration"] is not None:
+def _any_usable(rows: Dataset) -> bool:
+    columns = (rows[name][:] for name in ("id", "audio", "duration"))
+    return any(map(_is_usable, *columns))
+
+
+def _is_usable(identity: str, audio: Mapping[str, Any], duration: float | None) -> bool:
+    if duration is not None:
         return True
-    found = inspect_recording({"id": row["id"], "path": row["audio"]["path"]})
+    found = inspect_recording({"id": identity, "path": audio["path"]})
     return isinstance(found, RecordingInfo) and found.silence is None
 
 
