@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from modeling_m4ser.rows_m4ser import COLUMN_NAMES
@@ -24,7 +24,13 @@ NOISE = np.random.default_rng(0).integers(-9000, 9000, (1600, 2)).astype(np.int1
 
 WAV, FLAC = encoded(NOISE[:, 0]), encoded(NOISE[:, 1], form="FLAC")
 GOOD_FILES = {"a.wav": WAV, "é [1].wav": encoded(NOISE), "sub/d?.flac": FLAC}
-BROKEN_FILES = {"empty": b"", "text": b"404: Not Found", "cut.wav": WAV[:999], "header": WAV[:44], "zeros": bytes(999)}
+BROKEN_FILES = {
+    "empty": b"",
+    "text": b"404: Not Found",
+    "cut.wav": WAV[:999],
+    "two\nlines": WAV[:44],
+    "zeros": bytes(999),
+}
 BROKEN_FILES |= {"cut.flac": FLAC[:999], "noise.mp3": NOISE.tobytes(), "a.zip": b"PK\3\4" + WAV}
 FORMS = {
     **{"Path": Path, "str": str, "address": Path.as_uri, "bytes": Path.read_bytes},
@@ -34,8 +40,32 @@ FORMS = {
 TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "?", "O", "U8", "M8[s]")
 SHAPES = ((1600,), (800, 2), (2, 800), (1, 1, 1600), (), (0,), (1,), (40, 40))
 CONTAINERS = {"array": np.asarray, "list": np.ndarray.tolist, "tensor": torch.as_tensor, "Series": pd.Series}
+CONTAINERS |= {
+    "sparse": lambda array: torch.as_tensor(array).to_sparse(),
+    "without data": lambda array: torch.as_tensor(array, device="meta"),
+    "masked": lambda array: np.ma.array(array, mask=array == array.max(initial=0)),
+}
 #: Nothing, or no such thing as is wanted.
-ODD = (None, "", "no", 0, -1, 1.5, math.nan, math.inf, True, 1j, b"1", [1], {}, {1}, pd.NA, object(), "\ud83d")
+ODD = (
+    None,
+    "",
+    "no",
+    0,
+    -1,
+    1.5,
+    math.nan,
+    math.inf,
+    True,
+    1j,
+    b"1",
+    [1],
+    {},
+    {1},
+    pd.NA,
+    object(),
+    "\ud83d",
+    np.ma.masked,
+)
 RATES = (RATE, 8000.0, str(RATE), np.int32(RATE), torch.tensor(RATE), torch.tensor([8000]), "16 kHz", 44100, 16, 10**9)
 CHANNELS = (0, 1, "1", " 0 ", 1.0, np.int64(1), torch.tensor(1), 7, "left", "²", 2**70)
 TEXTS = ("so happy", "", "SAD [LAUGHTER]", "我很高兴", "\x00", "word " * 300, np.str_("not"), 42, "nan", ["so"])
@@ -51,14 +81,24 @@ VALUES = {
     "end": TIMES,
     "duration": TIMES,
 }
-WAYS = (str, str.title, lambda name: name.replace("_", " ").upper(), lambda name: f" {name.replace('_', '-')}")
+WAYS = (
+    str,
+    str.title,
+    "{}\n".format,
+    lambda name: name.replace("_", " ").upper(),
+    lambda name: f" {name.replace('_', '-')}",
+)
 
 
 def examples(usual: int) -> settings:
-    """Always the same `usual` examples; or as many new ones as M4SER_FUZZ_EXAMPLES says."""
+    """Always the same `usual` examples; or as many new ones as M4SER_FUZZ_EXAMPLES says, told as they were drawn."""
     asked = os.environ.get("M4SER_FUZZ_EXAMPLES")
     number = int(asked) if asked else usual
-    return settings(max_examples=number, derandomize=not asked, database=None, suppress_health_check=list(HealthCheck))
+    phases = (Phase.generate,) if asked else (Phase.generate, Phase.shrink)
+    return settings(
+        **{"max_examples": number, "derandomize": not asked, "phases": phases},
+        **{"database": None, "suppress_health_check": list(HealthCheck)},
+    )
 
 
 def outcome(call) -> tuple[Any, str | None]:
@@ -94,10 +134,11 @@ def samples(draw):
     kind, shape, contain = (draw(st.sampled_from(list(each))) for each in (TYPES, SHAPES, CONTAINERS))
     level = draw(st.sampled_from((0.5, 0, 100, 32767, math.nan, math.inf)))
     with np.errstate(all="ignore"):
-        array = (level * np.resize(NOISE[:, 0] / 9000, shape)).astype("i8" if kind == "M8[s]" else kind).astype(kind)
+        array = np.asarray(level * np.resize(NOISE[:, 0] / 9000, shape), "f8")
+        array = array.astype("i8").astype(kind) if kind == "M8[s]" else array.astype(kind)
     try:
         return CONTAINERS[contain](array)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return array
 
 

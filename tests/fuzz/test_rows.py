@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_scripts import load_corpus
-from modeling_m4ser import SpeechTextEmotionPipeline
 from tests.fuzz import strategies as some
-from tests.helpers.tiny import speech_config, tiny_model, tiny_processor
 from trainer import M4SERDataCollator
 from trainer.inputs.rows import RowReader
 
@@ -23,12 +21,6 @@ def folder(tmp_path_factory):
     for name, data in (some.GOOD_FILES | some.BROKEN_FILES).items():
         (folder / name).write_bytes(data)
     return folder
-
-
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory):
-    model = tiny_model(spread=True, speech_config=speech_config("hubert", conv_dim=[4] * 7))
-    return SpeechTextEmotionPipeline(model=model, processor=tiny_processor(tmp_path_factory.mktemp("text")))
 
 
 @some.examples(150)
