@@ -1,5 +1,6 @@
 """Random recordings, rows and tables as people bring them, drawn by name so that a failing example can be read."""
 
+import importlib.util
 import io
 import math
 import os
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -91,12 +93,11 @@ WAYS = (
 
 
 def examples(usual: int) -> settings:
-    """Always the same `usual` examples; or as many new ones as M4SER_FUZZ_EXAMPLES says, told as they were drawn."""
+    """Always the same `usual` examples, or as many new ones as M4SER_FUZZ_EXAMPLES says; told as they were drawn."""
     asked = os.environ.get("M4SER_FUZZ_EXAMPLES")
     number = int(asked) if asked else usual
-    phases = (Phase.generate,) if asked else (Phase.generate, Phase.shrink)
     return settings(
-        **{"max_examples": number, "derandomize": not asked, "phases": phases},
+        **{"max_examples": number, "derandomize": not asked, "phases": (Phase.generate,)},
         **{"database": None, "suppress_health_check": list(HealthCheck)},
     )
 
@@ -155,3 +156,62 @@ def inputs(draw, folder: Path):
     text, rate = draw(st.sampled_from(TEXTS)), draw(st.sampled_from(RATES))
     whole = {"array": array, "sampling_rate": rate}
     return draw(st.sampled_from([row, row, {"audio": whole, "text": text}, (audio, text), audio, (audio, text, 0)]))
+
+
+# Tables
+
+TABLE_KINDS = ["csv", "tsv", "json", "jsonl", "parquet", *(["xlsx"] if importlib.util.find_spec("openpyxl") else [])]
+CLIPS = {**dict.fromkeys(("one.wav", "TWO.WAV", "é 3.wav", "6[a].wav", "8 .wav"), "WAV"), "sub/five.ogg": "OGG"}
+CLIPS |= dict.fromkeys(("sub/4.flac", "seven.flac"), "FLAC")
+PATHS = (str, str, str, lambda path: f"./{path}", lambda path: path.replace("/", "\\"), str.upper, str.lower)
+PATHS += (lambda path: f"/home/me/{path}", lambda path: f" {path} ", lambda path: path.replace(".wav", ".mp3"))
+CELL_TEXTS = ("so happy", "not, so; sad", 'she said "no"', "我很高兴", "é\u0301", "None", "nan", "a\nb", "word " * 90)
+#: What the cells of a column may hold: the usual things, and what is seldom among them.
+CELLS = {
+    "emotion": (("happy", "sad", "Happy", "SAD "), ("", None, "N/A", "angry", 1, 2.0, True, "happy;sad")),
+    "hypothesis": (CELL_TEXTS, (None, "")),
+    "transcript": ((*CELL_TEXTS, None), ("",)),
+    "speaker": (("ann", "Ann", "bo", 7, "07"), (None, "", "n/a", 1.0)),
+    "session": (("1", 2, None), ("Ses01",)),
+    "split": (("train", "dev", "Test"), ("training", "VAL", None, "holdout")),
+    "channel": ((0, "0", 0.0, None), (1, 7, "left", -1)),
+    "start": ((0, "0,01", "0:00.02", 0.03), (None, "", 9, "x", -1, math.nan)),
+    "end": ((0.08, "0,09", "0:00.1", None), (0, 50, "nan")),
+    "duration": ((0.05, 0.08), (None, "long", 0)),
+    "asr_model": (("whisper", None), ("",)),
+    "remark": (("x", None), (1,)),
+}
+
+
+@st.composite
+def tables(draw):
+    """Rows of recordings, and their names."""
+    rarely = st.sampled_from([False] * 15 + [True])
+    bad = ["gone.wav", *BROKEN_FILES] if draw(st.booleans()) else []
+    files = draw(st.lists(st.sampled_from([*CLIPS, *bad]), min_size=3, max_size=9, unique=True))
+    columns = {"audio": [draw(st.sampled_from(PATHS))(name) if draw(rarely) else name for name in files]}
+    if draw(st.booleans()):
+        columns["id"] = [f"u{number}" for number in range(len(files))]
+    for role, (usual, odd) in CELLS.items():
+        if role in ("emotion", "hypothesis") or draw(st.integers(0, 3)) == 0:
+            odd = odd if draw(st.booleans()) else usual
+            columns[role] = [draw(st.sampled_from(odd if draw(rarely) else usual)) for _ in files]
+    known = {role: draw(names(role)) if role != "remark" else role for role in columns}
+    return pd.DataFrame({known[role]: pd.Series(cells, dtype=object) for role, cells in columns.items()}), files, known
+
+
+def write_table(frame: pd.DataFrame, path: Path, separator: str, encoding: str, orient: str) -> None:
+    """Write a table as its suffix says; cells that its kind cannot hold beside each other as text."""
+    match path.suffix.lower():
+        case ".csv" | ".tsv":
+            path.write_bytes(frame.to_csv(index=False, sep=separator).encode(encoding, errors="replace"))
+        case ".json" | ".jsonl":
+            lines = path.suffix == ".jsonl"
+            frame.to_json(path, orient="records" if lines else orient, lines=lines, force_ascii=False)
+        case ".xlsx":
+            frame.to_excel(path, index=False)
+        case ".parquet":
+            try:
+                frame.to_parquet(path)
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+                frame.map(lambda cell: None if cell is None else str(cell)).to_parquet(path)

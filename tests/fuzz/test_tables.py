@@ -1,6 +1,5 @@
 """Any table of recordings is prepared and trained on or refused in one line, whatever its order and place."""
 
-import importlib.util
 import itertools
 import math
 import os
@@ -10,8 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow
 import pytest
 import torch
 from datasets import Dataset
@@ -31,74 +28,18 @@ from trainer.experiments.arguments import GridArguments
 from trainer.experiments.protocols import divide
 from trainer.inputs.rows import RowReader
 
-KINDS = ["csv", "tsv", "json", "jsonl", "parquet", *(["xlsx"] if importlib.util.find_spec("openpyxl") else [])]
-GOOD = {**dict.fromkeys(("one.wav", "TWO.WAV", "é 3.wav", "6[a].wav", "8 .wav"), "WAV"), "sub/five.ogg": "OGG"}
-GOOD |= dict.fromkeys(("sub/4.flac", "seven.flac"), "FLAC")
-PATHS = (str, str, str, lambda path: f"./{path}", lambda path: path.replace("/", "\\"), str.upper, str.lower)
-PATHS += (lambda path: f"/home/me/{path}", lambda path: f" {path} ", lambda path: path.replace(".wav", ".mp3"))
-TEXTS = ("so happy", "not, so; sad", 'she said "no"', "我很高兴", "é\u0301", "None", "nan", "a\nb", "word " * 90)
-#: What the cells of a column may hold: the usual things, and what is seldom among them.
-CELLS = {
-    "emotion": (("happy", "sad", "Happy", "SAD "), ("", None, "N/A", "angry", 1, 2.0, True, "happy;sad")),
-    "hypothesis": (TEXTS, (None, "")),
-    "transcript": ((*TEXTS, None), ("",)),
-    "speaker": (("ann", "Ann", "bo", 7, "07"), (None, "", "n/a", 1.0)),
-    "session": (("1", 2, None), ("Ses01",)),
-    "split": (("train", "dev", "Test"), ("training", "VAL", None, "holdout")),
-    "channel": ((0, "0", 0.0, None), (1, 7, "left", -1)),
-    "start": ((0, "0,01", "0:00.02", 0.03), (None, "", 9, "x", -1, math.nan)),
-    "end": ((0.08, "0,09", "0:00.1", None), (0, 50, "nan")),
-    "duration": ((0.05, 0.08), (None, "long", 0)),
-    "asr_model": (("whisper", None), ("",)),
-    "remark": (("x", None), (1,)),
-}
-
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """A folder of short recordings, none like another, some of them broken."""
     folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
     (folder / "sub").mkdir()
-    for number, (name, form) in enumerate(GOOD.items()):
+    for number, (name, form) in enumerate(some.CLIPS.items()):
         noise = rng.integers(-9000, 9000, (1700 + 100 * number, 1 + (number == 2))).astype(np.int16)
         (folder / name).write_bytes(encoded(noise, 8000 if number == 6 else some.RATE, form=form))
     for name, data in some.BROKEN_FILES.items():
         (folder / name).write_bytes(data)
     return folder
-
-
-@st.composite
-def tables(draw):
-    """Rows of recordings, and their names."""
-    rarely = st.sampled_from([False] * 15 + [True])
-    bad = ["gone.wav", *some.BROKEN_FILES] if draw(st.booleans()) else []
-    files = draw(st.lists(st.sampled_from([*GOOD, *bad]), min_size=3, max_size=9, unique=True))
-    columns = {"audio": [draw(st.sampled_from(PATHS))(name) if draw(rarely) else name for name in files]}
-    if draw(st.booleans()):
-        columns["id"] = [f"u{number}" for number in range(len(files))]
-    for role, (usual, odd) in CELLS.items():
-        if role in ("emotion", "hypothesis") or draw(st.integers(0, 3)) == 0:
-            odd = odd if draw(st.booleans()) else usual
-            columns[role] = [draw(st.sampled_from(odd if draw(rarely) else usual)) for _ in files]
-    known = {role: draw(some.names(role)) if role != "remark" else role for role in columns}
-    return pd.DataFrame({known[role]: pd.Series(cells, dtype=object) for role, cells in columns.items()}), files, known
-
-
-def write(frame: pd.DataFrame, path: Path, separator: str, encoding: str, orient: str) -> None:
-    """Write a table as its suffix says; cells that its kind cannot hold beside each other as text."""
-    match path.suffix.lower():
-        case ".csv" | ".tsv":
-            path.write_bytes(frame.to_csv(index=False, sep=separator).encode(encoding, errors="replace"))
-        case ".json" | ".jsonl":
-            lines = path.suffix == ".jsonl"
-            frame.to_json(path, orient="records" if lines else orient, lines=lines, force_ascii=False)
-        case ".xlsx":
-            frame.to_excel(path, index=False)
-        case ".parquet":
-            try:
-                frame.to_parquet(path)
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-                frame.map(lambda cell: None if cell is None else str(cell)).to_parquet(path)
 
 
 def by_id(dataset) -> dict:
@@ -116,7 +57,7 @@ def folds_of(dataset) -> dict:
 @some.examples(10)
 @given(data=st.data())
 def test_a_table_is_prepared_and_trained_on_or_refused(pipe, clips, data):
-    (frame, files, names), kind = data.draw(tables()), data.draw(st.sampled_from(KINDS))
+    (frame, files, names), kind = data.draw(some.tables()), data.draw(st.sampled_from(some.TABLE_KINDS))
     encoding = data.draw(st.sampled_from(["utf-8"] * 5 + ["utf-8-sig", "utf-16", "cp1252", "utf-32"]))
     form = data.draw(st.sampled_from(",,,;\t|")), encoding, data.draw(st.sampled_from(["records", "columns", "split"]))
     order = data.draw(st.permutations(range(len(files))))
@@ -124,7 +65,7 @@ def test_a_table_is_prepared_and_trained_on_or_refused(pipe, clips, data):
         first, other = Path(place, "first"), Path(place, "an other [1]")
         for folder, table in ((first, frame), (other, frame.iloc[order].reset_index(drop=True))):
             shutil.copytree(clips, folder)
-            write(table, folder / f"Rows.{kind}", *form)
+            some.write_table(table, folder / f"Rows.{kind}", *form)
         report, refusal = some.outcome(lambda: prepare_folder(CorpusSelection(data_dir=first), first / "prepared"))
         spelled = Path(os.path.relpath(other), ".", "..", other.name, f"Rows.{kind}")
         again, refused = some.outcome(lambda: load_corpus("manifest", spelled, num_workers=1))
@@ -154,7 +95,7 @@ def check_rows(pipe, prepared, rows, paths, names):
         raw = {key: cell for key, cell in rows[number].items() if key != names["emotion"].strip()}
         raw[names["audio"].strip()] = str(paths[number])
         expected = collate([{**row, "emotion": None}])
-        ways = (pipe.preprocess(raw), collate([RowReader(pipe.model.config).read([raw], "data")[0]]))
+        ways = (pipe._collate([pipe.preprocess(raw)]), collate([RowReader(pipe.model.config).read([raw], "data")[0]]))
         for got, name in itertools.product(ways, pipe.processor.model_input_names):
             torch.testing.assert_close(got[name], expected[name], rtol=0, atol=1e-3)  # what is prepared has 16 bits
 
