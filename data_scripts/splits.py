@@ -125,7 +125,7 @@ def group_folds(
     from sklearn.model_selection import StratifiedGroupKFold  # late: other splits need no sklearn
 
     dataset = _single(dataset)
-    identities = list(dataset["id"])
+    identities = dataset["id"][:]
     groups = [group(identity) for identity in identities]
     if "" in groups:
         raise SplitError(f"the id {identities[groups.index('')]!r} names no dialogue, as train_dia0_utt3 does")
@@ -302,7 +302,7 @@ def evenly_spaced(size: int, count: int) -> range:
 def rows_by_emotion(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[int]]:
     """Return the row numbers of every class by its name, in the order of their ids; classes without any have none."""
     names = dataset.features["emotion"].names
-    labels = list(dataset["emotion"])
+    labels = dataset["emotion"][:]
     groups: dict[str, list[int]] = {name: [] for name in names}
     for row in _by_id(dataset, rows):
         groups[names[labels[row]]].append(row)
@@ -346,7 +346,7 @@ def _single(dataset: Dataset | DatasetDict) -> Dataset:
 
 def _by_id(dataset: Dataset, rows: Iterable[int]) -> list[int]:
     """Row numbers in the order of the rows' ids."""
-    identities = list(dataset["id"])
+    identities = dataset["id"][:]
     return sorted(rows, key=lambda row: (identities[row], row))
 
 
@@ -368,7 +368,7 @@ def _rows_by(dataset: Dataset, column: str, rows: Sequence[int] | None = None) -
 
 def _values(dataset: Dataset, column: str) -> list[Any]:
     """The values of a column of names, each in one spelling: "07" is not trained on where "7" is tested."""
-    values = list(dataset[column])
+    values = dataset[column][:]
     spellings = one_spelling(str(value) for value in values if value)
     return [value and spellings[str(value)] for value in values]
 

@@ -38,7 +38,7 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
             report = prepare_folder(arguments, folder)
             print(report.table(), flush=True)
         dataset = load_prepared(folder)
-        if any(text is None for part in dataset.values() for text in part["hypothesis"]):
+        if any(text is None for part in dataset.values() for text in part["hypothesis"][:]):
             dataset = _with_hypotheses(folder, dataset, arguments)
     return _selected(dataset, arguments)
 
@@ -59,10 +59,10 @@ def outline_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     else:
         dataset = _scanned(arguments)
     missing = {
-        (str(split), row["id"]): ""
+        (str(split), identity): ""
         for split, part in dataset.items()
-        for row in part.select_columns(["id", "hypothesis"])
-        if row["hypothesis"] is None
+        for identity, text in zip(part["id"][:], part["hypothesis"][:], strict=True)
+        if text is None
     }
     if missing and arguments.hypotheses is not None:
         dataset, _ = import_hypotheses(dataset, read_hypotheses(arguments.hypotheses), "", missing_only=True)

@@ -211,9 +211,9 @@ def check_data(data: DatasetDict, text_column: str | None) -> None:
     """Raise `ExperimentError` where a run's splits cannot be trained on; `text_column` is what the model reads."""
     if missing := [name for name in SPLITS if name not in data]:
         raise ExperimentError(f"The data has no {' and no '.join(missing)} split; it has: {', '.join(map(str, data))}.")
-    labels = data["train"].unique("emotion")
+    labels = set(data["train"]["emotion"][:])
     if len(labels) == 1:
-        name = data["train"].features["emotion"].int2str(labels[0])
+        name = data["train"].features["emotion"].int2str(*labels)
         raise ExperimentError(
             f"All training rows have one emotion, {name}; at least two classes are needed. Use one sub-folder per "
             "class, or pass a label table with --data_dir."
@@ -227,7 +227,7 @@ def _check_texts(data: DatasetDict, text_column: str) -> None:
     lacking = [
         identity
         for name in SPLITS
-        for identity, text in zip(data[name]["id"], data[name][text_column], strict=True)
+        for identity, text in zip(data[name]["id"][:], data[name][text_column][:], strict=True)
         if text is None
     ]
     if not lacking:
