@@ -164,7 +164,7 @@ TABLE_KINDS = ["csv", "tsv", "json", "jsonl", "parquet", *(["xlsx"] if importlib
 CLIPS = {**dict.fromkeys(("one.wav", "TWO.WAV", "é 3.wav", "6[a].wav", "8 .wav"), "WAV"), "sub/five.ogg": "OGG"}
 CLIPS |= dict.fromkeys(("sub/4.flac", "seven.flac"), "FLAC")
 PATHS = (str, str, str, lambda path: f"./{path}", lambda path: path.replace("/", "\\"), str.upper, str.lower)
-PATHS += (lambda path: f"/home/me/{path}", lambda path: f" {path} ", lambda path: path.replace(".wav", ".mp3"))
+PATHS += (lambda path: f"/elsewhere/{path}", lambda path: f" {path} ", lambda path: path.replace(".wav", ".mp3"))
 CELL_TEXTS = ("so happy", "not, so; sad", 'she said "no"', "我很高兴", "é\u0301", "None", "nan", "a\nb", "word " * 90)
 #: What the cells of a column may hold: the usual things, and what is seldom among them.
 CELLS = {
