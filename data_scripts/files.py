@@ -22,11 +22,12 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def replace_together(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
+def replace_together(paths: Iterable[str | os.PathLike], durable: bool = False) -> Iterator[list[Path]]:
     """Write several files that appear together, once all of them are whole.
 
     Yields one temporary path for each, beside it, to be written inside the `with` block. On leaving it they take the
-    places of `paths`; if an exception leaves it, they are removed and nothing else has changed.
+    places of `paths`; if an exception leaves it, they are removed and nothing else has changed. With `durable`, they
+    are on the disk then: a power failure cannot leave an empty file in place of one.
     """
     targets = [Path(path) for path in paths]
     temporary = [path.with_name(f".{path.name}.tmp") for path in targets]
@@ -35,10 +36,25 @@ def replace_together(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]
     try:
         yield temporary
         for written, target in zip(temporary, targets, strict=True):
+            if durable:
+                _sync(written)
             os.replace(written, target)
+            if durable:
+                _sync(target.parent)
     finally:
         for written in temporary:
             written.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder; Windows, which opens no folders, keeps those itself."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def folder_name(name: str) -> str:

@@ -13,6 +13,7 @@ from data_scripts.spellings import did_you_mean
 
 #: verb -> (the module that does it, what it does)
 VERBS = {
+    "predict": ("m4ser.predict", "Emotions of recordings, folders, tables or archives, as one table."),
     "timeline": ("m4ser.timeline", "Write who feels what, and when, in recordings of any length."),
     "train": ("m4ser.train", "Train and test on your own corpus, or on RAVDESS."),
     "prepare": ("m4ser.prepare", "Turn a corpus into a prepared folder."),

@@ -102,13 +102,13 @@ def _canonical(values: Row, row: Row, number: int, path: Path) -> Row:
     name = audio.get("path") if isinstance(audio, dict) else audio
     name = None if name is None else str(name).strip() or None
     item["bytes"] = data
-    item["path"] = _locate(path.parent, name) if name and data is None else name
+    item["path"] = locate(path.parent, name) if name and data is None else name
     item["name"] = recording_name(item, name) if name else f"row {number}"
     return item
 
 
-def _locate(folder: Path, name: str) -> str:
-    """The absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
+def locate(folder: Path, name: str) -> str:
+    """Return the absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
     if name.lower().startswith("file:"):
         name = url2pathname(urlsplit(name).path)
     path = folder / Path(name).expanduser()
