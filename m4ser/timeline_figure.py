@@ -31,13 +31,9 @@ Row = Mapping[str, Any]
 
 
 def draw_timeline(rows: Sequence[Row], audio: Any, path: str | Path) -> Path:
-    """Draw a timeline and return the file.
+    """Draw the rows of a timeline and the recording that they are of, and return the file: a .png, .pdf, .svg or .html.
 
-    Args:
-        rows: of a timeline.
-        audio: the recording that they are of, as `load_audio` takes it.
-        path: a .png, .pdf or .svg; or a .html page with the picture, a player, and the turns in a table: a click plays
-            them.
+    The page has the picture, a player, and the turns in a table: a click plays them.
     """
     path = Path(path)
     if path.suffix == ".html":
@@ -57,13 +53,13 @@ def _draw(rows: Sequence[Row], audio: Any, path: Path) -> Path:
     strip = seconds if count == 1 else strip
     bin_size = max(1, round(strip / _BINS / step))
     peaks = np.pad(peaks, (0, -len(peaks) % bin_size)).reshape(-1, bin_size).max(axis=1)
+    times = np.arange(len(peaks)) * bin_size * step
     speakers = sorted({speaker_of(row) or "" for row in rows}) or [""]
-    height = count * (0.55 + 0.5 * len(speakers)) + 0.5
-    figure, strips = new_axes(_WIDTH, height, rows=count, grid=None)
+    figure, strips = new_axes(_WIDTH, count * (0.55 + 0.5 * len(speakers)) + 0.5, rows=count, grid=None)
     colours = _colours(rows)
     for number, ax in enumerate(strips):
         begin, end = number * strip, (number + 1) * strip
-        _draw_waveform(ax, peaks, bin_size * step)
+        ax.fill_between(times, 1.55 - peaks / 2, 1.55 + peaks / 2, color="#555555", linewidth=0)
         for place, speaker in enumerate(speakers):
             own = [
                 row for row in rows if (speaker_of(row) or "") == speaker and row["start"] < end and row["end"] > begin
@@ -95,14 +91,9 @@ def _envelope(audio: Any) -> tuple[np.ndarray, float]:
 
 
 def _colours(rows: Sequence[Row]) -> dict[str, str]:
-    labels = list(dict.fromkeys(label for row in rows for label in row["scores"]))
+    labels = {label for row in rows for label in row["scores"]}
     other = {row["decision"] for row in rows} & {UNCERTAIN, NO_SPEECH}
     return label_colours(sorted(labels)) | dict.fromkeys(sorted(other), "white")
-
-
-def _draw_waveform(ax: Axes, peaks: np.ndarray, step: float) -> None:
-    times = np.arange(len(peaks)) * step
-    ax.fill_between(times, 1.55 - peaks / 2, 1.55 + peaks / 2, color="#555555", linewidth=0)
 
 
 def _draw_band(

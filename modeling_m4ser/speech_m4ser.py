@@ -19,7 +19,11 @@ from .segments_m4ser import Segment
 #: The rate in hertz of all samples here.
 RATE = 16000
 _FRAME = 512  # samples that silero-vad judges at once
-_ENDING = 0.15  # speech that has begun goes on at so much less probability
+# The probability from which on a frame is speech, and under which speech that has begun may end.
+_SPEECH, _SILENCE = 0.5, 0.35
+_PAUSE = RATE // 2  # silence that ends a turn
+_SHORTEST = RATE // 4  # shorter sounds are no speech
+_PADDING = RATE // 10  # kept before and after a turn
 _WINDOW = 30 * RATE  # what Whisper hears at once
 _QUIET = RATE // 10  # how long it should be quiet where speech is cut
 
@@ -74,26 +78,10 @@ def load_silero() -> Any:
 
 
 class SpeechFinder:
-    """Turns where silero-vad hears speech.
+    """Turns where silero-vad hears speech; what is longer than `longest` samples is cut at its quietest place."""
 
-    Args:
-        longest (`int`): samples of a turn; longer speech is cut at its quietest place.
-        threshold (`float`, defaults to 0.5): the probability from which on a frame is speech.
-        min_silence (`float`, defaults to 0.5): how many seconds of silence end a turn.
-        min_speech (`float`, defaults to 0.25): shorter sounds are no speech.
-        padding (`float`, defaults to 0.1): seconds kept before and after a turn.
-    """
-
-    def __init__(
-        self,
-        longest: int,
-        threshold: float = 0.5,
-        min_silence: float = 0.5,
-        min_speech: float = 0.25,
-        padding: float = 0.1,
-    ):
-        self.network, self.longest, self.threshold = load_silero(), longest, threshold
-        self.silence, self.shortest, self.padding = (round(s * RATE) for s in (min_silence, min_speech, padding))
+    def __init__(self, longest: int):
+        self.network, self.longest = load_silero(), longest
         self.memory, self.heard = _Memory(), 0
         self.start: int | None = None  # of the turn that goes on
         self.quiet: int | None = None  # since when it is quiet in it
@@ -112,20 +100,20 @@ class SpeechFinder:
         if last and self.start is not None:
             turns += self._close(self.memory.end if self.quiet is None else self.quiet)
         # The next turn may begin a padding before what was heard last, and is never before the cut.
-        self.memory.forget(min(self.heard - self.padding, self.heard if self.start is None else self.start))
+        self.memory.forget(min(self.heard - _PADDING, self.heard if self.start is None else self.start))
         return turns
 
     def _step(self, probability: float) -> list[Turn]:
         place = self.heard
-        if probability >= self.threshold:
+        if probability >= _SPEECH:
             self.quiet = None
-            self.start = max(self.cut, place - self.padding) if self.start is None else self.start
-        elif self.start is not None and self.quiet is None and probability < self.threshold - _ENDING:
+            self.start = max(self.cut, place - _PADDING) if self.start is None else self.start
+        elif self.start is not None and self.quiet is None and probability < _SILENCE:
             self.quiet = place
         if self.start is None:
             return []
         is_full = place + _FRAME - self.start >= self.longest
-        if self.quiet is not None and (is_full or place + _FRAME - self.quiet >= self.silence):
+        if self.quiet is not None and (is_full or place + _FRAME - self.quiet >= _PAUSE):
             return self._close(self.quiet)
         if not is_full:
             return []
@@ -139,9 +127,9 @@ class SpeechFinder:
         start, self.start, self.quiet = self.start, None, None
         assert start is not None
         is_rest = start == self.cut > 0
-        if end - start < (1 if is_rest else self.shortest + self.padding):
+        if end - start < (1 if is_rest else _SHORTEST + _PADDING):
             return []
-        self.cut = min(end + self.padding, start + self.longest, self.heard + _FRAME, self.memory.end)
+        self.cut = min(end + _PADDING, start + self.longest, self.heard + _FRAME, self.memory.end)
         return [Turn(start, self.cut, self.memory.take(start, self.cut))]
 
 
@@ -149,25 +137,25 @@ class GivenSegments:
     """Turns that are known; those that begin after the end of the recording come back without samples."""
 
     def __init__(self, segments: Iterable[Segment]):
-        self.waiting = [
-            (round(start * RATE), round(end * RATE), {"speaker": speaker, "text": text})
-            for start, end, speaker, text in segments
-        ]
-        self.memory = _Memory()
+        self.waiting, self.memory = list(segments), _Memory()
 
     def push(self, samples: np.ndarray, last: bool = False) -> list[Turn]:
         """Take the channel's next samples and return the turns that have ended; after the `last`, all that are left."""
         self.memory.add(samples)
         turns, waiting = [], []
-        for start, end, known in self.waiting:
+        for segment in self.waiting:
+            start, end = round(segment.start * RATE), round(segment.end * RATE)
             if last or end <= self.memory.end:
-                turns.append(Turn(start, end, self.memory.take(start, end), **known))
+                found = self.memory.take(start, end)
+                # Other programs round the end of a recording up.
+                turns.append(
+                    Turn(start, start + len(found) if len(found) else end, found, segment.speaker, segment.text)
+                )
             else:
-                waiting.append((start, end, known))
+                waiting.append(segment)
         self.waiting = waiting
-        self.memory.forget(min([self.memory.end, *(start for start, *_ in waiting)]))
-        # A few milliseconds past the end are those of another program's rounding.
-        return [replace(turn, end=turn.start + len(turn.samples)) if len(turn.samples) else turn for turn in turns]
+        self.memory.forget(min([self.memory.end, *(round(segment.start * RATE) for segment in waiting)]))
+        return turns
 
 
 class WhisperSegments:

@@ -53,14 +53,12 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Check the options, and return the iterator of rows: answered when `at_once` turns wait for it."""
     limit = min(max_seconds, pipe.processor.max_audio_seconds)
-    if not limit >= 1:
-        raise ValueError(f"max_seconds must be at least 1, not {max_seconds}.")
-    if (
-        (hop is not None and window is None)
-        or not 0 < (window or limit) <= limit
-        or not (1 if hop is None else hop) > 0
-    ):
-        raise ValueError(f"window is at most {limit:g} s, and hop goes with it: not {window} and {hop}.")
+    fits = limit >= 1 and 0 < (limit if window is None else window) <= limit
+    if not fits or (hop is not None and (window is None or hop <= 0)):
+        raise ValueError(
+            "max_seconds is at least 1, window at most that and what the model reads, and hop needs a window: not "
+            f"{max_seconds}, {window} and {hop}."
+        )
     if asr is not None:
         options["asr"] = pipe._sanitize_parameters(asr=asr)[0]["asr"]
     recognizer = options.get("asr", pipe._preprocess_params.get("asr"))
@@ -94,21 +92,17 @@ def _finder(segments: Any, channel: Any, longest: int, recognizer: Any, needs_te
         return partial(WhisperSegments, partial(_transcribe, recognizer.asr))
     found = read_segments(segments)
     if channel == "each":
-        raise ValueError(
-            "channel='each' finds the turns of each channel itself: leave the segments or the channel out."
-        )
+        raise ValueError("channel='each' finds the turns of each channel itself: leave one of the two out.")
     if lacks_text and (silent := sum(segment.text is None for segment in found)):
         raise ValueError(f"{silent} of {len(found)} segments have no words, which this model reads: {way_out}.")
     return partial(GivenSegments, found)
 
 
 def _transcribe(asr: Any, window: np.ndarray) -> list[Segment]:
-    seconds = len(window) / RATE
     chunks = asr({"raw": window, "sampling_rate": RATE}, return_timestamps=True)["chunks"]
-    times = (
-        (chunk["timestamp"][0] or 0.0, chunk["timestamp"][1] or seconds, chunk["text"].strip()) for chunk in chunks
-    )
-    return [Segment(start, min(end, seconds), None, text) for start, end, text in times]
+    end = len(window) / RATE  # Whisper leaves it open where speech is cut
+    times = ((*chunk["timestamp"], chunk["text"].strip()) for chunk in chunks)
+    return [Segment(start or 0.0, min(stop or end, end), None, text) for start, stop, text in times]
 
 
 def _listen(
@@ -117,22 +111,21 @@ def _listen(
     """Yield the number of a channel and its turns that have ended, block by block."""
     finders: dict[int | None, Any] = {}
     resample: Any = None
+
+    def push(samples: np.ndarray, last: bool) -> Iterator[tuple[int | None, list[Turn]]]:
+        samples = samples if resample is None else resample(samples, last=last)
+        yield from ((number, finders[number].push(own, last)) for number, own in zip(finders, samples.T, strict=True))
+
     for block, rate in blocks:
         check_samples(block, label)
         if not finders:
             finders = {number: make_finder() for number in (range(block.shape[1]) if channel == "each" else [channel])}
+            if rate != RATE and soxr is None:
+                raise ImportError(f"resampling from {rate:g} to {RATE} Hz needs soxr: pip install soxr")
             if rate != RATE:
-                if soxr is None:
-                    raise ImportError(f"resampling from {rate:g} to {RATE} Hz needs soxr: pip install soxr")
                 resample = soxr.ResampleStream(rate, RATE, len(finders), dtype="float32").resample_chunk
-        picked = np.stack([_pick(block, number, label) for number in finders], axis=1)
-        picked = picked if resample is None else resample(picked)
-        yield from (
-            (number, finder.push(own, False)) for (number, finder), own in zip(finders.items(), picked.T, strict=True)
-        )
-    rest = np.zeros((0, len(finders)), np.float32)
-    rest = rest if resample is None else resample(rest, last=True)
-    yield from ((number, finder.push(own, True)) for (number, finder), own in zip(finders.items(), rest.T, strict=True))
+        yield from push(np.stack([_pick(block, number, label) for number in finders], axis=1), False)
+    yield from push(np.zeros((0, len(finders)), np.float32), True)
 
 
 def _pick(block: np.ndarray, number: int | None, label: str) -> np.ndarray:

@@ -79,8 +79,3 @@ def test_the_page_has_the_picture_and_plays_the_turns(call, tmp_path, monkeypatc
     assert re.findall(r'data-start="([\d.]+)"', page) == ["1", "21", "22.5", "170"]
     assert "the &lt;b&gt; door" in page
     assert "data:image/png;base64,iVBOR" in page
-
-
-def test_a_call_without_turns_is_a_waveform(call, drawn, tmp_path):
-    draw_timeline([], call, tmp_path / "call.png")
-    assert len(drawn[0].axes) == 7

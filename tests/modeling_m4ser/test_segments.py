@@ -41,17 +41,13 @@ def test_the_emotion_stands_before_the_words():
     row = {"start": 3661.5, "end": 3663, "speaker": "Ann B", "text": "I <can't> & won't", "channel": 1}
     row |= {"decision": "angry", "confidence": 0.812}
     written = {form: write_segments([row], form, "my call") for form in FORMATS}
+    assert write_segments([row | {"speaker": None}], "audacity").startswith("3661.500\t3663.000\t[channel_1]: [angry")
     assert written == {
         "srt": "1\n01:01:01,500 --> 01:01:03,000\n[Ann B]: [angry 0.81] I <can't> & won't\n\n",
         "vtt": "WEBVTT\n\n01:01:01.500 --> 01:01:03.000\n<v Ann B>[angry 0.81] I &lt;can't&gt; &amp; won't\n\n",
         "rttm": "SPEAKER my_call 2 3661.500 1.500 <NA> angry Ann_B 0.81 <NA>\n",
         "audacity": "3661.500\t3663.000\t[Ann B]: [angry 0.81] I <can't> & won't\n",
     }
-
-
-def test_channels_name_the_speakers_that_have_no_name():
-    row = {"start": 0, "end": 1, "speaker": None, "text": None, "channel": 0, "decision": None, "confidence": None}
-    assert write_segments([row], "audacity") == "0.000\t1.000\t[channel_0]:\n"
 
 
 @pytest.mark.parametrize(

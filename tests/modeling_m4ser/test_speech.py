@@ -65,13 +65,6 @@ def test_heard_turns_are_the_same_in_any_blocks_and_hold_all_speech(samples, blo
     assert all(len(run) == 0 or run[-1] - run[0] <= 0.25 * RATE + 512 for run in runs)
 
 
-def test_a_pause_ends_a_turn_and_a_breath_does_not():
-    loud, breath, pause = np.full(RATE, 0.5), np.zeros(RATE // 4), np.zeros(RATE)
-    samples = np.concatenate([pause, loud, breath, loud, pause, loud, pause]).astype(np.float32)
-    places = [(turn.start / RATE, turn.end / RATE) for turn in heard(SpeechFinder(10 * RATE), samples)]
-    assert np.allclose(places, [(0.9, 3.35), (4.15, 5.35)], atol=0.05)
-
-
 def test_long_speech_is_cut_where_it_is_quietest():
     samples = np.full(5 * RATE, 0.5, np.float32)
     samples[int(1.6 * RATE) : int(1.75 * RATE)] = 0.11

@@ -125,11 +125,6 @@ def test_what_cannot_be_classified_is_a_row_with_its_reason(pipe, call):
     assert (late["scores"], late["label"], late["decision"], late["confidence"]) == ({}, None, None, None)
 
 
-def test_windows(pipe, call):
-    rows = pipe.timeline(as_file(call), segments=[(1, 4, None, "i am so")], window=2, hop=0.5)
-    assert [(row["start"], row["end"]) for row in rows] == [(1, 3), (1.5, 3.5), (2, 4)]
-
-
 def test_channels_that_cancel_are_told(pipe, call, caplog):
     mono = call[:, :1]
     with caplog.at_level(logging.WARNING):
@@ -145,9 +140,9 @@ def test_channels_that_cancel_are_told(pipe, call, caplog):
         ({"segments": "whisper", "asr": asr}, "needs a Whisper"),
         ({"segments": [(0, 1, None, "i")], "channel": "each"}, "channel='each' finds the turns"),
         ({"asr": asr, "channel": 2}, "channel=2 is not there"),
-        ({"asr": asr, "max_seconds": 0.5}, "max_seconds must be at least 1"),
-        ({"asr": asr, "window": 16}, "window is at most 15 s"),
-        ({"asr": asr, "hop": 1}, "hop goes with it"),
+        ({"asr": asr, "max_seconds": 0.5}, "max_seconds is at least 1.*not 0.5, None and None"),
+        ({"asr": asr, "window": 16}, "window at most that"),
+        ({"asr": asr, "hop": 1}, "hop needs a window"),
     ],
 )
 def test_options_that_cannot_be_are_refused(pipe, call, options, message):
