@@ -3,6 +3,7 @@
 This module imports nothing heavy, so that every other one and every command can import it first.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -35,8 +36,10 @@ def run_command(main: Callable[[], int | None]) -> int:
 
     That is a `UserError`, an `AudioError` (which cannot derive from it: the model's folder is self-contained), or an
     `OSError` (a full disk, a missing permission). A reader that closes the output early, such as `| head`, ends the
-    command quietly.
+    command quietly. Letters that the console does not have are written as their codes.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main() or 0
     except BrokenPipeError:

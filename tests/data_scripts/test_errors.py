@@ -1,5 +1,7 @@
 """How a command ends: one line for what the user can correct, a traceback for a bug."""
 
+import io
+
 import pytest
 
 from data_scripts.errors import CorpusError, UserError, run_command
@@ -54,3 +56,11 @@ def test_a_bug_is_not_hidden(capsys, error):
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
 def test_the_status_is_that_of_the_command(returned, status):
     assert run_command(lambda: returned) == status
+
+
+def test_a_console_without_the_letters_of_a_label_shows_their_codes(monkeypatch):
+    for encoding in ("cp1252", "ascii"):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+        assert run_command(lambda: print("\u6124 sad", flush=True)) == 0
+        assert written.getvalue().strip() == rb"\u6124 sad"

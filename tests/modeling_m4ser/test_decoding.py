@@ -68,11 +68,12 @@ def test_samples_in_several_pieces_are_refused():
 
 
 ID3 = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)
+XML = b"iXML\x88\x13\0\0" + b"<x/>" * 1250  # longer than what may be notes of any form
 APE = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32, 0, 0x80000000)
 
 
 @pytest.mark.parametrize(
-    "after", [b"LIST\x04\0\0\0INFO", b"LIST\xff\0\0\0INFO", b"TAG" + bytes(125), APE, bytes(999), b"notes" * 99]
+    "after", [b"LIST\x04\0\0\0INFO", b"LIST\xff\0\0\0INFO", b"TAG" + bytes(125), APE, XML, bytes(999), b"notes" * 99]
 )
 @pytest.mark.parametrize("odd", [0, 1])
 def test_what_follows_the_samples_is_none(after, odd, caplog):
@@ -160,9 +161,9 @@ def test_a_track_that_cannot_be_decoded_is_left_out():
 
 @pytest.mark.parametrize("form", ["WAV", "OGG"])
 def test_joined_files_that_do_not_fit_are_refused(form):
-    other = encoded(np.stack([tone()] * 2, 1), form=form)
-    with pytest.raises(AudioError, match="the audio bytes is joined of recordings with different rates or channels"):
-        load_audio(encoded(tone(), form=form) + other)
+    for other in (encoded(np.stack([tone()] * 2, 1), form=form), encoded(tone(), 22050, form)):
+        with pytest.raises(AudioError, match="the audio bytes is joined of recordings with different rates or channel"):
+            load_audio(encoded(tone(), form=form) + other)
 
 
 @pytest.mark.parametrize("form", ["FLAC", "OGG", "AIFF"])

@@ -118,6 +118,11 @@ ROWS |= {
     },
 }
 ROWS["a part of a dictionary"]["audio"] |= {"start_sample": 700}
+ROWS["a part of the row, not of its dictionary"] = {
+    "audio": {"array": np.concatenate([RIGHT, LEFT, RIGHT]), "sampling_rate": RATE, "start": 0.0, "end": START},
+    "text": TEXT,
+    **PARTS["seconds"],
+}
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -41,7 +41,7 @@ OTHERS = {
     "a web page or XML": "<html><body>Zugriff verweigert: für Gäste".encode("latin-1"),
     'text, not audio; it begins with .{"error": "Repository not found"}': b'{"error": "Repository not found"}',
     "text, not audio; it begins with .404: Not Found.*download": b"404: Not Found",
-    "text, not audio; it begins with .Größe": "\nGröße".encode() * 3000,
+    "text, not audio; it begins with .Größe": ("\n" * 4 + "\nGröße" * 3000).encode(),  # ö is cut
     "text, not audio: name": "Größe".encode("utf-16"),
     "a ZIP archive.*unpack": zip_with("b/a.wav"),
     "a file of NumPy.*array": archived(lambda file: np.savez(file, a=tone())),

@@ -86,6 +86,16 @@ def test_a_loss_that_explodes_is_told_once(tmp_path, caplog):
         assert sum(record.levelno == logging.WARNING for record in caplog.records) == times
 
 
+def test_each_run_has_a_start_of_its_own(caplog):
+    watch = DivergenceCallback(Accelerator(cpu=True))
+    for values in ((2.0, 3000.0), (3000.0, 4000.0), (2.0, 3000.0)):
+        watch.on_train_begin(None, None, None)
+        for step, value in enumerate(values, 1):
+            watch.add_losses(step, {"loss": torch.tensor(value)})
+        watch.check()
+    assert [record.getMessage()[:30] for record in caplog.records] == ["The loss was 2 at the start an"] * 2
+
+
 def test_no_step_waits_for_the_host():
     """A value on the device `meta` cannot be read."""
     watch = DivergenceCallback(Accelerator(cpu=True))

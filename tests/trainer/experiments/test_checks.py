@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,8 @@ from tests.helpers.tiny import tiny_tokenizer
 from trainer.experiments import data
 from trainer.experiments.arguments import CorpusArguments, RunArguments
 from trainer.experiments.checks import check_experiment
-from trainer.experiments.protocols import own_split
+from trainer.experiments.protocols import OWN_SPLIT, own_split
+from trainer.experiments.run_folder import RESULTS_FILE
 
 TEXTS = ("hypothesis", "transcript")
 
@@ -141,11 +143,24 @@ def test_it_is_said_before_a_recording_is_read(
     assert not (corpus.parent / "out").exists()
 
 
-def plan(corpus, model, folder, **options):
+def plan(corpus, model, folder, *others, seeds=None):
     """The checks of a corpus with splits of its own."""
-    arguments = CorpusArguments(data_dir=str(corpus), **options)
+    runs = RunArguments(seeds=seeds)
     args = experiment_arguments(folder)
-    check_experiment(arguments, [model], RunArguments(), args, lambda dataset: own_split(dataset, RunArguments()))
+    arguments = CorpusArguments(data_dir=str(corpus))
+    check_experiment(arguments, [model, *others], runs, args, lambda dataset: own_split(dataset, runs))
+
+
+def test_every_model_and_every_seed_is_checked(corpus, tiny, tmp_path):
+    split_thrice(corpus, dropped=["transcript"])
+    plan(corpus, tiny, tmp_path / "out", seeds=[1, 2])
+    with pytest.raises(UserError, match="have no transcript"):
+        plan(corpus, tiny, tmp_path / "out", replace(tiny, text_column="transcript"))
+    results = tmp_path / "out" / OWN_SPLIT / "seed2" / RESULTS_FILE
+    results.parent.mkdir(parents=True)
+    results.write_text("{}")
+    with pytest.raises(UserError, match="seed2 holds results without"):
+        plan(corpus, tiny, tmp_path / "out", seeds=[1, 2])
 
 
 def test_a_text_may_lack_where_the_recording_cannot_be_used(corpus, tiny, tmp_path):
@@ -165,8 +180,9 @@ def test_the_disk_must_hold_models_checkpoints_and_recordings(corpus, tiny, tmp_
     """206,988 parameters: a run leaves a checkpoint of three times their bytes and the model; one checkpoint more."""
     split_thrice(corpus, dropped=())
     free = namedtuple("Usage", "free")
-    size = 4 * 206_988
-    for room, seconds, fits in ((size * 7, 0, True), (size * 6, 0, False), (size * 7, 600, False)):
+    size, most = 4 * 206_988, 5_000_000  # of the FLAC in 10 minutes, which the headers of 5 of 18 files tell
+    monkeypatch.setattr("trainer.experiments.checks._SAMPLED", 5)
+    for room, seconds, fits in ((size * 7, 0, True), (size * 6, 0, False), (size * 7 + most, 600, False)):
         monkeypatch.setattr(shutil, "disk_usage", lambda place, room=room: free(room))
         if seconds:
             for file in corpus.glob("*.flac"):

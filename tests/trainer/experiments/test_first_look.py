@@ -91,6 +91,7 @@ def test_labels_that_may_be_something_else_are_asked_about(labels, speakers, dou
         ("믿을 수 없어", "Korean"),
         ("dogs are sitting by the door", "English"),
         ("zzz qqq", None),
+        ("que para como", None),  # Spanish and Portuguese
         ("12 ?", None),
     ],
 )

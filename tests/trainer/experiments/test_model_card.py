@@ -67,7 +67,9 @@ def test_a_card_parses_back_and_holds_the_run(tmp_path):
     ("corpus", "chosen", "title", "license", "language"),
     [
         ("iemocap", {"data_dir": "x"}, "M4SER trained on IEMOCAP", "other", "en"),
+        ("iemocap", {"data_dir": "x", "asr_language": "de"}, "M4SER trained on IEMOCAP", "other", "de"),
         ("manifest", {"data_dir": "/data/me/my_corpus"}, "M4SER trained on my_corpus", None, None),
+        ("manifest", {"data_dir": "my/own/data"}, "M4SER trained on data", None, None),
         ("dataset", {"dataset_name": "me/voices", "asr_language": "de"}, "M4SER trained on me/voices", None, "de"),
         ("dataset", {"dataset_name": "me/voices", "asr_language": "German"}, "M4SER trained on me/voices", None, "de"),
         (None, {}, "M4SER for speech emotion recognition", None, None),
