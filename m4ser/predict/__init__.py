@@ -28,27 +28,18 @@ def main(arguments: Sequence[str]) -> int:
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Return the options of a command line."""
     parser = CommandParser(prog="m4ser predict", description=__doc__)
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="a recording, a folder, a pattern in quotes, a table (CSV, JSON Lines, Parquet, …), a data set (its name "
-        "on the Hub, saved or prepared), a lhotse manifest of cuts, or a tar of webdataset",
-    )
+    known = "recording, folder, pattern in quotes, table, data set (of the Hub, saved, prepared), lhotse cuts, tar"
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=known)
     parser.add_argument("--model", required=True, help="Folder of a trained model, or its name on the Hub.")
     parser.add_argument("--output_dir", required=True, metavar="FOLDER", help="Where the table goes; new, or begun.")
     parser.add_argument("--asr", metavar="MODEL", help="Speech recognizer that writes the texts not given.")
-    parser.add_argument(
-        "--format", default="parquet", choices=("parquet", "csv", "jsonl"), help="Of the table; default: parquet."
-    )
+    parser.add_argument("--format", default="parquet", choices=("parquet", "csv", "jsonl"), help="Of the table.")
     parser.add_argument("--batch_size", type=_count, default=16, metavar="N", help="Utterances at once; default: 16.")
     parser.add_argument("--num_workers", type=_count, default=2, metavar="N", help="Decoding threads; default: 2.")
     parser.add_argument("--channel", type=int, metavar="N", help="Channel to read, from 0; default: the mean.")
     parser.add_argument("--corrections", action="store_true", help="Add what error correction makes of the texts.")
     parser.add_argument("--embeddings", action="store_true", help="Add the pooled features.")
-    parser.add_argument(
-        "--engine", default="local", choices=("local", "ray"), help="local (default), or a Ray cluster."
-    )
+    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="Or a Ray cluster.")
     parser.add_argument("--device", help="cpu, cuda:1, …; default: the first accelerator.")
     return parser.parse_args(words)
 
@@ -65,7 +56,7 @@ def predict(options: argparse.Namespace) -> None:
     from m4ser.predict import engines
     from m4ser.predict.formats import write_table
     from m4ser.predict.inputs import Inputs
-    from m4ser.predict.parts import MANIFEST, Parts, table_schema
+    from m4ser.predict.parts import Parts, table_schema
     from m4ser.predict.predictor import describe
     from trainer.experiments.run_folder import claim_folder
 
@@ -77,11 +68,11 @@ def predict(options: argparse.Namespace) -> None:
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder / ".lock", "filled"))
-            claim_folder(folder, described, MANIFEST)
-            Parts.clean(folder)
+            claim_folder(folder, described, "manifest.json")
+            for torn in (folder / "parts").glob(".part-*.tmp"):  # of a process that was killed
+                torn.unlink()
         wait()  # until the folder is this prediction's
-        labels = described["model"]["id2label"].values()
-        schema = table_schema(labels, settings.corrections, settings.embeddings)
+        schema = table_schema(described["model"]["id2label"].values(), settings.corrections, settings.embeddings)
         parts = Parts(folder, schema, inputs.digests)
         places = parts.unanswered()
         wait()  # until all processes have read the same parts, by which they share the rows
@@ -93,15 +84,11 @@ def predict(options: argparse.Namespace) -> None:
             table = folder / f"predictions.{options.format}"
             write_table(parts.rows(), schema, table)
             failures = parts.failures()
-            kinds = ", ".join(f"{number} {kind}" for kind, number in failures.most_common())
-            print(
-                f"{table}: {len(inputs) - failures.total()} of {len(inputs)} rows answered" + (kinds and f"; {kinds}")
-            )
+            kinds = "".join(f"; {number} {kind}" for kind, number in failures.most_common())
+            print(f"{table}: {len(inputs) - failures.total()} of {len(inputs)} rows answered{kinds}")
 
 
-def _collect(
-    answers: Iterator[list[dict[str, Any]]], parts: "Parts", rows: int, places: int, rank: int, count: int
-) -> None:
+def _collect(answers: Iterator[list[Any]], parts: "Parts", rows: int, places: int, rank: int, count: int) -> None:
     """Put answers into parts as they come, and show how fast that is; what has come is kept whatever happens."""
     from tqdm.auto import tqdm
 

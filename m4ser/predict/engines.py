@@ -55,8 +55,7 @@ def run_ray(settings: Settings, inputs: Inputs, places: Sequence[int], rank: int
     except ImportError as error:
         raise UserError(f"--engine ray needs Ray ({error}): pip install 'm4ser[ray]'") from None
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
     machines = ray.cluster_resources()
     gpus, cpus = int(machines.get("GPU", 0)), machines.get("CPU", 1)
     needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1 if cpus > 1 else 0.5}

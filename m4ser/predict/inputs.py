@@ -11,7 +11,7 @@ import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -86,14 +86,9 @@ def open_place(place: str) -> list[Source]:
     if path.is_file():
         return [_open_table(path) or _from_files([path], [path.as_posix()])]
     if found := sorted(glob.glob(place, recursive=True)):
-        sources: list[Source] = []
-        for are_recordings, paths in groupby(map(Path, found), _is_recording):
-            some = list(paths)
-            if are_recordings:  # a million of them are one input, not a million
-                sources.append(_from_files(some, [path.as_posix() for path in some]))
-            else:
-                sources += (source for path in some for source in open_place(str(path)))
-        return sources
+        files = [path for path in map(Path, found) if _is_recording(path)]  # a million of them are one input
+        others = (source for each in found if not _is_recording(Path(each)) for source in open_place(each))
+        return [_from_files(files, [path.as_posix() for path in files]), *others]
     if _HUB_NAME.fullmatch(place) and not path.parent.exists():
         return _open_dataset(place)
     near = [str(path.parent / each.name) for each in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -160,9 +155,7 @@ def _from_table(table: "Sequence[Row] | Dataset", names: Sequence[str], folder: 
     """The rows of a table; recordings lie in it, or below its folder."""
     columns = assign_columns(names, {}, str(owner))
     if "audio" not in columns:
-        raise CorpusError(
-            f"{owner} has no column of recordings (audio, file, path, …); its columns: {', '.join(names)}"
-        )
+        raise CorpusError(f"{owner} has no column of recordings (audio, file, …); it has {', '.join(names)}")
     listed: Iterable[Mapping[str, Any]] = table
     if not isinstance(table, list):
         from modeling_m4ser.rows_m4ser import without_decoding
@@ -187,9 +180,8 @@ def _from_table(table: "Sequence[Row] | Dataset", names: Sequence[str], folder: 
     name_rows(items)
     check_ids(items, owner)
     digests = {item["id"]: item["digest"] for item in items}
-    return Source(
-        digests, partial(_table_row, table, columns, folder), bool(columns.keys() & {"hypothesis", "transcript"})
-    )
+    has_text = bool(columns.keys() & {"hypothesis", "transcript"})
+    return Source(digests, partial(_table_row, table, columns, folder), has_text)
 
 
 def _file_name(row: Mapping[str, Any], column: str) -> str | None:
@@ -221,7 +213,7 @@ def _open_cuts(path: Path) -> Source:
     for cut in CutSet.from_file(path):
         source = cut.recording.sources[0] if getattr(cut, "recording", None) else None
         if source is None or source.type != "file" or not isinstance(cut.channel, int):
-            raise CorpusError(f"{path}: the cut {cut.id} is no part of one channel of a file: save_audios makes it one")
+            raise CorpusError(f"{path}: cut {cut.id} is not of one channel of a file: cuts.save_audios makes it so")
         text = " ".join(each.text for each in cut.supervisions if each.text) or None
         times = {"start": cut.start, "end": cut.end}
         rows.append({"id": cut.id, "audio": source.source, "text": text, "channel": cut.channel, **times})

@@ -21,30 +21,21 @@ import pyarrow.parquet as pq
 from data_scripts.errors import UserError
 from data_scripts.files import replace_together
 
-MANIFEST = "manifest.json"
 _ROWS, _SECONDS = 1000, 30.0  # after which a part is written
 _BLOCK = 10_000  # rows of the table that are in memory at once
-_WORDS = pa.struct(
-    {
-        "start": pa.int64(),
-        "end": pa.int64(),
-        "text": pa.string(),
-        "replacement": pa.string(),
-        "confidence": pa.float64(),
-    }
-)
+_TEXT, _NUMBER, _PLACE = pa.string(), pa.float64(), pa.int64()
+_WORDS = pa.struct({"start": _PLACE, "end": _PLACE, "text": _TEXT, "replacement": _TEXT, "confidence": _NUMBER})
 _INPUT = "input"  # of parts: the digest of what was read, see `Inputs`
 
 
 def table_schema(labels: Iterable[str], corrections: bool = False, embeddings: bool = False) -> pa.Schema:
     """Return the columns of a table of predictions, for a model with these labels."""
-    text, number = pa.string(), pa.float64()
-    columns = {"id": text, "file": text, "seconds": number, "text": text, "asr_model": text, "label": text}
-    columns |= {f"probability_{name}": number for name in labels}
-    columns |= {"confidence": number, "decision": text, "labels": pa.list_(text), "ood_score": number}
-    columns |= {"corrected_text": text, "corrections": pa.list_(_WORDS)} if corrections else {}
+    columns = {"id": _TEXT, "file": _TEXT, "seconds": _NUMBER, "text": _TEXT, "asr_model": _TEXT, "label": _TEXT}
+    columns |= {f"probability_{name}": _NUMBER for name in labels}
+    columns |= {"confidence": _NUMBER, "decision": _TEXT, "labels": pa.list_(_TEXT), "ood_score": _NUMBER}
+    columns |= {"corrected_text": _TEXT, "corrections": pa.list_(_WORDS)} if corrections else {}
     columns |= {"embedding": pa.list_(pa.float32())} if embeddings else {}
-    columns |= {"ok": pa.bool_(), "error_type": text, "error": text, "tries": pa.int32()}
+    columns |= {"ok": pa.bool_(), "error_type": _TEXT, "error": _TEXT, "tries": pa.int32()}
     return pa.schema(list(columns.items()))
 
 
@@ -72,12 +63,6 @@ class Parts:
         self._waiting: list[dict[str, Any]] = []
         self._since = time.monotonic()
         self._found = self.best()
-
-    @staticmethod
-    def clean(folder: Path) -> None:
-        """Remove what a killed process left half written in a folder into which nobody writes."""
-        for path in (folder / "parts").glob(".part-*.tmp"):
-            path.unlink()
 
     def unanswered(self) -> list[int]:
         """Return the places, in order, of the inputs that had no good answer when this was made."""

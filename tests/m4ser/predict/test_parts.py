@@ -92,9 +92,6 @@ def test_a_part_is_whole_or_not_there(tmp_path, monkeypatch):
         parts.flush()
     assert synced[0].endswith(".parquet.tmp")
     assert not parts.paths()
-    (torn := tmp_path / "parts" / ".part-1.parquet.tmp").touch()
-    Parts.clean(tmp_path)
-    assert not torn.exists()
 
 
 def test_a_part_is_written_when_there_is_enough_or_it_is_time(tmp_path, monkeypatch):
