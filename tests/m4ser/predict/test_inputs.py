@@ -53,6 +53,12 @@ def test_one_id_for_two_inputs_is_an_error_before_any_work(folder):
         Inputs([str(folder), str(folder / "sub" / "..")])
 
 
+def test_one_id_for_two_rows_of_a_table_is_an_error(folder):
+    (folder / "t.csv").write_text("id,file\nx,b.wav\nx,sub/a.wav\n")
+    with pytest.raises(CorpusError, match=r"t\.csv has 1 ids more than once: x\."):
+        Inputs([str(folder / "t.csv")])
+
+
 def test_what_is_not_there_names_the_nearest(folder):
     with pytest.raises(CorpusError, match=r"call does not exist \(did you mean .*calls\?\)"):
         Inputs([str(folder.parent / "call")])
