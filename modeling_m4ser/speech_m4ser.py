@@ -129,7 +129,7 @@ class SpeechFinder:
         is_rest = start == self.cut > 0
         if end - start < (1 if is_rest else _SHORTEST + _PADDING):
             return []
-        self.cut = min(end + _PADDING, start + self.longest, self.heard + _FRAME, self.memory.end)
+        self.cut = min(end + _PADDING, start + self.longest, self.memory.end)
         return [Turn(start, self.cut, self.memory.take(start, self.cut))]
 
 

@@ -126,6 +126,7 @@ def test_windows_overlap_and_end_with_the_turn():
         *((0, 30, "a b c"), (20, 50, "c d e"), (40, 70, "e f g"))
     ]
     assert [(piece.start, piece.end) for piece in pieces(turn, 99, window=50, hop=50)] == [(0, 50), (20, 70)]
+    assert [piece.text for piece in pieces(turn, 99, window=35)] == ["a b c", "d e f g"]
 
 
 def test_silero_hears_speech_and_no_noise(shared_dir, monkeypatch):
