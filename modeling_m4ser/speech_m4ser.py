@@ -86,6 +86,7 @@ class SpeechFinder:
         self.start: int | None = None  # of the turn that goes on
         self.quiet: int | None = None  # since when it is quiet in it
         self.cut = 0  # where the turn before ends
+        self.enough = 0  # from here on, the turn is long enough to be speech
 
     def push(self, samples: np.ndarray, last: bool = False) -> list[Turn]:
         """Take the channel's next samples and return the turns that have ended; after the `last`, all that are left."""
@@ -97,7 +98,7 @@ class SpeechFinder:
                 frame = torch.from_numpy(np.pad(frame, (0, _FRAME - len(frame))))
                 turns += self._step(float(self.network(frame[None], RATE)))
             self.heard += _FRAME
-        if last and self.start is not None:
+        if last:
             turns += self._close(self.memory.end if self.quiet is None else self.quiet)
         # The next turn may begin a padding before what was heard last, and is never before the cut.
         self.memory.forget(min(self.heard - _PADDING, self.heard if self.start is None else self.start))
@@ -107,7 +108,8 @@ class SpeechFinder:
         place = self.heard
         if probability >= _SPEECH:
             self.quiet = None
-            self.start = max(self.cut, place - _PADDING) if self.start is None else self.start
+            if self.start is None:
+                self.start, self.enough = max(self.cut, place - _PADDING), place + _SHORTEST
         elif self.start is not None and self.quiet is None and probability < _SILENCE:
             self.quiet = place
         if self.start is None:
@@ -119,15 +121,14 @@ class SpeechFinder:
             return []
         speech = self.memory.take(self.start, self.start + self.longest)
         self.cut = self.start + quietest_place(speech)
-        turn, self.start = Turn(self.start, self.cut, speech[: self.cut - self.start]), self.cut
+        turn = Turn(self.start, self.cut, speech[: self.cut - self.start])
+        self.start = self.enough = self.cut  # the rest is speech, however short
         return [turn]
 
     def _close(self, end: int) -> list[Turn]:
-        """End the turn a padding after a place; what is too short and not the rest of a longer one is no turn."""
+        """End the turn a padding after a place; a sound that is too short is no turn."""
         start, self.start, self.quiet = self.start, None, None
-        assert start is not None
-        is_rest = start == self.cut > 0
-        if end - start < (1 if is_rest else _SHORTEST + _PADDING):
+        if start is None or end < self.enough:
             return []
         self.cut = min(end + _PADDING, start + self.longest, self.memory.end)
         return [Turn(start, self.cut, self.memory.take(start, self.cut))]
