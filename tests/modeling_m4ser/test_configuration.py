@@ -144,7 +144,7 @@ def test_defaults_are_recipe_a_and_table_i():
     assert (config.text_config.hidden_size, config.text_config.num_hidden_layers) == (768, 12)
     assert (config.hidden_size, config.intermediate_size) == (768, 4 * 768)
     stated = re.findall(r"^ +(\w+) \(.*, defaults to `?(.*?)`?\):", M4SERConfig.__doc__, re.MULTILINE)
-    assert len(stated) == 32
+    assert len(stated) == 33
     assert {name: getattr(config, name) for name, _ in stated} == {n: ast.literal_eval(value) for n, value in stated}
 
 
