@@ -58,9 +58,9 @@ def _run(options: argparse.Namespace) -> None:
 
     import modeling_m4ser
 
-    pipe: Any = pipeline(
-        modeling_m4ser.PIPELINE_TASK, model=options.model, device=options.device, trust_remote_code=True
-    )
+    # This package's own code, rather than the one that was saved with the model: older ones know no timelines.
+    own = modeling_m4ser.SpeechTextEmotionPipeline
+    pipe: Any = pipeline(modeling_m4ser.PIPELINE_TASK, model=options.model, pipeline_class=own, device=options.device)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     names = ("asr", "segments", "channel", "max_seconds", "window", "hop", "batch_size")
     for call, file in files.items():
