@@ -44,9 +44,11 @@ def check_batches(recognizer, clips):
 
 
 def test_whisper_hears_what_is_longer_than_its_window(whisper):
-    asr = pipeline("automatic-speech-recognition", whisper)
-    clips = noises(*LENGTHS)
-    assert check_batches(Recognizer(whisper), clips) == check_batches(Recognizer(asr), clips)
+    asr, clips = pipeline("automatic-speech-recognition", whisper), noises(*LENGTHS)
+    greedy = pipeline("automatic-speech-recognition", whisper, generate_kwargs={"num_beams": 1})
+    texts = [check_batches(Recognizer(each), clips) for each in (whisper, greedy, asr)]
+    # A model that is given by name writes as the texts of training are written; a pipeline has its own beams.
+    assert texts[0] == texts[1] != texts[2]
     del asr.model.generation_config.no_timestamps_token_id  # as some that were fine-tuned lack it
     assert len(Recognizer(asr)(clips)) == 3
     parts = pipeline("automatic-speech-recognition", whisper, chunk_length_s=0.5, ignore_warning=True)
