@@ -15,6 +15,7 @@ from data_scripts.spellings import did_you_mean
 VERBS = {
     "predict": ("m4ser.predict", "Emotions of recordings, folders, tables or archives, as one table."),
     "timeline": ("m4ser.timeline", "Write who feels what, and when, in recordings of any length."),
+    "app": ("m4ser.app", "Show a page in the browser that hears, reads and shows emotions."),
     "serve": ("m4ser.serve.command", "Answer over HTTP, to clients of Hugging Face and OpenAI."),
     "train": ("m4ser.train", "Train and test on your own corpus, or on RAVDESS."),
     "prepare": ("m4ser.prepare", "Turn a corpus into a prepared folder."),

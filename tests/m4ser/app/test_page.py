@@ -1,0 +1,175 @@
+"""The page in a real browser without a network: what a person opens, presses, reads and saves."""
+
+import csv
+import json
+
+import av
+import numpy as np
+import pytest
+
+from data_scripts.errors import UserError
+from m4ser.__main__ import main
+from modeling_m4ser.segments_m4ser import read_segments
+
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'm4ser[app]'")
+from examples.app.screenshots import open_browser, served
+
+ANSWER = ".decision, .turns"
+FAKE = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
+
+
+@pytest.fixture(scope="module")
+def address(listener, folder):
+    examples = folder / "examples"
+    examples.mkdir()
+    (examples / "clip.wav").write_bytes((folder / "clip.wav").read_bytes())
+    (examples / "manifest.csv").write_text("audio,text\nclip.wav,so happy\n", encoding="utf-8")
+    with served(listener, examples) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(folder):
+    try:
+        with open_browser(*FAKE, f"--use-file-for-fake-audio-capture={folder / 'clip.wav'}") as browser:
+            yield browser
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def visit(address, browser):
+    """Open the page; in the end, nothing was asked of another host, and the console has no error."""
+    contexts, wrong = [], []
+
+    def visit(**options):
+        context = browser.new_context(permissions=["microphone"], **options)
+        contexts.append(context)
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        local = (address, "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(local) else wrong.append(request.url))
+        page.goto(address)
+        page.get_by_role("button", name="Analyze").wait_for()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def save(page, form, folder, how="click"):
+    """Press one of the buttons of the first model, and return the file that comes."""
+    button = page.get_by_role("button", name=form).first
+    button.wait_for()
+    with page.expect_download() as coming:
+        button.click() if how == "click" else button.press("Enter")
+    file = folder / coming.value.suggested_filename
+    coming.value.save_as(file)
+    return file
+
+
+def test_a_recording_is_heard_read_shown_and_saved(visit, listener, folder, tmp_path):
+    page = visit()
+    page.locator("#recording input[type=file]").set_input_files(folder / "clip.wav")
+    page.locator(ANSWER).nth(1).wait_for()
+    words = page.get_by_label("Transcript")
+    assert words.input_value() == "we go hom now"
+    first, second = page.locator(".m4ser section").all()
+    answer = listener.recognize(str(folder / "clip.wav"), "we go hom now")
+    (row,) = answer["models"][0]["rows"]
+    assert first.locator(".decision strong").inner_text() == row["decision"]
+    assert second.locator(".decision strong").inner_text() == "uncertain"
+    marked = [mark.split()[0] for mark in first.locator("mark").all_inner_texts()]
+    assert marked == [word["text"].split()[0] for word in row["corrections"]]
+    assert marked  # the tiny model suspects something
+
+    words.fill("so happy")
+    words.press("Enter")
+    page.wait_for_function("!document.querySelector('mark') || !document.body.innerText.includes('hom')")
+    saved = [save(page, form, tmp_path) for form in ("JSON", "CSV", "SRT", "PNG")]
+    assert [file.name.endswith("one.json") for file in saved] == [True, False, False, False]
+    (written,) = json.loads(saved[0].read_text("utf-8"))
+    assert (written["text"], written["end"]) == ("so happy", 1.0)
+    (line,) = csv.DictReader(saved[1].read_text("utf-8").splitlines())
+    assert float(line["confidence"]) == written["confidence"]
+    assert read_segments(saved[2])[0].text == "so happy"
+    assert saved[3].read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_long_recording_is_a_timeline_that_the_player_follows(visit, folder, tmp_path):
+    page = visit()
+    page.get_by_text("Turns of a long recording").click()
+    page.locator("#turns input[type=file]").set_input_files(folder / "turns.srt")
+    page.get_by_text("turns.srt").wait_for()
+    page.locator("#recording input[type=file]").set_input_files(folder / "call.wav")
+    turns = page.locator(".turns").first.locator("li")
+    turns.nth(1).wait_for()
+    assert "Ann we <go>" in turns.first.inner_text()
+    turns.nth(1).get_by_role("button").press("Enter")
+    page.locator(".turns li[aria-current=true]", has_text="home now").first.wait_for()
+    assert 20 <= page.evaluate("document.querySelector('.player').currentTime") < 21
+    assert [turn["text"] for turn in json.loads(save(page, "JSON", tmp_path).read_text("utf-8"))] == [
+        "we <go>",
+        "home now",
+    ]
+
+
+def test_the_microphone_is_heard(visit):
+    page = visit()
+    page.get_by_label("Record audio").or_(page.get_by_label("microphone")).first.click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator(ANSWER).first.wait_for()
+
+
+def test_keys_are_enough(visit, tmp_path):
+    page = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if "clip.wav" in page.evaluate("document.activeElement.innerText || ''"):
+            break
+    page.keyboard.press("Enter")
+    page.locator(ANSWER).first.wait_for()
+    assert page.get_by_label("Transcript").input_value() == "so happy"
+    assert save(page, "SRT", tmp_path, "Enter").is_file()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def choose(page, file):
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open a video").click()
+    chooser.value.set_files(file)
+
+
+def test_a_video_is_heard_and_what_is_no_recording_is_told(visit, folder, tmp_path):
+    page = visit()
+    with av.open(tmp_path / "film.mp4", "w") as film:
+        stream = film.add_stream("aac", rate=16000)
+        sound = (0.1 * np.random.default_rng(0).normal(size=(1, 16000))).astype("float32")
+        frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout="mono")
+        frame.rate = 16000
+        film.mux([*stream.encode(frame), *stream.encode(None)])
+    choose(page, tmp_path / "film.mp4")
+    page.locator(ANSWER).first.wait_for()
+    (tmp_path / "<b>.mp4").write_text("no film", encoding="utf-8")
+    choose(page, tmp_path / "<b>.mp4")
+    page.locator(".toast-body", has_text="b.mp4").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ssl_certfile", "a.pem"], "go together"),
+        (["--ssl_certfile", "a.pem", "--ssl_keyfile", "b.pem"], "a.pem: no such file"),
+        (["--host", "0.0.0.0"], "nothing"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, tmp_path, capsys):
+    assert main(["app", "--model", str(tmp_path / "nothing"), *words]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
