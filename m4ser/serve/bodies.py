@@ -2,29 +2,32 @@
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from m4ser.serve.gate import RequestError, drain
+from m4ser.serve.gate import drain
 from modeling_m4ser.audio_m4ser import AudioError, stream_audio
 
 _BODY_SECONDS = 60.0  # in which a body arrives
 _TEXT_HEADER = "X-Text"
 
 
-class ClipOptions(BaseModel):
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClipOptions(_Options):
     """Options of `POST /`: those of the task `audio-classification`, and the pipeline's."""
 
-    model_config = ConfigDict(extra="forbid")
     text: str | None = Field(None, description="What is said; left out, the server's recognizer writes it")
     top_k: PositiveInt | None = Field(None, description="How many labels; all by default")
     channel: NonNegativeInt | None = Field(None, description="Which channel to read; the mean of all by default")
@@ -32,10 +35,9 @@ class ClipOptions(BaseModel):
     function_to_apply: Literal["softmax"] | None = Field(None, description="Scores are calibrated probabilities")
 
 
-class TimelineOptions(BaseModel):
+class TimelineOptions(_Options):
     """Options of `/timeline`."""
 
-    model_config = ConfigDict(extra="forbid")
     channel: NonNegativeInt | Literal["each"] | None = Field(None, description="`each`: one speaker a channel")
     max_seconds: float = Field(15.0, ge=1, description="Longer turns are split")
     window: float | None = Field(None, gt=0, description="Seconds of overlapping windows instead of turns")
@@ -43,10 +45,9 @@ class TimelineOptions(BaseModel):
     format: Literal["json", "csv", "srt", "vtt", "rttm", "audacity"] = "json"
 
 
-class TranscriptionOptions(BaseModel):
+class TranscriptionOptions(_Options):
     """Options of OpenAI's transcriptions. The recognizer is the server's: the first four change nothing."""
 
-    model_config = ConfigDict(extra="forbid")
     model: str | None = None
     language: str | None = None
     prompt: str | None = None
@@ -56,18 +57,10 @@ class TranscriptionOptions(BaseModel):
     stream: Literal[False, "false", "0"] | None = None
 
 
-class Upload(NamedTuple):
-    """A recording as it was sent, and the options beside it."""
+async def read_upload(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+    """Read the recording and the options of a request; raise HTTPException 408, 413 or 422.
 
-    content: bytes
-    options: dict[str, Any]
-
-
-async def read_upload(request: Request, max_bytes: int) -> Upload:
-    """Read the recording and the options of a request; nothing is written to the disk, and no address is opened.
-
-    Raises:
-        RequestError: 408, 413 or 422.
+    Nothing is written to the disk, and no address is opened.
     """
     options: dict[str, Any] = dict(request.query_params)
     if _TEXT_HEADER in request.headers:
@@ -81,30 +74,22 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
     else:
         content, own = body, {}
     if not content:
-        raise RequestError(422, "no recording: send its bytes as the body, in JSON as base64, or in a form as file")
-    return Upload(content, options | own)
+        raise HTTPException(422, "no recording: send its bytes as the body, in JSON as base64, or in a form as file")
+    return content, options | own
 
 
 def read_options(model: type[BaseModel], options: Mapping[str, Any]) -> Any:
-    """Return the options of a request, checked.
-
-    Raises:
-        RequestError: 422, one is not known or has a wrong value.
-    """
+    """Return the options of a request; raise HTTPException 422 where one is not known or has a wrong value."""
     try:
         return model.model_validate(options)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         reasons = sorted({f"{item['loc'][0] if item['loc'] else 'options'}: {item['msg']}" for item in found})
-        raise RequestError(422, "; ".join(reasons[:5])) from error
+        raise HTTPException(422, "; ".join(reasons[:5])) from error
 
 
 def read_clip(content: bytes, max_seconds: float) -> dict[str, Any]:
-    """Decode a short recording: a waveform (samples, channels) with its rate, as the pipeline takes it.
-
-    Raises:
-        RequestError: 413, it is longer, or 422, it cannot be decoded.
-    """
+    """Return a recording as a waveform (samples, channels) with its rate; raise HTTPException 413 or 422."""
     blocks = list(_blocks(content, max_seconds))
     return {"array": np.concatenate([block for block, _ in blocks]), "sampling_rate": blocks[0][1]}
 
@@ -120,10 +105,10 @@ def _blocks(content: bytes, max_seconds: float) -> Iterator[tuple[np.ndarray, fl
         for block, rate in stream_audio(content, name="the recording"):
             seconds += len(block) / rate
             if seconds > max_seconds:
-                raise RequestError(413, f"a recording has at most {max_seconds:g} s here")
+                raise HTTPException(413, f"a recording has at most {max_seconds:g} s here")
             yield block, rate
     except AudioError as error:
-        raise RequestError(422, str(error)) from error
+        raise HTTPException(422, str(error)) from error
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
@@ -135,11 +120,11 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
                 if len(body) > max_bytes:
                     body.clear()
                     await drain(request.receive)
-                    raise RequestError(413, f"a body has at most {max_bytes} bytes")
+                    raise HTTPException(413, f"a body has at most {max_bytes} bytes")
     except TimeoutError as error:
-        raise RequestError(408, f"the body did not arrive within {_BODY_SECONDS:g} s") from error
+        raise HTTPException(408, f"the body did not arrive within {_BODY_SECONDS:g} s") from error
     except ClientDisconnect as error:
-        raise RequestError(499, "the client left") from error
+        raise HTTPException(499, "the client left") from error
     return bytes(body)
 
 
@@ -154,7 +139,7 @@ async def _read_form(request: Request, body: bytes) -> tuple[bytes, dict[str, An
     try:
         form = await _InMemory(request.headers, stream(), max_files=1, max_fields=20).parse()
     except (MultiPartException, ValueError) as error:
-        raise RequestError(422, f"the form cannot be read: {getattr(error, 'message', error)}") from error
+        raise HTTPException(422, f"the form cannot be read: {getattr(error, 'message', error)}") from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     names = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]
     options = {name: form.getlist(name) if name.endswith("[]") else form[name] for name in names}
@@ -165,13 +150,12 @@ def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RequestError(422, "the body is not JSON, as its Content-Type says") from error
+        raise HTTPException(422, "the body is not JSON, as its Content-Type says") from error
     inputs = given.get("inputs") if isinstance(given, dict) else None
     options = given.get("parameters") or {} if isinstance(given, dict) else {}
     if not isinstance(inputs, str) or not isinstance(options, dict) or given.keys() - {"inputs", "parameters"}:
-        raise RequestError(422, 'JSON is {"inputs": the recording in base64, "parameters": {…}}')
+        raise HTTPException(422, 'JSON is {"inputs": the recording in base64, "parameters": {…}}')
     try:
         return base64.b64decode(inputs, validate=True), options
-    except (binascii.Error, ValueError) as error:
-        reason = "inputs is no base64; addresses are not opened: send the recording itself"
-        raise RequestError(422, reason) from error
+    except ValueError as error:
+        raise HTTPException(422, "inputs is no base64; no address is opened: send the recording itself") from error

@@ -22,9 +22,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command."""
-    parser = CommandParser(
-        prog="m4ser serve", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    shown = argparse.ArgumentDefaultsHelpFormatter
+    parser = CommandParser(prog="m4ser serve", description=__doc__, formatter_class=shown)
     parser.add_argument("--model", required=True, help="folder or Hub name of a trained model")
     parser.add_argument("--asr", help="ASR model that writes missing words, e.g. openai/whisper-small.en")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; None: a GPU where there is one")

@@ -4,14 +4,12 @@ import asyncio
 import hmac
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-
-from m4ser.serve import Settings
 
 logger = logging.getLogger("uvicorn.error")
 #: Answered to everyone, without a token and while the model is loaded.
@@ -35,30 +33,13 @@ class Metrics:
         self.ready = Gauge("m4ser_ready", "1 once the model is loaded", **registry)
 
 
-@dataclass
-class State:
-    """What changes while the server runs."""
-
-    pipe: Any = None
-    in_flight: int = 0
-    metrics: Metrics = field(default_factory=Metrics)
-
-
-class RequestError(Exception):
-    """A request that is not answered: the status, the reason for people, and further headers."""
-
-    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None):
-        super().__init__(reason)
-        self.status, self.headers = status, headers
-
-
-def error_response(path: str, status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
+def error_response(path: str, error: HTTPException) -> Response:
     """Return an error as clients of a path read it: in OpenAI's shape under `/v1`, in Hugging Face's elsewhere."""
-    error: Any = reason
+    told: Any = error.detail
     if path.startswith("/v1/"):
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        error = {"message": reason, "type": kind, "param": None, "code": str(status)}
-    return JSONResponse({"error": error}, status, headers)
+        kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+        told = {"message": error.detail, "type": kind, "param": None, "code": str(error.status_code)}
+    return JSONResponse({"error": told}, error.status_code, error.headers)
 
 
 async def drain(receive: Any) -> None:
@@ -72,8 +53,9 @@ async def drain(receive: Any) -> None:
 class Gate:
     """An ASGI middleware that refuses early, and counts what is answered."""
 
-    def __init__(self, app: Any, settings: Settings, state: State, paths: frozenset[str]):
-        self.app, self.settings, self.state, self.paths = app, settings, state, paths
+    def __init__(self, app: Any, service: Any, paths: set[str]):
+        self.app, self.service, self.paths, self.in_flight = app, service, paths, 0
+        self.settings, self.metrics = service.settings, service.metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -89,29 +71,26 @@ class Gate:
 
         try:
             self._check(scope)
-        except RequestError as refused:
+        except HTTPException as error:
             await drain(receive)
-            await error_response(path, refused.status, str(refused), refused.headers)(scope, receive, counted)
+            await error_response(path, error)(scope, receive, counted)
         else:
+            self._count(scope, 1)
             try:
-                await self._answer(scope, receive, counted)
+                await self.app(scope, receive, counted)
             except Exception:
                 logger.exception("%s failed", path)
-                await error_response(path, 500, "the server failed")(scope, receive, counted)
+                await error_response(path, HTTPException(500, "the server failed"))(scope, receive, counted)
+            finally:
+                self._count(scope, -1)
         finally:
             shown = path if path in self.paths else "other"
-            self.state.metrics.requests.labels(shown, str(status)).inc()
-            self.state.metrics.seconds.labels(shown).observe(perf_counter() - began)
+            self.metrics.requests.labels(shown, str(status)).inc()
+            self.metrics.seconds.labels(shown).observe(perf_counter() - began)
 
-    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        counts = int(scope["method"] == "POST")
-        self.state.in_flight += counts
-        self.state.metrics.in_flight.inc(counts)
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.state.in_flight -= counts
-            self.state.metrics.in_flight.dec(counts)
+    def _count(self, scope: Any, change: int) -> None:
+        self.in_flight += change * (scope["method"] == "POST")
+        self.metrics.in_flight.set(self.in_flight)
 
     def _check(self, scope: Any) -> None:
         if scope["path"] in OPEN_PATHS:
@@ -120,12 +99,12 @@ class Gate:
         if self.settings.token is not None:
             given, wanted = headers.get(b"authorization", b""), f"Bearer {self.settings.token}".encode()
             if not hmac.compare_digest(given, wanted):
-                raise RequestError(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+                raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
         if scope["method"] != "POST":
             return
-        if self.state.pipe is None:
-            raise RequestError(503, "the model is being loaded: try again later", _LATER)
-        if self.state.in_flight >= self.settings.max_requests:
-            raise RequestError(429, f"{self.state.in_flight} requests are being answered: try again later", _LATER)
+        if self.service.pipe is None:
+            raise HTTPException(503, "the model is being loaded: try again later", _LATER)
+        if self.in_flight >= self.settings.max_requests:
+            raise HTTPException(429, f"{self.in_flight} requests are being answered: try again later", _LATER)
         if int(headers.get(b"content-length", b"0")) > self.settings.max_bytes:
-            raise RequestError(413, f"a body has at most {self.settings.max_bytes} bytes")
+            raise HTTPException(413, f"a body has at most {self.settings.max_bytes} bytes")

@@ -8,7 +8,7 @@ from modeling_m4ser.segments_m4ser import write_segments
 #: What OpenAI's segments have that is not measured here.
 _UNKNOWN = {"seek": 0, "tokens": [], "temperature": 0.0}
 _UNKNOWN |= dict.fromkeys(("avg_logprob", "compression_ratio", "no_speech_prob"))
-_SHOWN = ("confidence", "decision", "ood_score", "speaker", "channel", "error")
+_SHOWN = ("start", "end", "scores", "confidence", "decision", "ood_score", "speaker", "channel", "error")
 
 
 def write_transcript(rows: Sequence[dict[str, Any]], seconds: float, form: str) -> str | dict[str, Any]:
@@ -21,16 +21,9 @@ def write_transcript(rows: Sequence[dict[str, Any]], seconds: float, form: str) 
     if form == "json":
         return {"text": text}
     segments = [
-        {
-            "id": number,
-            "start": row["start"],
-            "end": row["end"],
-            "text": (row["text"] or "").strip(),
-            **_UNKNOWN,
-            "emotion": row["label"],
-            "scores": row["scores"],
-            **{name: row[name] for name in _SHOWN},
-        }
+        {"id": number, "text": (row["text"] or "").strip(), "emotion": row["label"]}
+        | {name: row[name] for name in _SHOWN}
+        | _UNKNOWN
         for number, row in enumerate(rows)
     ]
     return {"task": "transcribe", "language": None, "duration": round(seconds, 3), "text": text, "segments": segments}

@@ -8,6 +8,7 @@ from time import sleep
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 from transformers import pipeline
 
@@ -46,7 +47,7 @@ def pipe(tmp_path_factory):
 
 
 @contextmanager
-def serving(load: Callable, **settings) -> Iterator[str]:
+def serving(load: Callable, until_ready: bool = True, **settings) -> Iterator[str]:
     """The address of a server with the given settings, which loads its pipeline so."""
     from m4ser.serve.app import create_app
 
@@ -58,7 +59,10 @@ def serving(load: Callable, **settings) -> Iterator[str]:
     try:
         while not server.started:
             sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        while until_ready and not requests.get(f"{address}/ready").ok:
+            sleep(0.01)
+        yield address
     finally:
         server.should_exit = True
         thread.join()

@@ -70,7 +70,7 @@ def test_limits_of_time(pipe):
         time.sleep(0.5)
         return pipe(clips, **options)
 
-    stand_in = type("Slow", (), {"__call__": staticmethod(slow), "processor": pipe.processor})
+    stand_in = type("Slow", (), {"__call__": staticmethod(slow), "processor": pipe.processor, "device": pipe.device})
     with serving(stand_in, timeout=0.1, max_seconds=0.5) as address:
         assert requests.post(address, FILES[0]).status_code == 504
         assert requests.post(address, FILES[5]).json() == {"error": "a recording has at most 0.5 s here"}

@@ -50,7 +50,7 @@ def test_every_shape_of_a_body_gives_the_same(address, pipe):
         (b"{", {"headers": JSON}, "not JSON"),
         (b"[" * 100_000, {"headers": JSON}, "not JSON"),
         (b"[1]", {"headers": JSON}, "JSON is"),
-        (json.dumps({"inputs": "file:///etc/passwd"}), {"headers": JSON}, "addresses are not opened"),
+        (json.dumps({"inputs": "file:///etc/passwd"}), {"headers": JSON}, "no address is opened"),
         (json.dumps({"inputs": IN_BASE64, "parameters": {"text": 3}}), {"headers": JSON}, "text: Input should be a"),
         (CLIP, {"headers": {"Content-Type": "multipart/form-data"}}, "Missing boundary"),
         (CLIP, {"headers": {"Content-Type": "multipart/form-data; boundary=x"}}, "the form cannot be read"),

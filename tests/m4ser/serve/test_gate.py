@@ -31,7 +31,7 @@ def test_while_the_model_is_loaded_all_but_health_say_so(pipe):
         loaded.wait(30)
         return pipe
 
-    with serving(load) as address:
+    with serving(load, until_ready=False) as address:
         assert requests.get(address + "/health").status_code == 200
         assert requests.get(address + "/ready").status_code == 503
         refused = requests.post(address + "/v1/audio/transcriptions", files={"file": CLIP})
@@ -52,7 +52,7 @@ def test_more_requests_than_allowed_are_refused_and_the_others_answered(pipe):
         return answer(clips, **options)
 
     answer = pipe.__call__
-    stand_in = type("Slow", (), {"__call__": staticmethod(slow), "processor": pipe.processor})
+    stand_in = type("Slow", (), {"__call__": staticmethod(slow), "processor": pipe.processor, "device": pipe.device})
     with serving(stand_in, max_requests=2, batch_size=1) as address:
         statuses = []
         threads = [
@@ -83,7 +83,7 @@ def test_large_bodies(pipe):
 
 def test_a_failure_of_ours_is_500_in_both_shapes_and_tells_nothing(pipe, capfd):
     class Broken:
-        processor = pipe.processor
+        processor, device = pipe.processor, pipe.device
         _preprocess_params = pipe._preprocess_params
 
         def __call__(self, *_, **__):
