@@ -14,13 +14,13 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_m4ser.M4SERForEmotionClassification",
 }
 PIPELINE_TASK = "speech-text-emotion-recognition"
-CUSTOM_PIPELINES = {
-    PIPELINE_TASK: {
-        "impl": "pipeline_m4ser.SpeechTextEmotionPipeline",
-        "pt": ["AutoModelForAudioClassification"],
-        "type": "multimodal",
-    }
+_PIPELINE = {
+    "impl": "pipeline_m4ser.SpeechTextEmotionPipeline",
+    "pt": ["AutoModelForAudioClassification"],
+    "type": "multimodal",
 }
+#: Under the Hub's name for the task, too: transformers' own pipeline has no place for the transcript.
+CUSTOM_PIPELINES = {PIPELINE_TASK: _PIPELINE, "audio-classification": _PIPELINE}
 USE_PIPELINE = (
     f"M4SER reads a recording and its transcript: use pipeline({PIPELINE_TASK!r}, model=…, trust_remote_code=True)."
 )
@@ -181,7 +181,7 @@ class M4SERConfig(PreTrainedConfig):
             elif names != self.id2label and set(names.values()) == set(self.id2label.values()):
                 raise ValueError(f"id2label={self.id2label} and label2id={given} differ: leave label2id out.")
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
-        kwargs.setdefault("custom_pipelines", {task: dict(spec) for task, spec in CUSTOM_PIPELINES.items()})
+        kwargs["custom_pipelines"] = {task: dict(spec) for task, spec in CUSTOM_PIPELINES.items()}
         super().__post_init__(**kwargs)
         self._check_switches()
 
@@ -195,10 +195,12 @@ class M4SERConfig(PreTrainedConfig):
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """Load a configuration, see [`~PreTrainedConfig.from_pretrained`]."""
-        # That pipeline has no place for the transcript, and asks for FFmpeg before the model can refuse anything.
-        if kwargs.get("_from_pipeline") == "audio-classification":
-            raise ValueError(f"The task 'audio-classification' takes no transcript. {USE_PIPELINE}")
-        return super().from_pretrained(*args, **kwargs)
+        names_no_task = kwargs.get("_from_pipeline", "") is None
+        loaded = super().from_pretrained(*args, **kwargs)
+        if names_no_task:  # a pipeline that is not told its task takes the only one, of two it takes none
+            config = loaded[0] if isinstance(loaded, tuple) else loaded
+            config.custom_pipelines = {PIPELINE_TASK: dict(_PIPELINE)}
+        return loaded
 
     @classmethod
     def from_encoders_pretrained(

@@ -29,13 +29,18 @@ from .losses_m4ser import (
 
 if TYPE_CHECKING:
     # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
-    # two bring in the rest. `save_pretrained` then finds all files beside this one.
+    # three bring in the rest. `save_pretrained` then finds all files beside this one.
+    from .handler_m4ser import EndpointHandler  # noqa: F401
     from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
     from .processing_m4ser import M4SERProcessor  # noqa: F401
 
 
 #: What tells of a model and lies beside its weights: its card, the results that this states, and their figures.
-_CARD_FILES = ("README.md", "results.json", "*.png")
+_CARD_FILES = ("*.md", "results.json", "*.png")
+#: The processor of a model that is saved without one: its parts as the tokenizers of all kinds name them.
+_PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
+#: What a saved model needs where this package is not installed, as `pip install -r` reads it.
+REQUIREMENTS = ("torch>=2.11", "transformers>=5.17,<6", "soundfile>=0.13", "soxr>=0.5", "av>=14.0")
 # Where a card says what to load.
 _REPOSITORY = re.compile(r'((?:model=|from_pretrained\()")[^"]*(?=", trust_remote_code=True)')
 
@@ -93,8 +98,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
         """Save the weights, the configuration and the code, see [`~PreTrainedModel.save_pretrained`].
 
-        With its code, the folder works with `trust_remote_code=True` where this package is not installed. Where the
-        model was loaded from a folder and not trained since, its card, results and figures go along.
+        With its code and `requirements.txt`, the folder works with `trust_remote_code=True` where this package is not
+        installed, and by `handler.py` on Inference Endpoints. Where the model was loaded from a folder and not trained
+        since, its card, results and figures go along, and its processor where there is none yet.
         """
         super().save_pretrained(save_directory, *args, **kwargs)
         if not kwargs.get("push_to_hub"):  # or it was done before the upload
@@ -103,11 +109,16 @@ class M4SERPreTrainedModel(PreTrainedModel):
     def _add_code_and_card(self, folder: Path, repository: str | None = None) -> None:
         for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
             shutil.copyfile(module, folder / module.name)
+        shutil.copyfile(folder / "handler_m4ser.py", folder / "handler.py")
+        (folder / "requirements.txt").write_text("\n".join([*REQUIREMENTS, ""]), encoding="utf-8")
         source = self._card_folder
         if source is None or source.resolve() == folder.resolve():
             return
         for file in (file for pattern in _CARD_FILES for file in source.glob(pattern)):
             shutil.copyfile(file, folder / file.name)
+        for file in (file for pattern in _PROCESSOR_FILES for file in source.glob(pattern)):
+            if not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
         if repository is not None and (source / "README.md").is_file():
             card = (source / "README.md").read_text(encoding="utf-8")
             (folder / "README.md").write_text(_REPOSITORY.sub(rf"\g<1>{repository}", card), encoding="utf-8")

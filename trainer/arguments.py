@@ -115,6 +115,8 @@ class ExperimentArguments(M4SERTrainingArguments):
         decision_coverage: the share of validation utterances that are sure enough for a label; the model calls what is
             less sure "uncertain".
         set_coverage: the share of validation utterances whose set of labels holds the true one.
+        hub_all_heads: whether `push_to_hub` publishes error detection, error correction and the discriminator, too,
+            which recognizing emotions does not use.
 
     Raises:
         ValueError: a speed is not positive, a coverage is no share, or `push_to_hub` has no `hub_model_id`.
@@ -146,6 +148,9 @@ class ExperimentArguments(M4SERTrainingArguments):
     )
     set_coverage: float = field(
         default=0.9, metadata={"help": "Share of validation utterances whose set of labels holds the true one."}
+    )
+    hub_all_heads: bool = field(
+        default=False, metadata={"help": "Push the heads, too, which recognizing emotions does not use."}
     )
 
     def __post_init__(self):

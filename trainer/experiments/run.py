@@ -11,11 +11,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
-from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from data_scripts.audit import Audit, audit_dataset, print_warnings
@@ -44,6 +43,7 @@ from trainer.evaluation.metrics import compute_emotion_metrics, emotion_metrics
 from trainer.evaluation.prediction import answer_with, logits_of, longest_first, rows_read, with_probabilities
 from trainer.evaluation.significance import describe_test
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, correction_for_log
+from trainer.experiments.hub import push_line, push_trained
 from trainer.experiments.model_card import write_model_card
 from trainer.experiments.run_folder import (
     LOG_FILE,
@@ -64,8 +64,6 @@ from trainer.m4ser_trainer import M4SERTrainer
 logger: Any = logging.get_logger(__name__)
 
 
-#: What no push takes along: checkpoints, cached features, and people's names and words.
-_KEPT_BACK = [f"{PREFIX_CHECKPOINT_DIR}-*", f"{FEATURES_FOLDER}/*", PREDICTIONS_FILE]
 _PROCESSOR_PARTS = ("feature_extractor", "tokenizer", "processor_class", "auto_map")
 
 
@@ -155,7 +153,7 @@ def run_experiment(
     if trainer.is_world_process_zero():
         _write_run(folder, results, test, data, trainer, corpus)
         if args.push_to_hub:
-            push_run(folder, trainer)
+            push_trained(folder, trainer)
     trainer.accelerator.wait_for_everyone()
     return results
 
@@ -163,7 +161,9 @@ def run_experiment(
 def finished_run(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
     """Return what a run found that is not made again, and so not pushed, which is told."""
     if args.push_to_hub and args.should_log:
-        logger.warning(_not_pushed(folder, str(args.hub_model_id)))
+        logger.warning(
+            f"{folder} is finished, and not pushed now: {push_line(folder, str(args.hub_model_id), args.hub_all_heads)}"
+        )
     return load_results(folder)
 
 
@@ -171,24 +171,6 @@ def _frozen_parts(model: M4SERForEmotionClassification) -> list[str]:
     """The parts with parameters that are not trained, two levels deep: "m4ser.speech_encoder"."""
     frozen = (name for name, parameter in model.named_parameters() if not parameter.requires_grad)
     return sorted({".".join(name.split(".")[:-1][:2]) for name in frozen})
-
-
-def push_run(folder: Path, trainer: M4SERTrainer) -> None:
-    """Upload a finished run, but for `_KEPT_BACK`; an `ExperimentError` says how to, where that fails."""
-    repository, args = cast(str, trainer.hub_model_id), trainer.args
-    try:
-        HfApi(token=args.hub_token).upload_folder(
-            repo_id=repository, folder_path=folder, revision=args.hub_revision, ignore_patterns=_KEPT_BACK
-        )
-    # Everything: refusals and lost connections have no class in common.
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ExperimentError(f"{_not_pushed(folder, repository)} (it failed: {reason})") from error
-
-
-def _not_pushed(folder: Path, repository: str) -> str:
-    excluded = " ".join(f"--exclude '{pattern}'" for pattern in _KEPT_BACK)
-    return f"{folder} is finished, and not pushed now: hf upload {repository} {folder} . {excluded}"
 
 
 def check_run(

@@ -42,7 +42,7 @@ DECIDING_ARGUMENTS = frozenset(
 #: Our own arguments that say where and how runs are made, not what they compute.
 PRESENTATION_ARGUMENTS = frozenset(
     {"strict", "folds", "seeds", "linear_probe", "rows", "learning_rates", "paper"}
-    | {"cache_features", "feature_cache_dir", "figure_format"}
+    | {"cache_features", "feature_cache_dir", "figure_format", "hub_all_heads"}
 )
 _LIBRARY_ARGUMENTS = frozenset(field.name for field in fields(TrainingArguments))
 _ENCODERS = ("speech_encoder", "text_encoder")

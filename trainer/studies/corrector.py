@@ -22,7 +22,8 @@ from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.summary import markdown_table
 from trainer.evaluation.transcript_correction import choose_threshold, correct_rows, describe_correction
 from trainer.experiments.ablations import ABLATIONS
-from trainer.experiments.run import finished_run, push_run
+from trainer.experiments.hub import push_trained
+from trainer.experiments.run import finished_run
 from trainer.experiments.run_folder import (
     RESULTS_FILE,
     changed_arguments,
@@ -114,7 +115,7 @@ def run_correction(arguments: CorrectionArguments, args: ExperimentArguments) ->
     write_atomically(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     if args.push_to_hub and trainer.is_world_process_zero():
         trainer.create_model_card()
-        push_run(folder, trainer)
+        push_trained(folder, trainer)
     return results
 
 

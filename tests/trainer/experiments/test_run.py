@@ -478,7 +478,12 @@ def test_the_card_goes_with_the_model_whichever_way_it_is_pushed(data, tmp_path)
     assert done.returncode == 0, done.stderr
     pushed, written = tmp_path / "home" / "pushed", (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert written.count('"me/flag", trust_remote_code=True') == 3
-    told = FILES - {"predictions.parquet", "log_history.json", "processor_config.json"}
+    told = FILES - {"predictions.parquet", "log_history.json"}
+    configs = {name: json.loads((pushed / name / "config.json").read_text()) for name in ("me/flag", "me/method")}
+    assert {name: config["use_error_correction"] for name, config in configs.items()} == {
+        "me/flag": False,  # a run publishes what recognizes emotions
+        "me/method": True,  # and a model is published as it is
+    }
     for name in ("me/flag", "me/method", "you/both"):
         place = pushed / name
         files = {path.name for path in place.iterdir()}

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -99,19 +98,19 @@ def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monke
 
 
 def test_what_is_pushed_is_finished(pairs_table, encoders, tmp_path, monkeypatch):
-    """A Hub that notes what lies in a folder that is pushed to it."""
-    pushed = []
+    pushed = tmp_path / "pushed"
 
-    def upload(*_, folder_path, ignore_patterns, **__):
-        pushed.append(({path.name for path in Path(folder_path).iterdir()}, ignore_patterns))
+    def push_to_hub(model, repository, **_):
+        assert repository == "me/corrector"
+        model.save_pretrained(pushed)
 
     monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: mock.Mock(repo_id="me/corrector"))
-    monkeypatch.setattr(HfApi, "upload_folder", upload)
-    options = ["--pairs", pairs_table, "--output_dir", tmp_path, *encoders[2:], "--max_steps", 1]
+    monkeypatch.setattr(M4SERForEmotionClassification, "push_to_hub", push_to_hub)
+    options = ["--pairs", pairs_table, "--output_dir", tmp_path / "run", *encoders[2:], "--max_steps", 1]
     run_example_here("run_correction.py", *options, "--push_to_hub", "true", "--hub_model_id", "corrector")
-    ((files, held_back),) = pushed
-    assert {"README.md", "correction.md", "results.json", "model.safetensors", "config.json"} <= files
-    assert "checkpoint-*" in held_back
+    files = {path.name for path in pushed.iterdir()}
+    assert {"README.md", "correction.md", "results.json", "model.safetensors", "tokenizer.json"} <= files
+    assert json.loads((pushed / "config.json").read_text(encoding="utf-8"))["use_error_correction"]
 
 
 def test_the_table_shows_what_is_undefined():
