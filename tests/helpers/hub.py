@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             name = f"{first.get('organization') or 'me'}/{first['name']}"
             self.folders[name] = self.home / "pushed" / name
-            self.folders[name].mkdir(parents=True)
+            self.folders[name].mkdir(parents=True, exist_ok=True)
             return self._json({"url": f"{address}/{name}"})
         if route["kind"] == "preupload":
             small = {"uploadMode": "regular", "shouldIgnore": False}
