@@ -19,6 +19,7 @@ from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
 from .decisions_m4ser import DomainDistance
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
+from .handler_m4ser import REQUIREMENTS
 from .losses_m4ser import (
     LOSSES,
     at_least_float32,
@@ -29,8 +30,7 @@ from .losses_m4ser import (
 
 if TYPE_CHECKING:
     # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
-    # three bring in the rest. `save_pretrained` then finds all files beside this one.
-    from .handler_m4ser import EndpointHandler  # noqa: F401
+    # two bring in the rest. `save_pretrained` then finds all files beside this one.
     from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
     from .processing_m4ser import M4SERProcessor  # noqa: F401
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _CARD_FILES = ("*.md", "results.json", "*.png")
 #: The processor of a model that is saved without one: its parts as the tokenizers of all kinds name them.
 _PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
-#: What a saved model needs where this package is not installed, as `pip install -r` reads it.
-REQUIREMENTS = ("torch>=2.11", "transformers>=5.17,<6", "soundfile>=0.13", "soxr>=0.5", "av>=14.0")
 # Where a card says what to load.
 _REPOSITORY = re.compile(r'((?:model=|from_pretrained\()")[^"]*(?=", trust_remote_code=True)')
 
@@ -98,9 +96,8 @@ class M4SERPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
         """Save the weights, the configuration and the code, see [`~PreTrainedModel.save_pretrained`].
 
-        With its code and `requirements.txt`, the folder works with `trust_remote_code=True` where this package is not
-        installed, and by `handler.py` on Inference Endpoints. Where the model was loaded from a folder and not trained
-        since, its card, results and figures go along, and its processor where there is none yet.
+        With its code, the folder works with `trust_remote_code=True` where this package is not installed. Where the
+        model was loaded from a folder and not trained since, its card, results, figures and processor go along.
         """
         super().save_pretrained(save_directory, *args, **kwargs)
         if not kwargs.get("push_to_hub"):  # or it was done before the upload
@@ -114,11 +111,10 @@ class M4SERPreTrainedModel(PreTrainedModel):
         source = self._card_folder
         if source is None or source.resolve() == folder.resolve():
             return
-        for file in (file for pattern in _CARD_FILES for file in source.glob(pattern)):
+        told = [file for pattern in _CARD_FILES for file in source.glob(pattern)]
+        read = [file for pattern in _PROCESSOR_FILES for file in source.glob(pattern)]
+        for file in [*told, *(file for file in read if not (folder / file.name).exists())]:
             shutil.copyfile(file, folder / file.name)
-        for file in (file for pattern in _PROCESSOR_FILES for file in source.glob(pattern)):
-            if not (folder / file.name).exists():
-                shutil.copyfile(file, folder / file.name)
         if repository is not None and (source / "README.md").is_file():
             card = (source / "README.md").read_text(encoding="utf-8")
             (folder / "README.md").write_text(_REPOSITORY.sub(rf"\g<1>{repository}", card), encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from transformers import pipeline
 
 from modeling_m4ser import PIPELINE_TASK
-from modeling_m4ser.modeling_m4ser import REQUIREMENTS
+from modeling_m4ser.handler_m4ser import REQUIREMENTS
 from tests.helpers.layouts import write_wav
 from tests.helpers.tiny import tiny_pretrained
 
