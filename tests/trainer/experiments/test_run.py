@@ -479,14 +479,12 @@ def test_the_card_goes_with_the_model_whichever_way_it_is_pushed(data, tmp_path)
     pushed, written = tmp_path / "home" / "pushed", (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert written.count('"me/flag", trust_remote_code=True') == 3
     told = FILES - {"predictions.parquet", "log_history.json"}
-    for name, is_whole in (("me/flag", False), ("me/method", True)):
-        assert json.loads((pushed / name / "config.json").read_text())["use_error_correction"] == is_whole
     for name in ("me/flag", "me/method", "you/both"):
         place = pushed / name
         files = {path.name for path in place.iterdir()}
+        assert json.loads((place / "config.json").read_text())["use_error_correction"] == (name != "me/flag")
         assert told <= files
-        assert "predictions.parquet" not in files
-        assert not [name for name in files if name.startswith("checkpoint")]
+        assert not [name for name in files if name.startswith(("checkpoint", "predictions"))]
         assert (place / "README.md").read_text(encoding="utf-8") == written.replace("me/flag", name)
         assert (place / "results.json").read_bytes() == (tmp_path / "run" / "results.json").read_bytes()
     assert (tmp_path / "copy" / "README.md").read_text(encoding="utf-8") == written
