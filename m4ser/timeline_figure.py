@@ -70,7 +70,7 @@ def _draw(rows: Sequence[Row], audio: Any, path: Path) -> Path:
         ax.set_yticks([0.65 - place for place in range(len(speakers))], speakers)
         ax.tick_params(left=False)
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 6, 10]))
-        ax.xaxis.set_major_formatter(FuncFormatter(_clock))
+        ax.xaxis.set_major_formatter(FuncFormatter(clock))
     legend = [Patch(label=label, **_box(colour)) for label, colour in colours.items()]
     figure.legend(handles=legend, loc="outside upper center", ncols=8, fontsize=9, frameon=False)
     set_figure_formats([path.suffix[1:]])
@@ -125,7 +125,8 @@ def _fitting(text: str, letters: int) -> str:
     return f"{words}…" if words.count(" ") > 1 else ""
 
 
-def _clock(seconds: float, _: Any = None) -> str:
+def clock(seconds: float, _: Any = None) -> str:
+    """Return seconds as minutes and seconds, 1:05."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
@@ -134,7 +135,7 @@ def _page(rows: Sequence[Row], audio: Any, path: Path, picture: bytes) -> str:
     cells = ""
     for row in rows:
         sure = "" if row["confidence"] is None else f"{row['confidence']:.2f}"
-        texts = [_clock(row["start"]), speaker_of(row), row["decision"] or row["error"], sure, row["text"]]
+        texts = [clock(row["start"]), speaker_of(row), row["decision"] or row["error"], sure, row["text"]]
         filled = "".join(f"<td>{html.escape(text or '')}</td>" for text in texts)
         mark = colours.get(row["decision"], "transparent")
         cells += f'<tr data-start="{row["start"]}" style="border-left:.6em solid {mark}">{filled}</tr>\n'

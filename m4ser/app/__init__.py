@@ -84,8 +84,6 @@ def launch(
             ssl_keyfile=ssl_keyfile and str(ssl_keyfile),
             ssl_verify=False,  # of the page's own first request, to a certificate that may be of its own making
             mcp_server=mcp_server,
-            footer_links=["api"],
-            run_history=False,
             share=False,
             max_file_size="2gb",
             **LOOK,

@@ -21,9 +21,12 @@ from modeling_m4ser.audio_m4ser import AudioError, audio_duration, decode_audio
 
 _FOLDER = Path(__file__).parent
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # no font is fetched
+_CONTRAST = {"body_text_color_subdued": "*neutral_600", "button_primary_background_fill": "*primary_700"}
 #: What `launch` needs for the page to look as it does.
 LOOK: dict[str, Any] = {
-    "theme": gr.themes.Default(primary_hue="blue", **_FONTS),
+    "theme": gr.themes.Default(primary_hue="blue", **_FONTS).set(**_CONTRAST),
+    "footer_links": ["api"],
+    "run_history": False,
     "css": (_FOLDER / "page.css").read_text(encoding="utf-8"),
     "js": (_FOLDER / "page.js").read_text(encoding="utf-8"),
 }
@@ -34,7 +37,7 @@ _SOUNDS = {".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus"}
 _MOST_EXAMPLES = 8
 _NOTICE = (
     "An emotion here is how a listener might name a voice, not what somebody feels. Do not use it to judge people: not "
-    "in hiring, policing, schooling or health care. Recordings stay on the machine that runs this page, for an hour."
+    "in hiring, policing, schooling or health care. Recordings stay on the machine of this page, two hours at most."
 )
 _TITLE = (
     "<h1>Emotions in a voice</h1><p class='insecure' hidden>This address is not https, so the browser keeps the "
@@ -87,7 +90,9 @@ def _lay_out(listener: Listener) -> Parts:
     kinds = [".srt", ".vtt", ".rttm", ".txt"]
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            audio = gr.Audio(label="Recording", sources=["upload", "microphone"], type="filepath", elem_id="recording")
+            audio = gr.Audio(
+                label="Recording", sources=["upload", "microphone"], type="filepath", elem_id="recording", buttons=[]
+            )
             video = gr.UploadButton("Open a video", file_types=["video", "audio"], size="sm")
             text = gr.Textbox(label="Transcript", info=f"{way} Enter analyzes.", visible=listener.uses_text)
             button = gr.Button("Analyze", variant="primary")
@@ -157,11 +162,9 @@ def _examples(folder: Path | None, inputs: list[Any]) -> Any:
     else:
         rows = [[str(file), ""] for file in sorted(folder.iterdir()) if file.suffix.lower() in _SOUNDS]
     rows = [row[: len(inputs)] for row in rows[:_MOST_EXAMPLES]]
-    return (
-        gr.Examples(rows, inputs, label="Examples: click one", api_visibility="private").load_input_event
-        if rows
-        else None
-    )
+    if not rows:
+        return None
+    return gr.Examples(rows, inputs, label="Examples: click one", **_PRIVATE).load_input_event
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

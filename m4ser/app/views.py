@@ -3,12 +3,12 @@
 Everything that comes from a model, a recording or a person is escaped here.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from m4ser.timeline_figure import clock
 from modeling_m4ser.decisions_m4ser import NO_SPEECH, UNCERTAIN
 from modeling_m4ser.segments_m4ser import speaker_of
 from trainer.evaluation.drawing import label_colours
@@ -50,7 +50,7 @@ def show_turns(name: str, rows: Sequence[Row], seconds: float) -> str:
         sure = "" if row["confidence"] is None or decision == NO_SPEECH else _percent(row["confidence"])
         who = f"<span class='who'>{escape(speaker)}</span> " if (speaker := speaker_of(row)) else ""
         turns += (
-            f"<li data-start='{start}' data-end='{end}'><button type='button'>{_clock(start)}</button>"
+            f"<li data-start='{start}' data-end='{end}'><button type='button'>{clock(start)}</button>"
             f"{_mark(decision, colours)}<span><b>{escape(_said(decision))}</b> {sure}</span>"
             f"<p>{who}{escape(row['text'] or row['error'] or '')}</p></li>"
         )
@@ -110,8 +110,3 @@ def _said(decision: str | None) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(math.floor(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -28,9 +28,10 @@ from tests.helpers.layouts import write_wav
 from trainer.experiments import cli
 
 LANGUAGES = {"python", "bash", "csv", "bibtex", "yaml"}
-SERVED = "docs/how-to/server.md"  # tests/m4ser/serve/test_command.py starts a server, and runs it
+# Their own tests, in tests/m4ser/, start a server or a page, and run them.
+SERVED = ("docs/how-to/server.md", "docs/how-to/app.md")
 PYTHON_PAGES = [
-    page for page in PAGES if name(page) != SERVED and any(block.language == "python" for block in blocks(page))
+    page for page in PAGES if name(page) not in SERVED and any(block.language == "python" for block in blocks(page))
 ]
 BASH_PAGES = [page for page in PAGES if any(block.language == "bash" for block in blocks(page))]
 #: What a script writes that ends well; the others write a summary.

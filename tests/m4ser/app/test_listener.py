@@ -5,24 +5,17 @@ import pytest
 from data_scripts.errors import UserError
 from m4ser.app.listener import Listener
 
-KEYS = {"start", "end", "speaker", "channel", "text", "label", "scores", "confidence", "decision", "ood_score", "error"}
-
 
 def test_a_clip_is_answered_as_the_pipeline_answers(listener, folder):
-    clip = str(folder / "clip.wav")
-    answer = listener.recognize(clip, " we go home ")
-    assert (answer["recording"], answer["is_timeline"]) == ("clip.wav", False)
+    given = {"audio": str(folder / "clip.wav"), "text": "we go home"}
+    answer = listener.recognize(given["audio"], " we go home ")
     assert [model["name"].partition("/")[2] for model in answer["models"]] == ["one", "two"]
     for model in answer["models"]:
-        (row,) = model["rows"]
-        given = {"audio": clip, "text": "we go home"}
         alone = listener.pipes[model["name"]](given, return_decision=True, return_corrections=True)
-        assert {*row} > KEYS
+        (row,) = model["rows"]
         assert row["scores"] == {each["label"]: each["score"] for each in alone.pop("emotions")}
-        assert {name: row[name] for name in alone if name != "seconds"} == {
-            k: alone[k] for k in alone if k != "seconds"
-        }
-        assert row["end"] == 1.0
+        assert row["end"] == alone["seconds"] == 1.0
+        assert row.items() >= alone.items()
 
 
 def test_words_are_heard_once_for_both_models(listener, folder, monkeypatch):
@@ -37,32 +30,21 @@ def test_words_are_heard_once_for_both_models(listener, folder, monkeypatch):
 
 def test_turns_are_the_same_for_both_models(listener, folder):
     answer = listener.recognize(str(folder / "call.wav"), "", str(folder / "turns.srt"))
-    first, second = (model["rows"] for model in answer["models"])
-    assert answer["is_timeline"]
-    assert [(row["start"], row["speaker"], row["text"]) for row in first] == [
-        (0.5, "Ann", "we <go>"),
-        (20.0, None, "home now"),
-    ]
-    assert [(row["end"], row["text"]) for row in first] == [(row["end"], row["text"]) for row in second]
-    assert first[0]["decision"] == first[0]["label"]
-    assert second[0]["decision"] == "uncertain"
+    turns = [(0.5, "Ann", "we <go>"), (20.0, None, "home now")]
+    for model in answer["models"]:
+        assert [(row["start"], row["speaker"], row["text"]) for row in model["rows"]] == turns
+    first, second = (model["rows"][0]["decision"] for model in answer["models"])
+    assert first != second == "uncertain"
 
 
 def test_what_is_missing_is_told(folder, tmp_path):
-    silent = Listener([str(folder / "one")])
+    card = "# Title\n## Data and protocol\nvoices\n## Training\nx\n## Limits\nno judge\n"
+    (folder / "one" / "README.md").write_text(card, encoding="utf-8")
+    silent = Listener([str(folder / "one"), str(folder / "two")])
+    first, second = silent.abouts.values()
+    assert first == "#### Data and protocol\n\nvoices\n\n#### Limits\n\nno judge"
+    assert "no card" in second
     with pytest.raises(UserError, match="Write what is said"):
         silent.recognize(str(folder / "clip.wav"))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="nothing"):
         Listener([str(tmp_path / "nothing")])
-    assert all("no card" in about for about in silent.abouts.values())
-
-
-def test_the_card_says_what_a_model_is_for(folder, listener, monkeypatch):
-    card = "---\nlicense: mit\n---\n# Title\n## Data and protocol\nvoices\n## Training\nx\n## Limits\nno judge\n"
-    (folder / "one" / "README.md").write_text(card, encoding="utf-8")
-    monkeypatch.setattr("m4ser.app.listener.pipeline", lambda *_, **__: None)
-    again = Listener([str(folder / "one"), str(folder / "two"), f"{folder}/../{folder.name}/one"])
-    about = next(iter(again.abouts.values()))
-    assert about == "#### Data and protocol\n\nvoices\n\n#### Limits\n\nno judge"
-    assert len(again.pipes) == 3
-    (folder / "one" / "README.md").unlink()
