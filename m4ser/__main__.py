@@ -21,6 +21,7 @@ VERBS = {
     "prepare": ("m4ser.prepare", "Turn a corpus into a prepared folder."),
     "transcribe": ("m4ser.transcribe", "Fill the hypotheses of a prepared folder."),
     "compare": ("m4ser.compare", "Compare the predictions of two models, with intervals."),
+    "bench": ("m4ser.bench", "Score a model in the benchmark oruk-bench."),
     "push": ("m4ser.push", "Publish a finished run on the Hub."),
     "env": ("m4ser.env", "Print the versions that a bug report needs."),
 }

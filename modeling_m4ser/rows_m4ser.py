@@ -24,7 +24,7 @@ COLUMN_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             *("path", "file", "file_name", "filename", "file_path", "filepath", "wav", "wav_path", "wav_file"),
             *("audio_path", "audio_file", "audio_filepath", "audio_filename", "audio_file_path", "recording", "clip"),
-            "waveform",
+            *("waveform", "audio_flac"),
         ),
     ),
     "emotion": (

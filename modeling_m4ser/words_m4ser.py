@@ -1,5 +1,6 @@
 """From edits of word pieces to corrections of words, in the text as it was given."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,13 @@ from .edits_m4ser import DELETE, KEEP, apply_edits
 from .processing_m4ser import TAGS, M4SERProcessor, is_apostrophe
 
 Range = tuple[int, int]
+#: A letter of a script that writes no spaces between words, where each letter is corrected by itself: Thai, Lao,
+#: Burmese, Khmer, kana and Han.
+_SPACELESS = re.compile(
+    "[\u0e01-\u0edf\u1000-\u109f\u1780-\u17d3\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+# Some tokenizers write spaces around each of them.
+_GAP = re.compile(f"(?<={_SPACELESS.pattern}) (?={_SPACELESS.pattern})")
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def correct_words(
     for block in _changed(text, correction, processor):
         old, new = correction.input_ids[slice(*block.pieces)], _written(correction, block.pieces)
         given = text[slice(*block.given)]
-        replacement = given if new == old else processor.decode_transcript(new).strip()
+        replacement = given if new == old else _GAP.sub("", processor.decode_transcript(new).strip())
         places = range(*block.pieces) if correction.labels else [WHOLE]
         confidence = min(correction.confidences[place] for place in places if place in correction.confidences)
         found.append(WordCorrection(*block.given, given, replacement, confidence))
@@ -181,11 +189,14 @@ def _aligned_units(text: str, normal: str, normalize: Callable[[str], str]) -> l
 
 
 def _units(text: str) -> Iterator[Range]:
-    """Yield the ranges of words and of single other signs; tags such as `[LAUGHTER]` are left out."""
+    """Yield the ranges of words (or letters, where no spaces part words) and other signs, but for `[TAGS]`."""
     tags = {place for tag in TAGS.finditer(text) for place in range(*tag.span())}
     start = None
     for place in range(len(text) + 1):
         inside = place < len(text) and place not in tags
+        if start is not None and inside and _stands_alone(text, start, place):
+            yield start, place
+            start = None
         if inside and (_is_letter(text[place]) or _is_inner_apostrophe(text, place)):
             start = place if start is None else start
             continue
@@ -196,9 +207,20 @@ def _units(text: str) -> Iterator[Range]:
             yield place, place + 1
 
 
+def _stands_alone(text: str, start: int, place: int) -> bool:
+    """Whether a letter begins a unit beside what began at `start`: it, or that one, is of a script without spaces."""
+    if _is_mark(text[place]) or not _is_letter(text[place]):
+        return False
+    return bool(_SPACELESS.match(text[place]) or _SPACELESS.match(text[start]))
+
+
 def _is_letter(character: str) -> bool:
     # With its marks (accents, vowel signs) and the invisible joiners of some scripts.
-    return character.isalnum() or unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
+    return character.isalnum() or _is_mark(character)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
 
 
 def _is_inner_apostrophe(text: str, place: int) -> bool:

@@ -19,7 +19,7 @@ WORDS = ("don", "t", "un", "happy", "we", "are", "like", "flights", "fight", "to
 def processor(tmp_path) -> M4SERProcessor:
     """With pieces of words: ##happy joins the one before it."""
     signs = [*string.ascii_lowercase, *string.punctuation]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##happy", *signs]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##happy", *"我门们很高兴", *signs]
     pieces += [f"##{letter}" for letter in string.ascii_lowercase]
     (tmp_path / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n", encoding="utf-8")
     tokenizer = BertTokenizerFast.from_pretrained(tmp_path, model_max_length=64)
@@ -47,6 +47,8 @@ def true_correction(processor, hypothesis, reference, confidence=lambda place: 0
         ("To we are!", "we are", "we are!", [("To", "")]),
         ("we to", "of we are to a list", "of we are to a list", [("we", "of we are"), ("to", "to a list")]),
         ("to [x] 5", "", "[x]", [("to [x] 5", "")]),
+        ("我门很高兴。", "我们很高兴", "我们很高兴。", [("门", "们")]),
+        ("我很高, happy", "我很高兴 happy", "我很高兴, happy", [("高", "高兴")]),
     ],
 )
 def test_what_changes_and_what_stays(processor, given, reference, corrected, words):
