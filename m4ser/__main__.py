@@ -23,6 +23,7 @@ VERBS = {
     "compare": ("m4ser.compare", "Compare the predictions of two models, with intervals."),
     "bench": ("m4ser.bench", "Score a model in the benchmark oruk-bench."),
     "push": ("m4ser.push", "Publish a finished run on the Hub."),
+    "export": ("m4ser.export", "Write a model as ONNX, which runs without torch."),
     "env": ("m4ser.env", "Print the versions that a bug report needs."),
 }
 

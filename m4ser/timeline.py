@@ -10,6 +10,7 @@ from typing import Any
 
 from data_scripts.errors import UserError, run_command
 from data_scripts.parsers import CommandParser
+from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out, load_pipeline
 
 #: format -> how its files end
 FORMATS = {"json": ".json", "csv": ".csv", "srt": ".srt", "vtt": ".vtt", "rttm": ".rttm", "audacity": ".txt"}
@@ -35,6 +36,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--window", type=float, help="seconds: cut turns into overlapping windows instead")
     parser.add_argument("--hop", type=float, help="seconds between the starts of windows (default: the window)")
     parser.add_argument("--batch_size", type=int, default=16, help="turns at once (default: 16)")
+    parser.add_argument("--runtime", default="torch", choices=RUNTIMES, help=RUNTIME_HELP)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
     parser.add_argument("--format", choices=FORMATS, default="json", help="of the file (default: json)")
     parser.add_argument("--plot", type=Path, help=f"draw it: a file that ends in {' '.join(_PLOTS)}")
@@ -54,13 +56,11 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(f"--plot draws one recording into a file that ends in {', '.join(_PLOTS)}, not {options.plot}")
     if missing := [call for call in files if not Path(call).is_file()]:
         raise UserError(f"{missing[0]}: no such file; check the path")
-    from transformers import pipeline
-
-    import modeling_m4ser
-
-    # This package's own code, rather than the one that was saved with the model: older ones know no timelines.
-    own = modeling_m4ser.SpeechTextEmotionPipeline
-    pipe: Any = pipeline(modeling_m4ser.PIPELINE_TASK, model=options.model, pipeline_class=own, device=options.device)
+    keep_torch_out(options.runtime)
+    try:
+        pipe = load_pipeline(options.model, options.runtime, options.device)
+    except (FileNotFoundError, ImportError) as error:
+        raise UserError(str(error)) from error
     options.output_dir.mkdir(parents=True, exist_ok=True)
     names = ("asr", "segments", "channel", "max_seconds", "window", "hop", "batch_size")
     for call, file in files.items():

@@ -92,7 +92,7 @@ class M4SERConfig(PreTrainedConfig):
         conformal_quantile (`float`, *optional*): the labels of a set are those whose probability is at least 1 minus
             this.
         ood_threshold (`float`, *optional*): beyond this distance from the training data an answer is "uncertain". The
-            model has what measures the distance, [`~decisions_m4ser.DomainDistance`], where this is given.
+            model has what measures the distance, [`~domain_m4ser.DomainDistance`], where this is given.
         id2label (`dict[int, str]` or `list[str]`, *optional*): the names of the classes, from number 0; LABEL_0 … by
             default. `label2id`, {name: number}, follows from it, and names the classes where it is given alone.
 

@@ -5,36 +5,13 @@ The thresholds are fields of the configuration, fitted on validation data at the
 
 from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
 
 #: Decisions that are no label.
 UNCERTAIN, NO_SPEECH = "uncertain", "no_speech"
 
 
-class DomainDistance(nn.Module):
-    """How far pooled features lie from those of the training data: their Mahalanobis distance / √d, there about 1.
-
-    Buffers alone: the mean of the training features, (d,), and what whitens them, (d, d).
-    """
-
-    mean: torch.Tensor
-    whitening: torch.Tensor
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("whitening", torch.zeros(size, size))
-
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Return the distances (B,), float32, of pooled features (B, d)."""
-        whitened = (pooled.float() - self.mean.float()) @ self.whitening.float()
-        return whitened.square().mean(-1).sqrt()
-
-
-def decide(
-    config: Any, probabilities: torch.Tensor, ood_score: float | None = None, has_speech: bool = True
-) -> dict[str, Any]:
+def decide(config: Any, probabilities: Any, ood_score: float | None = None, has_speech: bool = True) -> dict[str, Any]:
     """Return what the pipeline's `return_decision` says of one utterance.
 
     No speech outweighs everything, then a sound unlike the training data, then a low confidence: no text overrides any
@@ -42,7 +19,7 @@ def decide(
 
     Args:
         config ([`M4SERConfig`]): has the labels and the thresholds.
-        probabilities (`torch.Tensor` of shape `(e,)`): calibrated.
+        probabilities (`np.ndarray` or `torch.Tensor` of shape `(e,)`): calibrated.
         ood_score (`float`, *optional*): how far the utterance lies from the training data.
         has_speech (`bool`): whether speech was found in the audio.
 
@@ -50,7 +27,9 @@ def decide(
         `dict`: `decision`, a label, "uncertain" or "no_speech"; `confidence`, the highest probability; `labels`, the
         conformal set, best first (the best label alone where no quantile was fitted); and `ood_score` as given.
     """
-    ranked, order = probabilities.double().sort(descending=True, stable=True)
+    values = np.asarray(probabilities, np.float64)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
     names, confidence = [config.id2label[index] for index in order.tolist()], float(ranked[0])
     size = 1 if config.conformal_quantile is None else max(1, int((1 - ranked <= config.conformal_quantile).sum()))
     if not has_speech:

@@ -6,9 +6,11 @@ format states exact sizes, and then a recording that ends before is truncated.
 """
 
 import contextlib
+import functools
 import http.client
 import io
 import itertools
+import logging
 import mmap
 import os
 import re
@@ -20,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
-from transformers.utils import logging
 
 from .levels_m4ser import AudioError, check_rate, silence_reason
 from .signatures_m4ser import what_else
@@ -36,7 +37,9 @@ except ImportError:
     av: Any = None
 
 # One for all: a process may hold this code several times, from saved models, and each would warn again.
-logger: Any = logging.get_logger("modeling_m4ser")
+logger: Any = logging.getLogger("modeling_m4ser")
+if not hasattr(logger, "warning_once"):  # which transformers gives to loggers, where it is imported
+    logging.Logger.warning_once = functools.cache(logging.Logger.warning)  # pyright: ignore
 
 #: Takes a sentence on what was repaired or left out of audio that is read all the same.
 Tell = Callable[[str], None]

@@ -233,7 +233,8 @@ class WaveformEncoder(SpeechEncoder):
             attention_mask = nn.functional.pad(attention_mask, (0, shortage))
         # The frame of a clip shorter than one frame includes the zeros after it.
         lengths = attention_mask.sum(-1).clamp(min=self.minimum_samples)
-        by_length = self.needs_equal_lengths and not self.training
+        # An exported graph has no loop over lengths: whoever runs it gives it rows of one length.
+        by_length = self.needs_equal_lengths and not (self.training or torch.compiler.is_exporting())
         states = self._encode_by_length(inputs, lengths) if by_length else self._encode_padded(inputs, lengths)
         return states, lengths_to_mask(self.frame_lengths(attention_mask), states[-1].shape[1])
 
@@ -242,10 +243,11 @@ class WaveformEncoder(SpeechEncoder):
         config, masked = self.model.config, None
         # SpecAugment masks the frames that an adapter has not joined yet.
         options = {"add_adapter": False} if getattr(config, "add_adapter", False) else {}
-        frames = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1], **options))
-        if self.training and getattr(config, "mask_time_prob", 0) > 0 and frames < config.mask_time_length:
-            # transformers' SpecAugment raises on a batch shorter than one masked span: mask nothing.
-            masked = torch.zeros(inputs.shape[0], frames, dtype=torch.bool, device=inputs.device)
+        if self.training and getattr(config, "mask_time_prob", 0) > 0:
+            frames = int(self.model._get_feat_extract_output_lengths(inputs.shape[-1], **options))
+            if frames < config.mask_time_length:
+                # transformers' SpecAugment raises on a batch shorter than one masked span: mask nothing.
+                masked = torch.zeros(inputs.shape[0], frames, dtype=torch.bool, device=inputs.device)
         output = self.model(
             inputs,
             attention_mask=lengths_to_mask(lengths, inputs.shape[-1]).to(torch.long),

@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
-from .decisions_m4ser import DomainDistance
+from .domain_m4ser import DomainDistance
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .handler_m4ser import REQUIREMENTS
@@ -438,7 +438,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
     def ood_score(self, pooled: torch.Tensor) -> torch.Tensor | None:
         """Return how far `pooled` (B, d) of an output lies from the training data, (B,); None where it is not known.
 
-        Beyond `ood_threshold` the model has heard nothing like it, see [`~decisions_m4ser.DomainDistance`].
+        Beyond `ood_threshold` the model has heard nothing like it, see [`~domain_m4ser.DomainDistance`].
         """
         return None if self.ood_scorer is None else self.ood_scorer(pooled)
 

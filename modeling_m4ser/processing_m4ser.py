@@ -1,7 +1,6 @@
-"""From (waveform, transcript) pairs to the model's tensors; the one text normalisation everything else shares."""
+"""From (waveform, transcript) pairs to the model's tensors."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -9,51 +8,12 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-from .audio_m4ser import normalize_rms, trim_silence
-from .decoding_m4ser import logger
+from .preparation_m4ser import Preparation
 
-TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
-#: Characters that stand for an apostrophe -> the plain one, for `str.translate`.
-LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
-_LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')
-_LIKE_HYPHEN = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
-_TYPOGRAPHIC = LIKE_APOSTROPHE | _LIKE_QUOTE | _LIKE_HYPHEN
 _INNER_APOSTROPHE = re.compile(r"(?<=\w) ' (?=\w)")
-_OUTER_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
 
 
-def is_apostrophe(character: str) -> bool:
-    """Return whether a character is an apostrophe, or becomes one by [`normalize_text`]."""
-    return character.translate(LIKE_APOSTROPHE) == "'"
-
-
-def normalize_text(text: str, lowercase: bool = True, keep_punctuation: bool = False) -> str:
-    """Bring ASR hypotheses, human references and transcripts at inference into one form.
-
-    Typographic quotes and dashes become ASCII, tags such as `[LAUGHTER]` or `(sighs)` go, white space becomes single.
-    Hypotheses and references are punctuated by different habits, which would count as ASR errors: punctuation goes too,
-    except for apostrophes inside words. Letters, digits and symbols of every script stay; halves of a surrogate pair
-    become their character, and a lone one U+FFFD.
-
-    Args:
-        text (`str`): a transcript.
-        lowercase (`bool`, defaults to `True`): whether to write it in lower case.
-        keep_punctuation (`bool`, defaults to `False`): whether punctuation stays.
-    """
-    # A lone half of a surrogate pair, as in text cut between the halves, is no character; two halves are one.
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    # Twice: NFKC loses some typographic signs and makes others, and lower case can compose what upper case cannot.
-    text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHIC))
-    if lowercase:
-        text = unicodedata.normalize("NFKC", text.lower())
-    text = TAGS.sub(" ", text.translate(_TYPOGRAPHIC))
-    if not keep_punctuation:
-        kept = (c if c == "'" or not unicodedata.category(c).startswith("P") else " " for c in text)
-        text = _OUTER_APOSTROPHE.sub(" ", "".join(kept))
-    return " ".join(text.split())
-
-
-class M4SERProcessor(ProcessorMixin):
+class M4SERProcessor(Preparation, ProcessorMixin):
     """A speech encoder's feature extractor and a text encoder's tokenizer in one object.
 
     Args:
@@ -127,10 +87,6 @@ class M4SERProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """`list[str]`: names of the tensors that `__call__` returns."""
         return [self.speech_input_name, "speech_attention_mask", "input_ids", "text_attention_mask"]
-
-    def normalize_text(self, text: str) -> str:
-        """Normalize a transcript by this processor's rule, see [`normalize_text`]."""
-        return normalize_text(text, self.lowercase, self.keep_punctuation)
 
     def encode_transcript(self, text: str) -> list[int]:
         """Turn a text into the ids of its word pieces, normalized, without special tokens, cut as `__call__` does."""
@@ -211,26 +167,12 @@ class M4SERProcessor(ProcessorMixin):
 
     def _speech_features(self, waveform: np.ndarray, audio_name: str | None) -> dict[str, torch.Tensor]:
         """Return the features of one utterance alone: no other utterance of the batch can change them."""
-        waveform = np.asarray(waveform, dtype=np.float32)
-        if waveform.ndim != 1 or waveform.size == 0:
-            raise ValueError(f"Audio must be one-dimensional (samples,) and not empty; got shape {waveform.shape}.")
-        if self.trim_silence_db is not None:
-            waveform = trim_silence(waveform, self.sampling_rate, self.trim_silence_db)
-        if self.target_dbfs is not None:
-            waveform = normalize_rms(waveform, self.target_dbfs)
-        longest, rate = int(self.max_audio_seconds * self.sampling_rate), self.sampling_rate
-        if len(waveform) > longest:
-            logger.warning_once(
-                f"{audio_name or 'An audio clip'} lasts {len(waveform) / rate:.1f} s, longer than max_audio_seconds="
-                f"{self.max_audio_seconds}: its last {(len(waveform) - longest) / rate:.1f} s are not read.",
-            )
-            waveform = waveform[:longest]
-        name = self.speech_input_name
+        name, shortest = self.speech_input_name, 0
         if name == "input_features":
             # The spectrogram reflects half a window at both ends, and drops its last frame: audio shorter than a window
             # has too little to reflect, and audio shorter than a hop would leave no frame.
             shortest = max(self.feature_extractor.n_fft, self.feature_extractor.hop_length)
-            waveform = np.pad(waveform, (0, max(0, shortest - len(waveform))))
+        waveform, rate = self.prepare_waveform(waveform, audio_name, shortest), self.sampling_rate
         options = {"padding": False, "truncation": False, "sampling_rate": rate, "return_tensors": "np"}
         features = self.feature_extractor(waveform, **options)
         values = torch.from_numpy(np.asarray(features[name], dtype=np.float32))
@@ -239,15 +181,9 @@ class M4SERProcessor(ProcessorMixin):
     def _text_features(self, text: Any) -> dict[str, torch.Tensor]:
         if not isinstance(text, str):
             raise ValueError(f"A transcript must be a string, not {type(text).__name__} ({text!r}).")
-        normal, limit = self.normalize_text(text), self.max_text_length
+        normal = self.normalize_text(text)
         ids = self.tokenizer(normal, truncation=False, verbose=False)["input_ids"]
-        if len(ids) > limit:
-            logger.warning_once(
-                f"The transcript {normal[:40]!r}… is longer than max_text_length={limit} word pieces: its last "
-                f"{len(ids) - limit} are not read."
-            )
-            ids = [*ids[: limit - 1], ids[-1]]
-        input_ids = torch.tensor([ids])
+        input_ids = torch.tensor([self.cut_ids(ids, normal)])
         return {"input_ids": input_ids, "text_attention_mask": torch.ones_like(input_ids)}
 
 

@@ -5,7 +5,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from transformers import Pipeline, pipeline
 
 from .decoding_m4ser import logger
 
@@ -28,7 +27,7 @@ class Recognizer:
 
     Raises:
         ValueError: `asr` is nothing of these.
-        ImportError: faster-whisper is asked for and not installed.
+        ImportError: what runs the model that is asked for, faster-whisper or transformers, is not installed.
     """
 
     def __init__(self, asr: Any, sampling_rate: int = 16000, device: Any = None):
@@ -36,13 +35,13 @@ class Recognizer:
         if isinstance(asr, str) and asr.startswith(FASTER_WHISPER):
             asr = _FasterWhisper(asr.removeprefix(FASTER_WHISPER), device)
         elif isinstance(asr, str):
-            asr = pipeline("automatic-speech-recognition", model=asr, device=device)
+            asr = _load_pipeline(asr, device)
         if not callable(asr):
             raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
         self.asr: Any = asr
         self.sampling_rate = sampling_rate
         # As the texts of training are written; the pipeline's default of several beams takes twice as long.
-        is_greedy = is_name and isinstance(asr, Pipeline) and asr.model.can_generate()
+        is_greedy = is_name and _is_pipeline(asr) and asr.model.can_generate()
         self._options_of_all = {"generate_kwargs": {"num_beams": 1}} if is_greedy else {}
 
     def __call__(
@@ -57,7 +56,7 @@ class Recognizer:
             ValueError: what was heard is neither a text nor a dictionary with one.
         """
         names = [None] * len(waveforms) if names is None else names
-        if not isinstance(self.asr, (Pipeline, _FasterWhisper)):
+        if not (_is_pipeline(self.asr) or isinstance(self.asr, _FasterWhisper)):
             return [_written(self.asr(waveform), name) for waveform, name in zip(waveforms, names, strict=True)]
         answers: dict[int, Any] = {}
         together = []
@@ -83,7 +82,7 @@ class Recognizer:
         """Return the options that let a model hear what is longer than it reads at once; None for what is not."""
         kind, seconds = getattr(self.asr, "type", ""), len(waveform) / self.sampling_rate
         # Whoever chose parts for the pipeline has settled that.
-        if isinstance(self.asr, Pipeline) and "chunk_length_s" in self.asr._preprocess_params:
+        if _is_pipeline(self.asr) and "chunk_length_s" in self.asr._preprocess_params:
             return None
         if kind == "faster-whisper":
             return {"in_parts": True} if seconds > self.asr.seconds else None
@@ -94,6 +93,21 @@ class Recognizer:
         if hasattr(self.asr.model.generation_config, "no_timestamps_token_id"):
             return {"return_timestamps": True}
         return {"chunk_length_s": self.asr.feature_extractor.chunk_length, "ignore_warning": True}
+
+
+def _is_pipeline(asr: Any) -> bool:
+    """Return whether this is a pipeline of transformers, which need not be imported to know."""
+    return hasattr(asr, "_preprocess_params") and hasattr(asr, "feature_extractor")
+
+
+def _load_pipeline(name: str, device: Any) -> Any:
+    try:
+        from transformers import pipeline
+    except ImportError as error:
+        raise ImportError(
+            f"asr={name!r} needs torch and transformers: use {FASTER_WHISPER}NAME, or a runtime that has them"
+        ) from error
+    return pipeline("automatic-speech-recognition", model=name, device=device)
 
 
 def load_recognizer(asr: Any, loaded: dict[str, Recognizer], sampling_rate: int, device: Any = None) -> Recognizer:

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .segments_m4ser import Segment
+
+try:
+    import torch
+except ImportError:
+    torch: Any = None
+
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime: Any = None
 
 #: The rate in hertz of all samples here.
 RATE = 16000
@@ -61,10 +70,11 @@ class _Memory:
         self.samples, self.first = self.samples[drop:], self.first + drop
 
 
-def load_silero() -> Any:
-    """Load the voice activity detector of silero-vad: from frames (1, 512) and `RATE` to the probability of speech.
+def load_silero() -> Callable[[np.ndarray], float]:
+    """Load the voice activity detector of silero-vad: from one frame (512,) after another to the probability of speech.
 
-    Its file is read, and the package not imported: that sets the number of torch's threads to one.
+    Its file is read, and the package not imported: that sets the number of torch's threads to one. Where there is no
+    torch, its graph runs.
 
     Raises:
         ImportError: silero-vad is not installed.
@@ -72,9 +82,32 @@ def load_silero() -> Any:
     package = importlib.util.find_spec("silero_vad")
     if package is None or not package.submodule_search_locations:
         raise ImportError("finding speech needs silero-vad: pip install silero-vad, or give the segments")
+    folder = Path(package.submodule_search_locations[0]) / "data"
+    if torch is None:
+        return _SileroGraph(folder / "silero_vad.onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, in which the package comes
-        return torch.jit.load(Path(package.submodule_search_locations[0]) / "data" / "silero_vad.jit").eval()
+        network = torch.jit.load(folder / "silero_vad.jit").eval()
+
+    def hear(frame: np.ndarray) -> float:
+        with torch.inference_mode():
+            return float(network(torch.from_numpy(frame[None]), RATE))
+
+    return hear
+
+
+class _SileroGraph:
+    """The detector as a graph, which is given its state and the end of the frame before."""
+
+    def __init__(self, file: Path):
+        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        self.before, self.state = np.zeros((1, 64), np.float32), np.zeros((2, 1, 128), np.float32)
+
+    def __call__(self, frame: np.ndarray) -> float:
+        heard = np.concatenate([self.before, frame[None]], axis=1)
+        found, self.state = self.session.run(None, {"input": heard, "state": self.state, "sr": np.array(RATE)})
+        self.before = heard[:, -64:]
+        return float(found[0, 0])
 
 
 class SpeechFinder:
@@ -94,9 +127,7 @@ class SpeechFinder:
         turns: list[Turn] = []
         while self.heard + (0 if last else _FRAME - 1) < self.memory.end:
             frame = self.memory.take(self.heard, self.heard + _FRAME)
-            with torch.inference_mode():
-                frame = torch.from_numpy(np.pad(frame, (0, _FRAME - len(frame))))
-                turns += self._step(float(self.network(frame[None], RATE)))
+            turns += self._step(self.network(np.pad(frame, (0, _FRAME - len(frame)))))
             self.heard += _FRAME
         if last:
             turns += self._close(self.memory.end if self.quiet is None else self.quiet)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
+from huggingface_hub.utils import tqdm
 
 from .audio_m4ser import audio_duration, audio_name, soxr, stream_audio
 from .decoding_m4ser import logger
@@ -21,7 +21,7 @@ def timeline(pipe: Any, audio: Any, *, progress: bool = False, batch_size: int =
     """Return one row for each turn of a recording, sorted by start, see `SpeechTextEmotionPipeline.timeline`."""
     seconds = audio_duration(audio) if progress else None
     shown = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with logging.tqdm(total=seconds, bar_format=shown, disable=not progress) as bar:
+    with tqdm(total=seconds, bar_format=shown, disable=not progress) as bar:
         blocks = _counted(stream_audio(audio), bar)
         rows = _rows(pipe, blocks, audio_name(audio) or "the audio", _AT_ONCE * batch_size, batch_size, **options)
         return sorted(rows, key=lambda row: (row["start"], row["end"], row["channel"] or 0))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from .correction_m4ser import WHOLE, TranscriptCorrection
 from .edits_m4ser import DELETE, KEEP, apply_edits
-from .processing_m4ser import TAGS, M4SERProcessor, is_apostrophe
+from .preparation_m4ser import TAGS, is_apostrophe
+from .processing_m4ser import M4SERProcessor
 
 Range = tuple[int, int]
 #: A letter of a script that writes no spaces between words, where each letter is corrected by itself: Thai, Lao,

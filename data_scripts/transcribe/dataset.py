@@ -28,7 +28,7 @@ from data_scripts.schema import save_prepared
 from data_scripts.tables import read_table
 from data_scripts.versions import collect_versions
 from modeling_m4ser.audio_m4ser import AudioError, load_audio
-from modeling_m4ser.processing_m4ser import LIKE_APOSTROPHE
+from modeling_m4ser.preparation_m4ser import LIKE_APOSTROPHE
 
 REPORT_NAME = "transcription.json"
 

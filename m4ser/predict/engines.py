@@ -32,10 +32,11 @@ def processes() -> Iterator[tuple[int, int, Callable[[], None]]]:
 
 def run_local(settings: Settings, inputs: Inputs, places: Sequence[int], rank: int, count: int) -> Iterator[list[Row]]:
     """Yield the answers to the rows at these places, chunk by chunk; of several processes, each takes its share."""
-    import torch
+    if settings.device is None and count > 1 and settings.runtime == "torch":
+        import torch
 
-    if settings.device is None and count > 1 and torch.cuda.is_available():
-        settings = replace(settings, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+        if torch.cuda.is_available():
+            settings = replace(settings, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     predict = Predictor(settings)
     for start in range(rank * settings.chunk_size, len(places), count * settings.chunk_size):
         yield predict([inputs[place] for place in places[start : start + settings.chunk_size]])

@@ -8,15 +8,16 @@ from typing import Any
 
 from data_scripts.errors import UserError
 from data_scripts.versions import package_version
+from m4ser.runtimes import load_pipeline
 
 Row = dict[str, Any]
 
 #: What a model or a recogniser is made of; the card and the code that lies beside the weights are not.
-_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+_MODEL_FILES = ("*.safetensors", "*.onnx*", "*.bin", "*.json", "*.txt", "*.model")
 _SIZES = "faster-whisper:"
 #: Of config.json, what changes no answer.
 _NOTES = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
-_PACKAGES = ("m4ser", "torch", "transformers")
+_PACKAGES = {"torch": ("m4ser", "torch", "transformers"), "onnx": ("m4ser", "onnxruntime", "tokenizers")}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Settings:
         corrections: whether to say what error correction makes of the texts.
         embeddings: whether to keep the pooled features.
         device: "cpu", "cuda:1", …; None: the first accelerator.
+        runtime: "torch", or "onnx": the model is an exported folder.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Settings:
     corrections: bool = False
     embeddings: bool = False
     device: str | None = None
+    runtime: str = "torch"
 
     @property
     def chunk_size(self) -> int:
@@ -56,16 +59,11 @@ class Predictor:
     """
 
     def __init__(self, settings: Settings):
-        from transformers import pipeline
-
-        from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
-
         self.settings = settings
-        self.pipe = pipeline(
-            PIPELINE_TASK,
-            model=settings.model,
-            pipeline_class=SpeechTextEmotionPipeline,  # of this version, not the one beside the weights
-            device=settings.device,
+        self.pipe = load_pipeline(
+            settings.model,
+            settings.runtime,
+            settings.device,
             asr=settings.asr,
             channel=settings.channel,
             on_error="skip",
@@ -100,28 +98,43 @@ def describe(settings: Settings, has_text: bool = True) -> dict[str, Any]:
         UserError: the model or the recognizer is not there, or is none; the model reads words, and neither the inputs
             (`has_text`) nor a recognizer have any.
     """
-    from transformers import AutoConfig
-
-    from modeling_m4ser import M4SERConfig
-
-    try:
-        config = AutoConfig.from_pretrained(settings.model)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{settings.model} is no model: {' '.join(str(error).split())}") from error
-    if not isinstance(config, M4SERConfig):
-        raise UserError(f"{settings.model} is no M4SER model, but a {config.model_type}")
-    if config.uses_text and settings.asr is None and not has_text:
+    config = _load_config(settings.model, settings.runtime)
+    if settings.corrections and settings.runtime == "onnx":
+        raise UserError("an exported model corrects no transcripts: leave --corrections out")
+    if config["modalities"] != "speech" and settings.asr is None and not has_text:
         raise UserError(
             f"{settings.model} reads words too: let a recognizer write them, --asr openai/whisper-small.en, or give a "
             "table with a column text"
         )
     return {
-        "model": {name: value for name, value in config.to_dict().items() if name not in _NOTES},
+        "model": {name: value for name, value in config.items() if name not in _NOTES},
         "files": _digests(settings.model),
         "asr": settings.asr and {"name": settings.asr, "files": _digests(settings.asr)},
         "options": {name: getattr(settings, name) for name in ("channel", "corrections", "embeddings")},
-        "versions": {name: package_version(name) for name in _PACKAGES},
+        "versions": {name: package_version(name) for name in _PACKAGES[settings.runtime]},
     }
+
+
+def _load_config(model: str, runtime: str) -> dict[str, Any]:
+    """Return the fields of a model's configuration; UserError where it is none of ours for this runtime."""
+    if runtime == "onnx":
+        from modeling_m4ser.runtime_m4ser import read_config
+
+        try:
+            return vars(read_config(model))
+        except OSError as error:
+            raise UserError(f"{model} is no exported model ({error}): write one with m4ser export") from error
+    from transformers import AutoConfig
+
+    from modeling_m4ser import M4SERConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{model} is no model: {' '.join(str(error).split())}") from error
+    if not isinstance(config, M4SERConfig):
+        raise UserError(f"{model} is no M4SER model, but a {config.model_type}")
+    return config.to_dict()
 
 
 def _digests(name: str) -> dict[str, str]:

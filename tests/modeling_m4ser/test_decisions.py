@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification
-from modeling_m4ser.decisions_m4ser import DomainDistance, decide
+from modeling_m4ser.decisions_m4ser import decide
+from modeling_m4ser.domain_m4ser import DomainDistance
 from tests.helpers.tiny import ragged_batch, tiny_model
 from trainer.experiments.ablations import ABLATIONS
 

@@ -15,7 +15,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from modeling_m4ser import M4SERForEmotionClassification
-from modeling_m4ser.decisions_m4ser import UNCERTAIN, DomainDistance, decide, is_outside
+from modeling_m4ser.decisions_m4ser import UNCERTAIN, decide, is_outside
+from modeling_m4ser.domain_m4ser import DomainDistance
 from trainer.evaluation.calibration import calibrated_probabilities, fit_temperature
 
 #: The most training clips that the domain is fitted on: enough for a covariance of some hundred dimensions.

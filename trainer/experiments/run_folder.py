@@ -12,16 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
-
-from datasets import ClassLabel, DatasetDict
-from transformers import PreTrainedConfig, TrainerState, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
+from typing import TYPE_CHECKING, Any
 
 from data_scripts.files import write_atomically
-from modeling_m4ser import M4SERConfig
 from trainer.errors import ExperimentError
+
+# Folders of predictions are claimed here too, also where there is no torch.
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 SETTINGS_FILE = "settings.json"
 RESULTS_FILE = "results.json"
@@ -44,14 +42,16 @@ PRESENTATION_ARGUMENTS = frozenset(
     {"strict", "folds", "seeds", "linear_probe", "rows", "learning_rates", "paper"}
     | {"cache_features", "feature_cache_dir", "figure_format", "hub_all_heads"}
 )
-_LIBRARY_ARGUMENTS = frozenset(field.name for field in fields(TrainingArguments))
 _ENCODERS = ("speech_encoder", "text_encoder")
 _FINGERPRINT_COLUMNS = ("id", "duration", "speaker", "session", "emotion", "transcript", "hypothesis", "asr_model")
 
 
 def decides(name: str) -> bool:
     """Whether an argument of this name decides what a run computes."""
-    return name in DECIDING_ARGUMENTS if name in _LIBRARY_ARGUMENTS else name not in PRESENTATION_ARGUMENTS
+    from transformers import TrainingArguments
+
+    is_library_s = name in TrainingArguments.__dataclass_fields__
+    return name in DECIDING_ARGUMENTS if is_library_s else name not in PRESENTATION_ARGUMENTS
 
 
 def changed_arguments(arguments: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _program() -> list[str]:
     return ["m4ser", *sys.argv[1:2]] if is_m4ser else [path.name]
 
 
-def corpus_fingerprint(data: DatasetDict) -> str:
+def corpus_fingerprint(data: "DatasetDict") -> str:
     """Return a short hash of what a run reads: every split's rows in order, with labels and both texts.
 
     Recordings count by id and duration, not by their path: a moved corpus is the same corpus.
@@ -96,7 +96,7 @@ def corpus_fingerprint(data: DatasetDict) -> str:
     for split in sorted(data):
         part = data[split]
         emotion = part.features.get("emotion")
-        names = emotion.names if isinstance(emotion, ClassLabel) else []
+        names = getattr(emotion, "names", [])
         digest.update(json.dumps([split, names, len(part)]).encode())
         for column in _FINGERPRINT_COLUMNS:
             if column in part.column_names:
@@ -105,7 +105,7 @@ def corpus_fingerprint(data: DatasetDict) -> str:
 
 
 def run_settings(
-    arguments: Mapping[str, Any], data: DatasetDict, split: Mapping[str, Any], text_column: str
+    arguments: Mapping[str, Any], data: "DatasetDict", split: Mapping[str, Any], text_column: str
 ) -> dict[str, Any]:
     """Return what must be equal for two runs to be the same run; `arguments` are dataclasses by section."""
     described = {"fingerprint": corpus_fingerprint(data), "split": split, "text_column": text_column}
@@ -126,6 +126,10 @@ def model_defaults() -> dict[str, Any]:
 
     The thresholds of decisions are fitted to a finished training: older folders do not have them.
     """
+    from transformers import PreTrainedConfig
+
+    from modeling_m4ser import M4SERConfig
+
     inherited = {field.name for field in fields(PreTrainedConfig)} | {"reject_below"}
     own = {field.name: field.default for field in fields(M4SERConfig) if field.name not in inherited}
     return {name: value for name, value in own.items() if isinstance(value, (str, int, float))}
@@ -182,6 +186,10 @@ def load_log(folder: str | Path) -> list[dict[str, Any]]:
     Raises:
         ExperimentError: there is neither.
     """
+    from transformers import TrainerState
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_utils import get_last_checkpoint
+
     path = Path(folder) / LOG_FILE
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))

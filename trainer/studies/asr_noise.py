@@ -21,7 +21,7 @@ from rapidfuzz.distance import Levenshtein
 from scipy import stats
 
 from data_scripts.errors import CorpusError
-from modeling_m4ser.processing_m4ser import normalize_text
+from modeling_m4ser.preparation_m4ser import normalize_text
 
 #: How many words, the nearest in spelling, one that was never misheard may become.
 NEAREST = 5

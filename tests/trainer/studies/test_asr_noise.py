@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError
-from modeling_m4ser.processing_m4ser import normalize_text
+from modeling_m4ser.preparation_m4ser import normalize_text
 from trainer.studies.asr_noise import NEAREST, fit, intraclass_correlation
 
 PAIRS = [

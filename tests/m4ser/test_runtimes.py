@@ -1,0 +1,40 @@
+"""Torch is kept out where an exported folder runs; commands say where there is none."""
+
+import subprocess
+import sys
+
+import pytest
+
+from m4ser.__main__ import main
+
+
+def test_torch_is_kept_out(repo_root):
+    code = """
+import sys
+from m4ser.runtimes import keep_torch_out
+keep_torch_out("torch")
+assert "torch" not in sys.modules
+keep_torch_out("onnx")
+import modeling_m4ser
+assert sys.modules["torch"] is None and sys.modules["transformers"] is None
+assert not hasattr(modeling_m4ser, "M4SERConfig")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["predict", "timeline"])
+def test_a_folder_that_was_not_exported_is_an_error(tmp_path, capsys, verb):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "a.wav").write_bytes(b"")
+    options = ["--model", str(tmp_path), "--runtime", "onnx", "--output_dir", str(tmp_path / "out")]
+    assert main([verb, str(tmp_path / "a.wav"), *options]) == 2
+    assert "write one with m4ser export" in capsys.readouterr().err
+
+
+def test_an_exported_model_corrects_nothing(tmp_path, capsys):
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "a"}, "modalities": "speech"}')
+    options = ["--model", str(tmp_path), "--runtime", "onnx", "--corrections", "--output_dir", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "a.wav"), *options]) == 2
+    assert "corrects no transcripts" in capsys.readouterr().err
