@@ -115,19 +115,20 @@ class CorrectionDecoder(nn.Module):
         """Compute L_AEC, Eq. 7, as the mean over target tokens.
 
         `correction_labels` (B, n, c) has the target ids at each place to rewrite, which end with ⟨EOS⟩, and -100
-        elsewhere. Where there is nothing to rewrite the loss is 0, with a graph that reaches every parameter of the
-        decoder: data-parallel training waits for the gradient of each of them.
+        elsewhere. Where there is nothing to rewrite the loss is 0, with a graph through the whole decoder all the same:
+        processes that share the work wait for each other's weights and gradients.
         """
         rows = (correction_labels != IGNORE_INDEX).any(-1).nonzero()
-        if len(rows) == 0:
-            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0.0
+        is_idle = len(rows) == 0
+        if is_idle:
+            rows = rows.new_zeros(1, 2)
         utterance, place = rows.unbind(-1)
         targets = correction_labels[utterance, place]
         targets = targets[:, : int((targets != IGNORE_INDEX).sum(-1).max())]
         previous = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORE_INDEX, self.pad_token_id)
         tokens = torch.cat([input_ids[utterance, :1], previous], dim=-1)
         logits = self(tokens, text_hidden[utterance, place], text_hidden[utterance], text_mask[utterance], text_encoder)
-        return token_cross_entropy(logits, targets)
+        return logits.sum() * 0.0 if is_idle else token_cross_entropy(logits, targets)
 
     @torch.no_grad()
     def generate(

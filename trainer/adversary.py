@@ -1,6 +1,7 @@
 """The modality discriminator D during training: its optimizer, its update, its place beside the main model."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -23,7 +24,7 @@ class Adversary:
     """D and its own Adam, from the first update to the last checkpoint (Algorithm 1, line 23).
 
     D is trained outside the accelerator: in float32 and without loss scaling; its gradients are averaged and clipped
-    here. The main optimizer never sees D's parameters, and data-parallel wrapping leaves them out.
+    here. The main optimizer never sees D's parameters, and data-parallel wrapping and sharding leave them out.
     """
 
     def __init__(self, model: M4SERForEmotionClassification, args: M4SERTrainingArguments, accelerator: Accelerator):
@@ -69,8 +70,10 @@ class Adversary:
         if step:
             for parameter in self.discriminator.parameters():
                 parameter.grad = cast(torch.Tensor, self.accelerator.reduce(parameter.grad, "mean"))
-            nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.args.discriminator_max_grad_norm)
-            self.optimizer.step()
+            norm = nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.args.discriminator_max_grad_norm)
+            # In fp16, an update that overflows is skipped, as the gradient scaler skips those of the rest.
+            if self.accelerator.scaler is None or norm.isfinite():
+                self.optimizer.step()
             self.optimizer.zero_grad()
         return {name: (terms[name] * share).detach() for name in ("discriminator", "generator")}
 
@@ -80,10 +83,14 @@ class Adversary:
             return generator_loss(self.discriminator, outputs["invariant"], outputs["frame_mask"])
 
     def leave_data_parallel(self, model: nn.Module) -> None:
-        """Keep D out of the coming DistributedDataParallel wrapping of `model`, and start all processes from one D."""
-        ours = {id(parameter) for parameter in self.discriminator.parameters()}
-        names = [name for name, parameter in model.named_parameters() if id(parameter) in ours]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+        """Keep D out of the coming wrapping or sharding of `model`, and start all processes from one D."""
+        (place,) = [name for name, module in model.named_modules() if module is self.discriminator]
+        if self.accelerator.is_fsdp2:
+            self.accelerator.state.fsdp_plugin.ignored_modules = re.escape(place)
+            self.discriminator.to(self.accelerator.device)  # the rest is moved as it is sharded
+        else:
+            names = [f"{place}.{name}" for name, _ in self.discriminator.named_parameters()]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
         # What is not wrapped is not broadcast either.
         for parameter in self.discriminator.parameters():
             torch.distributed.broadcast(parameter.data, src=0)
@@ -100,4 +107,4 @@ class Adversary:
                 f"{checkpoint} holds no {DISCRIMINATOR_OPTIMIZER_FILE}: it is no checkpoint of an adversarial M4SER "
                 "run, or an incomplete one. Resume from another checkpoint or set use_adversarial=False."
             )
-        self.optimizer.load_state_dict(torch.load(path, map_location=self.args.device, weights_only=True))
+        self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from transformers import TrainingArguments
 from transformers.utils.generic import strtobool
 
 from modeling_m4ser import M4SERForEmotionClassification
@@ -11,10 +12,14 @@ from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
 
 
+def is_sharded(args: TrainingArguments) -> bool:
+    """Whether the arguments or the launcher ask for FSDP."""
+    return bool(args.fsdp) or bool(strtobool(os.environ.get("ACCELERATE_USE_FSDP", "false")))
+
+
 def check_launch(args: M4SERTrainingArguments) -> None:
     """Raise `TrainingError` where the processes of a launch share the work in a way that two optimizers cannot."""
     used = {
-        "FSDP": args.fsdp or strtobool(os.environ.get("ACCELERATE_USE_FSDP", "false")),
         "DeepSpeed": args.deepspeed or strtobool(os.environ.get("ACCELERATE_USE_DEEPSPEED", "false")),
         "nn.DataParallel (several GPUs in one process)": args.n_gpu > 1,
     }
@@ -22,7 +27,7 @@ def check_launch(args: M4SERTrainingArguments) -> None:
         if is_used:
             raise TrainingError(
                 f"M4SERTrainer does not run under {name}: its discriminator has an optimizer of its own. Launch "
-                "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`."
+                "one process per GPU instead: `accelerate launch --multi_gpu your_script.py`, or `--use_fsdp` to shard."
             )
 
 

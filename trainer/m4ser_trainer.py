@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import DistributedType
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import EvalPrediction, ProcessorMixin, Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.training_args import OptimizerNames
@@ -17,8 +19,9 @@ from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import check_checkpoints_load, train_new_modules
 from trainer.callbacks.divergence import DivergenceCallback
-from trainer.callbacks.feature_statistics import FeatureStatisticsCallback
+from trainer.callbacks.feature_statistics import measure_new_model
 from trainer.callbacks.normalization import LossLog, UpdateNormalizer
+from trainer.callbacks.sharding import gathered, prepare_sharding, run_all_layers, whole_states
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.compatibility import check_classes, check_launch
@@ -64,8 +67,9 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     Raises:
         ValueError: arguments of another class; a column that is missing or a label that the model does not have;
             metrics or a collator whose classes are not the model's; `optimizers` that are of another model, or beside
-            learning rates by part; adapters of PEFT that reach into new modules; or FSDP, DeepSpeed or
-            `nn.DataParallel`, which this two-optimizer step does not support.
+            learning rates by part; adapters of PEFT that reach into new modules; or FSDP1, DeepSpeed or
+            `nn.DataParallel`, which this two-optimizer step does not support, or FSDP2 with
+            `cpu_ram_efficient_loading`.
     """
 
     model: M4SERForEmotionClassification
@@ -112,12 +116,11 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        prepare_sharding(self.accelerator)
         self.emotion_loss_func = emotion_loss_func
         self._loss_log = LossLog()
         self._divergence = DivergenceCallback(self.accelerator)
         self.add_callback(self._divergence)
-        if self.train_dataset is not None:
-            self.add_callback(FeatureStatisticsCallback(self.train_dataset, data_collator))
         self._attend_to_model()
 
     def _attend_to_model(self) -> None:
@@ -128,7 +131,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         self._normalizer = UpdateNormalizer(self.model, self.accelerator)
         self._divergence.accelerator = self.accelerator
         with self._without_discriminator():
-            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+            trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
         self.average_weights(trained, self.args.ema_decay)
 
     def call_model_init(self, *args) -> M4SERForEmotionClassification:
@@ -193,6 +196,7 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
 
     def _get_grad_norm(self, *args, **kwargs):
         norm = super()._get_grad_norm(*args, **kwargs)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         # A gradient scaler skips the updates that overflow, and goes on with a smaller scale.
         if isinstance(norm, torch.Tensor) and self.accelerator.scaler is None:
             self._divergence.add_gradient(self.state.global_step + 1, norm)
@@ -219,8 +223,28 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
         """Inside, the parameters that ask for a gradient are the main optimizer's."""
         return nullcontext() if self.adversary is None else self.adversary.frozen()
 
+    def autocast_smart_context_manager(self, *args, **kwargs) -> AbstractContextManager:
+        """Inside, half precision is that of autocast: accelerate gives a sharded model none."""
+        if self.accelerator.is_fsdp2:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(*args, **kwargs)
+
+    def evaluation_loop(self, *args, **kwargs):
+        """Run the library's loop, also where the processes' batches need different numbers of passes."""
+        with self._averaged(), gathered(self.model, self.accelerator):
+            return super().evaluation_loop(*args, **kwargs)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Save the whole model, also where checkpoints are shares of it."""
+        with whole_states(self.accelerator):
+            super().save_model(*args, **kwargs)
+
     def _wrap_model(self, model: nn.Module, training: bool = True, **kwargs) -> nn.Module:
-        if training and self.adversary is not None and self.args.world_size > 1:
+        if training:
+            measure_new_model(self.model, self.train_dataset, self.data_collator, self.args)
+        if training and self.accelerator.is_fsdp2:
+            run_all_layers(self.model)
+        if training and self.adversary is not None and self.accelerator.distributed_type != DistributedType.NO:
             self.adversary.leave_data_parallel(self.model)
         return super()._wrap_model(model, training=training, **kwargs)
 

@@ -1,8 +1,9 @@
-"""Ten training steps of a tiny model, alone or as one of several processes; each process saves what it has then.
+"""Twenty training steps of a tiny model, alone or as one of several processes; each process saves what it has then.
 
-python tests/helpers/distributed_worker.py PROCESSES OUTPUT_FOLDER BATCH_SIZE_PER_PROCESS [EMA_DECAY]
+python tests/helpers/distributed_worker.py PROCESSES OUTPUT_FOLDER OPTIONS, which are the keywords of `train` as JSON.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,44 +13,72 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
+
 from modeling_m4ser.losses_m4ser import gather_across_processes, label_contrastive_loss
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
+from tests.helpers.cpu_sharding import allow_sharding_on_cpu
 
 
-def train(folder: Path, batch_size: int, ema_decay: float | None = None) -> None:
+def train(folder: Path, dtype: str = "float64", standardize: bool = False, resume: int | None = None, **arguments):
     """
     Train, validate, predict and save; rank 1 starts with another discriminator, as an unlucky launch would.
 
-    With the average of the weights comes what else needs the processes to agree: the statistics of the encoders.
+    Args:
+        folder: of what is saved: `run`, which the processes share, and a file of each.
+        dtype: of the model.
+        standardize: measure the encoders first.
+        resume: train once more, from the checkpoint after this step.
+        arguments: of training.
     """
     torch.set_num_threads(1)
-    model = deterministic_model(standardize_features=ema_decay is not None)
-    trainer = tiny_trainer(
-        folder / f"process{dist.get_rank() if dist.is_initialized() else 0}",
-        model,
-        tiny_corpus(16),
-        eval_data=tiny_corpus(4),
-        eval_strategy="steps",
-        eval_steps=4,
-        ema_decay=ema_decay,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=2,
-        max_steps=10,
-        logging_steps=5,
-    )
-    if trainer.args.process_index == 1:
-        torch.nn.init.normal_(model.discriminator.hidden.weight)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+
+    def make_trainer():
+        model = deterministic_model(standardize_features=standardize).to(getattr(torch, dtype))
+        if rank == 1:
+            torch.nn.init.normal_(model.discriminator.hidden.weight)
+        return tiny_trainer(
+            folder / f"process{rank}",
+            model,
+            tiny_corpus(32),
+            eval_data=tiny_corpus(4),
+            **{
+                "output_dir": str(folder / "run"),
+                "eval_strategy": "steps",
+                "eval_steps": 4,
+                "per_device_eval_batch_size": 2,
+                "max_steps": 20,
+                "logging_steps": 5,
+                **({} if resume is None else {"save_strategy": "steps", "save_steps": resume}),
+                **arguments,
+            },
+        )
+
+    trainer = make_trainer()
     trainer.train()
     predicted = trainer.predict(tiny_corpus(11, seed=1))
     state = {
-        "parameters": model.state_dict(),
+        "parameters": whole_state(trainer.model),
         "log": trainer.state.log_history,
         "world": trainer.args.world_size,
+        "whole": sum(not isinstance(parameter, DTensor) for parameter in trainer.model.parameters()),
         "logits": torch.from_numpy(predicted.predictions),
         "labels": torch.from_numpy(predicted.label_ids),
         "contrastive": contrastive_share(),
     }
-    torch.save(state, folder / f"rank{trainer.args.process_index}.pt")
+    if resume is not None:
+        again = make_trainer()
+        again.train(resume_from_checkpoint=str(folder / "run" / f"checkpoint-{resume}"))
+        state["resumed"] = whole_state(again.model)
+    torch.save(state, folder / f"rank{rank}.pt")
+
+
+def whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a model by name, whole in every process."""
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    return {name: tensor.clone() for name, tensor in whole.items()}
 
 
 def contrastive_share() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -68,17 +97,17 @@ def contrastive_share() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return gathered, loss.detach(), weight.grad / processes
 
 
-def _process(rank: int, processes: int, folder: Path, *arguments) -> None:
+def _process(rank: int, processes: int, folder: Path, options: dict) -> None:
     """What `accelerate launch` makes of one of several CPU processes."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     os.environ |= {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
-    train(folder, *arguments)
+    allow_sharding_on_cpu()
+    train(folder, **options)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    processes, folder, size, *decay = sys.argv[1:]
-    arguments = (int(processes), Path(folder).resolve(), int(size), *map(float, decay))
+    processes, folder, options = int(sys.argv[1]), Path(sys.argv[2]).resolve(), json.loads(sys.argv[3])
     # The libraries are loaded once, and then the process is forked.
-    torch.multiprocessing.start_processes(_process, arguments, nprocs=int(processes), start_method="fork")
+    torch.multiprocessing.start_processes(_process, (processes, folder, options), nprocs=processes, start_method="fork")

@@ -25,15 +25,13 @@ def test_a_collator_or_metrics_of_other_classes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "variable", "named"),
     [
-        ({"fsdp": "full_shard"}, None, "FSDP"),
-        ({}, "ACCELERATE_USE_FSDP", "FSDP"),
         ({"deepspeed": "zero.json"}, None, "DeepSpeed"),
         ({}, "ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
         ({"n_gpu": 2}, None, r"nn\.DataParallel"),
     ],
 )
-def test_launches_that_shard_are_refused(monkeypatch, changes, variable, named):
-    args = SimpleNamespace(fsdp="", deepspeed=None, n_gpu=1)
+def test_launches_that_two_optimizers_cannot_share_are_refused(monkeypatch, changes, variable, named):
+    args = SimpleNamespace(deepspeed=None, n_gpu=1)
     check_launch(args)
     if variable:
         monkeypatch.setenv(variable, "true")

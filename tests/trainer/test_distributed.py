@@ -1,5 +1,6 @@
-"""Two processes (gloo, CPU) against one process at the same global batch, with a validation in between."""
+"""Several processes (gloo, CPU), in whole copies and in shares, against one process at the same global batch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,40 +10,87 @@ import torch
 
 from tests.helpers import distributed_worker
 
+SHARES = {"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
+WHOLE_STATES = {"fsdp": True, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
+#: What else needs the processes to agree: the statistics of the encoders, the moving average, both when resumed.
+AVERAGED = {"standardize": True, "ema_decay": 0.9, "max_steps": 6, "logging_steps": 3, "resume": 3}
+ACCUMULATED = {"gradient_accumulation_steps": 4}
 
-def launch(folder: Path, processes: int, *arguments: float) -> list[dict]:
+
+def launch(folder: Path, processes: int, **options) -> list[dict]:
     """Run the worker and return what each process saved; a process alone is this one."""
     folder.mkdir()
     if processes == 1:
-        distributed_worker.train(folder, *arguments)
+        distributed_worker.train(folder, **options)
     else:
-        command = [sys.executable, distributed_worker.__file__, processes, folder, *arguments]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+        command = [sys.executable, distributed_worker.__file__, str(processes), str(folder), json.dumps(options)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process saves, run once for the same options."""
+    done = {}
+
+    def run(**options):
+        key = json.dumps(options, sort_keys=True)
+        if key not in done:
+            done[key] = launch(tmp_path_factory.mktemp("one") / "run", 1, **options)
+        return done[key]
+
+    return run
+
+
+def slow(processes, sharding, options, name):
+    return pytest.param((processes, sharding, options), id=name, marks=pytest.mark.slow)
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param((), id="plain"), pytest.param((0.9,), id="averaged", marks=pytest.mark.slow)],
+    params=[
+        pytest.param((2, {}, AVERAGED), id="ddp"),
+        pytest.param((2, SHARES, AVERAGED), id="fsdp2"),
+        slow(2, {}, ACCUMULATED, "ddp accumulated"),
+        slow(2, WHOLE_STATES, {"resume": 10}, "fsdp2 of whole states"),
+        slow(2, SHARES, ACCUMULATED, "fsdp2 accumulated"),
+        slow(4, {}, {}, "four ddp"),
+        slow(4, SHARES, AVERAGED, "four fsdp2"),
+    ],
 )
-def runs(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distributed")
-    return launch(folder / "one", 1, 8, *request.param), launch(folder / "two", 2, 4, *request.param)
+def runs(request, alone, tmp_path_factory):
+    processes, sharding, options = request.param
+    several = {"per_device_train_batch_size": 8 // processes, **options, **sharding}
+    return (
+        alone(per_device_train_batch_size=8, **options),
+        launch(tmp_path_factory.mktemp("several") / "run", processes, **several),
+    )
 
 
-def test_two_processes_ran(runs):
+def test_they_ran_in_several_processes_and_in_shares_of_all_but_the_discriminator(runs, request):
+    several = runs[1]
     assert [state["world"] for state in runs[0]] == [1]
-    assert [state["world"] for state in runs[1]] == [2, 2]
+    assert [state["world"] for state in several] == [len(several)] * len(several)
+    own = sum(name.startswith("discriminator.") for name in several[0]["parameters"])
+    sharded = "fsdp2" in request.node.callspec.id
+    assert own
+    assert all(state["whole"] == own for state in several) == sharded
 
 
-def test_the_two_ranks_are_bit_identical(runs):
-    first, second = (state["parameters"] for state in runs[1])
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_the_ranks_are_bit_identical(runs):
+    first, *others = (state["parameters"] for state in runs[1])
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
 
 
-def test_two_processes_equal_one(runs):
-    """Discriminator included, contrastive loss on: its positives come from both ranks."""
+def test_a_resumed_run_ends_where_the_undisturbed_one_does(runs):
+    for state in (*runs[0], *runs[1]):
+        for name, value in state.get("resumed", {}).items():
+            assert torch.equal(value, state["parameters"][name]), name
+
+
+def test_several_processes_equal_one(runs):
+    """Discriminator included, contrastive loss on: its positives come from all ranks."""
     one, two = runs[0][0]["parameters"], runs[1][0]["parameters"]
     assert {name for name in one if name.startswith("discriminator.")}
     for name in one:
@@ -57,20 +105,20 @@ def test_logged_losses_agree(runs):
         assert one[name] == pytest.approx(two[name], abs=1e-5), name
 
 
-def test_predictions_come_in_the_order_of_the_data(runs):
-    """11 rows, 2 at a time: the last batch of two processes is filled up with rows seen before."""
+def test_predictions_come_once_and_in_the_order_of_the_data(runs):
+    """11 rows, 2 at a time: the last batch of several processes is filled up with rows seen before."""
     for state in (*runs[0], *runs[1]):
         assert state["labels"].tolist() == [index % 4 for index in range(11)]
     one, two = runs[0][0]["logits"], runs[1][0]["logits"]
-    assert torch.equal(two, runs[1][1]["logits"])
+    assert all(torch.equal(two, state["logits"]) for state in runs[1])
     assert torch.pdist(one).min() > 1e-5, "rows so alike that another order would pass"
     assert (one - two).abs().max() < 1e-6
 
 
-def test_eq_21_over_two_processes_is_the_loss_of_one(runs):
+def test_eq_21_over_several_processes_is_the_loss_of_one(runs):
     (labels, loss, gradient) = runs[0][0]["contrastive"]
-    for rank in range(2):
-        gathered, rank_loss, rank_gradient = runs[1][rank]["contrastive"]
+    for state in runs[1]:
+        gathered, rank_loss, rank_gradient = state["contrastive"]
         assert torch.equal(gathered, labels)
         torch.testing.assert_close(rank_loss, loss, rtol=0, atol=1e-12)
         torch.testing.assert_close(rank_gradient, gradient, rtol=0, atol=1e-10)

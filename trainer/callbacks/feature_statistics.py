@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
-from transformers.trainer_callback import TrainerCallback
+from transformers import TrainingArguments
 
 from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
@@ -47,29 +47,28 @@ def measure_features(model: M4SERForEmotionClassification, batches: Iterable[Map
         standardizer.set_statistics(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
 
 
-class FeatureStatisticsCallback(TrainerCallback):
-    """Measures a new model's encoders on the training data before the first step.
+def measure_new_model(
+    model: M4SERForEmotionClassification,
+    dataset: Any,
+    data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    args: TrainingArguments,
+) -> None:
+    """Measure a new model's encoders on the training data, before it is sharded and takes its first step.
 
     Every process measures for itself, over the same utterances: at most `MAX_UTTERANCES`, evenly spaced (the first ones
     of a stream). A model that was measured before, loaded or resumed, keeps the statistics its fusion was trained on.
     """
-
-    def __init__(self, dataset: Any, data_collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]):
-        self.dataset = dataset
-        self.data_collator = data_collator
-
-    def on_train_begin(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
-        """Measure, unless the model has its statistics."""
-        if all(standardizer.measured for standardizer in model.m4ser.standardizers().values()):
-            return
-        if hasattr(self.dataset, "__len__"):
-            rows = Subset(self.dataset, evenly_spaced(len(self.dataset), MAX_UTTERANCES))
-        else:
-            rows = list(itertools.islice(self.dataset, MAX_UTTERANCES))
-        batches = DataLoader(
-            cast(Dataset, rows),
-            batch_size=args.eval_batch_size,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-        )
-        measure_features(model, batches)
+    if all(standardizer.measured for standardizer in model.m4ser.standardizers().values()):
+        return
+    if hasattr(dataset, "__len__"):
+        rows = Subset(dataset, evenly_spaced(len(dataset), MAX_UTTERANCES))
+    else:
+        rows = list(itertools.islice(dataset, MAX_UTTERANCES))
+    batches = DataLoader(
+        cast(Dataset, rows),
+        batch_size=args.eval_batch_size,
+        collate_fn=data_collator,
+        num_workers=args.dataloader_num_workers,
+    )
+    model.to(args.device)  # sharding would move it later
+    measure_features(model, batches)

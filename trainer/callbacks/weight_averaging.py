@@ -1,15 +1,17 @@
 """An exponential moving average (EMA) of the weights, which is steadier than the weights themselves."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 
+from trainer.callbacks.sharding import kept_parameters
 from trainer.errors import TrainingError
 
 MOVING_WEIGHTS_FILE = "moving_weights.safetensors"
@@ -23,14 +25,21 @@ class WeightAveragingCallback(TrainerCallback):
     too. The moving weights are saved beside it, so that a resumed run continues from them.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float):
-        self.parameters = dict(parameters)
+    def __init__(self, model: nn.Module, names: Collection[str], decay: float):
+        self.model = model
+        self.names = names
         self.decay = decay
         self.average: list[torch.Tensor] | None = None
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that are averaged: sharding puts others in their place."""
+        kept = kept_parameters(self.model)
+        return [kept[name] for name in self.names]
+
     def start(self) -> None:
         """The weights as they are now become the average."""
-        self.average = [parameter.detach().clone() for parameter in self.parameters.values()]
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -41,23 +50,26 @@ class WeightAveragingCallback(TrainerCallback):
         finally:
             self._exchange()
 
+    @torch.no_grad()
     def _exchange(self) -> None:
         if self.average is not None:
-            for index, parameter in enumerate(self.parameters.values()):
-                parameter.data, self.average[index] = self.average[index], parameter.data
+            for mean, parameter in zip(self.average, self.parameters, strict=True):
+                moving = parameter.clone()
+                parameter.copy_(mean)
+                mean.copy_(moving)
 
-    def save_moving(self, folder: str) -> None:
-        """Write the moving weights beside a checkpoint's model."""
-        moving = {name: parameter.detach().contiguous() for name, parameter in self.parameters.items()}
-        save_file(moving, os.path.join(folder, MOVING_WEIGHTS_FILE))
+    def save_moving(self, folder: str, should_save: bool) -> None:
+        """Write the moving weights beside a checkpoint's model, in one process; all of them call this."""
+        whole = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        if should_save:
+            moving = {name: whole[name].contiguous() for name in self.names}
+            save_file(moving, os.path.join(folder, MOVING_WEIGHTS_FILE))
 
     def resume(self, folder: str) -> None:
         """Go on from a checkpoint, whose model, the average, is loaded already."""
         self.start()
         moving = load_file(os.path.join(folder, MOVING_WEIGHTS_FILE))
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(moving[name])
+        set_model_state_dict(self.model, moving, options=StateDictOptions(full_state_dict=True, strict=False))
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Start, unless a checkpoint was resumed."""
@@ -68,7 +80,7 @@ class WeightAveragingCallback(TrainerCallback):
         """Move the average."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
         with torch.no_grad():
-            for mean, parameter in zip(self.average or [], self.parameters.values(), strict=True):
+            for mean, parameter in zip(self.average or [], self.parameters, strict=True):
                 mean.lerp_(parameter, 1 - decay)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -82,22 +94,17 @@ class WeightAveragingMixin(Trainer):
 
     _average: WeightAveragingCallback | None = None
 
-    def average_weights(self, parameters: Mapping[str, nn.Parameter], decay: float | None) -> None:
-        """Average these parameters, by name, from the next run on, and no others; without a decay none."""
+    def average_weights(self, names: Collection[str], decay: float | None) -> None:
+        """Average the model's parameters of these names from the next run on; without a decay none."""
         if self._average is not None:
             self.remove_callback(self._average)
-        self._average = None if decay is None else WeightAveragingCallback(parameters, decay)
+        self._average = None if decay is None else WeightAveragingCallback(self.model, names, decay)
         if self._average is not None:
             self.add_callback(self._average)
 
     def _averaged(self) -> AbstractContextManager:
         """Inside, the model is what it would be if training ended now."""
         return nullcontext() if self._average is None else self._average.applied()
-
-    def evaluation_loop(self, *args, **kwargs):
-        """Run the library's loop on the average."""
-        with self._averaged():
-            return super().evaluation_loop(*args, **kwargs)
 
     def save_model(self, *args, **kwargs) -> None:
         """Save the average."""
@@ -111,9 +118,10 @@ class WeightAveragingMixin(Trainer):
             self._average.average = None
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self._average is not None and self.args.should_save:
-            self._average.save_moving(output_dir)
+        with self._averaged():  # a sharded model is saved once more here
+            super()._save_optimizer_and_scheduler(output_dir)
+        if self._average is not None:
+            self._average.save_moving(output_dir, self.args.should_save)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

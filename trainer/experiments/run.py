@@ -28,6 +28,7 @@ from trainer.arguments import ExperimentArguments
 from trainer.callbacks.measuring import MeasuringCallback, measure_discriminator
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
+from trainer.compatibility import is_sharded
 from trainer.errors import ExperimentError
 from trainer.evaluation.calibration import calibrated_probabilities, describe_calibration, reliability_curve
 from trainer.evaluation.decisions import MAX_DOMAIN_CLIPS, describe_decisions, fit_decisions, risk_coverage
@@ -180,8 +181,13 @@ def check_run(
 
     Raises:
         ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
-            text that the model reads; or the directory belongs to other settings.
+            text that the model reads; the directory belongs to other settings; or the launch is one of FSDP.
     """
+    if is_sharded(arguments["training"]):
+        raise ExperimentError(
+            "A whole experiment measures the model in one process, which FSDP2 leaves with shares of it: train with "
+            "M4SERTrainer in a script of your own, or launch with `accelerate launch --multi_gpu`."
+        )
     model = arguments.get("model")
     check_data(data, text_column if model is None or model.reads_text else None)
     settings = run_settings(arguments, data, split, text_column)
