@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.m4ser.serve.conftest import RATE, encode, serving, wave
+from tests.m4ser.serve.conftest import RATE, encode, serving, stand_in, wave
 
 FILES = [
     encode(wave(0.2 + 0.13 * number, number, 1 + number % 2), form, RATE if number % 3 else 22050)
@@ -70,8 +70,7 @@ def test_limits_of_time(pipe):
         time.sleep(0.5)
         return pipe(clips, **options)
 
-    stand_in = type("Slow", (), {"__call__": staticmethod(slow), "processor": pipe.processor, "device": pipe.device})
-    with serving(stand_in, timeout=0.1, max_seconds=0.5) as address:
+    with serving(stand_in(pipe, slow), timeout=0.1, max_seconds=0.5) as address:
         assert requests.post(address, FILES[0]).status_code == 504
         assert requests.post(address, FILES[5]).json() == {"error": "a recording has at most 0.5 s here"}
         assert requests.post(address + "/timeline", FILES[5]).status_code == 413

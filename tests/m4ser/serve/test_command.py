@@ -1,7 +1,7 @@
 """The command: what stops it at once, what its page shows, and that SIGTERM loses nothing."""
 
+import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -62,12 +62,10 @@ def test_what_the_page_shows(address, tmp_path, monkeypatch):
     assert count == 5
 
 
-def test_the_page_names_every_option():
-    page = PAGE.read_text("utf-8")
-    help_text = "".join(re.findall(r"--\w+", page))
-    assert all(
-        f"--{name}" in help_text for name in ("max_mb", "max_seconds", "max_requests", "timeout", "cors_origins")
-    )
+def ready(address: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(address + "/ready").ok
+    return False
 
 
 @pytest.mark.slow
@@ -85,12 +83,8 @@ def test_sigterm_loses_no_request(tmp_path):
                 answers.append(error)
                 return
 
-    while True:
-        try:
-            if requests.get(address + "/ready").ok:
-                break
-        except requests.ConnectionError:
-            assert server.poll() is None
+    while not ready(address):
+        assert server.poll() is None
     clients = [threading.Thread(target=ask) for _ in range(16)]
     for client in clients:
         client.start()
