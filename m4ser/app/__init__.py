@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from data_scripts.errors import UserError, run_command
@@ -54,13 +55,15 @@ def launch(
     """Load the models and show the page until it is interrupted; the arguments are the command's options.
 
     Raises:
-        UserError: Gradio is missing, the files of the certificate are, or a model cannot be loaded.
+        UserError: a package is missing, the files of the certificate are, or a model cannot be loaded.
     """
     files = [ssl_certfile, ssl_keyfile]
     if (ssl_certfile is None) != (ssl_keyfile is None):
         raise UserError("--ssl_certfile and --ssl_keyfile go together: pass both or none")
     if missing := [file for file in [*files, examples] if file and not file.exists()]:
         raise UserError(f"{missing[0]}: no such file or folder; check the path")
+    if mcp_server and find_spec("mcp") is None:
+        raise UserError("--mcp_server needs the package mcp: pip install 'gradio[mcp]'")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     try:
         import gradio
