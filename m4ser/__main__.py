@@ -24,6 +24,7 @@ VERBS = {
     "bench": ("m4ser.bench", "Score a model in the benchmark oruk-bench."),
     "push": ("m4ser.push", "Publish a finished run on the Hub."),
     "export": ("m4ser.export", "Write a model as ONNX, which runs without torch."),
+    "card": ("m4ser.card", "Check what a trained model can be relied on for, as one page."),
     "env": ("m4ser.env", "Print the versions that a bug report needs."),
 }
 

@@ -20,7 +20,7 @@ LAYERS = [
     *("data_scripts", "data_scripts.corpora", "data_scripts.prepare", "data_scripts.transcribe"),
     *("trainer.errors", "trainer.arguments", "trainer.callbacks", "trainer.inputs", "trainer"),
     *("trainer.evaluation", "trainer.experiments", "trainer.studies"),
-    *("m4ser.runtimes", "m4ser.predict", "m4ser", "m4ser.serve", "m4ser.app", "examples", "tests"),
+    *("m4ser.runtimes", "m4ser.predict", "m4ser", "m4ser.serve", "m4ser.app", "m4ser.card", "examples", "tests"),
 ]
 SKIPPED_FOLDERS = {"venv", "runs", "outputs", "build", "dist", "__pycache__"}
 TEXT_FILES = {".py", ".md", ".cfg", ".toml", ".yaml", ".yml", ".cff", ".txt", "Makefile", "run"}

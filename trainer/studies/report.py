@@ -4,6 +4,7 @@ It begins with what was found: M4SER minus concatenation in every table that com
 """
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -343,7 +344,11 @@ def _as_page(text: str, folder: Path) -> str:
 
     text = re.sub(r"!\[([^\]]*)\]\(([^)]+\.(?:png|svg))\)", embed, text)
     text = re.sub(r"\[Numbers\]\(([^)]+\.json)\)", download, text)
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    return html_page("Results of M4SER", MarkdownIt("commonmark").enable("table").render(text))
+
+
+def html_page(title: str, body: str, style: str = "") -> str:
+    """Return a page with all of its style inside, for light and dark screens of any width; `title` is plain text."""
     viewport = '<meta name="viewport" content="width=device-width">'
-    head = f'<meta charset="utf-8">{viewport}<title>Results of M4SER</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8">{viewport}<title>{html.escape(title)}</title><style>{_STYLE}{style}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'
