@@ -88,6 +88,10 @@ def explain(error: OSError) -> str:
         )
     if isinstance(error, PermissionError):
         return f"no permission for {place}: make it readable (an output folder: writable) for your user, e.g. by chmod"
+    if error.filename and isinstance(error, FileNotFoundError):
+        return f"{place} does not exist; check the path"
+    if error.filename and isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{place}: there is a file where a folder should be; choose another place"
     return " ".join(str(error).split())
 
 

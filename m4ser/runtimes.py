@@ -1,9 +1,14 @@
 """What runs a model: torch with transformers, or onnxruntime an exported folder."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
+from data_scripts.errors import UserError
+from data_scripts.spellings import did_you_mean
+
 RUNTIMES = ("torch", "onnx")
+_FOLDS = ("*", "*/*", "*/*/*")  # where the models of a training lie below its output folder
 #: Of an option `--runtime`.
 RUNTIME_HELP = "or onnx: MODEL is a folder of m4ser export, and no torch is loaded"
 
@@ -15,14 +20,67 @@ def keep_torch_out(runtime: str) -> None:
             sys.modules.setdefault(name, None)  # pyright: ignore: Python's way to say that there is no such module
 
 
-def load_pipeline(model: str, runtime: str = "torch", device: str | None = None, **options) -> Any:
-    """Return the pipeline of a model, of this version's code: whatever lies beside the weights is not run."""
+def load_config(model: str, runtime: str = "torch") -> dict[str, Any]:
+    """Return the fields of a model's configuration: of its folder, or its name on the Hub.
+
+    Raises:
+        UserError: it is not there or is none for this runtime; the message names the nearest one, or those below it.
+    """
+    path = Path(model)
+    if runtime == "torch" and path.is_dir() and not (path / "config.json").is_file():
+        found = sorted(each.parent for fold in _FOLDS for each in path.glob(f"{fold}/config.json"))
+        models = [str(each) for each in found if not each.name.startswith("checkpoint-")]
+        hint = f"; it holds {len(models)}: --model {models[0]}" if models else ": it has no config.json"
+        raise UserError(f"{model} is no model{hint}")
+    is_below_a_folder = path.parent.is_dir() and path.parent.name != ""
+    if not path.exists() and (is_below_a_folder or path.is_absolute() or model.startswith(".")):  # not asked of the Hub
+        near = [str(path.parent / each.name) for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"{model} is no model: there is no such folder{did_you_mean(model, near)}")
     if runtime == "onnx":
-        from modeling_m4ser import OnnxPipeline
+        from modeling_m4ser.runtime_m4ser import read_config
 
-        return OnnxPipeline(model, **options)
-    from transformers import pipeline
+        try:
+            return vars(read_config(model))
+        except OSError as error:
+            raise UserError(f"{model} is no exported model ({error}): write one with m4ser export") from error
+    from transformers import AutoConfig
 
-    from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
+    from modeling_m4ser import M4SERConfig
 
-    return pipeline(PIPELINE_TASK, model=model, pipeline_class=SpeechTextEmotionPipeline, device=device, **options)
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{model} is no model: {' '.join(str(error).split())}") from error
+    if not isinstance(config, M4SERConfig):
+        raise UserError(f"{model} is no M4SER model, but a {config.model_type}")
+    return config.to_dict()
+
+
+def load_pipeline(model: str, runtime: str = "torch", device: str | None = None, **options) -> Any:
+    """Return the pipeline of a model, of this version's code: whatever lies beside the weights is not run.
+
+    Raises:
+        UserError: the model, the recognizer (`asr`) or the device is none; see `load_config`.
+    """
+    load_config(model, runtime)
+    try:
+        if runtime == "onnx":
+            from modeling_m4ser import OnnxPipeline
+
+            return OnnxPipeline(model, **options)
+        import torch
+        from transformers import pipeline
+
+        from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
+
+        _check_device(torch, device)
+        return pipeline(PIPELINE_TASK, model=model, pipeline_class=SpeechTextEmotionPipeline, device=device, **options)
+    except (ValueError, OSError, ImportError) as error:
+        raise UserError(error) from error
+
+
+def _check_device(torch: Any, device: str | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error

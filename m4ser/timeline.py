@@ -45,6 +45,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _channel(value: str) -> int | str:
+    if value != "each" and not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be `each` or a number from 0 on, not {value}")
     return value if value == "each" else int(value)
 
 
@@ -55,19 +57,23 @@ def _run(options: argparse.Namespace) -> None:
     if options.plot and (len(files) > 1 or options.plot.suffix not in _PLOTS):
         raise UserError(f"--plot draws one recording into a file that ends in {', '.join(_PLOTS)}, not {options.plot}")
     if missing := [call for call in files if not Path(call).is_file()]:
-        raise UserError(f"{missing[0]}: no such file; check the path")
+        folder = f"is a folder; name its recordings, {missing[0].rstrip('/')}/*.wav"
+        raise UserError(f"{missing[0]}: {folder if Path(missing[0]).is_dir() else 'no such file; check the path'}")
     keep_torch_out(options.runtime)
-    try:
-        pipe = load_pipeline(options.model, options.runtime, options.device)
-    except (FileNotFoundError, ImportError) as error:
-        raise UserError(str(error)) from error
+    from modeling_m4ser import AudioError
+
+    pipe = load_pipeline(options.model, options.runtime, options.device)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     names = ("asr", "segments", "channel", "max_seconds", "window", "hop", "batch_size")
+    unread = []
     for call, file in files.items():
         try:
             rows = pipe.timeline(call, progress=True, **{name: getattr(options, name) for name in names})
+        except AudioError as error:  # one broken recording does not keep the others from being heard
+            unread.append(str(error))
+            continue
         except (ValueError, ImportError) as error:
-            raise UserError(str(error)) from error
+            raise UserError(error) from error
         file.write_text(write_rows(rows, options.format, Path(call).stem), encoding="utf-8", newline="")
         failed = [row for row in rows if row["error"]]
         print(
@@ -77,6 +83,8 @@ def _run(options: argparse.Namespace) -> None:
             from m4ser.timeline_figure import draw_timeline
 
             print(draw_timeline(rows, call, options.plot))
+    if unread:
+        raise UserError(f"{len(unread)} of {len(files)} recordings could not be read: {'; '.join(unread)}")
 
 
 def write_rows(rows: Sequence[dict[str, Any]], form: str, recording: str) -> str:

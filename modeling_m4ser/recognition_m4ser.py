@@ -26,7 +26,7 @@ class Recognizer:
         device (*optional*): where a model that is given by name runs; by default where transformers puts it.
 
     Raises:
-        ValueError: `asr` is nothing of these.
+        ValueError: `asr` is nothing of these, or no model of this name can be loaded.
         ImportError: what runs the model that is asked for, faster-whisper or transformers, is not installed.
     """
 
@@ -107,7 +107,11 @@ def _load_pipeline(name: str, device: Any) -> Any:
         raise ImportError(
             f"asr={name!r} needs torch and transformers: use {FASTER_WHISPER}NAME, or a runtime that has them"
         ) from error
-    return pipeline("automatic-speech-recognition", model=name, device=device)
+    try:
+        return pipeline("automatic-speech-recognition", model=name, device=device)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].partition(" with any of")[0]  # classes, for pages
+        raise ValueError(f"asr={name!r} is no recognizer that can be loaded: {reason}") from error
 
 
 def load_recognizer(asr: Any, loaded: dict[str, Recognizer], sampling_rate: int, device: Any = None) -> Recognizer:
@@ -179,4 +183,4 @@ def _written(answer: Any, name: str | None) -> str:
         )
     if not text.strip():
         logger.warning_once(f"asr heard no words in {name or 'the audio'}: its emotion is read from the sound alone.")
-    return text
+    return text.strip()

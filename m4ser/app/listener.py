@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import pipeline
 from transformers.utils import cached_file
 
 from data_scripts.errors import UserError
-from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
+from m4ser.runtimes import load_pipeline
 from modeling_m4ser.audio_m4ser import audio_duration, load_audio
 from modeling_m4ser.recognition_m4ser import Recognizer
 
@@ -34,10 +33,7 @@ class Listener:
         self.pipes: dict[str, Any] = {}
         try:
             for model in models:
-                # The pipeline of this version, not the one beside the weights.
-                self.pipes[_short(model, models)] = pipeline(
-                    PIPELINE_TASK, model=model, pipeline_class=SpeechTextEmotionPipeline, device=device
-                )
+                self.pipes[_short(model, models)] = load_pipeline(model, device=device)
             self.asr = None if asr is None else Recognizer(asr, device=device)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(error) from error

@@ -71,6 +71,8 @@ def predict(options: argparse.Namespace) -> None:
         if rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder / ".lock", "filled"))
+            if (folder / "parts").is_dir() and not any((folder / "parts").glob("part-*.parquet")):
+                (folder / "manifest.json").unlink(missing_ok=True)  # of a try that answered nothing: it binds nobody
             claim_folder(folder, described, "manifest.json")
             for torn in (folder / "parts").glob(".part-*.tmp"):  # of a process that was killed
                 torn.unlink()
@@ -88,7 +90,8 @@ def predict(options: argparse.Namespace) -> None:
             write_table(parts.rows(), schema, table)
             failures = parts.failures()
             kinds = "".join(f"; {number} {kind}" for kind, number in failures.most_common())
-            print(f"{table}: {len(inputs) - failures.total()} of {len(inputs)} rows answered{kinds}")
+            reasons = ": why is in the column error" if failures else ""
+            print(f"{table}: {len(inputs) - failures.total()} of {len(inputs)} rows answered{kinds}{reasons}")
 
 
 def _collect(answers: Iterator[list[Any]], parts: "Parts", rows: int, places: int, rank: int, count: int) -> None:

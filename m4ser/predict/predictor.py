@@ -8,7 +8,7 @@ from typing import Any
 
 from data_scripts.errors import UserError
 from data_scripts.versions import package_version
-from m4ser.runtimes import load_pipeline
+from m4ser.runtimes import load_config, load_pipeline
 
 Row = dict[str, Any]
 
@@ -98,7 +98,7 @@ def describe(settings: Settings, has_text: bool = True) -> dict[str, Any]:
         UserError: the model or the recognizer is not there, or is none; the model reads words, and neither the inputs
             (`has_text`) nor a recognizer have any.
     """
-    config = _load_config(settings.model, settings.runtime)
+    config = load_config(settings.model, settings.runtime)
     if settings.corrections and settings.runtime == "onnx":
         raise UserError("an exported model corrects no transcripts: leave --corrections out")
     if config["modalities"] != "speech" and settings.asr is None and not has_text:
@@ -113,28 +113,6 @@ def describe(settings: Settings, has_text: bool = True) -> dict[str, Any]:
         "options": {name: getattr(settings, name) for name in ("channel", "corrections", "embeddings")},
         "versions": {name: package_version(name) for name in _PACKAGES[settings.runtime]},
     }
-
-
-def _load_config(model: str, runtime: str) -> dict[str, Any]:
-    """Return the fields of a model's configuration; UserError where it is none of ours for this runtime."""
-    if runtime == "onnx":
-        from modeling_m4ser.runtime_m4ser import read_config
-
-        try:
-            return vars(read_config(model))
-        except OSError as error:
-            raise UserError(f"{model} is no exported model ({error}): write one with m4ser export") from error
-    from transformers import AutoConfig
-
-    from modeling_m4ser import M4SERConfig
-
-    try:
-        config = AutoConfig.from_pretrained(model)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{model} is no model: {' '.join(str(error).split())}") from error
-    if not isinstance(config, M4SERConfig):
-        raise UserError(f"{model} is no M4SER model, but a {config.model_type}")
-    return config.to_dict()
 
 
 def _digests(name: str) -> dict[str, str]:

@@ -69,14 +69,6 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _load(options: argparse.Namespace) -> Any:
-    from transformers import pipeline
+    from m4ser.runtimes import load_pipeline
 
-    from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
-
-    return pipeline(
-        PIPELINE_TASK,
-        model=options.model,
-        device=options.device,
-        pipeline_class=SpeechTextEmotionPipeline,  # of this version: no code beside the weights is run
-        asr=options.asr,
-    )
+    return load_pipeline(options.model, device=options.device, asr=options.asr)

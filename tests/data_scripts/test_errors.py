@@ -27,7 +27,7 @@ def raising(error):
         (UserError("give\n another folder"), "error: give another folder\n"),
         *((kind("no"), "error: no\n") for kind in (CorpusError, SplitError, TranscriptionError, RecognizerError)),
         *((kind("no"), "error: no\n") for kind in (JournalError, AudioError)),
-        (FileNotFoundError(2, "No such file", "a.csv"), "error: [Errno 2] No such file: 'a.csv'\n"),
+        (FileNotFoundError(2, "No such file", "a.csv"), "error: a.csv does not exist; check the path\n"),
         (OSError(28, "No space left on device", "x"), "error: the disk is full (x): free some space, or choose an"),
         (PermissionError(13, "Permission denied", "x"), "error: no permission for x: make it readable"),
     ],

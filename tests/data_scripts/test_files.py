@@ -54,6 +54,7 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path):
 def test_errors_of_the_system_say_what_to_do():
     assert "the output folder" in explain(OSError("[Errno 28] Error writing bytes. No space left on device"))
     assert explain(OSError("two\nlines")) == "two lines"
+    assert explain(FileExistsError(17, "File exists", "out")).startswith("out: there is a file where a folder")
 
 
 def test_a_full_disk_is_found_behind_what_a_library_made_of_it():

@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+from data_scripts.errors import UserError
 from m4ser.__main__ import main
+from m4ser.runtimes import load_config
+from tests.helpers.tiny import tiny_pretrained
 
 
 def test_torch_is_kept_out(repo_root):
@@ -38,3 +41,20 @@ def test_an_exported_model_corrects_nothing(tmp_path, capsys):
     options = ["--model", str(tmp_path), "--runtime", "onnx", "--corrections", "--output_dir", str(tmp_path / "out")]
     assert main(["predict", str(tmp_path / "a.wav"), *options]) == 2
     assert "corrects no transcripts" in capsys.readouterr().err
+
+
+def test_a_folder_near_a_model_names_it(tmp_path, monkeypatch):
+    model, checkpoint = tmp_path / "mine" / "fold_1" / "seed42", tmp_path / "mine" / "fold_1" / "checkpoint-1"
+    tiny_pretrained(model, "whisper")
+    tiny_pretrained(checkpoint, "whisper")
+    monkeypatch.chdir(tmp_path)
+    assert load_config("mine/fold_1/seed42")["modalities"] == "speech_text"
+    for wrong, message in (
+        ("mine", "mine is no model; it holds 1: --model mine/fold_1/seed42"),
+        ("mine/fold_1/seed43", "no model: there is no such folder (did you mean mine/fold_1/seed42?)"),
+        ("./mime", "./mime is no model: there is no such folder (did you mean mine?)"),
+        (str(model / "no"), "is no model: there is no such folder"),
+    ):
+        with pytest.raises(UserError) as told:
+            load_config(wrong)
+        assert message in str(told.value)

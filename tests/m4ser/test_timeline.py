@@ -51,6 +51,7 @@ def test_every_format_is_written(folder, form, tmp_path, capsys):
         (["a/call.wav", "b/call.wav"], "two recordings of one name"),
         (["call.wav", "--plot", "call.bmp"], "ends in .png, .pdf, .svg, .html, not call.bmp"),
         (["nothing.wav"], "nothing.wav: no such file"),
+        (["."], ".: is a folder; name its recordings, ./*.wav"),
     ],
 )
 def test_mistakes_are_told_before_the_model_is_loaded(words, message, tmp_path, capsys):
@@ -62,3 +63,13 @@ def test_options_that_the_model_refuses_are_one_line(folder, tmp_path, capsys):
     words = [str(folder / "call.wav"), "--model", str(folder / "model"), "--output_dir", str(tmp_path)]
     assert main(["timeline", *words]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: This model reads what is said")
+
+
+def test_a_broken_recording_does_not_keep_the_others(folder, tmp_path, capsys):
+    (tmp_path / "broken.wav").write_bytes(b"")
+    words = [str(tmp_path / "broken.wav"), str(folder / "call.wav"), "--model", str(folder / "model")]
+    status = main(["timeline", *words, "--segments", str(folder / "turns.srt"), "--output_dir", str(tmp_path)])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (status, (tmp_path / "call.json").is_file()) == (2, True)
+    assert error.startswith("error: 1 of 2 recordings could not be read: ")
+    assert "broken.wav is empty" in error

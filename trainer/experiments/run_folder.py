@@ -42,6 +42,7 @@ PRESENTATION_ARGUMENTS = frozenset(
     {"strict", "folds", "seeds", "linear_probe", "rows", "learning_rates", "paper"}
     | {"cache_features", "feature_cache_dir", "figure_format", "hub_all_heads"}
 )
+_SHOWN = 4  # differences in one message: of another model, every file differs
 _ENCODERS = ("speech_encoder", "text_encoder")
 _FINGERPRINT_COLUMNS = ("id", "duration", "speaker", "session", "emotion", "transcript", "hypothesis", "asr_model")
 
@@ -156,9 +157,10 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any], file: str = 
     if any(difference.startswith("data.") for difference in found):
         found += settings_differences(earlier.get("corpus"), now.get("corpus"), "corpus")
     if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ExperimentError(
-            f"{folder} belongs to a run with other settings: {'; '.join(found)}. Choose another --output_dir, "
-            "repeat the earlier settings, or delete that folder to start over."
+            f"{folder} belongs to a run with other settings: {'; '.join(found[:_SHOWN])}{more}. Choose another "
+            "--output_dir, repeat the earlier settings, or delete that folder to start over."
         )
 
 

@@ -25,7 +25,8 @@ def test_one_row_an_input_and_failures_are_tried_again(run, tmp_path):
     torn.touch()
     status, shown, _ = run()
     assert not torn.exists()
-    assert (status, shown) == (0, f"{tmp_path / 'out' / 'predictions.parquet'}: 8 of 16 rows answered; 8 AudioError\n")
+    counts = "8 of 16 rows answered; 8 AudioError: why is in the column error\n"
+    assert (status, shown) == (0, f"{tmp_path / 'out' / 'predictions.parquet'}: {counts}")
     write_wav(tmp_path / "missing.wav")
     assert run("--format", "csv")[0] == 0
     first, second = (
@@ -81,3 +82,11 @@ def test_other_settings_in_a_folder_are_named(run):
 def test_impossible_options_end_at_once(run, words):
     with pytest.raises(SystemExit):
         run(*words)
+
+
+def test_a_try_that_answered_nothing_binds_no_later_one(run, model, tmp_path):
+    status, _, error = run("--asr", str(model))
+    assert status == 2
+    assert error.splitlines()[-1].startswith(f"error: asr={str(model)!r} is no recognizer that can be loaded: ")
+    assert run("--device", "no_device")[2].splitlines()[-1].startswith("error: --device no_device: ")
+    assert run()[0] == 0
