@@ -54,6 +54,7 @@ def test_suspected_words_are_marked_in_their_places():
     assert said(page.find("p[@class='words']")) == "I saw see a <myth> of the station"
     marks = [(said(mark[0]), mark[0].tag, [said(ins) for ins in mark.iter("ins")]) for mark in page.iter("mark")]
     assert marks == [("saw", "del", ["see"]), ("<myth>", "del", []), ("station", "u", [])]
+    assert "a &lt;myth&gt; of" in show_utterance("", ROW | {"corrections": words[2:]})
 
 
 def test_turns_have_places_times_and_speakers():
