@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from transformers import TrainerCallback
 
 from modeling_m4ser import M4SEROutput
 from modeling_m4ser.losses_m4ser import discriminator_loss
-from tests.helpers.corpus import deterministic_model, tiny_trainer
+from tests.helpers.corpus import NO_DROPOUT, deterministic_model, tiny_trainer
 from tests.helpers.tiny import parameters_of, ragged_batch, tiny_model
 from trainer.adversary import Adversary
 
@@ -75,3 +77,53 @@ def test_the_discriminator_follows_the_schedule(tmp_path, monkeypatch, schedule,
     options = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "discriminator_learning_rate": 4e-4}
     tiny_trainer(tmp_path, tiny_model("whisper"), max_steps=4, lr_scheduler_type=schedule, **options).train()
     assert rates == pytest.approx([4e-4 * factor for factor in factors])
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradient of each update of the main optimizer, before it is applied."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        self.seen.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+
+
+@pytest.fixture
+def half(monkeypatch):
+    """Lets a trainer use fp16 and a gradient scaler, which accelerate offers on GPUs only."""
+
+    def use(trainer):
+        monkeypatch.setitem(AcceleratorState._shared_state, "_mixed_precision", "fp16")
+        trainer.accelerator.native_amp, trainer.accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=1024)
+        return trainer
+
+    return use
+
+
+def test_in_fp16_the_rest_has_the_gradient_of_fp32(tmp_path, half):
+    """The scaler's work on the accumulated gradient is done once: D's update does not take part in it."""
+    gradients = []
+    for change in (lambda trainer: trainer, half):
+        model = tiny_model("whisper", text_config=deterministic_model().config.text_config, **NO_DROPOUT)
+        arguments = {"max_steps": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+        trainer = change(tiny_trainer(tmp_path, model, max_grad_norm=0, **arguments))
+        trainer.add_callback(watch := Gradients())
+        trainer.train()
+        gradients += watch.seen
+    full, reduced = gradients
+    assert 0 < (reduced - full).norm() < 1e-2 * full.norm()
+
+
+def test_in_fp16_an_update_that_overflows_is_skipped_and_the_schedule_goes_on(tmp_path, half):
+    model = tiny_model("whisper")
+    trainer = half(tiny_trainer(tmp_path, model, max_steps=3, lr_scheduler_type="linear"))
+    before, updates = parameters_of(model.discriminator), []
+    trainer.adversary.optimizer.register_step_pre_hook(lambda *_: updates.append(trainer.state.global_step))
+    weight = model.discriminator.hidden.weight
+    weight.register_hook(lambda gradient: gradient * float("inf") if trainer.state.global_step == 1 else gradient)
+    trainer.train()
+    assert updates == [0, 2]
+    assert trainer.lr_scheduler.last_epoch == 3
+    assert all(value.isfinite().all() for value in model.parameters())
+    assert not weight.equal(before["hidden.weight"])

@@ -122,3 +122,14 @@ def test_eq_21_over_several_processes_is_the_loss_of_one(runs):
         assert torch.equal(gathered, labels)
         torch.testing.assert_close(rank_loss, loss, rtol=0, atol=1e-12)
         torch.testing.assert_close(rank_gradient, gradient, rtol=0, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_shares_in_bf16_agree_with_one_process_within_its_rounding(alone, tmp_path):
+    options = {"dtype": "float32", "bf16": True, "max_steps": 4}
+    (one,) = alone(per_device_train_batch_size=8, **options)
+    several = launch(tmp_path / "run", 2, per_device_train_batch_size=4, **options, **SHARES)
+    first, second = (state["parameters"] for state in several)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    difference = (one["logits"] - several[0]["logits"]).abs().max()
+    assert 0 < difference < 2**-8 * one["logits"].abs().max()

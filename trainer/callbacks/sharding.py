@@ -15,8 +15,8 @@ from trainer.errors import TrainingError
 def prepare_sharding(accelerator: Accelerator) -> None:
     """Refuse ways of sharding that the two optimizers cannot share, and keep what must not be half precision out of it.
 
-    Weights are gathered in half precision, as autocast computes on them; gradients are reduced, and inputs and outputs
-    stay, in float32. Without sharding nothing is done.
+    Half precision is that of autocast alone, as without sharding: weights and gradients are exchanged, and what the
+    model returns comes, in float32. Without sharding nothing is done.
 
     Raises:
         TrainingError: FSDP of the first version, or `cpu_ram_efficient_loading`.
@@ -31,11 +31,8 @@ def prepare_sharding(accelerator: Accelerator) -> None:
             "cpu_ram_efficient_loading leaves the weights out of all processes but the first and hands them on in "
             "shares, and the discriminator, which is not sharded, has none: set fsdp_cpu_ram_efficient_loading: false."
         )
-    policy = plugin.mixed_precision_policy
-    if policy is not None:
-        plugin.mixed_precision_policy = MixedPrecisionPolicy(
-            policy.param_dtype, reduce_dtype=torch.float32, output_dtype=torch.float32, cast_forward_inputs=False
-        )
+    if plugin.mixed_precision_policy is not None:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(output_dtype=torch.float32)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def test_what_two_optimizers_cannot_share_is_refused(sharding, arguments, messag
         prepare_sharding(sharding(**arguments))
 
 
-def test_losses_features_and_gradients_stay_in_float32(sharding):
+def test_weights_gradients_and_outputs_are_exchanged_in_float32(sharding):
     prepare_sharding(SimpleNamespace(state=SimpleNamespace()))
     plain, half = sharding(), sharding()
     half.state.fsdp_plugin.set_mixed_precision("bf16")
@@ -42,9 +42,4 @@ def test_losses_features_and_gradients_stay_in_float32(sharding):
         prepare_sharding(accelerator)
     assert plain.state.fsdp_plugin.mixed_precision_policy is None
     policy = half.state.fsdp_plugin.mixed_precision_policy
-    assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (
-        torch.bfloat16,
-        torch.float32,
-        torch.float32,
-    )
-    assert not policy.cast_forward_inputs
+    assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (None, None, torch.float32)
