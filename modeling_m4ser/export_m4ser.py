@@ -121,7 +121,7 @@ def _quantize(path: Path) -> None:
     """Store the graph's matrices in eight bits, but for those of distances, whose squares would not be theirs."""
     nodes = onnx.load(path, load_external_data=False).graph.node
     excluded = [node.name for node in nodes if any("ood_scorer" in name for name in node.input)]
-    # A scale for each channel fails on the matrices of three dimensions; convolutions in eight bits are no faster.
+    # One scale a matrix: one for each channel fails on those of three dimensions.
     quantize_dynamic(
         path,
         path,
