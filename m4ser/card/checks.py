@@ -134,10 +134,10 @@ def gap(first: Measured, second: Measured) -> Measured:
         return Measured(None, note=first.note or second.note)
     value, size = first.value - second.value, first.utterances + second.utterances
     known = [(e.standard_error**2, e.degrees_of_freedom) for e in (first, second) if e.standard_error is not None]
-    if len(known) < 2:
-        return Measured(value, utterances=size, note=first.note or second.note or _FEW)
     total = sum(variance for variance, _ in known)
-    freedom = total**2 / max(sum(variance**2 / freedom for variance, freedom in known if freedom), 1e-300)
+    if len(known) < 2 or not total:
+        return Measured(value, utterances=size, note=first.note or second.note or _FEW)
+    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in known if freedom)
     return _around(value, math.sqrt(total), freedom, size)
 
 

@@ -47,6 +47,13 @@ def test_all_right_is_bounded_by_the_number_of_utterances():
     assert unchanged.high == pytest.approx(1 - few.low)
 
 
+def test_a_gap_of_two_numbers_without_spread_has_no_interval():
+    alike = [mean(rows([1] * 16), pd.Series([size] * 16)) for size in (0.3, 0.1)]
+    found = gap(*alike)
+    assert found.value == pytest.approx(0.2)
+    assert found.low is None
+
+
 def test_change_is_paired_and_mean_is_a_mean():
     after, before = rows([1, 1, 0, 0] * 20), rows([1, 1, 1, 0] * 20)
     lost = change(after, before, "wa")
