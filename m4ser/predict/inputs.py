@@ -81,8 +81,11 @@ def open_place(place: str) -> list[Source]:
     """Return what lies at a place; see `Inputs`."""
     path = Path(place)
     if path.is_dir():
-        is_saved = any((path / name).is_file() for name in _SAVED)
-        return _open_dataset(place) if is_saved else [_open_folder(path)]
+        if any((path / name).is_file() for name in _SAVED):
+            return _open_dataset(place)
+        shards = sorted(path.glob("*.parquet"))
+        holds_recordings = any(map(_is_recording, walk(path)))
+        return [_open_folder(path)] if holds_recordings or not shards else [_open_parquet(shard) for shard in shards]
     if path.is_file():
         return [_open_table(path) or _from_files([path], [path.as_posix()])]
     if found := sorted(glob.glob(place, recursive=True)):
@@ -107,13 +110,18 @@ def _open_table(path: Path) -> Source | None:
         return _open_tar(path)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         return None
-    if path.suffix == ".parquet":  # its recordings may be more than memory holds
-        from datasets import Dataset
-
-        table = cast("Dataset", Dataset.from_parquet(glob.escape(str(path))))
-        return _from_table(table, table.column_names, path.parent, path)
+    if path.suffix == ".parquet":
+        return _open_parquet(path)
     rows = read_table(path)
     return _from_table(rows, list(dict.fromkeys(name for row in rows for name in row)), path.parent, path)
+
+
+def _open_parquet(path: Path) -> Source:
+    from datasets import Dataset
+
+    # Mapped, not read: its recordings may be more than memory holds.
+    table = cast("Dataset", Dataset.from_parquet(glob.escape(str(path))))
+    return _from_table(table, table.column_names, path.parent, path)
 
 
 def _open_folder(folder: Path) -> Source:
@@ -167,6 +175,7 @@ def _from_table(table: "Sequence[Row] | Dataset", names: Sequence[str], folder: 
         listed = flat.select_columns(
             [name for name in wanted if getattr(flat.features[name], "dtype", None) not in heavy]
         )
+    table_name = f"{owner.stem}, " if isinstance(owner, Path) else ""  # rows of several shards are not one
     items, where = [], str(folder.resolve() if folder.exists() else folder)
     for number, row in enumerate(listed, 1):
         try:
@@ -175,7 +184,7 @@ def _from_table(table: "Sequence[Row] | Dataset", names: Sequence[str], folder: 
             raise CorpusError(f"{owner}, row {number}: {error}") from None
         name = _file_name(row, columns["audio"])
         told = [str(item.get(role)) for role in ("hypothesis", "transcript", "channel", "part", "unusable")]
-        named = {"id": item["id"], "name": recording_name(item, name) if name else f"row {number}"}
+        named = {"id": item["id"], "name": recording_name(item, name) if name else f"{table_name}row {number}"}
         items.append(named | {"digest": fingerprint([where, name, *told])})
     name_rows(items)
     check_ids(items, owner)

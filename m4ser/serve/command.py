@@ -9,6 +9,7 @@ from typing import Any
 
 from data_scripts.errors import UserError, run_command
 from data_scripts.parsers import CommandParser
+from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out
 from m4ser.serve import Settings
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -27,6 +28,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder or Hub name of a trained model")
     parser.add_argument("--asr", help="ASR model that writes missing words, e.g. openai/whisper-small.en")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; None: a GPU where there is one")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help=RUNTIME_HELP)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: other machines may ask too")
     parser.add_argument("--port", type=int, default=8000, help="where it listens")
     for name, kind, what in (
@@ -47,6 +49,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise UserError(f"m4ser serve needs {', '.join(missing)}: pip install -e '.[serve]'")
+    keep_torch_out(options.runtime)
     options.token = os.environ.get("M4SER_TOKEN")
     if options.token is not None and not (options.token.strip() and options.token.isascii()):
         raise UserError("M4SER_TOKEN is empty, or has other than ASCII characters: choose another, or unset it")
@@ -71,4 +74,4 @@ def _run(options: argparse.Namespace) -> None:
 def _load(options: argparse.Namespace) -> Any:
     from m4ser.runtimes import load_pipeline
 
-    return load_pipeline(options.model, device=options.device, asr=options.asr)
+    return load_pipeline(options.model, options.runtime, options.device, asr=options.asr)

@@ -74,7 +74,7 @@ def test_a_table_is_read_by_its_columns(folder):
     assert (first["asr_model"], first["read"].part.end) == ("whisper", 0.1)
     assert first["file"] == str(folder / "b.wav")
     assert second["read"].text == ""  # whisper heard no words
-    assert (third["id"], third["file"]) == ("row 3", None)
+    assert (third["id"], third["file"]) == ("t, row 3", None)
 
 
 def test_the_digest_follows_what_is_read(folder):
@@ -102,6 +102,15 @@ def test_recordings_in_datasets_are_read_when_their_turn_comes(folder, tmp_path,
     assert list(found) == ["u0.wav", "u1.wav", "u2.wav"]
     assert [row["read"].audio["bytes"] for row in found.values()] == [b"\0", b"\1", b"\2"]
     assert {row["read"].text for row in found.values()} == {"we go"}
+
+
+def test_shards_of_the_benchmark_are_one_input(tmp_path):
+    for name in "ab":
+        rows = [{"audio_flac": name.encode(), "label": "sad", "language": "en", "source_id": "s"}] * 2
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    found = read(tmp_path)
+    assert list(found) == ["a, row 1", "a, row 2", "b, row 1", "b, row 2"]
+    assert [row["read"].audio for row in found.values()] == [b"a", b"a", b"b", b"b"]
 
 
 def test_splits_with_the_same_ids_are_told_apart(tmp_path):
