@@ -14,25 +14,21 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from .configuration_m4ser import USE_PIPELINE, M4SERConfig
+from .configuration_m4ser import CUSTOM_PIPELINES, USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
 from .domain_m4ser import DomainDistance
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .handler_m4ser import REQUIREMENTS
-from .losses_m4ser import (
-    LOSSES,
-    at_least_float32,
-    gather_across_processes,
-    label_contrastive_loss,
-    token_cross_entropy,
-)
+from .losses_m4ser import LOSSES, at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
 
 if TYPE_CHECKING:
     # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
-    # two bring in the rest. `save_pretrained` then finds all files beside this one.
+    # bring in the rest. `save_pretrained` then finds all files beside this one.
+    from .export_m4ser import export_onnx  # noqa: F401
     from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
     from .processing_m4ser import M4SERProcessor  # noqa: F401
+    from .runtime_m4ser import OnnxPipeline  # noqa: F401
 
 
 #: What tells of a model and lies beside its weights: its card, the results that this states, and their figures.
@@ -79,6 +75,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
         """Load a model as transformers does, see [`~PreTrainedModel.from_pretrained`]."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.config.custom_pipelines = {task: dict(spec) for task, spec in CUSTOM_PIPELINES.items()}  # all are saved
         for module in model.modules():
             # transformers makes every parameter it loads trainable.
             if isinstance(module, TextEncoder):

@@ -271,7 +271,7 @@ def test_what_is_said_of_model_runs_and_training_goes_on_as_a_whole(script, plac
 
 
 FILES = [
-    *sorted((ROOT / "examples" / "configs").glob("*.yaml")),
+    *sorted((ROOT / "examples" / "configs").glob("[!a]*.yaml")),  # those of accelerate are not ours
     ROOT / "examples" / "demo" / "demo.yaml",
     *PRESETS.values(),
 ]

@@ -22,7 +22,7 @@ from tests.helpers import ROOT
 from trainer.experiments.cli import FILES
 
 #: Options of other programs that the pages mention.
-FOREIGN_OPTIONS = {"--help", "--multi_gpu", "--num_processes", "--exclude"}
+FOREIGN_OPTIONS = {"--help", "--multi_gpu", "--config_file", "--num_processes", "--exclude"}
 
 
 @cache

@@ -42,7 +42,7 @@ PRESENTATION_ARGUMENTS = frozenset(
     {"strict", "folds", "seeds", "linear_probe", "rows", "learning_rates", "paper"}
     | {"cache_features", "feature_cache_dir", "figure_format", "hub_all_heads"}
 )
-_SHOWN = 4  # differences in one message: of another model, every file differs
+_SHOWN = 6  # differences in one message: of another model, every file differs
 _ENCODERS = ("speech_encoder", "text_encoder")
 _FINGERPRINT_COLUMNS = ("id", "duration", "speaker", "session", "emotion", "transcript", "hypothesis", "asr_model")
 

@@ -17,14 +17,19 @@ def test_every_corpus_is_known_by_the_name_of_its_record():
 
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
     (tmp_path / "file.wav").write_bytes(b"")
-    for place, message in (
-        (None, "say where the corpus lies: --data_dir FOLDER"),
-        (tmp_path / "gone", "gone does not exist: give the folder of the ravdess corpus"),
-        (tmp_path / "file.wav", "is not a folder"),
-        (tmp_path, r"no usable recording of ravdess in .*looked for Actor_NN/03-01.*1 × not named as a RAVDESS rec"),
+    for name, place, message in (
+        ("ravdess", None, "say where the corpus lies: --data_dir FOLDER"),
+        ("ravdess", tmp_path / "gone", "gone does not exist: give the folder of the ravdess corpus"),
+        ("meld", tmp_path / "file.wav", "is not a folder"),
+        ("ravdess", tmp_path / "file.wav", "is no whole zip archive"),
+        (
+            "ravdess",
+            tmp_path,
+            r"no usable recording of ravdess in .*looked for Actor_NN/03-01.*1 × not named as a RAVDESS rec",
+        ),
     ):
         with pytest.raises(CorpusError, match=message):
-            load_corpus("ravdess", place)
+            load_corpus(name, place)
 
 
 def test_another_corpus_is_one_record(tmp_path, monkeypatch):

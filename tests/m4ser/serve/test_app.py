@@ -41,11 +41,11 @@ def test_answers_of_many_clients_are_those_of_the_pipeline(address, pipe):
 
 
 def test_a_timeline(address, pipe, monkeypatch):
-    from modeling_m4ser import pipeline_m4ser
+    from modeling_m4ser import answering_m4ser
 
     turns = [{"start": 0.5, "end": 2.0}, {"start": 2.0, "end": 3.5}]  # as speech would be found
-    timeline = pipeline_m4ser.timeline
-    monkeypatch.setattr(pipeline_m4ser, "timeline", lambda *args, **kw: timeline(*args, **{**kw, "segments": turns}))
+    timeline = answering_m4ser.timeline
+    monkeypatch.setattr(answering_m4ser, "timeline", lambda *args, **kw: timeline(*args, **{**kw, "segments": turns}))
     call = encode(wave(4.0))
     expected = pipe.timeline(call)
     given = requests.post(address + "/timeline", call).json()

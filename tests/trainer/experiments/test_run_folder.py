@@ -62,6 +62,7 @@ def test_what_decides_a_result():
         "cache_features",
         "feature_cache_dir",
         "figure_format",
+        "hub_all_heads",
     }
     named = ("learning_rate", "lr_scheduler_kwargs", "optim_args", "weight_decay", "max_grad_norm", "data_seed", "bf16")
     assert all(map(decides, (*named, "split_seed", "some_new_option_of_a_script")))
