@@ -35,22 +35,14 @@ def _bench(options: argparse.Namespace) -> None:
         from oruk_bench.core import LABELS, TARGET_SR, clip_audio, load_eval, norm_label, score
     except ImportError as error:
         raise UserError("m4ser bench needs oruk-bench: pip install oruk-bench") from error
-    from transformers import pipeline
-
-    from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
+    from m4ser.runtimes import load_pipeline
 
     try:
         tables, index, labels, languages, sources = load_eval(options.shards)
     except (FileNotFoundError, KeyError) as error:
         columns = "audio_flac, label, language and source_id"
         raise CorpusError(f"{options.shards} holds no Parquet files with {columns}: {error}") from error
-    pipe = pipeline(
-        PIPELINE_TASK,
-        model=options.model,
-        pipeline_class=SpeechTextEmotionPipeline,
-        device=options.device,
-        asr=options.asr,
-    )
+    pipe = load_pipeline(options.model, device=options.device, asr=options.asr)
     if pipe.model.config.uses_text and options.asr is None:
         raise UserError(f"{options.model} reads transcripts, and the benchmark has none: name a recognizer by --asr")
     classes = {name: norm_label(name) for name in pipe.model.config.id2label.values()}

@@ -21,7 +21,8 @@ def _export(model: str, folder: Path, int8: bool) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty: name a folder that is new")
     from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor  # late: --help needs none of it
-    from modeling_m4ser.export_m4ser import GRAPH_FILE, export_onnx
+    from modeling_m4ser.export_m4ser import export_onnx
+    from modeling_m4ser.runtime_m4ser import GRAPH_FILE
 
     try:
         loaded = M4SERForEmotionClassification.from_pretrained(model), M4SERProcessor.from_pretrained(model)

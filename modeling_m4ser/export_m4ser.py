@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from .runtime_m4ser import EXPORT_FILE, FILTERS_FILE, GRAPH_FILE
+
 try:
     import onnx
     import onnxruntime
@@ -18,8 +20,6 @@ try:
 except ImportError:
     onnx: Any = None
 
-#: The graph, what the runtime must know besides the model's and the processor's files, and a Whisper's mel filters.
-GRAPH_FILE, EXPORT_FILE, FILTERS_FILE = "model.onnx", "export.json", "mel_filters.npy"
 #: How far logits and pooled features of a float32 graph may lie from the model's.
 TOLERANCE = 1e-4
 _TRACED = ((3, 8000, 9),)

@@ -31,7 +31,6 @@ class Recognizer:
     """
 
     def __init__(self, asr: Any, sampling_rate: int = 16000, device: Any = None):
-        is_name = isinstance(asr, str)
         if isinstance(asr, str) and asr.startswith(FASTER_WHISPER):
             asr = _FasterWhisper(asr.removeprefix(FASTER_WHISPER), device)
         elif isinstance(asr, str):
@@ -40,9 +39,6 @@ class Recognizer:
             raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
         self.asr: Any = asr
         self.sampling_rate = sampling_rate
-        # As the texts of training are written; the pipeline's default of several beams takes twice as long.
-        is_greedy = is_name and _is_pipeline(asr) and asr.model.can_generate()
-        self._options_of_all = {"generate_kwargs": {"num_beams": 1}} if is_greedy else {}
 
     def __call__(
         self, waveforms: Sequence[np.ndarray], names: Sequence[str | None] | None = None, batch_size: int = 16
@@ -76,7 +72,7 @@ class Recognizer:
         # Of other models, the padding of a batch would be heard too.
         batch_size = batch_size if getattr(self.asr, "type", "") == "seq2seq_whisper" else 1
         clips = [{"raw": waveform, "sampling_rate": self.sampling_rate} for waveform in waveforms]
-        return self.asr(clips, batch_size=batch_size, **self._options_of_all, **options)
+        return self.asr(clips, batch_size=batch_size, **options)
 
     def _options(self, waveform: np.ndarray) -> dict[str, Any] | None:
         """Return the options that let a model hear what is longer than it reads at once; None for what is not."""
@@ -108,7 +104,8 @@ def _load_pipeline(name: str, device: Any) -> Any:
             f"asr={name!r} needs torch and transformers: use {FASTER_WHISPER}NAME, or a runtime that has them"
         ) from error
     try:
-        return pipeline("automatic-speech-recognition", model=name, device=device)
+        # One beam, as the texts of training are written: the default of five takes twice as long.
+        return pipeline("automatic-speech-recognition", model=name, device=device, generate_kwargs={"num_beams": 1})
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].partition(" with any of")[0]  # classes, for pages
         raise ValueError(f"asr={name!r} is no recognizer that can be loaded: {reason}") from error

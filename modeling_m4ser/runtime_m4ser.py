@@ -18,6 +18,8 @@ try:
 except ImportError:
     onnxruntime: Any = None
 
+#: The graph, what the runtime must know besides the model's and the processor's files, and a Whisper's mel filters.
+GRAPH_FILE, EXPORT_FILE, FILTERS_FILE = "model.onnx", "export.json", "mel_filters.npy"
 Batch = dict[str, np.ndarray]
 
 
@@ -34,9 +36,9 @@ class OnnxProcessor(Preparation):
         self.sampling_rate = self._features["sampling_rate"]
         for name in Preparation.__annotations__.keys() & fields.keys():
             setattr(self, name, fields[name])
-        told = _read(folder / "export.json")
+        told = _read(folder / EXPORT_FILE)
         self._shortest, self._pad = told["shortest"], told["pad_token_id"]
-        filters = folder / "mel_filters.npy"
+        filters = folder / FILTERS_FILE
         self._filters = np.load(filters) if filters.is_file() else None
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
@@ -94,15 +96,13 @@ class OnnxPipeline(Answering):
         if onnxruntime is None:
             raise ImportError("running an exported model needs onnxruntime and tokenizers: pip install 'm4ser[onnx]'")
         folder, self.device = Path(folder), None
-        if not (folder / "export.json").is_file():
+        if not (folder / EXPORT_FILE).is_file():
             raise FileNotFoundError(f"{folder} is no exported model: write one with m4ser export")
-        self._equal_lengths = _read(folder / "export.json")["equal_lengths"]
+        self._equal_lengths = _read(folder / EXPORT_FILE)["equal_lengths"]
         self.model, self.processor = SimpleNamespace(config=read_config(folder)), OnnxProcessor(folder)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = num_threads or 0
-        self._session = onnxruntime.InferenceSession(
-            folder / "model.onnx", settings, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(folder / GRAPH_FILE, settings, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._defaults = {name: options.pop(name) for name in ("batch_size", "num_workers") if name in options}
         self._preprocess_params, self._forward_params, self._postprocess_params = self._sanitize_parameters(**options)

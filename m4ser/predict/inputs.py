@@ -84,8 +84,9 @@ def open_place(place: str) -> list[Source]:
         if any((path / name).is_file() for name in _SAVED):
             return _open_dataset(place)
         shards = sorted(path.glob("*.parquet"))
-        holds_recordings = any(map(_is_recording, walk(path)))
-        return [_open_folder(path)] if holds_recordings or not shards else [_open_parquet(shard) for shard in shards]
+        if shards and not any(map(_is_recording, walk(path))):
+            return [_open_parquet(shard) for shard in shards]
+        return [_open_folder(path)]
     if path.is_file():
         return [_open_table(path) or _from_files([path], [path.as_posix()])]
     if found := sorted(glob.glob(place, recursive=True)):

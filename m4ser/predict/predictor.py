@@ -14,7 +14,6 @@ Row = dict[str, Any]
 
 #: What a model or a recogniser is made of; the card and the code that lies beside the weights are not.
 _MODEL_FILES = ("*.safetensors", "*.onnx*", "*.bin", "*.json", "*.txt", "*.model")
-_SIZES = "faster-whisper:"
 #: Of config.json, what changes no answer.
 _NOTES = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
 _PACKAGES = {"torch": ("m4ser", "torch", "transformers"), "onnx": ("m4ser", "onnxruntime", "tokenizers")}
@@ -117,7 +116,13 @@ def describe(settings: Settings, has_text: bool = True) -> dict[str, Any]:
 
 def _digests(name: str) -> dict[str, str]:
     """The files of a model by their content; config.json is compared field by field. One of the Hub is downloaded."""
-    if name.startswith(_SIZES) and not Path(name := name.removeprefix(_SIZES)).is_dir() and "/" not in name:
+    from modeling_m4ser.recognition_m4ser import FASTER_WHISPER  # late: --help needs none of it
+
+    if (
+        name.startswith(FASTER_WHISPER)
+        and not Path(name := name.removeprefix(FASTER_WHISPER)).is_dir()
+        and "/" not in name
+    ):
         return {}  # a size, such as small.en, of which that package knows the place
     from huggingface_hub import snapshot_download
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from threading import Thread
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -41,7 +40,10 @@ class Service:
             pipe, workers = load(), 1
         except Exception as error:
             return fail(error)
-        if pipe.device.type == "cpu":  # there, batches side by side are faster than one with many threads
+        # On a CPU, batches side by side are faster than one with many threads; onnxruntime has threads of its own.
+        if getattr(pipe.device, "type", None) == "cpu":
+            import torch
+
             cores = os.cpu_count() or 1
             workers = min(cores, _WORKERS)
             torch.set_num_threads(min(torch.get_num_threads(), cores // workers))
