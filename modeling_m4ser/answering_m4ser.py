@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .audio_m4ser import audio_name, decode_audio, load_audio
+from .audio_m4ser import audio_name, decode_audio, has_sound, resample
 from .decisions_m4ser import decide
-from .levels_m4ser import silence_reason
 from .recognition_m4ser import load_recognizer
 from .rows_m4ser import read_utterance
 from .timeline_m4ser import stream, timeline
@@ -131,9 +130,9 @@ class Answering:
             if audio is None:
                 raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
             samples, own_rate = decode_audio(audio, channel=channel, part=part)
-            clip |= {"seconds": len(samples) / own_rate, "has_speech": silence_reason(samples) is None}
-            # Only now to the model's rate: resampling adds ripples to a constant, which is silence too.
-            waveform = load_audio({"array": samples, "sampling_rate": own_rate}, sampling_rate=rate, name=name)
+            label = name or "the audio"
+            clip |= {"seconds": len(samples) / own_rate, "has_speech": has_sound(samples, label)}
+            waveform = resample(samples, own_rate, rate, label)
             if config.uses_speech:
                 clip["features"] = self.processor(audio=waveform, sampling_rate=rate, names=[name])
             if lacks_text:

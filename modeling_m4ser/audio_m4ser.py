@@ -63,11 +63,24 @@ def load_audio(
     label = _label(audio, name)
     wanted = check_rate(sampling_rate, "sampling_rate", name or "the audio")
     samples, rate = decode_audio(audio, source_rate=source_rate, name=name, channel=channel, part=part)
-    # Looked for in what was recorded: resampling adds ripples to a constant.
+    has_sound(samples, label)
+    return resample(samples, rate, wanted, label)
+
+
+def has_sound(samples: np.ndarray, label: str) -> bool:
+    """Return whether samples (samples,) hold any sound, as they were recorded: resampling adds ripples to a constant.
+
+    A warning names those that hold none.
+    """
     if reason := silence_reason(samples):
         logger.warning_once(
             f"{label} holds no sound ({reason}): what is recognised in it means nothing; check the recording."
         )
+    return reason is None
+
+
+def resample(samples: np.ndarray, rate: float, wanted: float, label: str) -> np.ndarray:
+    """Return samples (samples,) of `rate` at `wanted` hertz; `AudioError` where they are too few."""
     if rate == wanted:
         return samples
     if soxr is None:

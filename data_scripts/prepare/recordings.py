@@ -30,7 +30,7 @@ from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
-from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, silence_reason
+from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, resample, silence_reason
 from modeling_m4ser.decoding_m4ser import decode_file, open_audio
 from modeling_m4ser.parts_m4ser import PartError
 
@@ -110,7 +110,7 @@ def inspect_recording(row: Row, folder: Path | None = None, always: bool = False
         duration = samples.size / rate
         if silence := silence_reason(samples):
             return RecordingInfo(duration, as_it_is, silence=silence)
-        samples = load_audio({"array": samples, "sampling_rate": rate}, SAMPLING_RATE, name=_RECORDING_LABEL)
+        samples = resample(samples, rate, SAMPLING_RATE, _RECORDING_LABEL)
     except AudioError as error:
         if isinstance(error.__cause__, PermissionError):  # no fault of the recording, so it is not left out for it
             raise CorpusError(f"no permission to read {path}: make the corpus readable for your user (chmod)") from None
