@@ -16,6 +16,8 @@ from data_scripts.schema import (
     load_prepared,
     save_prepared,
     save_splits,
+    select_rows,
+    tables_digest,
     write_split,
 )
 
@@ -83,6 +85,25 @@ def test_saving_again_replaces_every_split(dataset, tmp_path):
     save_prepared(DatasetDict({"train": build_dataset([row(7)], EMOTIONS)}), tmp_path)
     loaded = load_prepared(tmp_path)
     assert {split: list(part["id"]) for split, part in loaded.items()} == {"train": ["clip7"]}
+
+
+def test_the_fingerprint_tells_the_rows_and_their_split(tmp_path):
+    part, other = (build_dataset([row(number)], EMOTIONS) for number in (1, 2))
+    kinds = [{"train": part}, {"test": part}, {"train": part, "test": other}, {"train": other, "test": part}]
+    folders = [save_prepared(DatasetDict(splits), tmp_path / str(n)) for n, splits in enumerate(kinds)]
+    assert len({*map(tables_digest, folders)}) == 4
+    assert tables_digest(save_prepared(DatasetDict(kinds[0]), tmp_path / "again")) == tables_digest(folders[0])
+
+
+def test_selected_classes_have_the_numbers_of_their_order(dataset):
+    for wanted in (["angry", "happy"], EMOTIONS[::-1]):
+        part = select_rows(dataset, wanted)["train"]
+        assert part.features["emotion"].names == wanted
+        assert dict(zip(part["id"], part.features["emotion"].int2str(part["emotion"][:]), strict=True)) == {
+            "clip1": "happy",
+            "clip2": "angry",
+        }
+    assert select_rows(dataset, sessions=["s1"])["train"]["id"][:] == ["clip1"]
 
 
 def test_a_save_that_fails_leaves_every_split(dataset, tmp_path):

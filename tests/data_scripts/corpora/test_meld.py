@@ -68,11 +68,13 @@ def test_nested_as_the_archives_unpack(raw, tmp_path):
     corpus = load_corpus("meld", tmp_path)  # CSVs beside MELD.Raw
     assert corpus.report.kept == 6
     assert len(corpus.report.dropped) == 3
-    write_meld_csv(tmp_path / "old" / "older" / "dev_sent_emo.csv", [meld_row(0, 0, "fear")])
+    write_meld_csv(
+        tmp_path / "a" / "copy" / "dev_sent_emo.csv", [meld_row(0, 0, "fear")]
+    )  # deeper, and earlier by name
     corpus = load_corpus("meld", tmp_path)
     assert corpus.report.kept == 6
     second = "second dev_sent_emo.csv: the other one is read"
-    assert drop_reasons(corpus.report)["old/older/dev_sent_emo.csv"] == second
+    assert drop_reasons(corpus.report)["a/copy/dev_sent_emo.csv"] == second
 
 
 def test_every_trap_is_reported(raw):

@@ -204,7 +204,9 @@ def test_what_is_no_longer_selected_goes_away(mixed, tmp_path):
     assert sorted(path.name for path in kept.parent.iterdir()) == ["lossy.mp3.flac", "mine.txt"]
 
 
-def test_hypotheses_outlive_a_second_run(mixed, tmp_path):
+@pytest.mark.parametrize(("told_by", "seconds"), [("content", 0.2), ("duration", 0.3)])
+def test_hypotheses_outlive_a_second_run(mixed, tmp_path, told_by, seconds):
+    """But that of another recording: as long as the first, or longer, where the folder tells no content yet."""
     out = tmp_path / "out"
     prepare_folder(CorpusSelection("manifest", mixed), out)
 
@@ -212,11 +214,12 @@ def test_hypotheses_outlive_a_second_run(mixed, tmp_path):
         return {"hypothesis": f"words of {row['id']}", "asr_model": "tiny"}
 
     train = load_prepared(out)["train"]
-    save_prepared(DatasetDict({"train": train.map(recognise, features=train.features)}), out)
-    write_wav(mixed / "other rate.wav", rate=44100, seed=7)
+    train = train.map(recognise, features=train.features)
+    save_prepared(DatasetDict(train=train if told_by == "content" else train.remove_columns("content")), out)
+    write_wav(mixed / "other rate.wav", seconds, rate=44100, seed=7)
     prepare_folder(CorpusSelection("manifest", mixed), out)
     rows = {row["id"]: row for row in load_prepared(out)["train"]}
-    assert rows.pop("other rate.wav")["hypothesis"] is None  # another recording now, as long as the first
+    assert rows.pop("other rate.wav")["hypothesis"] is None
     assert {name: (row["hypothesis"], row["asr_model"]) for name, row in rows.items()} == {
         name: (f"words of {name}", "tiny") for name in rows
     }

@@ -187,16 +187,18 @@ def test_a_lossy_copy_of_one_channel_is_found(tmp_path):
 
 
 def test_hypotheses_of_an_earlier_preparation(tmp_path):
-    """Recognised, recognised as silence, not recognised."""
-    known = {"a": "words", "b": "", "c": None}
+    """Recognised, recognised as silence, not recognised; two are copies, whose content is that of one of them."""
+    known = {"a": ("words", "1"), "b": ("", "2"), "c": (None, "3"), "d": ("so", "4"), "e": ("so", "4")}
     rows = [
         {"id": name, "audio": {"path": name, "bytes": None}, "hypothesis": text, "asr_model": text and "tiny"}
-        for name, text in known.items()
+        | {"content": content}
+        for name, (text, content) in known.items()
     ]
     save_splits({"train": [{**row, "duration": 1.0, "emotion": "sad"} for row in rows]}, ["sad"], tmp_path)
     path = tmp_path / "train.parquet"
     found = earlier_hypotheses(path)
-    assert {name: row["hypothesis"] for name, row in found.items()} == {"a": "words", "b": ""}
+    told = {name: (row["hypothesis"], row["content"]) for name, row in found.items()}
+    assert told == {"a": ("words", "1"), "b": ("", "2"), "d": ("so", None), "e": ("so", None)}
     assert (found["a"]["duration"], found["a"]["asr_model"]) == (1.0, "tiny")
     path.write_bytes(b"PAR1 no longer")
     assert earlier_hypotheses(path) == earlier_hypotheses(tmp_path / "absent.parquet") == {}

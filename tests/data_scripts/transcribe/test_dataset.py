@@ -119,6 +119,18 @@ def test_hypotheses_are_imported_from_csv_parquet_and_jsonl(dataset, tmp_path):
     assert import_hypotheses(dataset, read_hypotheses(lines), "x")[0]["train"]["hypothesis"][6] == "only in train"
 
 
+def test_hypotheses_that_are_there_may_stay():
+    known = texts(("a", "one"), ("b", "two"), ("c", None))
+    given = {(None, "0"): "one", (None, "1"): "other", (None, "2"): "three"}
+    filled, report = import_hypotheses(known, given, "x", missing_only=True)
+    assert filled["train"]["hypothesis"][:] == ["one", "two", "three"]
+    assert filled["train"]["asr_model"][:] == [None, None, "x"]
+    assert (report["imported"], report["kept"]) == (
+        2,
+        ["train/1"],
+    )  # where the file says the same, nothing is kept back
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

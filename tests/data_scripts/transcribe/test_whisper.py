@@ -28,6 +28,21 @@ def test_it_does_not_depend_on_the_batch_nor_on_the_global_seed(tiny_whisper):
     assert other_seed.settings != recognizer.settings, "a run that was stopped would go on with another seed"
 
 
+def test_what_is_sampled_is_of_all_tokens_by_a_seed_of_the_clip(tiny_whisper, monkeypatch):
+    def seeds(*clips, **options):
+        recognizer, found = WhisperRecognizer(tiny_whisper, device="cpu", **options), []
+        monkeypatch.setattr(
+            recognizer.model, "generate", lambda top_k, **_: found.append((top_k, torch.initial_seed())) or [[0]]
+        )
+        for clip in clips:
+            recognizer._decode_alone(clip)
+        assert {top_k for top_k, _ in found} == {0}
+        return [seed for _, seed in found]
+
+    one, other = noises(800, 900)
+    assert len({*seeds(one, other, one), *seeds(one, seed=1)}) == 3
+
+
 def test_it_takes_empty_silent_short_and_long_clips(tiny_whisper):
     recognizer = WhisperRecognizer(tiny_whisper, device="cpu", max_new_tokens=6)
     clips = [np.zeros(0, np.float32), np.zeros(16_000, np.float32), *noises(160, 40_000)]
