@@ -14,13 +14,16 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_scripts import load_corpus
 from m4ser.__main__ import VERBS, main
+from modeling_m4ser import export_m4ser
 from tests.docs.markdown import PAGES, Block, blocks, commands, name
 from tests.docs.workspace import make_materials
 from tests.helpers import ROOT
@@ -52,11 +55,27 @@ def materials(tmp_path_factory) -> Path:
     return make_materials(tmp_path_factory.mktemp("materials"))
 
 
+@pytest.fixture(scope="module")
+def trace_once(tmp_path_factory) -> Callable[[Any, Path], int]:
+    """In the place of an export's trace, which takes torch seconds: of the one model that pages export, it is kept."""
+    graph, trace = tmp_path_factory.mktemp("graph") / "model.onnx", export_m4ser._trace
+    opsets: list[int] = []
+
+    def write(model: Any, path: Path) -> int:
+        if not opsets:
+            opsets.append(trace(model, graph))
+        shutil.copyfile(graph, path)
+        return opsets[0]
+
+    return write
+
+
 @pytest.fixture
-def workspace(materials, tmp_path, monkeypatch) -> Path:
+def workspace(materials, trace_once, tmp_path, monkeypatch) -> Path:
     shutil.copytree(materials, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(export_m4ser, "_trace", trace_once)
     return tmp_path
 
 

@@ -1,6 +1,6 @@
 """Twenty training steps of a tiny model, alone or as one of several processes; each process saves what it has then.
 
-python tests/helpers/distributed_worker.py PROCESSES OUTPUT_FOLDER OPTIONS, which are the keywords of `train` as JSON.
+python tests/helpers/distributed_worker.py PROCESSES RUNS, which are {output folder: keywords of `train`} as JSON.
 """
 
 import json
@@ -108,6 +108,7 @@ def _process(rank: int, processes: int, folder: Path, options: dict) -> None:
 
 
 if __name__ == "__main__":
-    processes, folder, options = int(sys.argv[1]), Path(sys.argv[2]).resolve(), json.loads(sys.argv[3])
-    # The libraries are loaded once, and then the process is forked.
-    torch.multiprocessing.start_processes(_process, (processes, folder, options), nprocs=processes, start_method="fork")
+    processes, runs = int(sys.argv[1]), json.loads(sys.argv[2])
+    for folder, options in runs.items():  # the libraries are loaded once, and then the process is forked
+        given = (processes, Path(folder), options)
+        torch.multiprocessing.start_processes(_process, given, nprocs=processes, start_method="fork")

@@ -17,16 +17,20 @@ AVERAGED = {"standardize": True, "ema_decay": 0.9, "max_steps": 6, "logging_step
 ACCUMULATED = {"gradient_accumulation_steps": 4}
 
 
-def launch(folder: Path, processes: int, **options) -> list[dict]:
-    """Run the worker and return what each process saved; a process alone is this one."""
-    folder.mkdir()
-    if processes == 1:
-        distributed_worker.train(folder, **options)
-    else:
-        command = [sys.executable, distributed_worker.__file__, str(processes), str(folder), json.dumps(options)]
+def launch(processes: int, *runs: tuple[Path, dict]) -> list[list[dict]]:
+    """Run the worker with each folder and options, and return what each process saved; a process alone is this one."""
+    for folder, options in runs:
+        folder.mkdir()
+        if processes == 1:
+            distributed_worker.train(folder, **options)
+    if processes > 1:
+        given = json.dumps({str(folder): options for folder, options in runs})
+        command = [sys.executable, distributed_worker.__file__, str(processes), given]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
+    return [
+        [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)] for folder, _ in runs
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +41,19 @@ def alone(tmp_path_factory):
     def run(**options):
         key = json.dumps(options, sort_keys=True)
         if key not in done:
-            done[key] = launch(tmp_path_factory.mktemp("one") / "run", 1, **options)
+            (done[key],) = launch(1, (tmp_path_factory.mktemp("one") / "run", options))
         return done[key]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """What two processes save of the same options, in whole copies and in shares."""
+    folder, options = tmp_path_factory.mktemp("pair"), {"per_device_train_batch_size": 4, **AVERAGED}
+    return dict(
+        zip(("copies", "shares"), launch(2, (folder / "a", options), (folder / "b", options | SHARES)), strict=True)
+    )
 
 
 def slow(processes, sharding, options, name):
@@ -50,8 +63,8 @@ def slow(processes, sharding, options, name):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((2, {}, AVERAGED), id="ddp"),
-        pytest.param((2, SHARES, AVERAGED), id="fsdp2"),
+        pytest.param("copies", id="ddp"),
+        pytest.param("shares", id="fsdp2"),
         slow(2, {}, ACCUMULATED, "ddp accumulated"),
         slow(2, WHOLE_STATES, {"resume": 10}, "fsdp2 of whole states"),
         slow(2, SHARES, ACCUMULATED, "fsdp2 accumulated"),
@@ -60,12 +73,13 @@ def slow(processes, sharding, options, name):
     ],
 )
 def runs(request, alone, tmp_path_factory):
+    """What one process saved, and what several did of the same global batch."""
+    if request.param in ("copies", "shares"):
+        return alone(per_device_train_batch_size=8, **AVERAGED), request.getfixturevalue("pair")[request.param]
     processes, sharding, options = request.param
     several = {"per_device_train_batch_size": 8 // processes, **options, **sharding}
-    return (
-        alone(per_device_train_batch_size=8, **options),
-        launch(tmp_path_factory.mktemp("several") / "run", processes, **several),
-    )
+    (found,) = launch(processes, (tmp_path_factory.mktemp("several") / "run", several))
+    return alone(per_device_train_batch_size=8, **options), found
 
 
 def test_they_ran_in_several_processes_and_in_shares_of_all_but_the_discriminator(runs, request):
@@ -128,7 +142,7 @@ def test_eq_21_over_several_processes_is_the_loss_of_one(runs):
 def test_shares_in_bf16_agree_with_one_process_within_its_rounding(alone, tmp_path):
     options = {"dtype": "float32", "bf16": True, "max_steps": 4}
     (one,) = alone(per_device_train_batch_size=8, **options)
-    several = launch(tmp_path / "run", 2, per_device_train_batch_size=4, **options, **SHARES)
+    (several,) = launch(2, (tmp_path / "run", {"per_device_train_batch_size": 4, **options, **SHARES}))
     first, second = (state["parameters"] for state in several)
     assert all(torch.equal(first[name], second[name]) for name in first)
     difference = (one["logits"] - several[0]["logits"]).abs().max()
