@@ -20,8 +20,7 @@ def test_text_and_bytes_are_written_and_folders_made(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("w/o MSR & MIR", "w_o_MSR_MIR"), ("../..", "_"), ("noise 10 %", "noise_10"), ("é.1", "é.1")],
+    ("name", "expected"), [("w/o MSR & MIR", "w_o_MSR_MIR"), ("../..", "_"), ("noise 10 %", "noise_10"), ("é.1", "é.1")]
 )
 def test_any_name_becomes_that_of_one_folder(name, expected):
     assert folder_name(name) == expected

@@ -67,12 +67,7 @@ def present(dataset, column, rows):
 #: the columns of which nothing may be in two splits; whether the next fold's test data validates).
 DIVISIONS = {
     "speakers": (speaker_folds, "speaker", ("speaker",), True),
-    "speakers by sex": (
-        lambda data, n, seed: speaker_folds(data, n, seed, lambda name: name[-1]),
-        "speaker",
-        (),
-        True,
-    ),
+    "speakers by sex": (lambda data, n, seed: speaker_folds(data, n, seed, lambda name: name[-1]), "speaker", (), True),
     "utterances": (utterance_folds, "id", ("id",), True),
     "groups": (lambda data, n, seed: group_folds(data, n, seed, lambda name: name[:5]), "session", ("session",), True),
     "sessions": (lambda data, n, seed: leave_one_session_out(data, seed=seed), "session", ("speaker",), False),

@@ -54,11 +54,7 @@ def test_formats_say_the_same(tmp_path):
         ("a.csv", b"id,text;note\n", r"a\.csv: its header may be separated at comma and semicolon alike"),
         ("a.csv", b"id, id,text\n1,2,3\n", r"a\.csv has the column id more than once"),
         ("a.tsv", b"id\ttext\nx,y\n", r"a\.tsv, line 2: the number of cells"),
-        (
-            "a.txt",
-            b"id\nx\n",
-            r"a\.txt is not a table: its name must end in .csv, .json, .*, .tsv, .xlsx",
-        ),
+        ("a.txt", b"id\nx\n", r"a\.txt is not a table: its name must end in .csv, .json, .*, .tsv, .xlsx"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, message):
@@ -93,10 +89,7 @@ def test_an_excel_file(tmp_path):
     frame = pd.DataFrame([{"id": "01", "text": "None", "number": 7}, {"id": "x", "text": None, "number": 0.5}])
     frame.to_excel(tmp_path / "a.xlsx", index=False)
     first, second = read_table(tmp_path / "a.xlsx")
-    assert (first, second) == (
-        {"id": "01", "text": "None", "number": 7},
-        {"id": "x", "text": None, "number": 0.5},
-    )
+    assert (first, second) == ({"id": "01", "text": "None", "number": 7}, {"id": "x", "text": None, "number": 0.5})
     with pd.ExcelWriter(tmp_path / "b.xlsx") as writer:
         for name in ("one", "two"):
             frame.to_excel(writer, sheet_name=name)

@@ -43,10 +43,7 @@ def test_each_number_of_shots_is_trained_and_all_are_one_table(finished):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [
-        (["--folds", 1], "leave folds and protocol out"),
-        (["--shots", -1], "shots must be at least 0"),
-    ],
+    [(["--folds", 1], "leave folds and protocol out"), (["--shots", -1], "shots must be at least 0")],
 )
 def test_what_cannot_be_is_told(finished, changes, message, capsys):
     _, arguments = finished

@@ -78,10 +78,7 @@ def zip_ravdess(folder: Path, archive: Path) -> Path:
 
 
 def make_iemocap(
-    root: Path,
-    sessions=("1", "2", "3", "4", "5"),
-    codes=("neu", "hap", "exc", "ang", "sad"),
-    dialogs=("F_impro01",),
+    root: Path, sessions=("1", "2", "3", "4", "5"), codes=("neu", "hap", "exc", "ang", "sad"), dialogs=("F_impro01",)
 ) -> Path:
     """IEMOCAP_full_release: these dialogs in each session, with one utterance of each code by each speaker."""
     for session, ending in itertools.product(sessions, dialogs):

@@ -10,11 +10,7 @@ import math
 import pytest
 import torch
 
-from modeling_m4ser.losses_m4ser import (
-    discriminator_loss,
-    generator_loss,
-    label_contrastive_loss,
-)
+from modeling_m4ser.losses_m4ser import discriminator_loss, generator_loss, label_contrastive_loss
 from tests.helpers.tiny import ragged_batch, tiny_model
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-6}

@@ -6,15 +6,7 @@ from torch import nn
 from transformers import AutoModel
 
 from modeling_m4ser import M4SERForEmotionClassification
-from tests.helpers.tiny import (
-    SIZE,
-    SPEECH_KINDS,
-    ragged_batch,
-    speech_config,
-    text_config,
-    tiny_config,
-    tiny_model,
-)
+from tests.helpers.tiny import SIZE, SPEECH_KINDS, ragged_batch, speech_config, text_config, tiny_config, tiny_model
 from trainer.experiments.ablations import ABLATIONS
 
 EVERY_KIND = (*SPEECH_KINDS, "hubert-group", "data2vec-audio", "wav2vec2-adapter")

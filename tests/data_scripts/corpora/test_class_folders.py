@@ -46,8 +46,7 @@ def test_classes_and_speakers(places, found):
 
 
 @pytest.mark.parametrize(
-    "places",
-    [crossed(["calls", "chats"], ["ann", "bob"]), crossed(["happy", "sad"], ["angry", "calm"])],
+    "places", [crossed(["calls", "chats"], ["ann", "bob"]), crossed(["happy", "sad"], ["angry", "calm"])]
 )
 def test_what_the_names_do_not_say(places):
     assert read_class_folders({place: place.split("/") for place in places}) is None

@@ -230,10 +230,7 @@ def in_memory(**columns):
         (lambda folder: write_bytes(folder / "empty" / ".x", b"").parent, "the dataset .*empty cannot be loaded: "),
         (lambda _: 3, "not int"),
         (in_memory(path=[], label=[]), "has no rows"),
-        (
-            in_memory(audio=[[0.1, 0.2]], label=["sad"]),
-            "row 0: the recording is an array without its rate: add",
-        ),
+        (in_memory(audio=[[0.1, 0.2]], label=["sad"]), "row 0: the recording is an array without its rate: add"),
         (in_memory(path=["a", "b"], label=["sad"] * 2, id=["x", "x"]), "split train, has 1 ids more than once: x"),
         (
             lambda folder: DatasetDict(dict.fromkeys(("train", "dev", "validation"), small(folder))),

@@ -4,13 +4,7 @@ import unicodedata
 
 import pytest
 
-from data_scripts.corpora.lookup import (
-    OTHER_FOLDER,
-    OTHER_SPELLING,
-    OTHER_SUFFIX,
-    find_places,
-    locate_recordings,
-)
+from data_scripts.corpora.lookup import OTHER_FOLDER, OTHER_SPELLING, OTHER_SUFFIX, find_places, locate_recordings
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
 

@@ -87,11 +87,7 @@ def test_faulty_rows_are_dropped_by_name(folder):
     found = drop_reasons(corpus.report)
     assert found.pop("wavs/4.wav").startswith("unreadable audio: the recording is empty")
     assert found.pop("wavs/9.wav").startswith("audio file missing (looked in ")
-    assert found == {
-        "wavs/2.wav": "emotion not selected: bored",
-        "wavs/3.wav": "no emotion",
-        "row 6": "no audio",
-    }
+    assert found == {"wavs/2.wav": "emotion not selected: bored", "wavs/3.wav": "no emotion", "row 6": "no audio"}
     assert list(corpus.dataset["train"]["id"]) == ["wavs/1.wav"]
 
 

@@ -111,10 +111,7 @@ def test_chosen_splits():
         ),
         (lambda: check_ids([{"id": "a"}, {"id": "b"}, {"id": "a"}], "it"), "it has 1 ids more than once: a"),
         (lambda: splits_of("dve"), "it: dve has the unknown split 'dve'; use .* --train_split_name NAME"),
-        (
-            lambda: splits_of("test", None),
-            "it: None has no split, though other rows have one",
-        ),
+        (lambda: splits_of("test", None), "it: None has no split, though other rows have one"),
         (lambda: splits_of("a", test="b"), "it has no split b; it has a"),
     ],
 )

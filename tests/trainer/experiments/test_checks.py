@@ -108,11 +108,7 @@ EARLY = [
     (nothing, ("--hypotheses", "nowhere.csv"), "cannot read hypotheses"),
     # The model
     (nothing, (*ASR, "--speech_encoder", "TEXT"), "--speech_encoder .*text: 'bert' is no speech encoder"),
-    (
-        nothing,
-        (*ASR, "--text_encoder", "SPEECH"),
-        "--text_encoder .*speech is a whisper model, which reads input",
-    ),
+    (nothing, (*ASR, "--text_encoder", "SPEECH"), "--text_encoder .*speech is a whisper model, which reads input"),
     (nothing, (*ASR, "--text_encoder", "nobody/nothing"), "--text_encoder nobody/nothing cannot be loaded"),
     (nothing, (*ASR, without_weights), "--text_encoder .*text: .*none of its weights"),
     (nothing, (*ASR, without_vocabulary), "--text_encoder .*its tokenizer has no vocabulary"),

@@ -14,14 +14,7 @@ from tests.helpers.corpus import tiny_corpus
 from tests.helpers.tiny import EMOTIONS, tiny_pretrained
 from trainer.errors import ExperimentError
 from trainer.studies import analysis
-from trainer.studies.analysis import (
-    LoadedRun,
-    count_labels,
-    find_rows,
-    mean_confusion,
-    page,
-    runs_by_row,
-)
+from trainer.studies.analysis import LoadedRun, count_labels, find_rows, mean_confusion, page, runs_by_row
 from trainer.studies.representations import SPACES
 from trainer.studies.retest import FinishedRun
 
@@ -44,12 +37,7 @@ def test_runs_are_grouped_by_row(monkeypatch):
 
 
 def test_confusions_are_means_over_the_runs_that_test_a_class(tmp_path):
-    tables = (
-        ["angry"] * 4 + ["sad"],
-        ["angry", "angry", "angry", "sad", "sad"],
-        ["angry", "angry"],
-        ["sad", "angry"],
-    )
+    tables = (["angry"] * 4 + ["sad"], ["angry", "angry", "angry", "sad", "sad"], ["angry", "angry"], ["sad", "angry"])
     for number, (true, predicted) in enumerate((tables[:2], tables[2:])):
         (tmp_path / str(number)).mkdir()
         table = pd.DataFrame({"emotion": true, "predicted": predicted})
