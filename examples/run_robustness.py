@@ -4,7 +4,7 @@ r"""Robustness to recognition errors: weighted F1 of finished runs against the w
         --output_dir runs/robustness_meld --hypotheses "Whisper small.en=small.csv"
 
 Nothing is trained. Each model is tested on the same speech with human text, with human text that a noise model has made
-errors in (`trainer/studies/asr_noise.py`, fitted on the train split's hypotheses or on `--pairs`), with the corpus' own
+errors in (`trainer/inputs/asr_noise.py`, fitted on the train split's hypotheses or on `--pairs`), with the corpus' own
 hypotheses, and with further ones. Predictions are kept in the output folder, so that the command goes on where it was
 stopped. `robustness.md`, `.csv`, `.json` and `.png` there hold the table and the figure.
 """
@@ -47,8 +47,8 @@ def _share(text: str) -> float:
 def main(options: argparse.Namespace) -> None:
     """Make the conditions, test the runs on them, write table and figure, and print the table."""
     from data_scripts.transcribe.dataset import Hypotheses, read_hypotheses
+    from trainer.inputs.asr_noise import fit
     from trainer.studies import robustness
-    from trainer.studies.asr_noise import fit
     from trainer.studies.divisions import CorpusSplit
     from trainer.studies.retest import finished_runs, retest_runs
     from trainer.studies.tables import join_tables

@@ -52,7 +52,7 @@ ACTS = {
     "trainer.experiments.model": {"build_model": (1, 2)},
     "trainer.experiments.run": {"make_trainer": STAND_IN},
     "trainer.studies.analysis": {"analyze": "", "runs_by_row": {"M4SER": RUNS}},
-    "trainer.studies.asr_noise": {"fit": None},
+    "trainer.inputs.asr_noise": {"fit": None},
     "trainer.studies.modality_probe": {"probe_runs": (1, 2), "probe_table": ""},
     "trainer.studies.report": {"update_report": Path("page")},
     "trainer.studies.retest": {"finished_runs": RUNS, "check_runs_unique": None, "retest_runs": {"": {}}},

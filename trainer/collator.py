@@ -1,5 +1,6 @@
 """From rows of a prepared corpus to a batch: decoding, the processor, and the auxiliary labels."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ class M4SERDataCollator:
             (the processor's `max_text_length`).
         feature_cache: what the speech encoder gives for recordings (see `trainer.inputs.feature_cache`). Rows in
             it are not decoded. A batch with a row that is not in it comes from the audio as always.
+        transcript_noise: makes errors in the texts of `training_batch`, see
+            [`trainer.inputs.asr_noise.TranscriptNoise`].
 
     A row without a human transcript gets no auxiliary labels; a batch without any has neither key.
 
@@ -45,6 +48,7 @@ class M4SERDataCollator:
     with_auxiliary_labels: bool = True
     max_correction_tokens: int | None = None
     feature_cache: FeatureCache | None = None
+    transcript_noise: Callable[[str], str] | None = None
 
     def __post_init__(self):
         if self.max_correction_tokens is not None and self.max_correction_tokens < 2:
@@ -74,14 +78,30 @@ class M4SERDataCollator:
             ValueError: naming the row that lacks the text the model reads, or its emotion, or whose emotion is no class
                 of the model.
         """
+        text = [self._text(row) for row in rows] if self.config.uses_text else None
+        return self._batch(rows, text, [row.get("transcript") for row in rows])
+
+    def training_batch(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Make a batch as it is trained on: with `transcript_noise`, texts have new errors at each call.
+
+        The auxiliary labels are of these errors too. The reference of a row without a human transcript is its text
+        without them.
+        """
+        if self.transcript_noise is None or not self.config.uses_text:
+            return self(rows)
+        text = [self._text(row) for row in rows]
+        references = [row.get("transcript") or clean for row, clean in zip(rows, text, strict=True)]
+        return self._batch(rows, [self.transcript_noise(clean) for clean in text], references)
+
+    def _batch(
+        self, rows: list[dict[str, Any]], text: list[str] | None, references: Sequence[str | None]
+    ) -> dict[str, torch.Tensor]:
         rate = self.processor.sampling_rate
-        speech = text = cached = names = None
+        speech = cached = names = None
         if self.config.uses_speech:
             cached = None if self.feature_cache is None else self.feature_cache.batch(rows)
             if cached is None:
                 speech, names = [load_at_speed(row, rate) for row in rows], [row.get("id") for row in rows]
-        if self.config.uses_text:
-            text = [self._text(row) for row in rows]
         batch = dict(cached or {})
         if speech is not None or text is not None:
             batch |= self.processor(audio=speech, text=text, sampling_rate=rate, names=names)
@@ -98,7 +118,7 @@ class M4SERDataCollator:
                     )
             batch["labels"] = torch.tensor(emotions, dtype=torch.long)
         if self.with_auxiliary_labels and self.config.uses_text:
-            batch |= self._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
+            batch |= self._auxiliary_labels(references, batch["input_ids"], batch["text_attention_mask"])
         return batch
 
     def _text(self, row: dict[str, Any]) -> str:
@@ -115,11 +135,10 @@ class M4SERDataCollator:
         return text
 
     def _auxiliary_labels(
-        self, rows: list[dict[str, Any]], input_ids: torch.Tensor, mask: torch.Tensor
+        self, references: Sequence[str | None], input_ids: torch.Tensor, mask: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Labels y_d (B, n) and y_c (B, n, c) of what the configuration trains."""
         wants_detection, wants_correction = self.config.use_error_detection, self.config.use_error_correction
-        references = [row.get("transcript") for row in rows]
         if not (wants_detection or wants_correction) or all(reference is None for reference in references):
             return {}
         detection = torch.full_like(input_ids, IGNORE_INDEX)

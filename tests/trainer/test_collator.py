@@ -92,6 +92,41 @@ def test_ground_truth_text(tmp_path):
     assert torch.equal(collator(rows)["input_ids"], expected)
 
 
+def pieces_and_reference(collator, batch, index):
+    """The word pieces that a row's model reads, and what its labels make of them."""
+    pieces = batch["input_ids"][index, 1 : int(batch["text_attention_mask"][index].sum()) - 1].tolist()
+    targets = {
+        place - 1: [piece for piece in target.tolist() if piece != -100][:-1]
+        for place, target in enumerate(batch["correction_labels"][index])
+        if (target != -100).any()
+    }
+    return pieces, apply_edits(pieces, batch["detection_labels"][index, 1 : len(pieces) + 1].tolist(), targets)
+
+
+@pytest.mark.parametrize("text_column", ["hypothesis", "transcript"])
+def test_texts_get_errors_in_training_alone_and_the_labels_are_of_them(tmp_path, text_column):
+    collator, rows = collator_of(tmp_path, text_column=text_column), rows_of(4)
+    rows[1]["transcript"] = rows[1]["transcript"] if text_column == "transcript" else None
+    without, encode = collator(rows), collator.processor.encode_transcript
+    collator.transcript_noise = lambda text: f"dogs {text}"
+    assert all(torch.equal(tensor, without[name]) for name, tensor in collator(rows).items())
+    batch = collator.training_batch(rows)
+    for index, row in enumerate(rows):
+        pieces, reference = pieces_and_reference(collator, batch, index)
+        assert pieces == encode(f"dogs {row[text_column]}")
+        assert reference == encode(row["transcript"] or row["hypothesis"])
+    assert batch["labels"].tolist() == without["labels"].tolist()
+
+
+def test_without_noise_or_text_a_batch_to_train_on_is_as_any(collator, tmp_path):
+    deaf = collator_of(tmp_path, **ABLATIONS["only speech"])
+    deaf.transcript_noise = pytest.fail
+    for each in (collator, deaf):
+        expected, made = each(rows_of()), each.training_batch(rows_of())
+        assert expected.keys() == made.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in made.items())
+
+
 def test_emotions_all_or_none(collator):
     assert collator(rows_of(3))["labels"].tolist() == [0, 1, 2]
     assert "labels" not in collator(rows_of(3, emotion=None))

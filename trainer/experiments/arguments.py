@@ -92,6 +92,13 @@ class ModelArguments:
     text_column: str = field(
         default="hypothesis", metadata={"help": "'hypothesis' (ASR text) or 'transcript' (human text, Table VI)."}
     )
+    transcript_noise: float | None = field(
+        default=None,
+        metadata={
+            "help": "Train on texts with new recognition errors in each epoch, at this word error rate, e.g. 0.2; with "
+            "labels for detection and correction, of human text too."
+        },
+    )
     freeze_encoders: bool = field(default=False, metadata={"help": "Train the fusion and the heads alone."})
     freeze_speech_encoder: bool = field(
         default=False, metadata={"help": "Train everything but the speech encoder, see --cache_features."}
@@ -108,6 +115,11 @@ class ModelArguments:
             raise ExperimentError(f"ablation {self.ablation!r} is none of: {', '.join(ABLATIONS)}.")
         if self.text_column not in TEXT_COLUMNS:
             raise ExperimentError(f"text_column must be 'hypothesis' or 'transcript', not {self.text_column!r}.")
+        if self.transcript_noise is not None and not 0 < self.transcript_noise < 1:
+            raise ExperimentError(
+                f"transcript_noise is a word error rate between 0 and 1, e.g. 0.2, not {self.transcript_noise}: leave "
+                "it out to train on the texts as they are."
+            )
         for name in MAPPING_FIELDS:
             value = getattr(self, name)
             try:

@@ -82,6 +82,11 @@ def check_setup(models: Sequence[ModelArguments], args: ExperimentArguments) -> 
     """Check what does not depend on a corpus; return the models without their weights."""
     check_launch(args)
     _check_folder(Path(str(args.output_dir)))
+    if any(model.transcript_noise is not None for model in models) and not any(model.reads_text for model in models):
+        raise ExperimentError(
+            "transcript_noise makes errors in texts, and this model reads none: leave it out, or choose another row "
+            "with --ablation."
+        )
     planned = []
     for arguments in models:
         model, processor = plan_model(arguments, ("one", "another"))

@@ -67,7 +67,7 @@ def plan_model(
 def _options(arguments: ModelArguments, emotions: Sequence[str]) -> dict[str, Any]:
     """What makes the configuration, beside the names of the encoders."""
     options = {**ABLATIONS[arguments.ablation], **arguments.options("model_options")}
-    if arguments.text_column == "transcript":
+    if arguments.text_column == "transcript" and arguments.transcript_noise is None:
         # Human text has no ASR errors to learn from (Table VI).
         options |= {"use_error_detection": False, "use_error_correction": False}
     return {

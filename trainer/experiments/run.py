@@ -57,6 +57,7 @@ from trainer.experiments.run_folder import (
     load_results,
     run_settings,
 )
+from trainer.inputs.asr_noise import training_noise
 from trainer.inputs.augmentation import with_speeds
 from trainer.inputs.feature_cache import FEATURES_FOLDER, cache_features
 from trainer.losses import BalancedCrossEntropy
@@ -124,6 +125,9 @@ def run_experiment(
     set_seed(args.seed)
     model, processor = build(emotions)
     trainer = make_trainer(model, processor, data, args, text_column, features_folder)
+    if wer := getattr(arguments.get("model"), "transcript_noise", None):
+        texts = (data["train"][column][:] for column in ("hypothesis", "transcript"))
+        cast(M4SERDataCollator, trainer.data_collator).transcript_noise = training_noise(*texts, wer)
     started = time.time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     train_seconds = time.time() - started

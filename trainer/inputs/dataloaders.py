@@ -85,13 +85,14 @@ def _length(value: Any, row: str, column: str) -> float:
 
 @dataclass
 class CollatorWithIds:
-    """A collator whose batches also hold the ids of their rows, as `encode_ids` writes them, under `ROW_IDS`."""
+    """Makes a collator's batches to train on, with the ids of their rows, as `encode_ids` writes them, as `ROW_IDS`."""
 
     collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make a batch."""
-        return {**self.collator(rows), ROW_IDS: encode_ids(str(row.get("id")) for row in rows)}
+        collate = getattr(self.collator, "training_batch", self.collator)
+        return {**collate(rows), ROW_IDS: encode_ids(str(row.get("id")) for row in rows)}
 
 
 class AnyDataMixin(Trainer):

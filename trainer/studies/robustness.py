@@ -14,7 +14,7 @@ from data_scripts.transcribe.dataset import Hypotheses, import_hypotheses, word_
 from trainer.errors import ExperimentError
 from trainer.evaluation.figures import plot_robustness
 from trainer.evaluation.significance import Interval
-from trainer.studies.asr_noise import NoiseModel
+from trainer.inputs.asr_noise import NoiseModel
 from trainer.studies.retest import Cluster, FinishedRun, table_rows
 from trainer.studies.tables import TITLES, Table, make_table, names_in_figures
 from trainer.studies.text_pairs import read_columns

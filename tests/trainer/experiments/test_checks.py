@@ -116,6 +116,7 @@ EARLY = [
     (nothing, (*ASR, "--model_options", OPTIONS), "'contrastive_wieght': did you mean 'contrastive_weight'"),
     (nothing, (*ASR, "--speech_options", '{"encoder_layerdrp": 0.1}'), "did you mean 'encoder_layerdrop'"),
     (nothing, (*ASR, "--freeze_speech_layers", 9), "Cannot freeze 9 layers"),
+    (nothing, ("--ablation", "only speech", "--transcript_noise", 0.2), "errors in texts, and this model reads none"),
     # Training, the machine and the folder
     (nothing, (*ASR, "--metric_for_best_model", "f1"), "metric_for_best_model 'f1' is not measured.*macro_f1"),
     (nothing, (*ASR, "--cache_features", "true"), "cache_features needs --freeze_speech_encoder"),

@@ -65,6 +65,8 @@ def test_labels_are_numbered_as_given_and_human_text_has_no_errors_to_learn_from
     assert model.config.label2id == {"sad": 0, "angry": 1, "neutral": 2}
     assert model.classifier.out_features == 3
     assert (model.detector, model.corrector) == (None, None)
+    model, _ = build_model(replace(tiny, text_column="transcript", transcript_noise=0.2), names)
+    assert None not in (model.detector, model.corrector)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_labels_are_numbered_as_given_and_human_text_has_no_errors_to_learn_from
         ({"ablation": "w/o everything"}, "w/o MIR"),
         ({"text_column": "subtitle"}, "hypothesis"),
         ({"model_options": "{fusion: concat"}, "JSON"),
+        *(({"transcript_noise": rate}, "word error rate between 0 and 1.*leave it out") for rate in (0, 1, 20)),
     ],
 )
 def test_wrong_model_arguments(arguments, message):

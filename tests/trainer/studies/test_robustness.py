@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score
 from data_scripts.errors import CorpusError
 from tests.helpers.corpus import PAIRS, tiny_corpus
 from trainer.errors import ExperimentError
+from trainer.inputs.asr_noise import fit
 from trainer.studies import robustness
-from trainer.studies.asr_noise import fit
 from trainer.studies.retest import FinishedRun
 from trainer.studies.robustness import choose_runs, condition_tables, draw, make_conditions, read_pairs
 

@@ -6,12 +6,20 @@ from itertools import pairwise
 import jiwer
 import numpy as np
 import pytest
+import torch
+from datasets import DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError
 from modeling_m4ser.preparation_m4ser import normalize_text
-from trainer.studies.asr_noise import NEAREST, fit, intraclass_correlation
+from tests.helpers.corpus import tiny_corpus
+from tests.helpers.experiments import experiment_arguments
+from tests.helpers.tiny import tiny_model, tiny_processor
+from trainer.experiments.arguments import ModelArguments
+from trainer.experiments.run import run_experiment
+from trainer.experiments.run_folder import load_log
+from trainer.inputs.asr_noise import NEAREST, USUAL_CORRELATION, fit, intraclass_correlation, training_noise
 
 PAIRS = [
     ("I love cats", "I love dogs."),  # a substitution
@@ -135,3 +143,46 @@ def test_a_correlation_that_cannot_be_measured_is_0_and_errors_are_no_more_than_
     for lengths, counts in (([3], [1]), ([3, 4], [3, 4]), ([1, 1, 1], [1, 0, 1])):
         assert intraclass_correlation(lengths, counts) == 0
     assert intraclass_correlation([2] * 4, [9, 0, 1, 0]) == intraclass_correlation([2] * 4, [2, 0, 1, 0])
+
+
+def test_texts_that_are_trained_on_get_new_errors_at_each_call_and_the_same_ones_again_with_the_generator_s_state():
+    hypotheses, transcripts = zip(*PAIRS, (None, "unheard"), ("untold", None), strict=True)
+    noise = training_noise(hypotheses, transcripts, 0.5)
+    assert noise.model == MODEL, "fitted on the pairs"
+    torch.manual_seed(0)
+    first = [noise("we can go home and love the dogs") for _ in range(20)]
+    assert len(set(first)) > 10
+    torch.manual_seed(0)
+    assert [noise("we can go home and love the dogs") for _ in range(20)] == first
+
+
+@pytest.mark.parametrize("hypotheses", [[None] * len(CORPUS), CORPUS], ids=["human text", "without an error"])
+def test_without_a_recogniser_s_errors_they_are_the_usual_ones_in_the_words_there_are(hypotheses):
+    noise = training_noise(hypotheses, CORPUS, 0.3)
+    assert noise.model.correlation == USUAL_CORRELATION
+    written = [noise(text) for text in CORPUS]
+    assert {word for text in written for word in text.split()} <= {word for text in CORPUS for word in text.split()}
+    counted = jiwer.process_words(CORPUS, written)
+    assert counted.wer == pytest.approx(0.3, abs=0.05)
+    kinds = np.array([counted.substitutions, counted.deletions, counted.insertions])
+    assert kinds / kinds.sum() == pytest.approx(np.array([0.53, 0.29, 0.18]), abs=0.07)
+
+
+def test_transcripts_get_errors_in_training_alone(tmp_path, monkeypatch):
+    given, changed, train = [], [], tiny_corpus(8)
+    monkeypatch.setattr(
+        "trainer.experiments.run.training_noise",
+        lambda *texts: given.extend(texts) or (lambda text: changed.append(text) or " ".join(text.split()[::-1])),
+    )
+    run_experiment(
+        lambda emotions: (tiny_model("whisper"), tiny_processor(tmp_path, "whisper")),
+        DatasetDict(dict.fromkeys(("train", "validation", "test"), train)),
+        experiment_arguments(tmp_path / "out", num_train_epochs=1),
+        description="Noise.",
+        split={},
+        text_column="transcript",
+        arguments={"model": ModelArguments(transcript_noise=0.25, text_column="transcript")},
+    )
+    assert given == [train["hypothesis"][:], train["transcript"][:], 0.25]
+    assert sorted(changed) == sorted(train["transcript"][:])
+    assert any(entry.get("loss_correction", 0) > 0 for entry in load_log(tmp_path / "out"))
