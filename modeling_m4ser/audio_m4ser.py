@@ -264,7 +264,7 @@ def _as_waveform(audio: Any, source_rate: float | None, label: str) -> tuple[np.
         way_out = 'write {"array": …, "sampling_rate": …} in its place, or call load_audio with source_rate=…'
     if source_rate is None:
         raise AudioError(f"{label}: the sampling rate of the waveform is missing; {way_out}")
-    if hasattr(samples, "detach"):
+    if hasattr(samples, "cpu"):
         try:
             samples = samples.detach().cpu()
             samples = (samples.float() if samples.is_floating_point() else samples).numpy()

@@ -220,11 +220,15 @@ def read_audio(row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
     stated = {} if is_missing(rate) else {"sampling_rate": rate}
     by_key = {plain_name(name): value for name, value in row.items()}
     is_raw = plain_name(column) != "audio" and "raw" in by_key and stated
-    if is_raw or plain_name(column) in _AUDIO_KEYS:
+    is_file = plain_name(column) == "array" and not _is_waveform(row[column])  # a path in a table's column
+    if is_raw or (plain_name(column) in _AUDIO_KEYS and not is_file):
         return {key: by_key[key] for key in ("raw", "path", *_AUDIO_KEYS) if key in by_key} | stated
     audio = _as_clip(row.get(column))
-    is_waveform = isinstance(audio, (list, tuple)) or hasattr(audio, "__array__")
-    return {"array": audio} | stated if is_waveform and stated else audio
+    return {"array": audio} | stated if _is_waveform(audio) and stated else audio
+
+
+def _is_waveform(audio: Any) -> bool:
+    return isinstance(audio, (list, tuple)) or hasattr(audio, "__array__")
 
 
 def _as_clip(audio: Any) -> Any:

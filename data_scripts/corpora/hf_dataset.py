@@ -20,7 +20,7 @@ from data_scripts.constants import SPLITS
 from data_scripts.corpora.audio_folder import download, find_audio_folder, read_audio_folder
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import walk
-from data_scripts.corpora.lookup import locate_recordings
+from data_scripts.corpora.lookup import locate, locate_recordings
 from data_scripts.corpora.options import SPLIT_OPTIONS, CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import (
@@ -268,9 +268,9 @@ class AudioColumn:
         if data is None and not name:
             return {"path": None, "bytes": None, "name": None}
         if data is None or isinstance(audio, str):
-            place = self.folder / Path(name).expanduser()
-            label = place.name if Path(name).is_absolute() else name
-            return {"path": str(place.resolve()), "bytes": None, "name": label}
+            place = locate(self.folder, name)
+            is_absolute = Path(name).is_absolute() or name.lower().startswith("file:")
+            return {"path": place, "bytes": None, "name": Path(place).name if is_absolute else name}
         if not isinstance(data, (bytes, bytearray)) and self._rate(row) is None:
             raise CorpusError("the recording is an array without its rate: add a column sampling_rate, in hertz")
         return {"path": name, "bytes": partial(self.load, number), "name": name and Path(name).name}

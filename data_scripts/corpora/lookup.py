@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from data_scripts.corpora.folders import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, walk
 from data_scripts.corpora.report import PreparationReport
@@ -18,6 +20,16 @@ OTHER_SUFFIX = "the path of its audio ends otherwise than the file's, e.g. in .m
 OTHER_FOLDER = "its audio lies in another folder than the table says: found by the name of the file"
 
 _MOST_FILES = 1_000_000  # a table may lie at the top of a disk
+
+
+def locate(folder: Path, name: str) -> str:
+    """Return the absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
+    if name.lower().startswith("file:"):
+        name = url2pathname(urlsplit(name).path)
+    path = folder / Path(name).expanduser()
+    if "\\" in name and not path.is_file():
+        path = folder / name.replace("\\", "/")
+    return str(path.resolve())
 
 
 def find_places(wanted: Iterable[str], places: Collection[str]) -> dict[str, tuple[str, str]]:

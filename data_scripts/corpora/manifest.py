@@ -7,12 +7,10 @@ serve.
 """
 
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from data_scripts.corpora.base import CorpusRecord, ScannedCorpus
 from data_scripts.corpora.folders import children
-from data_scripts.corpora.lookup import locate_recordings
+from data_scripts.corpora.lookup import locate, locate_recordings
 from data_scripts.corpora.options import CorpusSelection
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.corpora.rows import (
@@ -105,16 +103,6 @@ def _canonical(values: Row, row: Row, number: int, path: Path) -> Row:
     item["path"] = locate(path.parent, name) if name and data is None else name
     item["name"] = recording_name(item, name) if name else f"row {number}"
     return item
-
-
-def locate(folder: Path, name: str) -> str:
-    """Return the absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
-    if name.lower().startswith("file:"):
-        name = url2pathname(urlsplit(name).path)
-    path = folder / Path(name).expanduser()
-    if "\\" in name and not path.is_file():
-        path = folder / name.replace("\\", "/")
-    return str(path.resolve())
 
 
 RECORD = CorpusRecord(

@@ -101,8 +101,12 @@ def _check_folder(folder: Path) -> None:
     place = _existing(folder)
     if not place.is_dir():
         raise ExperimentError(f"--output_dir {folder}: {place} is a file. Choose another folder.")
-    with tempfile.TemporaryFile(dir=place):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        reason = error.strerror
+        raise ExperimentError(f"--output_dir {folder}: nothing can be written into {place} ({reason}).") from None
 
 
 def _existing(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,7 +86,9 @@ def _read_config(arguments: ModelArguments, options: Mapping[str, Any]) -> M4SER
         try:
             AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise ExperimentError(f"--{option} {name} cannot be loaded: {str(error).splitlines()[0]}") from error
+            is_path = Path(name).is_absolute() or len(Path(name).parts) > 2
+            reason = "there is no such folder." if is_path and not Path(name).is_dir() else str(error).splitlines()[0]
+            raise ExperimentError(f"--{option} {name} cannot be loaded: {reason}") from error
     try:
         return M4SERConfig.from_encoders_pretrained(**encoders, **options)
     except AttributeError as error:  # several models in one, such as CLIP

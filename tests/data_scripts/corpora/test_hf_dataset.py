@@ -51,6 +51,13 @@ def rows_of(data, **wanted):
     return scanned.rows, scanned.emotions, report
 
 
+def test_addresses_of_files_are_read_as_the_pipeline_reads_them(tmp_path):
+    path = tmp_path / "what? 1.wav"
+    path.write_bytes(wav_bytes())
+    rows, _, _ = rows_of(Dataset.from_dict({"audio": [path.as_uri()], "label": ["sad"]}))
+    assert [(row["path"], row["id"]) for row in rows] == [(str(path), "train/what? 1.wav")]
+
+
 def test_an_audio_column_with_class_labels():
     data = with_audio([{"bytes": wav_bytes(n), "path": f"{n}.wav"} for n in range(2)], text=["a", "b"])
     corpus = load_corpus("dataset", data)

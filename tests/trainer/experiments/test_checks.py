@@ -110,6 +110,11 @@ EARLY = [
     (nothing, (*ASR, "--speech_encoder", "TEXT"), "--speech_encoder .*text: 'bert' is no speech encoder"),
     (nothing, (*ASR, "--text_encoder", "SPEECH"), "--text_encoder .*speech is a whisper model, which reads input"),
     (nothing, (*ASR, "--text_encoder", "nobody/nothing"), "--text_encoder nobody/nothing cannot be loaded"),
+    (
+        nothing,
+        (*ASR, "--text_encoder", "/no/such/encoder"),
+        "/no/such/encoder cannot be loaded: there is no such folder",
+    ),
     (nothing, (*ASR, without_weights), "--text_encoder .*text: .*none of its weights"),
     (nothing, (*ASR, without_vocabulary), "--text_encoder .*its tokenizer has no vocabulary"),
     (nothing, (*ASR, gpt), "Error correction reuses the text encoder's embeddings, and GPT2Model has none"),
@@ -122,6 +127,7 @@ EARLY = [
     (nothing, (*ASR, "--cache_features", "true"), "cache_features needs --freeze_speech_encoder"),
     (nothing, (*ASR, "--fp16", "true"), "fp16 needs a GPU"),
     (nothing, (*ASR, in_the_way), "--output_dir .*file is a file"),
+    (nothing, (*ASR, "--output_dir", "/proc/out"), "--output_dir /proc/out: nothing can be written into /proc"),
 ]
 
 
