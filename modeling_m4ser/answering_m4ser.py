@@ -1,5 +1,6 @@
 """How inputs become answers, whatever runs the model: read, recognized, classified in batches, put into words."""
 
+import math
 import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,12 @@ import numpy as np
 
 from .audio_m4ser import audio_name, decode_audio, has_sound, resample
 from .decisions_m4ser import decide
+from .levels_m4ser import TooLongError
 from .recognition_m4ser import load_recognizer
 from .rows_m4ser import read_utterance
 from .timeline_m4ser import stream, timeline
+
+LONGEST = 600.0  # seconds of an input: what is longer is no utterance, and might not fit into memory
 
 
 class Answering:
@@ -129,8 +133,14 @@ class Answering:
         if config.uses_speech or lacks_text:
             if audio is None:
                 raise ValueError("This model needs audio: pass {'audio': …, 'text': …} or (audio, text).")
-            samples, own_rate = decode_audio(audio, channel=channel, part=part)
             label = name or "the audio"
+            try:
+                longest = LONGEST if part is None else math.inf
+                samples, own_rate = decode_audio(audio, channel=channel, part=part, max_seconds=longest)
+            except TooLongError as error:
+                raise TooLongError(
+                    f"{error}: name a part of it (start, end), or find its turns with timeline"
+                ) from error
             clip |= {"seconds": len(samples) / own_rate, "has_speech": has_sound(samples, label)}
             waveform = resample(samples, own_rate, rate, label)
             if config.uses_speech:

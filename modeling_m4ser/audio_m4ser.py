@@ -4,6 +4,7 @@ Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales th
 program that only feeds arrays needs none of the packages that decode or resample: their imports may fail.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -98,10 +99,12 @@ def decode_audio(
     channel: int | None = None,
     part: Part | None = None,
     tell: Tell | None = None,
+    max_seconds: float = math.inf,
 ) -> tuple[np.ndarray, float]:
     """Load audio as `load_audio` does, but return it at its own rate: the waveform `(samples,)` and its hertz.
 
-    What is repaired or left out of it goes to `tell`, by default to the log.
+    What is repaired or left out of it goes to `tell`, by default to the log. A file that lasts longer than
+    `max_seconds` raises `TooLongError`, and no more of it is decoded.
     """
     label = _label(audio, name)
     tell = tell or warn(label)
@@ -110,7 +113,7 @@ def decode_audio(
         channels, rate = channels_last(waveform[0], label), waveform[1]
     else:
         with open_audio(audio, label) as handle:
-            channels, rate = decode_file(handle, label, tell)
+            channels, rate = decode_file(handle, label, tell, max_seconds)
     if part is not None:
         channels = channels[part.frames(len(channels), rate, label)]
     if channel is not None:
@@ -125,10 +128,13 @@ def decode_audio(
     return samples, rate
 
 
-def stream_audio(audio: Any, name: str | None = None) -> Iterator[tuple[np.ndarray, float]]:
+def stream_audio(
+    audio: Any, name: str | None = None, max_seconds: float = math.inf
+) -> Iterator[tuple[np.ndarray, float]]:
     """Yield audio of any length, as `load_audio` takes it, in blocks (samples, channels), float32, and their hertz.
 
-    WAV, FLAC, OGG and AIFF are never in memory as a whole; a file that was cut may raise `AudioError` only at its end.
+    WAV, FLAC, OGG and AIFF are never in memory as a whole; a file that was cut may raise `AudioError` only at its end,
+    and one that lasts longer than `max_seconds` raises `TooLongError` there.
     """
     label = _label(audio, name)
     waveform = _as_waveform(audio, None, label)
@@ -140,7 +146,7 @@ def stream_audio(audio: Any, name: str | None = None) -> Iterator[tuple[np.ndarr
         return
     with open_audio(audio, label) as handle:
         frames = 0
-        for block, rate in stream_file(handle, label, warn(label)):
+        for block, rate in stream_file(handle, label, warn(label), max_seconds):
             check_samples(block, label)
             frames += len(block)
             yield block, rate

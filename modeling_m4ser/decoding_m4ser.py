@@ -11,6 +11,7 @@ import http.client
 import io
 import itertools
 import logging
+import math
 import mmap
 import os
 import re
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .levels_m4ser import AudioError, check_rate, silence_reason
+from .levels_m4ser import AudioError, TooLongError, check_rate, silence_reason
 from .signatures_m4ser import what_else
 
 try:
@@ -168,34 +169,45 @@ def _download(url: str) -> bytes:
 # Decoding
 
 
+def _check_length(frames: int, rate: float, label: str, longest: float) -> None:
+    if frames > longest * rate:
+        raise TooLongError(f"{label} lasts longer than {longest:g} s")
+
+
 def warn(label: str) -> Tell:
     """Return what tells the user, once, of audio that messages call `label`."""
     return lambda sentence: logger.warning_once(f"{label}: {sentence}")
 
 
-def decode_file(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float]:
+def decode_file(handle: BinaryIO, label: str, tell: Tell, max_seconds: float = math.inf) -> tuple[np.ndarray, float]:
     """Decode what `open_audio` opened: samples (frames, channels), float32, and their rate in hertz.
 
-    Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`.
+    Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`, and what lasts
+    longer than `max_seconds` raises `TooLongError` when so much of it is decoded, whatever its header promises.
     """
-    decoded = [_decode_one(part, label, tell) for part in _parts(handle, label)]
+    decoded = []
+    for part in _parts(handle, label):
+        decoded.append(_decode_one(part, label, tell, max_seconds))
+        _check_length(sum(len(samples) for samples, _ in decoded), decoded[0][1], label, max_seconds)
     check_rate(decoded[0][1], "its sampling rate", label)
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
         raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
     return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
 
 
-def stream_file(handle: BinaryIO, label: str, tell: Tell) -> Iterator[tuple[np.ndarray, float]]:
+def stream_file(
+    handle: BinaryIO, label: str, tell: Tell, max_seconds: float = math.inf
+) -> Iterator[tuple[np.ndarray, float]]:
     """Yield what `decode_file` returns, in blocks of about a minute where soundfile reads the format, else at once."""
     first, *others = _parts(handle, label)
     whole = first if others else _with_all_samples(first, label, tell)
     file = None if others else _open_soundfile(whole)
     if file is None or file.format == "MP3":
         handle.seek(0)
-        yield decode_file(handle, label, tell)
+        yield decode_file(handle, label, tell, max_seconds)
         return
     check_rate(file.samplerate, "its sampling rate", label)
-    yield from ((block, file.samplerate) for block in _soundfile_blocks(file, whole, label))
+    yield from ((block, file.samplerate) for block in _soundfile_blocks(file, whole, label, max_seconds))
 
 
 def _parts(handle: BinaryIO, label: str) -> list[BinaryIO]:
@@ -232,10 +244,10 @@ def _tag_bytes(content: Any) -> int:
     return place
 
 
-def _decode_one(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float]:
+def _decode_one(handle: BinaryIO, label: str, tell: Tell, longest: float) -> tuple[np.ndarray, float]:
     """Return samples (frames, channels) and rate of one file."""
     handle = _with_all_samples(handle, label, tell)
-    return _decode_soundfile(handle, label, tell) or _decode_av(handle, label, tell)
+    return _decode_soundfile(handle, label, tell, longest) or _decode_av(handle, label, tell, longest)
 
 
 def _with_all_samples(handle: BinaryIO, label: str, tell: Tell) -> BinaryIO:
@@ -314,7 +326,7 @@ def _only_chunks(handle: BinaryIO, place: int) -> bool:
     return place <= end + 1  # the last one may lack its padding
 
 
-def _decode_soundfile(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndarray, float] | None:
+def _decode_soundfile(handle: BinaryIO, label: str, tell: Tell, longest: float) -> tuple[np.ndarray, float] | None:
     """Return samples (frames, channels) and rate; None where libsndfile does not know the format."""
     file = _open_soundfile(handle)
     if file is None:
@@ -322,12 +334,12 @@ def _decode_soundfile(handle: BinaryIO, label: str, tell: Tell) -> tuple[np.ndar
     if file.format == "MP3" and av is not None:
         file.close()
         handle.seek(0)
-        return _decode_av(handle, label, tell, "mp3")  # libsndfile reads only as many frames of it as it guesses
-    blocks = list(_soundfile_blocks(file, handle, label))
+        return _decode_av(handle, label, tell, longest, "mp3")  # libsndfile reads as many frames as it guesses
+    blocks = list(_soundfile_blocks(file, handle, label, longest))
     return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32), file.samplerate
 
 
-def _soundfile_blocks(file: Any, handle: BinaryIO, label: str) -> Iterator[np.ndarray]:
+def _soundfile_blocks(file: Any, handle: BinaryIO, label: str, longest: float) -> Iterator[np.ndarray]:
     """Yield the samples (frames, channels) of an open file and close it; raise at the end where it was cut."""
     log, frames = file.extra_info, 0
     # In blocks, since a damaged header may promise more frames than memory holds.
@@ -335,6 +347,7 @@ def _soundfile_blocks(file: Any, handle: BinaryIO, label: str) -> Iterator[np.nd
         try:
             while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames += len(block)
+                _check_length(frames, file.samplerate, label, longest)
                 yield block
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
@@ -361,17 +374,20 @@ def _open_soundfile(handle: BinaryIO) -> Any:
 
 @dataclass
 class _Track:
-    """An audio stream, and what was decoded of it: the blocks (frames, channels) of so many packets and bytes."""
+    """An audio stream, and what was decoded of it: blocks (frames, channels), of so many packets and bytes."""
 
     name: str
     rate: int
     seconds: float | None  # stated by the container
     blocks: list[np.ndarray] = field(default_factory=list)
+    frames: int = 0
     packets: int = 0
     size: int = 0
 
 
-def _decode_av(handle: BinaryIO, label: str, tell: Tell, form: str | None = None) -> tuple[np.ndarray, float]:
+def _decode_av(
+    handle: BinaryIO, label: str, tell: Tell, longest: float, form: str | None = None
+) -> tuple[np.ndarray, float]:
     """Return samples (frames, channels) and rate of the audio stream, through PyAV; `form` is known, or found."""
     if av is None:
         missing = "av" if soundfile is not None else "soundfile and av"
@@ -379,7 +395,7 @@ def _decode_av(handle: BinaryIO, label: str, tell: Tell, form: str | None = None
     try:
         # A playlist (HLS, concat) may name other files and addresses, which FFmpeg would open: allow no protocol.
         with av.open(handle, format=form, options={"protocol_whitelist": "none"}) as container:
-            tracks = _decode_tracks(container, lenient=form == "mp3")
+            tracks = _decode_tracks(container, label, longest, lenient=form == "mp3")
             if not tracks:
                 raise AudioError(
                     f"{label} has no audio stream that can be decoded (its format: {container.format.long_name})"
@@ -401,7 +417,7 @@ def _decode_av(handle: BinaryIO, label: str, tell: Tell, form: str | None = None
     return samples, track.rate
 
 
-def _decode_tracks(container: Any, lenient: bool) -> list[_Track]:
+def _decode_tracks(container: Any, label: str, longest: float, lenient: bool) -> list[_Track]:
     """Decode the audio streams of a container; lenient: leave out packets that are damaged."""
     # Those without a decoder, as the spatial sound that some telephones add, have no codec context; empty ones no rate.
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None and stream.rate]
@@ -415,6 +431,8 @@ def _decode_tracks(container: Any, lenient: bool) -> list[_Track]:
         try:
             for frame in packet.decode():
                 track.blocks += [part.to_ndarray().T for part in as_float.resample(frame)]
+                track.frames += frame.samples
+            _check_length(track.frames, track.rate, label, longest)
             track.packets += packet.size > 0
             track.size += packet.size
         except av.error.InvalidDataError:

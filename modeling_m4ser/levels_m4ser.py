@@ -30,6 +30,10 @@ class AudioError(ValueError):
         super().__init__(one_line(message))
 
 
+class TooLongError(AudioError):
+    """The audio lasts longer than it may; no more of it was decoded."""
+
+
 def only_number(value: Any) -> Any:
     """Return the number that an array of one holds, None where it is masked; anything else as it is."""
     if np.ma.is_masked(value):

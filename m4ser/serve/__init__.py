@@ -1,6 +1,12 @@
 """`m4ser serve`: the pipeline behind an address, in the shapes that existing clients speak."""
 
+import os
 from dataclasses import dataclass
+
+_CORES = os.cpu_count() or 1
+#: On a CPU, so many batches side by side, with so many threads each, are faster than one with many threads.
+CPU_WORKERS = min(_CORES, 4)
+CPU_THREADS = _CORES // CPU_WORKERS
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import modeling_m4ser
-from m4ser.serve import Settings, bodies
+from m4ser.serve import CPU_THREADS, CPU_WORKERS, Settings, bodies
 from m4ser.serve.batches import Batcher
 from m4ser.serve.gate import Gate, Metrics, error_response
 from m4ser.serve.transcripts import write_transcript
 from m4ser.timeline import write_rows
 
-_WORKERS = 4
 _CLIENTS_FAULTS = ("AudioError", "PartError", "ValueError")  # of what the pipeline answers in place of a result
 
 
@@ -37,16 +36,15 @@ class Service:
     def load(self, load: Callable[[], Any], fail: Callable[[Exception], None]) -> None:
         """Load the pipeline; from then on the server is ready."""
         try:
-            pipe, workers = load(), 1
+            pipe = load()
         except Exception as error:
             return fail(error)
-        # On a CPU, batches side by side are faster than one with many threads; onnxruntime has threads of its own.
-        if getattr(pipe.device, "type", None) == "cpu":
+        kind = getattr(pipe.device, "type", None)  # None: onnxruntime, which was told its threads when it loaded
+        workers = CPU_WORKERS if kind in ("cpu", None) else 1
+        if kind == "cpu":
             import torch
 
-            cores = os.cpu_count() or 1
-            workers = min(cores, _WORKERS)
-            torch.set_num_threads(min(torch.get_num_threads(), cores // workers))
+            torch.set_num_threads(min(torch.get_num_threads(), CPU_THREADS))
         settings = self.settings
         self._batcher = Batcher(self._classify, settings.batch_size, settings.batch_ms / 1000, workers)
         self.pipe = pipe
@@ -56,8 +54,8 @@ class Service:
         """Answer `POST /`."""
         with self._batcher.coming():
             limit = min(self.settings.max_seconds, self.pipe.processor.max_audio_seconds)
-            audio = await self._decode(bodies.read_clip, content, limit)
-            self.metrics.audio.inc(len(audio["array"]) / audio["sampling_rate"])
+            reading = asyncio.get_running_loop().run_in_executor(self._decoders, self._read, content, limit)
+            audio, _ = await reading
             future = self._batcher.submit({"audio": audio, "text": options.text, "channel": options.channel})
         answer = await self._wait(future)
         if "error" in answer:
@@ -69,18 +67,24 @@ class Service:
 
     async def rows(self, content: bytes, **options: Any) -> tuple[list[dict[str, Any]], float]:
         """Return the timeline of a recording, and its seconds."""
-        seconds = await self._decode(bodies.check_call, content, self.settings.max_seconds)
-        self.metrics.audio.inc(seconds)
         options |= {"segments": self.settings.segments, "batch_size": self.settings.batch_size}
+
+        def answer() -> tuple[list[dict[str, Any]], float]:
+            audio, seconds = self._read(content, self.settings.max_seconds)  # only now: one at a time is in memory
+            return self.pipe.timeline(audio, **options), seconds
+
         try:
-            return await self._wait(self._calls.submit(self.pipe.timeline, content, **options)), seconds
+            return await self._wait(self._calls.submit(answer))
         except ImportError as error:
             raise HTTPException(501, str(error)) from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-    async def _decode(self, function: Callable, content: bytes, limit: float) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, content, limit)
+    def _read(self, content: bytes, limit: float) -> tuple[dict[str, Any], float]:
+        audio = bodies.read_recording(content, limit)
+        seconds = len(audio["array"]) / audio["sampling_rate"]
+        self.metrics.audio.inc(seconds)
+        return audio, seconds
 
     async def _wait(self, future: Future) -> Any:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -15,7 +15,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from m4ser.serve.gate import drain
-from modeling_m4ser.audio_m4ser import AudioError, stream_audio
+from modeling_m4ser.audio_m4ser import stream_audio
+from modeling_m4ser.levels_m4ser import AudioError, TooLongError
 
 _BODY_SECONDS = 60.0  # in which a body arrives
 _TEXT_HEADER = "X-Text"
@@ -88,27 +89,15 @@ def read_options(model: type[BaseModel], options: Mapping[str, Any]) -> Any:
         raise HTTPException(422, "; ".join(reasons[:5])) from error
 
 
-def read_clip(content: bytes, max_seconds: float) -> dict[str, Any]:
+def read_recording(content: bytes, max_seconds: float) -> dict[str, Any]:
     """Return a recording as a waveform (samples, channels) with its rate; raise HTTPException 413 or 422."""
-    blocks = list(_blocks(content, max_seconds))
-    return {"array": np.concatenate([block for block, _ in blocks]), "sampling_rate": blocks[0][1]}
-
-
-def check_call(content: bytes, max_seconds: float) -> float:
-    """Return the seconds of a recording; raise as `read_clip` does."""
-    return sum(len(block) / rate for block, rate in _blocks(content, max_seconds))
-
-
-def _blocks(content: bytes, max_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
-    seconds = 0.0
     try:
-        for block, rate in stream_audio(content, name="the recording"):
-            seconds += len(block) / rate
-            if seconds > max_seconds:
-                raise HTTPException(413, f"a recording has at most {max_seconds:g} s here")
-            yield block, rate
+        blocks, rates = zip(*stream_audio(content, "the recording", max_seconds), strict=True)
+    except TooLongError as error:
+        raise HTTPException(413, f"a recording has at most {max_seconds:g} s here") from error
     except AudioError as error:
         raise HTTPException(422, str(error)) from error
+    return {"array": np.concatenate(blocks), "sampling_rate": rates[0]}
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from data_scripts.errors import UserError, run_command
 from data_scripts.parsers import CommandParser
 from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out
-from m4ser.serve import Settings
+from m4ser.serve import CPU_THREADS, Settings
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -74,4 +74,5 @@ def _run(options: argparse.Namespace) -> None:
 def _load(options: argparse.Namespace) -> Any:
     from m4ser.runtimes import load_pipeline
 
-    return load_pipeline(options.model, options.runtime, options.device, asr=options.asr)
+    threads = {"num_threads": CPU_THREADS} if options.runtime == "onnx" else {}
+    return load_pipeline(options.model, options.runtime, options.device, asr=options.asr, **threads)

@@ -5,7 +5,9 @@ import struct
 import numpy as np
 import pytest
 
-from modeling_m4ser.audio_m4ser import AudioError, audio_duration, load_audio
+from modeling_m4ser import decoding_m4ser
+from modeling_m4ser.audio_m4ser import AudioError, audio_duration, decode_audio, load_audio, stream_audio
+from modeling_m4ser.levels_m4ser import TooLongError
 from tests.modeling_m4ser.test_audio import encoded, frequency, tone, tracks
 
 
@@ -260,3 +262,24 @@ def test_addresses_of_files_and_the_home_folder(tmp_path, monkeypatch):
     ):
         with pytest.raises(AudioError, match=message):
             load_audio(address)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "Opus", "MP3", "adts", "mp4", "mkv", "joined WAV"])
+def test_no_more_is_decoded_than_may_be(kind, monkeypatch):
+    long = KINDS["WAV"](tone(0.9)) * 12 if kind == "joined WAV" else KINDS[kind](tone(10.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding_m4ser, "BLOCK_FRAMES", 4000)
+        decoded, check = [], decoding_m4ser._check_length
+        patch.setattr(decoding_m4ser, "_check_length", lambda n, *args: (decoded.append(n), check(n, *args)))
+        for read in (decode_audio, lambda audio, **options: list(stream_audio(audio, **options))):
+            with pytest.raises(TooLongError, match="the audio bytes lasts longer than 1 s"):
+                read(long, max_seconds=1.0)
+        assert max(decoded) < 2.5 * 48000  # Opus has 48 kHz
+    assert len(decode_audio(long, max_seconds=11.0)[0]) > 9 * 16000
+
+
+def test_a_flac_that_promises_hours_is_truncated():
+    flac = encoded(tone(), form="FLAC")
+    promises = flac[:21] + bytes([flac[21] | 0x0F]) + b"\xff" * 4 + flac[26:]  # 2^36 - 1 samples
+    with pytest.raises(AudioError, match="is truncated"):
+        decode_audio(promises, max_seconds=1.0)

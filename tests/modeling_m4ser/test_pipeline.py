@@ -14,7 +14,7 @@ from datasets import Audio, Dataset, IterableDataset
 from transformers import AutoModelForAudioClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline
+from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline, answering_m4ser
 from tests.helpers.tiny import EMOTIONS, tiny_pretrained, tiny_processor
 from tests.modeling_m4ser.test_audio import RATE, pcm, tone
 from trainer.experiments.ablations import ABLATIONS
@@ -264,6 +264,14 @@ def test_an_error_is_answered_in_its_place(pipe, wav, tmp_path):
     assert pipe(str(broken), asr=asr, on_error="skip")["error_type"] == "AudioError"
     with pytest.raises(ValueError, match="on_error"):
         pipe(str(wav), on_error="ignore")
+
+
+def test_a_recording_of_hours_is_refused_and_its_parts_are_not(pipe, wav, monkeypatch):
+    monkeypatch.setattr(answering_m4ser, "LONGEST", 0.1)
+    answer = pipe((str(wav), TEXT), on_error="skip")
+    assert answer["error_type"] == "TooLongError"
+    assert "wav lasts longer than 0.1 s: name a part of it (start, end)" in answer["error"]
+    assert "label" in pipe({"audio": str(wav), "text": TEXT, "start": 0.0, "end": 0.05})[0]
 
 
 def test_a_failing_batch_is_run_one_by_one(pipe, wav):

@@ -15,6 +15,8 @@ from tests.m4ser.serve.conftest import encode, serving, wave
 
 CLIP = encode(wave(0.4))
 IN_BASE64 = base64.b64encode(CLIP).decode()
+FLAC = encode(wave(0.4), "FLAC")
+PROMISES = FLAC[:21] + bytes([FLAC[21] | 0x0F]) + b"\xff" * 4 + FLAC[26:]  # 2^36 - 1 samples, in its header
 JSON = {"Content-Type": "application/json"}
 TEXT = "i can’t believe it"
 
@@ -44,6 +46,8 @@ def test_every_shape_of_a_body_gives_the_same(address, pipe):
         (b"no sound", {}, "is text, not audio"),
         (CLIP[:3000], {}, "is truncated"),
         (encode(wave(31), "FLAC"), {}, "at most 30 s"),
+        (encode(wave(31), "MP3"), {}, "at most 30 s"),
+        (PROMISES, {}, "is truncated"),
         (CLIP, {"params": {"top_k": 0}}, "top_k: Input should be greater than 0"),
         (CLIP, {"params": {"topk": 1}}, "topk: Extra inputs"),
         (CLIP, {"params": {"channel": 7}}, "channel=7 is not there"),
