@@ -79,7 +79,7 @@ class M4SERDataCollator:
                 of the model.
         """
         text = [self._text(row) for row in rows] if self.config.uses_text else None
-        return self._batch(rows, text, [row.get("transcript") for row in rows])
+        return self._batch(rows, text, [_words(row, "transcript") for row in rows])
 
     def training_batch(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make a batch as it is trained on: with `transcript_noise`, texts have new errors at each call.
@@ -90,7 +90,7 @@ class M4SERDataCollator:
         if self.transcript_noise is None or not self.config.uses_text:
             return self(rows)
         text = [self._text(row) for row in rows]
-        references = [row.get("transcript") or clean for row, clean in zip(rows, text, strict=True)]
+        references = [_words(row, "transcript") or clean for row, clean in zip(rows, text, strict=True)]
         return self._batch(rows, [self.transcript_noise(clean) for clean in text], references)
 
     def _batch(
@@ -122,15 +122,11 @@ class M4SERDataCollator:
         return batch
 
     def _text(self, row: dict[str, Any]) -> str:
-        text = row.get(self.text_column)
+        text = _words(row, self.text_column)
         if text is None:
             raise TrainingError(
                 f"Utterance {row.get('id')!r} has no {self.text_column!r}. Write the hypotheses with `python -m "
                 "data_scripts.transcribe`, or train on human text with text_column='transcript'."
-            )
-        if not isinstance(text, str):
-            raise TrainingError(
-                f"Utterance {row.get('id')!r}: its {self.text_column!r} must be a string, not {type(text).__name__}."
             )
         return text
 
@@ -172,3 +168,11 @@ class M4SERDataCollator:
         for place, target in closed.items():
             labels[place][: len(target)] = torch.tensor(target)
         return labels
+
+
+def _words(row: dict[str, Any], column: str) -> str | None:
+    """The text in a row's column, or None where there is none."""
+    text = row.get(column)
+    if text is not None and not isinstance(text, str):
+        raise TrainingError(f"Utterance {row.get('id')!r}: its {column!r} must be a string, not {type(text).__name__}.")
+    return text

@@ -88,10 +88,10 @@ def round_trips(collate: M4SERDataCollator, pairs: list[tuple[str, str]]) -> lis
     """Of each pair of hypothesis and reference: whether the labels of its row in a batch write the reference."""
     processor, end = collate.processor, collate.processor.tokenizer.sep_token_id
     batch = dict(processor(text=[hypothesis for hypothesis, _ in pairs]))
-    rows = [{"transcript": reference} for _, reference in pairs]
-    batch |= collate._auxiliary_labels(rows, batch["input_ids"], batch["text_attention_mask"])
+    references = [reference for _, reference in pairs]
+    batch |= collate._auxiliary_labels(references, batch["input_ids"], batch["text_attention_mask"])
     results = []
-    for row, (_, reference) in enumerate(pairs):
+    for row, reference in enumerate(references):
         pieces = batch["input_ids"][row, 1 : int(batch["text_attention_mask"][row].sum()) - 1].tolist()
         labels = batch["detection_labels"][row, 1 : len(pieces) + 1].tolist()
         rows_of_ids = batch["correction_labels"][row, 1:].tolist()

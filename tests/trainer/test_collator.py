@@ -139,6 +139,7 @@ def test_emotions_all_or_none(collator):
         ({"emotion": None}, "'clip01' has no emotion, others have"),
         ({"hypothesis": None}, r"'clip01'.*transcribe"),
         ({"hypothesis": ["so"]}, r"'clip01': its 'hypothesis' must be a string, not list"),
+        ({"transcript": {}}, r"'clip01': its 'transcript' must be a string, not dict"),
         ({"audio": {"path": "clip01.flac", "bytes": b"not audio"}}, "clip01"),
     ],
 )
