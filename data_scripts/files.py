@@ -37,16 +37,16 @@ def replace_together(paths: Iterable[str | os.PathLike], durable: bool = False) 
         yield temporary
         for written, target in zip(temporary, targets, strict=True):
             if durable:
-                _sync(written)
+                sync(written)
             os.replace(written, target)
             if durable:
-                _sync(target.parent)
+                sync(target.parent)
     finally:
         for written in temporary:
             written.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the disk has a file, or the names in a folder; Windows, which opens no folders, keeps those itself."""
     if path.is_dir() and os.name == "nt":
         return

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from data_scripts.errors import UserError
 
@@ -26,30 +26,31 @@ class JournalError(UserError):
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, activity: str, wait: bool = False) -> Iterator[None]:
-    """Keep other processes from doing the same to a folder; where its file system has no locks, warn and go on.
+    """Keep other processes from doing the same to a folder.
 
     `path` is the lock file, made in the folder, which must exist. `activity` is what is done to it ("prepared"), for
-    the message that another process does so already; with `wait`, it is waited for.
+    the message that another process does so already; with `wait`, it is waited for. A process that was killed holds no
+    lock. Where the file system has none, a file with the process's number stands for it.
 
     Raises:
         JournalError: another process holds the lock, and `wait` is not asked for.
     """
-    lock, folder = FileLock(path), Path(path).parent
+    lock, folder, remedy = FileLock(path), Path(path).parent, ""
     try:
-        lock.acquire(timeout=0)
+        try:
+            lock.acquire(timeout=0)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            lock = SoftFileLock(f"{path}.process")
+            remedy = f", or, where that was killed on another machine, delete {lock.lock_file}"
+            lock.acquire(timeout=0)
     except Timeout:
         busy = f"{folder} is being {activity} by another process: "
         if not wait:
-            raise JournalError(f"{busy}wait until it has ended") from None
-        print(f"{busy}waiting for it", file=sys.stderr, flush=True)
+            raise JournalError(f"{busy}wait until it has ended{remedy}") from None
+        print(f"{busy}waiting for it{remedy}", file=sys.stderr, flush=True)
         lock.acquire()
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        print(
-            f"warning: the file system of {folder} has no locks ({error.strerror}): let no second process use it now",
-            file=sys.stderr,
-        )
     try:
         yield
     finally:

@@ -18,10 +18,11 @@ from modeling_m4ser.losses_m4ser import LOSSES
 from trainer.adversary import Adversary
 from trainer.arguments import M4SERTrainingArguments
 from trainer.callbacks.adapters import check_checkpoints_load, train_new_modules
+from trainer.callbacks.checkpoints import CheckpointMixin
 from trainer.callbacks.divergence import DivergenceCallback
 from trainer.callbacks.feature_statistics import measure_new_model
 from trainer.callbacks.normalization import LossLog, UpdateNormalizer
-from trainer.callbacks.sharding import gathered, prepare_sharding, run_all_layers, whole_states
+from trainer.callbacks.sharding import ShardingMixin, prepare_sharding, run_all_layers
 from trainer.callbacks.weight_averaging import WeightAveragingMixin
 from trainer.collator import M4SERDataCollator
 from trainer.compatibility import check_classes, check_launch
@@ -33,7 +34,7 @@ from trainer.optimizers import check_optimizers, set_learning_rate
 EmotionLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
+class M4SERTrainer(WeightAveragingMixin, ShardingMixin, CheckpointMixin, AnyDataMixin, Trainer):
     """[`transformers.Trainer`] for [`M4SERForEmotionClassification`].
 
     One forward pass per step. On its detached features the discriminator D takes a step of its own optimizer
@@ -45,7 +46,8 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     unweighted: `loss_emotion`, `loss_detection`, `loss_correction`, `loss_contrastive`, `loss_generator` (L_G),
     `loss_discriminator` (L_D) and `loss_adversarial` (L_GAN).
 
-    A loss or gradient that is not finite stops training, see [`trainer.callbacks.divergence.DivergenceCallback`].
+    A loss or gradient that is not finite stops training, see [`trainer.callbacks.divergence.DivergenceCallback`]; so
+    does SIGTERM, after a checkpoint, see [`trainer.callbacks.checkpoints.CheckpointMixin`].
 
     Args:
         model: the model to train; or `model_init`.
@@ -222,22 +224,6 @@ class M4SERTrainer(WeightAveragingMixin, AnyDataMixin, Trainer):
     def _without_discriminator(self) -> AbstractContextManager:
         """Inside, the parameters that ask for a gradient are the main optimizer's."""
         return nullcontext() if self.adversary is None else self.adversary.frozen()
-
-    def autocast_smart_context_manager(self, *args, **kwargs) -> AbstractContextManager:
-        """Inside, half precision is that of autocast: accelerate gives a sharded model none."""
-        if self.accelerator.is_fsdp2:
-            return self.accelerator.autocast()
-        return super().autocast_smart_context_manager(*args, **kwargs)
-
-    def evaluation_loop(self, *args, **kwargs):
-        """Run the library's loop, also where the processes' batches need different numbers of passes."""
-        with self._averaged(), gathered(self.model, self.accelerator):
-            return super().evaluation_loop(*args, **kwargs)
-
-    def save_model(self, *args, **kwargs) -> None:
-        """Save the whole model, also where checkpoints are shares of it."""
-        with whole_states(self.accelerator):
-            super().save_model(*args, **kwargs)
 
     def _wrap_model(self, model: nn.Module, training: bool = True, **kwargs) -> nn.Module:
         if training:

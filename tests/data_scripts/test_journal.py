@@ -101,17 +101,21 @@ def test_other_settings_start_anew_on_request(tmp_path, content):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_no_other_process(tmp_path, monkeypatch, capsys, number):
+def test_where_the_file_system_has_no_locks_a_file_stands_for_one(tmp_path, monkeypatch, number):
     def no_locks(*_):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", no_locks)
     with Journal(tmp_path / "journal", SETTINGS) as journal:
         journal.append(1)
-    with locked(tmp_path / "lock", "written", wait=True):  # does not wait for ever
+        with pytest.raises(JournalError, match=r"by another process: wait.*where that was killed on another.*delete"):
+            Journal(tmp_path / "journal", SETTINGS)
+    killed = "import os, filelock, sys; held = filelock.SoftFileLock(sys.argv[1]).acquire(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", killed, tmp_path / "lock.process"])
+    assert list(tmp_path.glob("lock*"))
+    with locked(tmp_path / "lock", "written"):  # of a process that is no more
         pass
     assert records(tmp_path / "journal") == [1]
-    assert f"has no locks ({os.strerror(number)}): let no second process use it" in capsys.readouterr().err
 
 
 def test_a_lock_that_cannot_be_taken_for_another_reason_is_an_error(tmp_path):

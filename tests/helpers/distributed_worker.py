@@ -97,11 +97,15 @@ def contrastive_share() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return gathered, loss.detach(), weight.grad / processes
 
 
-def _process(rank: int, processes: int, folder: Path, options: dict) -> None:
-    """What `accelerate launch` makes of one of several CPU processes."""
+def join(rank: int, processes: int, folder: Path) -> None:
+    """Make this process what `accelerate launch` makes of one of several CPU processes."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     os.environ |= {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
+
+
+def _process(rank: int, processes: int, folder: Path, options: dict) -> None:
+    join(rank, processes, folder)
     allow_sharding_on_cpu()
     train(folder, **options)
     dist.destroy_process_group()

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from transformers.trainer_callback import TrainerCallback
 
 from trainer.errors import TrainingError
@@ -62,26 +63,30 @@ class DivergenceCallback(TrainerCallback):
         """Read what was kept, and start over.
 
         Raises:
-            TrainingError: it is not finite, here or in another process; names the step, the terms and the rows.
+            TrainingError: it is not finite, in any process, and all raise the same; names the step, the terms and the
+                rows.
         """
         records, self._records = self._records, []
         kept = [value.float() for _, _, values in records for value in values.values()]
         flat = torch.stack(kept) if kept else torch.zeros(1, device=self.accelerator.device)
         wrong = cast(torch.Tensor, self.accelerator.reduce((~flat.isfinite()).sum(), "sum"))
         wrong, *numbers = torch.cat([wrong[None], flat]).tolist()
-        numbers = iter(numbers)
+        numbers, found = iter(numbers), []
         for step, ids, values in records:
             read = dict(zip(values, numbers, strict=False))
             if terms := [f"{name} ({value})" for name, value in read.items() if not math.isfinite(value)]:
                 rows = [name for part in ids if part is not None for name in decode_ids(part)]
-                raise TrainingError(
-                    f"Not finite at step {step}: {', '.join(terms)}{', on the rows ' * bool(rows)}{', '.join(rows)}. "
-                    "Training stopped; the checkpoints before it are kept. Look at these rows, lower learning_rate, or "
-                    "leave bf16 and fp16 out."
-                )
-            self._tell_explosion(step, read.get("loss"))
+                found.append((step, "gradient" in read, terms, rows))
+            elif not found:
+                self._tell_explosion(step, read.get("loss"))
         if wrong:
-            raise TrainingError("A loss is not finite in another process, whose message names it. Training stopped.")
+            # A gradient is of all processes: what spoiled it is the loss of one.
+            step, _, terms, rows = min(gather_object(found[:1]), key=lambda each: each[:2])
+            raise TrainingError(
+                f"Not finite at step {step}: {', '.join(terms)}{', on the rows ' * bool(rows)}{', '.join(rows)}. "
+                "Training stopped; the checkpoints before it are kept. Look at these rows, lower learning_rate, or "
+                "leave bf16 and fp16 out."
+            )
 
     def _tell_explosion(self, step: int, loss: float | None) -> None:
         if loss is None:

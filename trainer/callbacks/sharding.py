@@ -1,13 +1,14 @@
 """FSDP2, where each process keeps a share of every parameter: what [`M4SERTrainer`] asks of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.fsdp.fully_sharded_data_parallel import StateDictType
+from transformers import Trainer
 
 from trainer.errors import TrainingError
 
@@ -66,6 +67,26 @@ def gathered(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
             again = module is not model and accelerator.state.fsdp_plugin.reshard_after_forward
             module.set_reshard_after_forward(again, recurse=False)
             module.reshard()
+
+
+class ShardingMixin(Trainer):
+    """Evaluation runs on whole weights, the model is saved as a whole, and half precision is that of autocast."""
+
+    def autocast_smart_context_manager(self, *args, **kwargs) -> AbstractContextManager:
+        """Inside, half precision is that of autocast: accelerate gives a sharded model none."""
+        if self.accelerator.is_fsdp2:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(*args, **kwargs)
+
+    def evaluation_loop(self, *args, **kwargs):
+        """Run the library's loop, also where the processes' batches need different numbers of passes."""
+        with gathered(self.model, self.accelerator):
+            return super().evaluation_loop(*args, **kwargs)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """Save the whole model, also where checkpoints are shares of it."""
+        with whole_states(self.accelerator):
+            super().save_model(*args, **kwargs)
 
 
 def run_all_layers(model: nn.Module) -> None:

@@ -106,6 +106,11 @@ class WeightAveragingMixin(Trainer):
         """Inside, the model is what it would be if training ended now."""
         return nullcontext() if self._average is None else self._average.applied()
 
+    def evaluation_loop(self, *args, **kwargs):
+        """Evaluate the average."""
+        with self._averaged():
+            return super().evaluation_loop(*args, **kwargs)
+
     def save_model(self, *args, **kwargs) -> None:
         """Save the average."""
         with self._averaged():

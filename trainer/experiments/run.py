@@ -25,6 +25,7 @@ from data_scripts.splits import evenly_spaced
 from data_scripts.versions import collect_versions
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from trainer.arguments import ExperimentArguments
+from trainer.callbacks.checkpoints import trained_into
 from trainer.callbacks.measuring import MeasuringCallback, measure_discriminator
 from trainer.callbacks.progress import EpochLinesCallback
 from trainer.collator import M4SERDataCollator
@@ -66,6 +67,7 @@ from trainer.m4ser_trainer import M4SERTrainer
 logger: Any = logging.get_logger(__name__)
 
 
+RUN_LOCK = ".run.lock"
 _PROCESSOR_PARTS = ("feature_extractor", "tokenizer", "processor_class", "auto_map")
 
 
@@ -110,57 +112,58 @@ def run_experiment(
 
     Raises:
         ExperimentError: see `check_run`; or the finished run could not be pushed to the Hub (`args.push_to_hub`).
+        JournalError: another process is running the same.
     """
     folder, arguments = Path(str(args.output_dir)), {**(arguments or {}), "training": args}
     settings = check_run(arguments, data, split, text_column)
     if (folder / RESULTS_FILE).is_file():
         return finished_run(folder, args)
-    if args.should_save:
-        claim_folder(folder, settings)
-    if audit is None:
-        audit = audit_dataset(data)
-        if args.should_log:
-            print_warnings(audit, folder.name)
-    emotions = data["train"].features["emotion"].names
-    set_seed(args.seed)
-    model, processor = build(emotions)
-    trainer = make_trainer(model, processor, data, args, text_column, features_folder)
-    if wer := getattr(arguments.get("model"), "transcript_noise", None):
-        texts = (data["train"][column][:] for column in ("hypothesis", "transcript"))
-        cast(M4SERDataCollator, trainer.data_collator).transcript_noise = training_noise(*texts, wer)
-    started = time.time()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
-    train_seconds = time.time() - started
-    test, measured = _measure(trainer, data, args, corpus and corpus.sex_of)
-    measured["rows"] |= _choose_correction_threshold(model, processor, data["validation"], text_column)
-    best = trainer.state.best_model_checkpoint
-    results = {
-        **measured,
-        "emotions": emotions,
-        "seed": args.seed,
-        "split": dict(split),
-        "audit": vars(audit),
-        "best_checkpoint": best and Path(best).name,
-        "epochs": trainer.state.epoch,
-        "train_seconds": round(train_seconds, 1),
-        "processes": args.world_size,
-        "command": command_line(list(arguments.values())),
-        "arguments": {name: changed_arguments(part) for name, part in arguments.items()},
-        "corpus_fingerprint": settings["data"]["fingerprint"],
-        "text_column": text_column,
-        "model_config": json.loads(model.config.to_json_string(use_diff=False)),
-        "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
-        "frozen_parameters": _frozen_parts(model),
-        "versions": collect_versions(),
-        "description": description,
-    }
-    trainer.save_model(str(folder), _internal_call=True)  # it is pushed with all that tells of it
-    if trainer.is_world_process_zero():
-        _write_run(folder, results, test, data, trainer, corpus)
-        if args.push_to_hub:
-            push_trained(folder, trainer)
-    trainer.accelerator.wait_for_everyone()
-    return results
+    with trained_into(folder, args.should_save, RUN_LOCK):
+        if args.should_save:
+            claim_folder(folder, settings)
+        if audit is None:
+            audit = audit_dataset(data)
+            if args.should_log:
+                print_warnings(audit, folder.name)
+        emotions = data["train"].features["emotion"].names
+        set_seed(args.seed)
+        model, processor = build(emotions)
+        trainer = make_trainer(model, processor, data, args, text_column, features_folder)
+        if wer := getattr(arguments.get("model"), "transcript_noise", None):
+            texts = (data["train"][column][:] for column in ("hypothesis", "transcript"))
+            cast(M4SERDataCollator, trainer.data_collator).transcript_noise = training_noise(*texts, wer)
+        started = time.time()
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+        train_seconds = time.time() - started
+        test, measured = _measure(trainer, data, args, corpus and corpus.sex_of)
+        measured["rows"] |= _choose_correction_threshold(model, processor, data["validation"], text_column)
+        results = {
+            **measured,
+            "emotions": emotions,
+            "seed": args.seed,
+            "split": dict(split),
+            "audit": vars(audit),
+            "best_checkpoint": (best := trainer.state.best_model_checkpoint) and Path(best).name,
+            "epochs": trainer.state.epoch,
+            "train_seconds": round(train_seconds, 1),
+            "processes": args.world_size,
+            "command": command_line(list(arguments.values())),
+            "arguments": {name: changed_arguments(part) for name, part in arguments.items()},
+            "corpus_fingerprint": settings["data"]["fingerprint"],
+            "text_column": text_column,
+            "model_config": json.loads(model.config.to_json_string(use_diff=False)),
+            "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
+            "frozen_parameters": _frozen_parts(model),
+            "versions": collect_versions(),
+            "description": description,
+        }
+        trainer.save_model(str(folder), _internal_call=True)  # it is pushed with all that tells of it
+        if trainer.is_world_process_zero():
+            _write_run(folder, results, test, data, trainer, corpus)
+            if args.push_to_hub:
+                push_trained(folder, trainer)
+        trainer.accelerator.wait_for_everyone()
+        return results
 
 
 def finished_run(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
