@@ -38,7 +38,8 @@ def only_number(value: Any) -> Any:
     """Return the number that an array of one holds, None where it is masked; anything else as it is."""
     if np.ma.is_masked(value):
         return None
-    return value.item() if getattr(value, "shape", None) in ((), (1,)) else value
+    holds_one = getattr(value, "shape", None) in ((), (1,)) and not getattr(value, "is_meta", False)
+    return value.item() if holds_one else value
 
 
 def check_rate(rate: Any, argument: str, label: str) -> float:
