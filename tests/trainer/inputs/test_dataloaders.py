@@ -8,10 +8,11 @@ import pytest
 import torch
 from datasets import Dataset
 from torch.utils.data import Subset
+from transformers import EvalPrediction
 
 from tests.helpers.corpus import deterministic_model, tiny_corpus, tiny_trainer
-from tests.helpers.tiny import tiny_config, tiny_model
-from trainer import M4SERTrainingArguments
+from tests.helpers.tiny import EMOTIONS, tiny_config, tiny_model
+from trainer import M4SERTrainingArguments, compute_emotion_metrics
 from trainer.experiments.ablations import ABLATIONS
 from trainer.inputs.dataloaders import EpochSampler, length_grouped_sampler
 from trainer.inputs.rows import RowReader
@@ -125,3 +126,12 @@ def test_evaluation_reads_the_data_as_they_come(tmp_path):
         np.testing.assert_allclose(output.predictions, alone, atol=1e-9)
         assert output.label_ids.tolist() == data["emotion"][:]
     assert read == data["id"][:] * len(kinds)
+
+
+def test_what_an_interrupted_evaluation_left_is_forgotten(tmp_path):
+    trainer = tiny_trainer(tmp_path, deterministic_model())
+    trainer.compute_metrics = metrics = compute_emotion_metrics(EMOTIONS)
+    for loader in (trainer.get_eval_dataloader, trainer.get_test_dataloader):
+        metrics(EvalPrediction(np.eye(4), np.zeros(4, dtype=int)), compute_result=False)
+        loader(tiny_corpus(2))
+        assert metrics._batches == []

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from datasets import ClassLabel, DatasetDict
@@ -61,6 +62,9 @@ def test_a_smaller_share_is_a_part_of_a_larger_one_and_another_seed_draws_others
         assert quarter[name] != other[name]
         assert sorted(quarter[name], key=whole[name].index) == quarter[name]
     assert with_training_share(folds, 1, seed=0) is folds
+    same = replace(folds, folds=dict.fromkeys(("one", "another"), folds.folds["fold1"]))
+    one, another = ids(with_training_share(same, 0.5, seed=0), "train").values()
+    assert one != another, "each fold draws its own"
     for share in (0, -0.5, 1.01, 25):
         with pytest.raises(ExperimentError, match="lies above 0 and at most at 1"):
             with_training_share(folds, share, seed=0)
