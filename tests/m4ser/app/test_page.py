@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib.util import find_spec
 
 import av
 import numpy as np
@@ -14,15 +15,16 @@ from tests.docs.markdown import blocks
 from tests.helpers import ROOT
 from tests.helpers.tiny import EMOTIONS
 
-pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'm4ser[app]'")
-from examples.app.screenshots import open_browser, served
-
+# Imported where it is used, in the one process that runs these tests: it takes seconds.
+pytestmark = pytest.mark.skipif(not find_spec("gradio"), reason="the page needs Gradio: pip install 'm4ser[app]'")
 ANSWER = ".decision, .turns"
 FAKE = "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
 
 
 @pytest.fixture(scope="module")
 def address(listener, folder):
+    from examples.app.screenshots import served
+
     examples = folder / "examples"
     examples.mkdir()
     (examples / "clip.wav").write_bytes((folder / "clip.wav").read_bytes())
@@ -33,6 +35,8 @@ def address(listener, folder):
 
 @pytest.fixture(scope="module")
 def browser(folder):
+    from examples.app.screenshots import open_browser
+
     try:
         with open_browser(*FAKE, f"--use-file-for-fake-audio-capture={folder / 'clip.wav'}") as browser:
             yield browser
