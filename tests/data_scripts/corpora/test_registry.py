@@ -6,6 +6,7 @@ import pytest
 
 from data_scripts import load_corpus
 from data_scripts.corpora import CORPORA, CorpusSelection, scan_corpus
+from data_scripts.corpora.base import ScannedCorpus
 from data_scripts.errors import CorpusError
 from tests.helpers.layouts import make_iemocap, make_meld, make_ravdess
 
@@ -60,6 +61,23 @@ def test_a_synthetic_corpus_of_the_right_size_is_a_stand_in(tmp_path, monkeypatc
     assert stand_in("meld", raw) == ""
     (raw / "synthesis.csv").write_text("split,voice\ntrain,f_slt\n")
     assert stand_in("meld", raw) == stand_in("meld", tmp_path) == "1 of its recordings are synthetic"
+
+
+@pytest.mark.parametrize(
+    ("found", "spoken", "reason"),
+    [
+        *((found, found // 100, "") for found in (990, 1000, 1010)),
+        *((found, 0, f"{found} utterances instead of 1000") for found in (989, 1011)),
+        (1000, 11, "11 of its recordings are synthetic"),
+    ],
+)
+def test_a_hundredth_makes_no_other_corpus(tmp_path, monkeypatch, found, spoken, reason):
+    rows = [{"id": str(number), "emotion": "happy"} for number in range(found)]
+    scanned = ScannedCorpus(rows, "files", expected={"sessions": {"1": 1000}})
+    record = dataclasses.replace(CORPORA["ravdess"], scan=lambda *_: scanned)
+    monkeypatch.setitem(CORPORA, "ravdess", record)
+    (tmp_path / "synthesis.csv").write_text("voice\n" + "f_slt\n" * spoken)
+    assert stand_in("ravdess", tmp_path) == reason
 
 
 def test_a_corpus_without_a_size_of_its_own_is_none(tmp_path):
