@@ -124,7 +124,6 @@ class CorrectionDecoder(nn.Module):
             rows = rows.new_zeros(1, 2)
         utterance, place = rows.unbind(-1)
         targets = correction_labels[utterance, place]
-        targets = targets[:, : int((targets != IGNORE_INDEX).sum(-1).max())]
         previous = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORE_INDEX, self.pad_token_id)
         tokens = torch.cat([input_ids[utterance, :1], previous], dim=-1)
         logits = self(tokens, text_hidden[utterance, place], text_hidden[utterance], text_mask[utterance], text_encoder)

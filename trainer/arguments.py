@@ -10,10 +10,10 @@ class M4SERTrainingArguments(TrainingArguments):
     """[`transformers.TrainingArguments`] with the paper's settings (Table I, IEMOCAP) and what M4SER needs.
 
     Defaults that differ: `learning_rate` 1e-5 and constant, `num_train_epochs` 100, `per_device_train_batch_size` 16,
-    `optim` Adam (AdamW with its `weight_decay` of 0), batches grouped by length (`train_sampling_strategy`, on the
-    corpus column `duration`), `label_names` (the auxiliary labels are optional), `remove_unused_columns=False` (the
-    collator reads the corpus columns), `report_to` "none", `logging_nan_inf_filter=False` (a loss that is not finite
-    stops training).
+    batches grouped by length (`train_sampling_strategy`, on the corpus column `duration`), `label_names` (the auxiliary
+    labels are optional), `remove_unused_columns=False` (the collator reads the corpus columns), `report_to` "none",
+    `logging_nan_inf_filter=False` (a loss that is not finite stops training). The library's `optim`, AdamW in one fused
+    kernel, is Adam with its `weight_decay` of 0.
 
     Args:
         encoder_learning_rate: of the two pretrained encoders; `learning_rate` by default, as in the paper. On little
@@ -38,7 +38,6 @@ class M4SERTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Batch size of one process, Table I."})
     per_device_eval_batch_size: int = field(default=16, metadata={"help": "Batch size of one process in evaluation."})
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule, Section IV-B."})
-    optim: str = field(default="adamw_torch", metadata={"help": "Adam, as the weight decay is 0."})
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Batches of utterances of similar length, seeded by epoch."}
     )

@@ -433,5 +433,5 @@ def test_the_card_of_a_trainer_says_nothing_that_is_not_so(tmp_path):
     trainer.create_model_card()
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert "This model is an M4SER, trained on an unknown dataset." in card
-    assert "Use adamw_torch with betas" in card
+    assert "Use adamw_torch_fused with betas" in card
     assert "license" not in card
