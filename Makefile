@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo results docs test test-all lint typecheck clean
+.PHONY: help install demo results benchmark docs test test-all lint typecheck clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: $(VENV)/.installed  ## Train a small M4SER on the sample corpus, reload it
 
 results: $(VENV)/.installed  ## Write the report of all results: those of runs/ and those in examples/results/
 	$(VENV)/bin/python examples/report.py --runs runs --output_dir examples/results
+
+benchmark: $(VENV)/.installed  ## Measure what M4SER costs on this machine, for the page on speed
+	$(VENV)/bin/python examples/benchmark.py --parts step inference length loading peers --output_dir examples/results/benchmark/speed
 
 docs: $(VENV)/.installed-docs  ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict

@@ -33,13 +33,11 @@ STAND_IN = mock.MagicMock()
 TEXTS = SimpleNamespace(path=ROOT / "examples" / "demo" / "sample_corpus" / "manifest.csv")
 #: module (or the command's own file): what acts there -> what it returns here.
 ACTS = {
-    "benchmark.py": {
-        "write_encoders": ("a", "b"),
-        "take_turns": 0,
-        "describe": [],
-        "to_markdown": "",
-        "write_atomically": 0,
-    },
+    "benchmark.py": {"write_encoders": ("a", "b"), "take_turns": 0, "describe": [{"way": "step"}], "costliest": {}}
+    | {"to_markdown": "", "write_atomically": 0, "draw": None},
+    "benchmarking.setting": {"find_clips": [{"audio": "a", "text": "b"}]},
+    "modeling_m4ser": {"SpeechTextEmotionPipeline": None},
+    "modeling_m4ser.recognition_m4ser": {"Recognizer": None},
     "count_parameters.py": {"count_parameters": {}, "table": "", "write_atomically": None},
     "speak_meld.py": {"read_rows": {("a", 1, 1): {"Utterance": ""}}, "choose_rows": [("a", 1, 1)], "_digest": 1}
     | {"sayable": "", "require_programs": None},
@@ -49,7 +47,7 @@ ACTS = {
     "data_scripts.transcribe.faster_whisper": {"FasterWhisperRecognizer": None},
     "data_scripts.transcribe.dataset": {"fill_folder": (None, STAND_IN), "HypothesesFile": TEXTS},
     "trainer.evaluation.drawing": {"set_figure_formats": None},
-    "trainer.experiments.model": {"build_model": (1, 2)},
+    "trainer.experiments.model": {"build_model": (STAND_IN, STAND_IN)},
     "trainer.experiments.run": {"make_trainer": STAND_IN},
     "trainer.studies.analysis": {"analyze": "", "runs_by_row": {"M4SER": RUNS}},
     "trainer.inputs.asr_noise": {"fit": None},
@@ -72,14 +70,18 @@ analyze.py --prepared_dir FIRST --output_dir OUT
     --utterance x77 > analyze
     --seed 77 > analyze
     --figure_format svg > set_figure_formats
-benchmark.py --utterances 4 --rows M4SER
+benchmark.py --parts loading
+    --parts rows > build_model = only speech
     --size tiny > write_encoders
     --speech_encoder x77 --text_encoder y > build_model
     --text_encoder x77 --speech_encoder y > build_model
-    --rows 'only text' > build_model
+    --rows 'only text' --parts rows > build_model
     --repetitions 77 > take_turns
-    --utterances 5 > make_trainer = clip4
+    --utterances 5 --parts grouping > make_trainer = clip4
     --batch_size 77 > make_trainer = 'per_device_train_batch_size': 77
+    --clips x77 --parts wav > find_clips
+    --asr x77 --parts wav --clips y > Recognizer SpeechTextEmotionPipeline
+    --profile > costliest = {}
     --output_dir x77 > write_atomically
 count_parameters.py --output_dir OUT
     --size tiny > count_parameters

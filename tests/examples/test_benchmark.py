@@ -2,35 +2,45 @@
 
 import json
 import runpy
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from benchmarking.setting import Setting, make_data, write_encoders
+from benchmarking.turns import costliest, describe, draw, seconds_used, take_turns, to_markdown
 
 from tests.helpers import ROOT
 
 SCRIPT = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))
-ROWS = ["M4SER", "only speech", "only text"]
-OPTIONS = ["--size", "tiny", "--repetitions", "2", "--utterances", "4", "--batch_size", "2"]
+OPTIONS = SimpleNamespace(size="tiny", rows=["M4SER"], asr=["a"], batch_size=2, utterances=4, clips=None)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    return Setting(OPTIONS, write_encoders(str(folder), "tiny"), str(folder))
+
+
+def work_for(seconds):
+    until = seconds_used() + seconds
+    while seconds_used() < until:
+        pass
 
 
 def test_each_comparison_ends_with_what_it_compares_to():
-    found = list(SCRIPT["comparisons"](ROWS))
-    told = [(ways[-1].task, ways[-1].row, bool(ways[-1].options)) for ways in found]
-    # A model without speech has no speech encoder to freeze: its step is measured by itself, for Table V.
-    assert told == [
-        ("training", "M4SER", True),
-        ("training", "only speech", True),
-        ("training", "only text", False),
-        ("inference", "M4SER", False),
-        ("prediction", "M4SER", False),
-    ]
-    assert [way.row for way in found[3]] == ROWS[::-1]
+    setting = Setting(OPTIONS, ("speech", "text"), "folder")
+    found = {part: [list(each.ways) for each in make(setting)] for part, make in SCRIPT["PARTS"].items()}
+    assert {ways[-1] for ways in found["step"] + found["inference"]} == {"concat", "M4SER"}
+    assert [ways[0] for ways in found["step"]] == ["M4SER", "naive"]
+    assert found["wav"][0][-1] == "recognition alone"
+    assert found["rows"][0] == ["as it is", "frozen, cached"]
+    assert found["peers"][0][-1] == "M4SER, torch"
 
 
 def test_ways_take_turns_in_changing_order():
     done = []
-    seconds = SCRIPT["take_turns"]([lambda: done.append("a"), lambda: time.sleep(0.01) or done.append("b")], 3)
+    seconds = take_turns([lambda: done.append("a"), lambda: work_for(0.01) or done.append("b")], 3)
     assert "".join(done) == "ab" + "ab" + "ba" + "ab"
     assert seconds.shape == (2, 3)
     assert (seconds[1] >= 0.01).all()
@@ -38,20 +48,77 @@ def test_ways_take_turns_in_changing_order():
 
 def test_ratios_are_of_turns_and_not_of_means():
     """A machine that is slow in one turn is slow for both ways."""
-    way, other = (SCRIPT["Way"](name, "training", "M4SER") for name in ("plain", "cached"))
-    cached = np.array([1.0, 10.0, 2.0])
-    first, second = SCRIPT["describe"]([way, other], np.array([3 * cached, cached]))
+    other = np.array([1.0, 10.0, 2.0])
+    first, second = describe("step", "a step", ["plain", "cached"], np.array([3 * other, other]))
     assert first["ratio"] == {"median": 3, "low": 3, "high": 3}
     assert second["ratio"] == {"median": 1, "low": 1, "high": 1}
-    assert first["milliseconds"]["mean"] == pytest.approx(13000)
-    table = SCRIPT["to_markdown"]([first, second], "Heading.")
-    assert "| training | M4SER | plain | 3.00 [3.00, 3.00] | 13000.0 ± " in table
+    absent = {"part": "peers", "task": "clips", "way": "Other", "why_not": "No module named 'other'"}
+    table = to_markdown([{**first, "peak": 1.5, "costliest": {"aten::mm": 0.5}}, second, absent], "Heading.")
+    assert "| step | a step | plain | 3.00 [3.00, 3.00] | 6.000 ± " in table
+    assert "| 1.50 |" in table
+    assert "* a step: plain: aten::mm 50.0%" in table
+    assert "* clips: Other: not run (No module named 'other')" in table
 
 
-def test_encoders_come_in_pairs(capsys):
+def test_the_figure_leaves_out_what_is_compared_to(tmp_path):
+    records = list(describe("step", "a step", ["plain", "cached"], np.array([[3.0, 3.0], [1.0, 1.0]])))
+    draw(records[1:], tmp_path / "none")
+    draw(records, tmp_path / "some")
+    assert [path.name for path in tmp_path.iterdir()] == ["some.png"]
+
+
+def test_hypotheses_differ_from_transcripts_by_some_words():
+    (row,) = make_data([60.0])["test"]
+    said, heard = row["transcript"].split(), row["hypothesis"].split()
+    assert len(said) == len(heard) == 150
+    assert 0.1 < sum(a != b for a, b in zip(said, heard, strict=True)) / 150 < 0.3
+
+
+def test_lengths_are_those_of_iemocap():
+    seconds = SCRIPT["lengths"](4425)
+    assert np.mean(seconds) == pytest.approx(4.5, abs=0.15)
+    assert np.std(seconds) == pytest.approx(3.2, abs=0.3)
+
+
+def test_the_naive_model_computes_the_same_with_more(setting):
+    """One utterance has no other one's padding: it gets the same logits from twice its length."""
+    lengths = [2.0, 1.0]
+    plain, naive = (setting.trainer("M4SER", lengths, naive=way) for way in (False, True))
+    row = make_data(lengths)["test"][1]
+    (short, batch), logits = [made.data_collator([row]) for made in (plain, naive)], []
+    assert (short["input_values"].shape[-1], batch["input_values"].shape[-1]) == (16000, 32000)
+    for made in (plain, naive):
+        encoder = made.model.m4ser.speech_encoder
+        encoder.model.feature_extractor.conv_layers[0].layer_norm = torch.nn.Identity()  # it reads the padding
+        with torch.no_grad():
+            output = made.model.eval()(**{name: each for name, each in batch.items() if "label" not in name})
+        logits.append(output["logits"])
+    torch.testing.assert_close(*logits)
+    passes = []
+    for made in (plain, naive):
+        made.model.m4ser.fusion.register_forward_hook(lambda *_, made=made: passes.append(made))
+        made.train()
+    assert [passes.count(made) for made in (plain, naive)] == [1, 2]
+
+
+def test_what_costs_most_comes_first():
+    found = costliest(lambda: torch.randn(500, 500) @ torch.randn(500, 500), 2)
+    first, second = found.values()
+    assert 0 < second <= first <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--speech_encoder", "a"], "come together"),
+        (["--parts", "wav"], "--clips FOLDER"),
+        (["--repetitions", "1"], "at least 2"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(capsys, words, message):
     with pytest.raises(SystemExit):
-        SCRIPT["parse_arguments"](["--speech_encoder", "a"])
-    assert "come together" in capsys.readouterr().err
+        SCRIPT["parse_arguments"](words)
+    assert message in capsys.readouterr().err
 
 
 def test_the_script_writes_its_table(tmp_path, capsys, monkeypatch):
@@ -64,17 +131,18 @@ def test_the_script_writes_its_table(tmp_path, capsys, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(run, "make_trainer", make_trainer)
-    options = SCRIPT["parse_arguments"]([*OPTIONS, "--rows", "M4SER", "--output_dir", str(tmp_path)])
+    words = ["--size", "tiny", "--repetitions", "2", "--utterances", "2", "--batch_size", "2", "--rows", "M4SER"]
+    options = SCRIPT["parse_arguments"]([*words, "--parts", "rows", "--output_dir", str(tmp_path)])
     SCRIPT["main"](options)
     content = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
-    assert [(record["task"], record["row"], record["way"]) for record in content["records"]] == [
-        ("training", "M4SER", "as it is"),
-        ("training", "M4SER", "frozen, cached"),
-        ("inference", "M4SER", "one utterance"),
-        ("prediction", "M4SER", "as it comes"),
-        ("prediction", "M4SER", "longest first"),
+    assert [(record["task"], record["way"]) for record in content["records"]] == [
+        ("training, M4SER", "as it is"),
+        ("training, M4SER", "frozen, cached"),
+        ("one utterance", "M4SER"),
+        ("a whole test", "as it comes"),
+        ("a whole test", "longest first"),
     ]
-    assert all(record["milliseconds"]["mean"] > 0 for record in content["records"])
+    assert all(record["seconds"]["median"] > 0 for record in content["records"])
     assert (tmp_path / "benchmark.md").read_text(encoding="utf-8") in capsys.readouterr().out
     assert {part.args.train_batch_size for part in made} == {part.args.eval_batch_size for part in made} == {2}
     assert [part.data_collator.feature_cache is not None for part in made] == [False, True, False, False, False]

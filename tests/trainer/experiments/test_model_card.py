@@ -56,7 +56,12 @@ def test_a_card_parses_back_and_holds_the_run(tmp_path):
     assert '{"audio": "speech.wav", "text": "I can\'t believe it"}' in text
     for line in (
         *("| WA (accuracy over all utterances) | 83.3 |", "| happy | 50.0 | 66.7 |", "| learning_rate | 1e-05 |"),
-        *("| use_contrastive | True |", "| trim_silence_db | 40 |", "| optim | adamw_torch_fused |", "speakers held out"),
+        *(
+            "| use_contrastive | True |",
+            "| trim_silence_db | 40 |",
+            "| optim | adamw_torch_fused |",
+            "speakers held out",
+        ),
         *("torch 2.", "@article{he2025m4ser"),
     ):
         assert line in text

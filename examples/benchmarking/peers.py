@@ -1,0 +1,106 @@
+"""Other packages on the same recordings and encoder sizes, and the time to a first answer."""
+
+import subprocess
+import sys
+from functools import partial
+
+from benchmarking.setting import RATE, Setting, Work
+
+_ANSWER = {
+    "torch": "from m4ser.runtimes import load_pipeline; pipe = load_pipeline(sys.argv[1])",
+    "ONNX": "from modeling_m4ser.runtime_m4ser import OnnxPipeline; pipe = OnnxPipeline(sys.argv[1])",
+}
+
+
+def _exported(setting: Setting, int8: bool = False) -> str:
+    from modeling_m4ser.export_m4ser import export_onnx
+
+    folder = setting.folder / f"onnx{int8}"
+    if not folder.is_dir():
+        export_onnx(*setting.model("M4SER"), folder, int8=int8)
+    return str(folder)
+
+
+def time_to_first_answer(setting: Setting, kind: str) -> Work:
+    """Return a new process that imports what it needs, loads a model and answers once."""
+    import soundfile
+
+    from modeling_m4ser.audio_m4ser import load_audio
+
+    clip = setting.clips()[0]
+    path = setting.folder / "first.flac"
+    soundfile.write(path, load_audio(clip["audio"]), RATE)
+    folder = _exported(setting) if kind == "ONNX" else str(setting.folder / "model")
+    if kind == "torch":
+        model, processor = setting.model("M4SER")
+        model.drop_auxiliary_heads().save_pretrained(folder)
+        processor.save_pretrained(folder)
+    code = f"import sys; {_ANSWER[kind]}; pipe((sys.argv[2], sys.argv[3]))"
+    command = [sys.executable, "-c", code, folder, str(path), clip["text"]]
+    return lambda: subprocess.run(command, check=True, capture_output=True)
+
+
+def ours(setting: Setting) -> Work:
+    """M4SER in torch, which reads the words, too."""
+    return setting.answers(1)
+
+
+def ours_onnx(setting: Setting) -> Work:
+    """M4SER as it is deployed: ONNX in eight bits."""
+    from modeling_m4ser.runtime_m4ser import OnnxPipeline
+
+    pipe, clips = OnnxPipeline(_exported(setting, int8=True)), setting.clips()
+    return lambda: list(pipe(clips))
+
+
+def audio_classification(setting: Setting) -> Work:
+    """The classifier of recordings that transformers has, on the same speech encoder."""
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+    model = AutoModelForAudioClassification.from_pretrained(setting.encoders[0], num_labels=4)
+    extractor = AutoFeatureExtractor.from_pretrained(setting.encoders[0])
+    pipe, waves = pipeline("audio-classification", model=model, feature_extractor=extractor), _waveforms(setting)
+    return lambda: [pipe(wave()) for wave in waves]
+
+
+def speechbrain(setting: Setting) -> Work:
+    """SpeechBrain's recipe of emotions: wav2vec 2.0 or HuBERT, the mean over time, a linear layer."""
+    import torch
+    from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
+    from speechbrain.nnet.linear import Linear
+    from speechbrain.nnet.pooling import StatisticsPooling
+
+    encoder = Wav2Vec2(setting.encoders[0], str(setting.folder), freeze=True, output_norm=True).eval()
+    size = encoder.model.config.hidden_size
+    pool, head = StatisticsPooling(return_std=False), Linear(input_size=size, n_neurons=4).eval()
+    waves = _waveforms(setting)
+
+    @torch.no_grad()
+    def work() -> list:
+        return [head(pool(encoder(torch.from_numpy(wave())[None]))).softmax(-1) for wave in waves]
+
+    return work
+
+
+def funasr(setting: Setting) -> Work:
+    """FunASR's emotion2vec, which comes as weights of a hub alone: named so that its absence is told."""
+    import funasr as package
+
+    model, waves = package.AutoModel(model="iic/emotion2vec_base_finetuned", disable_update=True), _waveforms(setting)
+    return lambda: [model.generate(wave(), granularity="utterance") for wave in waves]
+
+
+def _waveforms(setting: Setting) -> list[Work]:
+    from modeling_m4ser.audio_m4ser import load_audio
+
+    return [partial(load_audio, clip["audio"]) for clip in setting.clips()]
+
+
+#: Name -> what returns its answers to all recordings, one at a time; ratios are to the last.
+PEERS = {
+    "FunASR emotion2vec": funasr,
+    "SpeechBrain": speechbrain,
+    "transformers audio-classification": audio_classification,
+    "M4SER, ONNX int8": ours_onnx,
+    "M4SER, torch": ours,
+}

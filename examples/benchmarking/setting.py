@@ -1,0 +1,238 @@
+"""The models, data and trainers that are measured."""
+
+import argparse
+import io
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.errors import ExperimentError
+from trainer.studies.parameters import ENCODER_SIZES
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+WORDS = ("i", "you", "we", "can", "not", "believe", "happy", "sad", "home", "go", "the", "it", "so", "now")
+EMOTIONS = ("angry", "happy", "neutral", "sad")
+RATE = 16000
+#: Words in a second of speech, and the share of them that the recognizer hears wrongly.
+WORDS_PER_SECOND, WORD_ERRORS = 2.5, 0.2
+_CLIPS = 16
+Work = Callable[[], Any]
+
+
+def write_encoders(folder: str, size: str) -> tuple[str, str]:
+    """Write random encoders of a size; return the folders of speech and text."""
+    from transformers import AutoConfig, AutoModel, BertTokenizerFast, Wav2Vec2FeatureExtractor
+
+    speech, text = Path(folder) / "speech", Path(folder) / "text"
+    for path, kind, fields in zip((speech, text), ("hubert", "bert"), ENCODER_SIZES[size], strict=True):
+        AutoModel.from_config(AutoConfig.for_model(kind, **fields)).save_pretrained(path)
+    Wav2Vec2FeatureExtractor().save_pretrained(speech)
+    (Path(folder) / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    BertTokenizerFast.from_pretrained(folder, model_max_length=512).save_pretrained(text)
+    return str(speech), str(text)
+
+
+def make_data(lengths: Sequence[float]) -> "DatasetDict":
+    """Return utterances of noise, of these seconds and the same every time, as train, validation and test."""
+    import soundfile
+    from datasets import DatasetDict
+
+    from data_scripts.schema import build_dataset
+
+    rng, rows = np.random.default_rng(0), []
+    for index, seconds in enumerate(lengths):
+        file = io.BytesIO()
+        soundfile.write(file, rng.normal(scale=0.1, size=int(seconds * RATE)), RATE, format="FLAC")
+        spoken = rng.choice(WORDS, size=max(1, round(WORDS_PER_SECOND * seconds)))
+        heard = np.where(rng.random(len(spoken)) < WORD_ERRORS, rng.choice(WORDS, size=len(spoken)), spoken)
+        audio = {"path": f"clip{index}.flac", "bytes": file.getvalue()}
+        row = {"id": f"clip{index}", "audio": audio, "duration": seconds, "emotion": EMOTIONS[index % len(EMOTIONS)]}
+        row |= {"transcript": " ".join(spoken), "hypothesis": " ".join(heard), "asr_model": "none"}
+        rows.append({**row, "speaker": None, "session": None})
+    data = build_dataset(rows, EMOTIONS)
+    return DatasetDict(dict.fromkeys(("train", "validation", "test"), data))
+
+
+def find_clips(folder: Path) -> list[dict[str, Any]]:
+    """Return the first recordings of a folder, each with a text."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix in (".wav", ".flac"))[:_CLIPS]
+    if not found:
+        raise ExperimentError(f"{folder} holds no .wav and no .flac file: name a folder with recordings.")
+    return [{"audio": str(path), "text": "I can not believe it"} for path in found]
+
+
+class Setting:
+    """What the command line says, and what it makes: each method returns what does something once."""
+
+    def __init__(self, options: argparse.Namespace, encoders: tuple[str, str], folder: str):
+        self.options, self.encoders, self.folder = options, encoders, Path(folder)
+        self.rows, self.asr = options.rows, options.asr
+        self.batch_size, self.utterances = options.batch_size, options.utterances
+
+    def model(self, row: str, **choices: Any) -> tuple[Any, Any]:
+        """Return the model of an ablation and its processor; `choices` are further fields of `ModelArguments`."""
+        from transformers import set_seed
+
+        from trainer.experiments.arguments import ModelArguments
+        from trainer.experiments.model import build_model
+
+        set_seed(0)
+        heads = {"num_attention_heads": 12 if self.options.size != "tiny" else 4}
+        return build_model(ModelArguments(*self.encoders, row, model_options=json.dumps(heads), **choices), EMOTIONS)
+
+    def trainer(
+        self, row: str, lengths: Sequence[float], cached: bool = False, naive: bool = False, **args: Any
+    ) -> Any:
+        """Return a trainer on utterances of these seconds."""
+        from transformers import PrinterCallback
+
+        from trainer.arguments import ExperimentArguments
+        from trainer.experiments.run import make_trainer
+
+        model, processor = self.model(row, **({"freeze_speech_encoder": True} if cached else {}))
+        fields: dict[str, Any] = {"max_steps": 1, "per_device_eval_batch_size": self.batch_size} | args
+        arguments = ExperimentArguments(
+            output_dir=str(self.folder / "run"),
+            per_device_train_batch_size=self.batch_size,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            disable_tqdm=True,
+            cache_features=cached,
+            **fields,
+        )
+        features = self.folder / "features"
+        made = make_trainer(model, processor, make_data(lengths), arguments, features_folder=features)
+        made.remove_callback(PrinterCallback)
+        return be_naive(made, max(lengths)) if naive else made
+
+    def training(self, row: str, lengths: Sequence[float], **choices: Any) -> Work:
+        """Return a step of training, or what `choices` ask for."""
+        return self.trainer(row, lengths, **choices).train
+
+    def loading(self, lengths: Sequence[float]) -> Work:
+        """Return the making of the first batch of training."""
+        made = self.trainer("M4SER", lengths)
+        return lambda: next(iter(made.get_train_dataloader()))
+
+    def prediction(self, row: str, lengths: Sequence[float], order: str) -> Work:
+        """Return a whole test in an order of its utterances."""
+        from trainer.evaluation.prediction import longest_first
+
+        made = self.trainer(row, lengths)
+        test: Any = make_data(lengths)["test"]
+        test = test.select(longest_first(test)) if order == "longest first" else test
+        return lambda: made.predict(test)
+
+    def inference(
+        self, row: str, lengths: Sequence[float], naive: bool = False, one_by_one: bool = False, compiled: bool = False
+    ) -> Work:
+        """Return one pass from inputs to logits: of all utterances at once, or of the next one of them."""
+        import torch
+
+        made = self.trainer(row, lengths, naive=naive)
+        model, test = made.model.eval(), list(make_data(lengths)["test"])
+        if not naive:
+            model.drop_auxiliary_heads()
+        if compiled:
+            for encoder in (model.m4ser.speech_encoder, model.m4ser.text_encoder):
+                encoder.model.compile(dynamic=True)
+        parts = [[each] for each in test] if one_by_one else [test]
+        batches = [made.data_collator([{**each, "emotion": None} for each in part]) for part in parts]
+        inputs = [
+            {name: each.to(model.device) for name, each in batch.items() if "label" not in name} for batch in batches
+        ]
+        following = itertools.cycle(inputs)
+
+        @torch.no_grad()
+        def work() -> Any:
+            return model(**next(following))["logits"].cpu()
+
+        return work
+
+    def clips(self) -> list[dict[str, Any]]:
+        """Return the recordings that are answered, each with a text."""
+        if self.options.clips is not None:
+            return find_clips(self.options.clips)
+        return [{"audio": row["audio"], "text": row["hypothesis"]} for row in make_data([4.5] * _CLIPS)["test"]]
+
+    def pipeline(self, **options: Any) -> Any:
+        """Return the pipeline of a model without its auxiliary heads."""
+        from modeling_m4ser import SpeechTextEmotionPipeline
+
+        model, processor = self.model("M4SER")
+        return SpeechTextEmotionPipeline(model=model.drop_auxiliary_heads(), processor=processor, **options)
+
+    def answers(self, size: int, asr: str | None = None) -> Work:
+        """Return the emotions of all recordings, with their texts or with those that a recognizer hears."""
+        pipe, clips = self.pipeline(**({} if asr is None else {"asr": asr})), self.clips()
+        inputs = clips if asr is None else [clip["audio"] for clip in clips]
+        return lambda: list(pipe(inputs, batch_size=size))
+
+    def texts(self, size: int, asr: str) -> Work:
+        """Return the recognition of all recordings, from their files."""
+        from modeling_m4ser.audio_m4ser import load_audio
+        from modeling_m4ser.recognition_m4ser import Recognizer
+
+        recognizer, clips = Recognizer(asr), self.clips()
+        return lambda: recognizer([load_audio(clip["audio"]) for clip in clips], batch_size=size)
+
+    def peak(self, part: str, task: str, way: str) -> float:
+        """Return the most memory, in GB, that a way takes in a process of its own."""
+        options = {**vars(self.options), "output_dir": None, "clips": None}
+        call = "import json, runpy, sys; runpy.run_path(sys.argv[1])['print_peak'](*map(json.loads, sys.argv[2:]))"
+        script = str(Path(__file__).parent.parent / "benchmark.py")
+        words = [json.dumps(each) for each in (options, self.encoders, part, task, way)]
+        command = [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(Path(script).parent)!r}); {call}",
+            script,
+        ]
+        return float(subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def be_naive(trainer: Any, longest: float) -> Any:
+    """Make a trainer do what needs no thought: pad to the longest utterance, run the model once for D and once more.
+
+    The representations are joined over time, (B, 3m, d), before they are pooled.
+    """
+    import torch
+
+    from modeling_m4ser.fusion_m4ser import masked_mean
+
+    collator, model = trainer.data_collator, trainer.model
+    fusion, encoder, samples = model.m4ser.fusion, model.m4ser.speech_encoder, int(longest * RATE)
+    step, fuse = trainer.training_step, fusion.forward
+
+    def padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collator(rows)
+        for name in {"input_values", "speech_attention_mask"} & batch.keys():
+            batch[name] = torch.nn.functional.pad(batch[name], (0, samples - batch[name].shape[-1]))
+        return batch
+
+    def run_twice(_, model: Any, inputs: dict[str, Any], *args) -> Any:
+        outputs = model(**trainer._prepare_inputs(inputs))
+        trainer.adversary.update(outputs, torch.ones((), device=outputs.logits.device), step=False)
+        return step(model, inputs, *args)
+
+    def join(_, *args) -> Any:
+        output = fuse(*args)
+        parts = torch.cat([output.speech_specific, output.text_specific, output.invariant], dim=1)
+        output.pooled = masked_mean(parts, output.frame_mask.repeat(1, 3))
+        return output
+
+    trainer.data_collator = padded
+    trainer.training_step = MethodType(run_twice, trainer)
+    fusion.forward = MethodType(join, fusion)
+    encoder._encode_by_length = encoder._encode_padded
+    return trainer
