@@ -79,10 +79,31 @@ def test_a_run_that_is_killed_while_saving_goes_on_from_the_checkpoint_before(
     assert {path.name for path in run.iterdir()} == {"checkpoint-5"}
 
 
-def test_the_last_checkpoint_of_a_finished_training_has_another_name_while_it_is_deleted(tmp_path, monkeypatch):
+def best_second(folder, monkeypatch):
+    """A trainer whose best step is the second of four."""
     best = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "metric_for_best_model": "steps"}
-    trainer = trainer_of(tmp_path, eval_data=tiny_corpus(4), max_steps=4, greater_is_better=False, **best)
+    trainer = trainer_of(folder, eval_data=tiny_corpus(4), max_steps=4, greater_is_better=False, **best)
     monkeypatch.setattr(trainer, "_evaluate", lambda *_: {"eval_steps": trainer.state.global_step})
+    return trainer
+
+
+def test_a_run_folder_that_was_moved_goes_on(tmp_path, monkeypatch):
+    trainer = best_second(tmp_path / "first", monkeypatch)
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(trainer, "_load_best_model", kill)
+    with pytest.raises(Killed):
+        trainer.train()
+    os.renames(tmp_path / "first" / "run", tmp_path / "second" / "run")
+    again = best_second(tmp_path / "second", monkeypatch)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.best_model_checkpoint == str(tmp_path / "second" / "run" / "checkpoint-2")
+
+
+def test_the_last_checkpoint_of_a_finished_training_has_another_name_while_it_is_deleted(tmp_path, monkeypatch):
+    trainer = best_second(tmp_path, monkeypatch)
     remove = shutil.rmtree
 
     def kill(path, **options):

@@ -1,7 +1,9 @@
 """What decides a run: changed arguments, the fingerprint of the data, the command, a directory's settings."""
 
 import json
+import os
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass, field
 
@@ -9,6 +11,7 @@ import pytest
 from datasets import DatasetDict
 from transformers import TrainingArguments
 
+from data_scripts.schema import load_prepared, save_prepared
 from modeling_m4ser import M4SERConfig
 from tests.helpers.corpus import tiny_corpus
 from trainer import ExperimentArguments
@@ -122,6 +125,22 @@ def test_a_directory_keeps_to_its_settings(data, tmp_path):
     assert 'some.names the default before, ["b"] now' in str(caught.value)
     assert 'data.text_column "hypothesis" before, "transcript" now' in str(caught.value)
     assert json.loads((tmp_path / SETTINGS_FILE).read_text())["some"] == {"rate": 0.5}
+
+
+def test_a_prepared_corpus_that_was_moved_or_copied_goes_on_with_its_run(data, tmp_path):
+    def settings(name):
+        arguments = {"corpus": CorpusArguments(prepared_dir=str(tmp_path / name))}
+        return run_settings(arguments, load_prepared(tmp_path / name), {"name": "fold1"}, "hypothesis")
+
+    save_prepared(data, tmp_path / "prepared")
+    claim_folder(tmp_path / "run", settings("prepared"))
+    shutil.copytree(tmp_path / "prepared", tmp_path / "copy")
+    os.rename(tmp_path / "prepared", tmp_path / "moved")
+    for name in ("moved", "copy"):
+        check_settings(tmp_path / "run", settings(name))
+    save_prepared(DatasetDict({**data, "train": data["train"].select(range(3))}), tmp_path / "other")
+    with pytest.raises(ExperimentError, match=r"data\.fingerprint .* before, .*corpus\.prepared_dir "):
+        check_settings(tmp_path / "run", settings("other"))
 
 
 def test_a_default_that_another_version_had_is_another_setting(data, tmp_path):
