@@ -90,7 +90,8 @@ class M4SERDataCollator:
         if self.transcript_noise is None or not self.config.uses_text:
             return self(rows)
         text = [self._text(row) for row in rows]
-        references = [_words(row, "transcript") or clean for row, clean in zip(rows, text, strict=True)]
+        human = [_words(row, "transcript") for row in rows]
+        references = [clean if known is None else known for known, clean in zip(human, text, strict=True)]
         return self._batch(rows, [self.transcript_noise(clean) for clean in text], references)
 
     def _batch(

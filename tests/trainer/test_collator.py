@@ -106,7 +106,8 @@ def pieces_and_reference(collator, batch, index):
 @pytest.mark.parametrize("text_column", ["hypothesis", "transcript"])
 def test_texts_get_errors_in_training_alone_and_the_labels_are_of_them(tmp_path, text_column):
     collator, rows = collator_of(tmp_path, text_column=text_column), rows_of(4)
-    rows[1]["transcript"] = rows[1]["transcript"] if text_column == "transcript" else None
+    if text_column == "hypothesis":
+        rows[1]["transcript"], rows[2]["transcript"] = None, ""
     without, encode = collator(rows), collator.processor.encode_transcript
     collator.transcript_noise = lambda text: f"dogs {text}"
     assert all(torch.equal(tensor, without[name]) for name, tensor in collator(rows).items())
@@ -114,7 +115,7 @@ def test_texts_get_errors_in_training_alone_and_the_labels_are_of_them(tmp_path,
     for index, row in enumerate(rows):
         pieces, reference = pieces_and_reference(collator, batch, index)
         assert pieces == encode(f"dogs {row[text_column]}")
-        assert reference == encode(row["transcript"] or row["hypothesis"])
+        assert reference == encode(row["hypothesis"] if row["transcript"] is None else row["transcript"])
     assert batch["labels"].tolist() == without["labels"].tolist()
 
 
