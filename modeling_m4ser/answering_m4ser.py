@@ -17,6 +17,7 @@ from .decisions_m4ser import decide
 from .levels_m4ser import TooLongError
 from .recognition_m4ser import load_recognizer
 from .rows_m4ser import read_utterance
+from .sound_m4ser import describe_sound
 from .timeline_m4ser import stream, timeline
 
 LONGEST = 600.0  # seconds of an input: what is longer is no utterance, and might not fit into memory
@@ -25,8 +26,8 @@ LONGEST = 600.0  # seconds of an input: what is longer is no utterance, and migh
 class Answering:
     """What the pipeline of transformers and that of the ONNX runtime share; a class adds `forward` to it.
 
-    `forward` takes a batch of the processor, and returns `logits` and `pooled`, and `ood_score` where it is known, as
-    arrays of float32, and what `read_corrections` reads.
+    `forward` takes a batch of the processor, and returns `logits` and `pooled` as arrays of float32, and what
+    `read_corrections` reads. `model` has the `config`, and an `ood_score` as [`M4SERForEmotionClassification`] has.
     """
 
     model: Any
@@ -123,7 +124,7 @@ class Answering:
         channel = channel if own_channel is None else own_channel
         config, name, rate = self.model.config, audio_name(audio), self.processor.sampling_rate
         clip = {"name": name, "text": text, "features": {}, "waveform": None}
-        clip |= {"seconds": None, "has_speech": True}
+        clip |= {"seconds": None, "has_speech": True, "sound": None}
         lacks_text = text is None and config.uses_text
         if lacks_text and asr is None:
             raise ValueError(
@@ -143,6 +144,8 @@ class Answering:
                 ) from error
             clip |= {"seconds": len(samples) / own_rate, "has_speech": has_sound(samples, label)}
             waveform = resample(samples, own_rate, rate, label)
+            if config.uses_speech and config.ood_threshold is not None:
+                clip["sound"] = describe_sound(waveform)
             if config.uses_speech:
                 clip["features"] = self.processor(audio=waveform, sampling_rate=rate, names=[name])
             if lacks_text:
@@ -158,6 +161,9 @@ class Answering:
 
         def classify(batch: list[dict]) -> list:
             outputs = self.forward(self._collate(batch), **forward_params)
+            sounds = [clip["sound"] for clip in batch]
+            if sounds[0] is not None and (scores := self.model.ood_score(sounds)) is not None:
+                outputs["ood_score"] = scores
             rows = [{name: column[row] for name, column in outputs.items()} for row in range(len(batch))]
             return [self.postprocess(clip | row, **postprocess_params) for clip, row in zip(batch, rows, strict=True)]
 

@@ -91,8 +91,8 @@ class M4SERConfig(PreTrainedConfig):
             [`~decisions_m4ser.decide`]. An experiment fits it, and the next two, on its validation data.
         conformal_quantile (`float`, *optional*): the labels of a set are those whose probability is at least 1 minus
             this.
-        ood_threshold (`float`, *optional*): beyond this distance from the training data an answer is "uncertain". The
-            model has what measures the distance, [`~domain_m4ser.DomainDistance`], where this is given.
+        ood_threshold (`float`, *optional*): where a sound lies beyond this distance from the training data an answer is
+            "uncertain". The model has what measures it, [`~domain_m4ser.SoundDomain`], where this is given.
         id2label (`dict[int, str]` or `list[str]`, *optional*): the names of the classes, from number 0; LABEL_0 … by
             default. `label2id`, {name: number}, follows from it, and names the classes where it is given alone.
 

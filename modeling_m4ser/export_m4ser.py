@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .runtime_m4ser import EXPORT_FILE, FILTERS_FILE, GRAPH_FILE
+from .runtime_m4ser import DOMAIN_FILE, EXPORT_FILE, FILTERS_FILE, GRAPH_FILE
 
 try:
     import onnx
@@ -37,8 +37,7 @@ class _Graph(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         output = self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=True)
-        found = output.logits.float(), output.pooled.float(), self.model.ood_score(output.pooled)
-        return tuple(tensor for tensor in found if tensor is not None)
+        return output.logits.float(), output.pooled.float()
 
 
 def export_onnx(model: Any, processor: Any, folder: str | Path, int8: bool = False) -> dict[str, Any]:
@@ -72,6 +71,8 @@ def export_onnx(model: Any, processor: Any, folder: str | Path, int8: bool = Fal
     extractor = processor.feature_extractor
     if hasattr(extractor, "mel_filters"):
         np.save(folder / FILTERS_FILE, np.asarray(extractor.mel_filters, np.float32))
+    if model.sound_domain is not None:
+        np.savez(folder / DOMAIN_FILE, **{name: value.numpy() for name, value in model.sound_domain.named_buffers()})
     encoder = model.m4ser.speech_encoder
     told: dict[str, Any] = {
         "equal_lengths": bool(getattr(encoder, "needs_equal_lengths", False)),
@@ -96,7 +97,6 @@ def _trace(model: Any, path: Path) -> int:
     inputs = _random_inputs(model, *_TRACED[0])
     free = {0: torch.export.Dim.DYNAMIC}
     shapes = tuple(free | {value.ndim - 1: torch.export.Dim.DYNAMIC} for value in inputs.values())
-    outputs = ["logits", "pooled", *(["ood_score"] if model.ood_scorer is not None else [])]
     level = logging.root.manager.disable
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own workings, as what is logged
@@ -108,7 +108,7 @@ def _trace(model: Any, path: Path) -> int:
                 dynamo=True,
                 dynamic_shapes=(shapes,),
                 input_names=list(inputs),
-                output_names=outputs,
+                output_names=["logits", "pooled"],
                 verbose=False,
             )
         finally:
@@ -118,16 +118,13 @@ def _trace(model: Any, path: Path) -> int:
 
 
 def _quantize(path: Path) -> None:
-    """Store the graph's matrices in eight bits, but for those of distances, whose squares would not be theirs."""
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    excluded = [node.name for node in nodes if any("ood_scorer" in name for name in node.input)]
+    """Store the graph's matrices in eight bits."""
     # One scale a matrix: one for each channel fails on those of three dimensions.
     quantize_dynamic(
         path,
         path,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul", "Gemm"],
-        nodes_to_exclude=excluded,
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
 

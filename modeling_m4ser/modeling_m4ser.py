@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -16,7 +18,7 @@ from transformers.utils.generic import ModelOutput
 
 from .configuration_m4ser import CUSTOM_PIPELINES, USE_PIPELINE, M4SERConfig
 from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
-from .domain_m4ser import DomainDistance
+from .domain_m4ser import SoundDomain, forget_unknown_domain
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
 from .handler_m4ser import REQUIREMENTS
@@ -52,7 +54,9 @@ class M4SERPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _no_split_modules: ClassVar = ["CrossModalEncoder", "HybridModalAttention", "CorrectionDecoder"]
     # The adversarial game is unstable in half precision, and D is small; distances are sums of large squares.
-    _keep_in_fp32_modules_strict: ClassVar = ["discriminator", "ood_scorer"]
+    _keep_in_fp32_modules_strict: ClassVar = ["discriminator", "sound_domain"]
+    # Of models with a former distance: see `forget_unknown_domain`.
+    _keys_to_ignore_on_load_missing, _keys_to_ignore_on_load_unexpected = ["sound_domain"], ["ood_scorer"]
     # The losses are means: `forward` has no use for the Trainer's `num_items_in_batch`.
     accepts_loss_kwargs = False
 
@@ -63,7 +67,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
         elif isinstance(module, FeatureStandardizer):
             init.zeros_(module.mean)
             init.ones_(module.deviation)
-        elif isinstance(module, DomainDistance):
+        elif isinstance(module, SoundDomain):
             init.zeros_(module.mean)
             init.zeros_(module.whitening)
 
@@ -83,6 +87,7 @@ class M4SERPreTrainedModel(PreTrainedModel):
         if model.base_model is not model:  # a card is of a model with its heads
             source = args[0] if args else kwargs["pretrained_model_name_or_path"]
             model._card_folder = Path(source, kwargs.get("subfolder") or "")
+            forget_unknown_domain(model)
         return loaded
 
     def train(self, mode: bool = True) -> "M4SERPreTrainedModel":
@@ -308,7 +313,7 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         self.detector = nn.Linear(size, 3) if config.use_error_detection else None
         self.corrector = CorrectionDecoder(config) if config.use_error_correction else None
         self.discriminator = ModalityDiscriminator(config) if config.use_adversarial else None
-        self.ood_scorer = None if config.ood_threshold is None else DomainDistance(size)
+        self.sound_domain = None if config.ood_threshold is None else SoundDomain()
         self.post_init()
 
     @classmethod
@@ -432,12 +437,9 @@ class M4SERForEmotionClassification(M4SERPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    def ood_score(self, pooled: torch.Tensor) -> torch.Tensor | None:
-        """Return how far `pooled` (B, d) of an output lies from the training data, (B,); None where it is not known.
-
-        Beyond `ood_threshold` the model has heard nothing like it, see [`~domain_m4ser.DomainDistance`].
-        """
-        return None if self.ood_scorer is None else self.ood_scorer(pooled)
+    def ood_score(self, sounds: ArrayLike) -> np.ndarray | None:
+        """Return how far sounds (B, 48), see `describe_sound`, lie from the training data, (B,); None: not known."""
+        return self.sound_domain and self.sound_domain(sounds)
 
     def combine_losses(self, **losses: torch.Tensor | None) -> torch.Tensor | None:
         """Add up the losses that are given, as Eq. 22 weighs them: L_ER + α (β L_AED + L_AEC) + γ L_G + λ L_LCL.

@@ -90,8 +90,6 @@ class SpeechTextEmotionPipeline(Answering, Pipeline):
     def _forward(self, model_inputs: dict[str, Any], return_corrections: bool = False) -> dict[str, Any]:
         output = self.model(**model_inputs)
         outputs = {"logits": output.logits, "pooled": output.pooled}
-        if (ood_score := self.model.ood_score(output.pooled)) is not None:
-            outputs["ood_score"] = ood_score
         if return_corrections:
             outputs["corrections"] = self.model.correct_transcripts(
                 model_inputs.get("input_ids"), model_inputs.get("text_attention_mask")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from .answering_m4ser import Answering
 from .preparation_m4ser import Preparation
 from .rows_m4ser import read_collection
+from .sound_m4ser import domain_distance
 
 try:
     import onnxruntime
@@ -18,8 +20,9 @@ try:
 except ImportError:
     onnxruntime: Any = None
 
-#: The graph, what the runtime must know besides the model's and the processor's files, and a Whisper's mel filters.
-GRAPH_FILE, EXPORT_FILE, FILTERS_FILE = "model.onnx", "export.json", "mel_filters.npy"
+#: The graph, what the runtime must know besides the model's and the processor's files, a Whisper's mel filters, and
+#: what the training data sound like.
+GRAPH_FILE, EXPORT_FILE, FILTERS_FILE, DOMAIN_FILE = "model.onnx", "export.json", "mel_filters.npy", "domain.npz"
 Batch = dict[str, np.ndarray]
 
 
@@ -99,7 +102,9 @@ class OnnxPipeline(Answering):
         if not (folder / EXPORT_FILE).is_file():
             raise FileNotFoundError(f"{folder} is no exported model: write one with m4ser export")
         self._equal_lengths = _read(folder / EXPORT_FILE)["equal_lengths"]
-        self.model, self.processor = SimpleNamespace(config=read_config(folder)), OnnxProcessor(folder)
+        config, domain = read_config(folder), folder / DOMAIN_FILE
+        distance = partial(domain_distance, **np.load(domain)) if domain.is_file() else lambda sounds: None
+        self.model, self.processor = SimpleNamespace(config=config, ood_score=distance), OnnxProcessor(folder)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = num_threads or 0
         self._session = onnxruntime.InferenceSession(folder / GRAPH_FILE, settings, providers=["CPUExecutionProvider"])

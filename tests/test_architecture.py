@@ -148,7 +148,6 @@ def test_tests_mirror_the_rooms():
     elsewhere = {
         "data_scripts/constants.py": "two constants and a rule of ids",
         "data_scripts/corpora/base.py": "test_registry.py, test_labels.py",
-        "modeling_m4ser/domain_m4ser.py": "test_decisions.py",
         "modeling_m4ser/answering_m4ser.py": "test_pipeline.py, test_runtime.py",
         "trainer/errors.py": "one exception",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",

@@ -13,7 +13,7 @@ from m4ser.runtimes import load_config, load_pipeline
 Row = dict[str, Any]
 
 #: What a model or a recogniser is made of; the card and the code that lies beside the weights are not.
-_MODEL_FILES = ("*.safetensors", "*.onnx*", "*.bin", "*.json", "*.txt", "*.model")
+_MODEL_FILES = ("*.safetensors", "*.onnx*", "*.np[yz]", "*.bin", "*.json", "*.txt", "*.model")
 #: Of config.json, what changes no answer.
 _NOTES = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
 _PACKAGES = {"torch": ("m4ser", "torch", "transformers"), "onnx": ("m4ser", "onnxruntime", "tokenizers")}

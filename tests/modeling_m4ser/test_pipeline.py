@@ -15,6 +15,8 @@ from transformers import AutoModelForAudioClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_m4ser import PIPELINE_TASK, M4SERForEmotionClassification, SpeechTextEmotionPipeline, answering_m4ser
+from modeling_m4ser.domain_m4ser import SoundDomain
+from modeling_m4ser.sound_m4ser import SOUND_SIZE, describe_sound
 from tests.helpers.tiny import EMOTIONS, tiny_pretrained, tiny_processor
 from tests.modeling_m4ser.test_audio import RATE, pcm, tone
 from trainer.experiments.ablations import ABLATIONS
@@ -312,15 +314,19 @@ def test_return_embedding_and_decision(pipe, wav, tmp_path):
 
 
 def test_the_distance_from_the_training_data_is_a_reason_to_be_uncertain(tmp_path, wav):
-    folder = tiny_pretrained(tmp_path / "model", ood_threshold=1.0)
-    pipe = load(folder)
-    pipe.model.ood_scorer.whitening.copy_(torch.eye(24))
-    inputs = [(str(wav), TEXT), (str(wav), "so")]
-    for batch_size in (1, 2):
-        for answer in pipe(inputs, batch_size=batch_size, return_decision=True, return_embedding=True):
-            distance = np.sqrt(np.mean(answer["embedding"] ** 2))
-            assert answer["ood_score"] == pytest.approx(distance, rel=1e-4)
-            assert answer["decision"] == (answer["labels"][0] if distance <= 1 else "uncertain")
+    pipe = load(tiny_pretrained(tmp_path / "model"))
+    pipe.model.sound_domain = SoundDomain()
+    pipe.model.sound_domain.whitening.copy_(torch.eye(SOUND_SIZE))
+    clips = [voice(0.5), voice(0.5) * np.linspace(0, 1, 8000, dtype=np.float32)]
+    inputs = [({"array": clip, "sampling_rate": RATE}, text) for clip in clips for text in (TEXT, "so")]
+    distances = [np.sqrt(np.mean(describe_sound(clip) ** 2)) for clip in clips]
+    pipe.model.config.ood_threshold = float(np.mean(distances))
+    for batch_size in (1, 3):
+        answers = pipe(inputs, batch_size=batch_size, return_decision=True)
+        assert [answer["ood_score"] for answer in answers] == pytest.approx(np.repeat(distances, 2), rel=1e-4)
+        for answer in answers:
+            is_near = answer["ood_score"] <= np.mean(distances)
+            assert answer["decision"] == (answer["labels"][0] if is_near else "uncertain")
     pipe.model.config.ood_threshold = 0.0
     assert pipe(inputs[0], return_decision=True)["decision"] == "uncertain"
 

@@ -11,6 +11,7 @@ import torch
 from modeling_m4ser import OnnxPipeline, SpeechTextEmotionPipeline, runtime_m4ser
 from modeling_m4ser.export_m4ser import export_onnx
 from modeling_m4ser.runtime_m4ser import OnnxProcessor
+from modeling_m4ser.sound_m4ser import SOUND_SIZE
 from tests.helpers.tiny import tiny_model, tiny_processor
 
 pytest.importorskip("onnxruntime")
@@ -30,7 +31,7 @@ def export(folder, kind, monkeypatch, **levels):
     monkeypatch.setattr(export_m4ser, "_trace", lambda model, path: path.write_bytes(b"") or 0)
     monkeypatch.setattr(export_m4ser, "_deviation", lambda *_, **__: 0.0)
     model = tiny_model(kind, spread=True, ood_threshold=0.1, calibration_temperature=3.0, conformal_quantile=0.8)
-    model.ood_scorer.whitening.copy_(torch.eye(24))
+    model.sound_domain.whitening.copy_(torch.eye(SOUND_SIZE))
     processor = tiny_processor(folder, kind, **levels)
     export_onnx(model, processor, folder)
     monkeypatch.setattr(runtime_m4ser.onnxruntime, "InferenceSession", lambda *_, **__: Session(model))
@@ -44,7 +45,7 @@ class Session:
         self.model = model
 
     def get_outputs(self):
-        return [SimpleNamespace(name=name) for name in ("logits", "pooled", "ood_score")]
+        return [SimpleNamespace(name=name) for name in ("logits", "pooled")]
 
     def run(self, _, inputs):
         types = {"input_values": np.float32, "input_features": np.float32}
@@ -53,7 +54,7 @@ class Session:
         assert len(lengths) == 1 or not getattr(self.model.m4ser.speech_encoder, "needs_equal_lengths", False)
         with torch.inference_mode():
             output = self.model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-            return [each.numpy() for each in (output.logits, output.pooled, self.model.ood_score(output.pooled))]
+            return [each.numpy() for each in (output.logits, output.pooled)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

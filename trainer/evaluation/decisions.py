@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from numpy.typing import ArrayLike
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
+from data_scripts.constants import SAMPLING_RATE
 from modeling_m4ser import M4SERForEmotionClassification
 from modeling_m4ser.decisions_m4ser import UNCERTAIN, decide, is_outside
-from modeling_m4ser.domain_m4ser import DomainDistance
+from modeling_m4ser.domain_m4ser import SoundDomain
+from modeling_m4ser.sound_m4ser import describe_sound
 from trainer.evaluation.calibration import calibrated_probabilities, fit_temperature
+from trainer.inputs.augmentation import load_at_speed
 
 #: The most training clips that the domain is fitted on: enough for a covariance of some hundred dimensions.
 MAX_DOMAIN_CLIPS = 2000
@@ -25,18 +29,24 @@ MAX_DOMAIN_CLIPS = 2000
 MAX_FLAGGED = 0.02
 
 
-def fit_domain(features: ArrayLike) -> DomainDistance:
-    """Return the distance from the mean of training features (N, d), by a Ledoit-Wolf estimate of their covariance."""
-    values = np.asarray(features, dtype=float)
+def describe_sounds(data: Dataset) -> np.ndarray:
+    """Return what rows of `data_scripts.schema` sound like, (N, 48): see [`~sound_m4ser.describe_sound`]."""
+    rows: Any = data
+    return np.stack([describe_sound(load_at_speed(row, SAMPLING_RATE)) for row in rows])
+
+
+def fit_domain(sounds: ArrayLike) -> SoundDomain:
+    """Return what tells sounds from those of training clips (N, 48), by a Ledoit-Wolf estimate of their covariance."""
+    values = np.asarray(sounds, dtype=float)
     # The estimate draws all variances to their mean: a dimension much smaller than the rest would not count.
     scaler = StandardScaler().fit(values)
     variances, directions = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(scaler.transform(values)).covariance_)
-    # Only where all clips have the same features, nothing is drawn anywhere.
+    # Only where all clips sound the same, nothing is drawn anywhere.
     directions /= np.sqrt(np.maximum(variances, np.finfo(np.float32).eps))
-    distance = DomainDistance(values.shape[1])
-    distance.mean.copy_(torch.from_numpy(scaler.mean_))
-    distance.whitening.copy_(torch.from_numpy(directions / scaler.scale_[:, None]))
-    return distance
+    domain = SoundDomain()
+    domain.mean.copy_(torch.from_numpy(scaler.mean_))
+    domain.whitening.copy_(torch.from_numpy(directions / scaler.scale_[:, None]))
+    return domain
 
 
 def coverage_threshold(confidence: ArrayLike, coverage: float) -> float:
@@ -64,9 +74,9 @@ def flagging_threshold(scores: ArrayLike, share: float = MAX_FLAGGED) -> float:
 
 def fit_decisions(
     model: M4SERForEmotionClassification,
-    training_features: np.ndarray,
+    training_sounds: np.ndarray | None,
     logits: np.ndarray,
-    features: np.ndarray,
+    sounds: np.ndarray | None,
     labels: np.ndarray,
     coverage: float = 0.8,
     set_coverage: float = 0.9,
@@ -74,10 +84,10 @@ def fit_decisions(
     """Give a trained model its temperature and the thresholds of its decisions.
 
     Args:
-        model: its configuration and its `ood_scorer` change.
-        training_features: pooled features of clips that it was trained on, (M, d).
+        model: its configuration and its `sound_domain` change.
+        training_sounds: of clips that it was trained on, (M, 48), see `describe_sounds`; None where it hears none.
         logits: of validation rows, (N, e).
-        features: their pooled features, (N, d).
+        sounds: of these, (N, 48).
         labels: their classes, (N,).
         coverage: the share of such rows that get a label, the most confident ones, in (0, 1].
         set_coverage: the share of such rows whose set holds the true label, in (0, 1).
@@ -87,13 +97,13 @@ def fit_decisions(
     probabilities = calibrated_probabilities(logits, config.calibration_temperature)
     config.reject_below = coverage_threshold(probabilities.max(-1), coverage)
     config.conformal_quantile = conformal_quantile(probabilities, labels, set_coverage)
-    scorer = fit_domain(training_features)
-    config.ood_threshold = flagging_threshold(scorer(torch.from_numpy(features)).numpy())
-    model.ood_scorer = scorer.to(model.device)
+    if training_sounds is not None:
+        model.sound_domain = fit_domain(training_sounds).to(model.device)
+        config.ood_threshold = flagging_threshold(model.ood_score(sounds))
 
 
 def describe_decisions(
-    model: M4SERForEmotionClassification, logits: np.ndarray, features: np.ndarray, labels: np.ndarray
+    model: M4SERForEmotionClassification, logits: np.ndarray, sounds: np.ndarray | None, labels: np.ndarray
 ) -> dict[str, Any]:
     """Return what `results.json` says of a fitted model's decisions on test rows, arguments as in `fit_decisions`.
 
@@ -102,7 +112,7 @@ def describe_decisions(
     """
     config, counts = model.config, Counter()
     probabilities = torch.from_numpy(calibrated_probabilities(logits, config.calibration_temperature))
-    scores = model.ood_score(torch.from_numpy(features).to(model.device)).tolist()
+    scores = [None] * len(labels) if sounds is None else model.ood_score(sounds).tolist()
     for row, score, label in zip(probabilities, scores, labels, strict=True):
         decided, truth = decide(config, row, score), config.id2label[int(label)]
         counts["answered"] += decided["decision"] != UNCERTAIN

@@ -52,28 +52,26 @@ def predict(
             collator.feature_cache = cache_features(
                 model, processor, [data], feature_cache_dir, batch_size, show_progress=False
             )
-        return answer_with(trainer, data)[0]
+        return answer_with(trainer, data)
 
 
-def answer_with(trainer: Trainer, data: Dataset) -> tuple[pd.DataFrame, np.ndarray]:
+def answer_with(trainer: Trainer, data: Dataset) -> pd.DataFrame:
     """Return what a trainer's model answers to rows of `data_scripts.schema`, on all its processes, in their order.
 
-    They come as a table, and as each row's pooled features, (N, d). The table's columns are `id`, `speaker`, `emotion`
-    (its name; None where unknown), `predicted` (likewise), `text` (that the model read) and `logit_NAME` for each class
-    of the model.
+    The columns are `id`, `speaker`, `emotion` (its name; None where unknown), `predicted` (likewise), `text` (that the
+    model read) and `logit_NAME` for each class of the model.
     """
     config, emotions = cast(Any, trainer.model).config, data.features["emotion"].names
-    names, ignored = list(config.id2label.values()), set(config.keys_to_ignore_at_inference) - {"pooled"}
+    names = list(config.id2label.values())
     collator, order = cast(M4SERDataCollator, trainer.data_collator), longest_first(data)
     rows: Any = data.remove_columns("emotion").select(order)
     trainer.data_collator = dataclasses.replace(collator, with_auxiliary_labels=False)
     try:
-        answers: Any = trainer.predict(rows, ignore_keys=sorted(ignored)).predictions
+        answers: Any = trainer.predict(rows).predictions
     finally:
         trainer.data_collator = collator
-    logits, pooled = (np.asarray(part)[np.argsort(order)] for part in answers)
-    logits = logits.astype(np.float64)
-    table = pd.DataFrame(
+    logits = np.asarray(answers)[np.argsort(order)].astype(np.float64)
+    return pd.DataFrame(
         {
             "id": data["id"][:],
             "speaker": data["speaker"][:],
@@ -83,7 +81,6 @@ def answer_with(trainer: Trainer, data: Dataset) -> tuple[pd.DataFrame, np.ndarr
             **{f"logit_{name}": logits[:, index] for index, name in enumerate(names)},
         }
     )
-    return table, pooled
 
 
 def longest_first(data: Dataset) -> np.ndarray:

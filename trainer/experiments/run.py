@@ -32,7 +32,13 @@ from trainer.collator import M4SERDataCollator
 from trainer.compatibility import is_sharded
 from trainer.errors import ExperimentError
 from trainer.evaluation.calibration import calibrated_probabilities, describe_calibration, reliability_curve
-from trainer.evaluation.decisions import MAX_DOMAIN_CLIPS, describe_decisions, fit_decisions, risk_coverage
+from trainer.evaluation.decisions import (
+    MAX_DOMAIN_CLIPS,
+    describe_decisions,
+    describe_sounds,
+    fit_decisions,
+    risk_coverage,
+)
 from trainer.evaluation.figures import (
     plot_confusion_matrix,
     plot_label_distribution,
@@ -309,15 +315,18 @@ def _measure(
     model, emotions = trainer.model, data["train"].features["emotion"].names
     parts = {"validation": data["validation"], "test": data["test"]}
     domain = data["train"].select(evenly_spaced(len(data["train"]), MAX_DOMAIN_CLIPS))
-    answers = {name: answer_with(trainer, part) for name, part in {**parts, "domain": domain}.items()}
+    answers = {name: answer_with(trainer, part) for name, part in parts.items()}
     labels = {name: np.asarray(part["emotion"][:]) for name, part in parts.items()}
-    logits = {name: logits_of(answers[name][0]) for name in parts}
-    found = {name: (logits[name], answers[name][1], labels[name]) for name in parts}
-    fit_decisions(model, answers["domain"][1], *found["validation"], args.decision_coverage, args.set_coverage)
+    logits = {name: logits_of(answers[name]) for name in parts}
+    sounds = dict.fromkeys((*parts, "domain"))
+    if model.config.uses_speech:
+        sounds = {name: describe_sounds(part) for name, part in {**parts, "domain": domain}.items()}
+    found = {name: (logits[name], sounds[name], labels[name]) for name in parts}
+    fit_decisions(model, sounds["domain"], *found["validation"], args.decision_coverage, args.set_coverage)
     watched = [call for call in trainer.callback_handler.callbacks if isinstance(call, MeasuringCallback)]
     rows = {"epoch": trainer.eval_dataset, **{call.name: call.rows for call in watched}}
     rows |= {"temperature": data["validation"], "decisions": data["validation"], "domain": domain, "test": data["test"]}
-    return answers["test"][0], {
+    return answers["test"], {
         "rows": {use: rows_read(cast(Any, read)["id"]) for use, read in rows.items()},
         "metrics": {split: emotion_metrics(logits[split].argmax(-1), labels[split], emotions) for split in parts},
         **describe_test(labels["test"], logits["test"].argmax(-1), data["test"]["speaker"][:], sex_of),

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from datasets import ClassLabel
 
 from modeling_m4ser import load_audio
@@ -43,8 +42,6 @@ def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch)
 def test_a_trainer_goes_on_as_it_was(tmp_path):
     trainer = tiny_trainer(tmp_path, tiny_model("whisper"))
     collator = trainer.data_collator
-    table, pooled = answer_with(trainer, tiny_corpus(5))
+    table = answer_with(trainer, tiny_corpus(5))
     assert trainer.data_collator is collator
-    # The classifier reads the features that come with the answers.
-    classifier = trainer.model.classifier.cpu()
-    np.testing.assert_allclose(classifier(torch.from_numpy(pooled)).detach(), logits_of(table), atol=1e-5)
+    assert list(table["id"]) == tiny_corpus(5)["id"][:]

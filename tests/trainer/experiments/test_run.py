@@ -29,7 +29,7 @@ from trainer.evaluation.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
-from trainer.evaluation.decisions import describe_decisions, fit_decisions
+from trainer.evaluation.decisions import describe_decisions, describe_sounds, fit_decisions
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.prediction import answer_with, logits_of, rows_read
 from trainer.evaluation.significance import describe_test
@@ -195,8 +195,7 @@ def test_temperature_and_decisions_are_fitted_on_validation_and_saved(run, data,
     trainer = make_trainer(model.eval(), processor, data, experiment_arguments(tmp_path))
     labels = {split: np.asarray(data[split]["emotion"][:]) for split in ("validation", "test")}
     # Near its best value the likelihood is flat: logits that differ by 1e-6 move the temperature more.
-    answers = {split: answer_with(trainer, part) for split, part in data.items()}
-    validation, test = (logits_of(answers[split][0]) for split in labels)
+    validation, test = (logits_of(answer_with(trainer, data[split])) for split in labels)
     assert fit_temperature(validation, labels["validation"]) == pytest.approx(temperature, rel=1e-3)
     assert fit_temperature(test, labels["test"]) != pytest.approx(temperature, rel=1e-2)
     assert temperature != 1
@@ -206,9 +205,10 @@ def test_temperature_and_decisions_are_fitted_on_validation_and_saved(run, data,
     np.testing.assert_allclose(scores, calibrated_probabilities(test, temperature), atol=1e-5)
     assert calibration["ece"]["after"] == pytest.approx(reliability_curve(scores, labels["test"]).error)
     assert f"| calibration_temperature | {temperature:g} |" in (folder / "README.md").read_text(encoding="utf-8")
-    described = describe_decisions(model, test, answers["test"][1], labels["test"])
+    sounds = {split: describe_sounds(part) for split, part in data.items()}
+    described = describe_decisions(model, test, sounds["test"], labels["test"])
     assert described.pop("test") == pytest.approx(results["decisions"]["test"])
-    fit_decisions(model, answers["train"][1], validation, answers["validation"][1], labels["validation"])
+    fit_decisions(model, sounds["train"], validation, sounds["validation"], labels["validation"])
     assert {name: getattr(model.config, name) for name in described} == pytest.approx(described, rel=1e-3)
 
 
