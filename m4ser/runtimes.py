@@ -1,5 +1,7 @@
 """What runs a model: torch with transformers, or onnxruntime an exported folder."""
 
+import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,16 @@ from typing import Any
 from data_scripts.errors import UserError
 from data_scripts.spellings import did_you_mean
 
-RUNTIMES = ("torch", "onnx")
 _FOLDS = ("*", "*/*", "*/*/*")  # where the models of a training lie below its output folder
-#: Of an option `--runtime`.
-RUNTIME_HELP = "or onnx: MODEL is a folder of m4ser export, and no torch is loaded"
+# oneDNN keeps the code of so many shapes: clips have any length, and of its 1024 a server's memory grows for hours.
+_SHAPES = "32"
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--runtime` and `--device` to a command."""
+    what = "or onnx: MODEL is a folder of m4ser export, and no torch is loaded"
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help=what)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, …; left out, a GPU where there is one")
 
 
 def keep_torch_out(runtime: str) -> None:
@@ -68,6 +76,7 @@ def load_pipeline(model: str, runtime: str = "torch", device: str | None = None,
             from modeling_m4ser import OnnxPipeline
 
             return OnnxPipeline(model, **options)
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES)
         import torch
         from transformers import pipeline
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_scripts.errors import UserError, run_command
 from data_scripts.parsers import CommandParser
-from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out, load_pipeline
+from m4ser.runtimes import add_runtime, keep_torch_out, load_pipeline
 
 #: format -> how its files end
 FORMATS = {"json": ".json", "csv": ".csv", "srt": ".srt", "vtt": ".vtt", "rttm": ".rttm", "audacity": ".txt"}
@@ -36,8 +36,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--window", type=float, help="seconds: cut turns into overlapping windows instead")
     parser.add_argument("--hop", type=float, help="seconds between the starts of windows (default: the window)")
     parser.add_argument("--batch_size", type=int, default=16, help="turns at once (default: 16)")
-    parser.add_argument("--runtime", default="torch", choices=RUNTIMES, help=RUNTIME_HELP)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
+    add_runtime(parser)
     parser.add_argument("--format", choices=FORMATS, default="json", help="of the file (default: json)")
     parser.add_argument("--plot", type=Path, help=f"draw it: a file that ends in {' '.join(_PLOTS)}")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder of CALL.json, CALL.srt …")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from data_scripts.errors import run_command
 from data_scripts.parsers import CommandParser
 from m4ser.predict.predictor import Settings
-from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out
+from m4ser.runtimes import add_runtime, keep_torch_out
 
 if TYPE_CHECKING:
     from m4ser.predict.parts import Parts
@@ -41,8 +41,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--corrections", action="store_true", help="Add what error correction makes of the texts.")
     parser.add_argument("--embeddings", action="store_true", help="Add the pooled features.")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="Or a Ray cluster.")
-    parser.add_argument("--runtime", default="torch", choices=RUNTIMES, help=RUNTIME_HELP.capitalize() + ".")
-    parser.add_argument("--device", help="cpu, cuda:1, …; default: the first accelerator.")
+    add_runtime(parser)
     return parser.parse_args(words)
 
 

@@ -12,12 +12,13 @@ from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 import modeling_m4ser
 from m4ser.serve import CPU_THREADS, CPU_WORKERS, Settings, bodies
 from m4ser.serve.batches import Batcher
 from m4ser.serve.gate import Gate, Metrics, error_response
+from m4ser.serve.page import draw_page
 from m4ser.serve.transcripts import write_transcript
 from m4ser.timeline import write_rows
 
@@ -107,7 +108,8 @@ def create_app(settings: Settings, load: Callable[[], Any], fail: Callable[[Exce
         Thread(target=service.load, args=(load, fail), daemon=True).start()
         yield
 
-    app = FastAPI(title="M4SER", version=modeling_m4ser.__version__, lifespan=lifespan)
+    about: Any = {"title": "M4SER", "version": modeling_m4ser.__version__}
+    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     _add_questions(app, service)
     _add_signs(app, service)
     paths = {getattr(route, "path", "") for route in app.routes}
@@ -175,6 +177,10 @@ def _add_signs(app: FastAPI, service: Service) -> None:
         """The model is loaded; 503 until then."""
         is_ready = service.pipe is not None
         return JSONResponse({"status": "ready" if is_ready else "loading"}, 200 if is_ready else 503)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(draw_page(app.openapi()))
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_scripts.errors import UserError, run_command
 from data_scripts.parsers import CommandParser
-from m4ser.runtimes import RUNTIME_HELP, RUNTIMES, keep_torch_out
+from m4ser.runtimes import add_runtime, keep_torch_out
 from m4ser.serve import CPU_THREADS, Settings
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -27,8 +27,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser(prog="m4ser serve", description=__doc__, formatter_class=shown)
     parser.add_argument("--model", required=True, help="folder or Hub name of a trained model")
     parser.add_argument("--asr", help="ASR model that writes missing words, e.g. openai/whisper-small.en")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, …; None: a GPU where there is one")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help=RUNTIME_HELP)
+    add_runtime(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: other machines may ask too")
     parser.add_argument("--port", type=int, default=8000, help="where it listens")
     for name, kind, what in (

@@ -68,6 +68,28 @@ def ready(address: str) -> bool:
     return False
 
 
+@pytest.mark.slow  # torch takes its time to trace even a tiny model
+def test_an_exported_model_is_served_without_torch(tmp_path, pipe):
+    pytest.importorskip("onnxscript")
+    model, folder = tiny_pretrained(tmp_path / "model"), str(tmp_path / "onnx")
+    assert main(["export", str(model), "--output_dir", folder]) == 0
+    port, clip = free_port(), encode(wave(0.5))
+    code = "import sys; from m4ser.__main__ import main; main(sys.argv[1:]); assert not sys.modules.get('torch')"
+    words = ["serve", "--runtime", "onnx", "--model", folder, "--port", str(port)]
+    server = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, env=os.environ)
+    try:
+        while not ready(f"http://127.0.0.1:{port}"):
+            assert server.poll() is None
+        given = requests.post(f"http://127.0.0.1:{port}", clip, headers={"X-Text": "we go home"}).json()
+    finally:
+        server.send_signal(signal.SIGTERM)
+    expected = pipe({"audio": clip, "text": "we go home"})
+    assert {each["label"]: each["score"] for each in given} == pytest.approx(
+        {each["label"]: each["score"] for each in expected}, abs=1e-4
+    )
+    assert server.wait(30) in (0, -signal.SIGTERM)
+
+
 @pytest.mark.slow
 def test_sigterm_loses_no_request(tmp_path):
     port, clip = free_port(), encode(wave(0.5))
