@@ -34,9 +34,9 @@ def check_known(owner: object, kind: str, wanted: Iterable[str], known: Iterable
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command and return its exit status; what the user can correct is one line on stderr, and status 2.
 
-    That is a `UserError`, an `AudioError` (which cannot derive from it: the model's folder is self-contained), or an
-    `OSError` (a full disk, a missing permission). A reader that closes the output early, such as `| head`, ends the
-    command quietly. Letters that the console does not have are written as their codes.
+    That is a `UserError`, an `AudioError` (which cannot derive from it: the model's folder is self-contained), an
+    `OSError` (a full disk, a missing permission), or too little memory. A reader that closes the output early, such as
+    `| head`, ends the command quietly. Letters that the console does not have are written as their codes.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -48,9 +48,11 @@ def run_command(main: Callable[[], int | None]) -> int:
     except Exception as error:
         from modeling_m4ser.audio_m4ser import AudioError  # imports torch
 
-        if not isinstance(error, (UserError, AudioError, OSError)):
+        if not isinstance(error, (UserError, AudioError, OSError, MemoryError)):
             raise
         message = explain(error) if isinstance(error, OSError) else str(error)
+        if isinstance(error, MemoryError):
+            message = f"there is too little memory for an input that is read whole ({message or 'no more is known'})"
         if "ACCELERATE_MIXED_PRECISION" in os.environ:
             message += " (The traceback below is of accelerate launch, which prints it for any status but 0.)"
         print(f"error: {message}", file=sys.stderr, flush=True)

@@ -4,7 +4,9 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,10 @@ Row = dict[str, Any]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 #: The tables that know no null: an empty cell may be one, or an empty text.
 DELIMITED_SUFFIXES = (".csv", ".tsv", ".xlsx")
+
+#: A table is read whole, and takes several times its size: more than this many MB are refused.
+LIMIT = "M4SER_MAX_TABLE_MB"
+_USUAL_LIMIT = 2000
 
 # The first line. A quoted name may hold line breaks and delimiters; a quote inside a name is an ordinary character.
 _HEADER = re.compile(r'(?:(?<![^,;\t])"(?:[^"]|"")*"|[^\r\n])*')
@@ -44,7 +50,17 @@ def read_table(path: Path, empty_cell: str | None = None, suffix: str | None = N
     reader = _READERS.get((suffix or path.suffix).lower())
     if reader is None:
         raise CorpusError(f"{path} is not a table: its name must end in {', '.join(TABLE_SUFFIXES)}")
+    _check_size(path, path.stat().st_size)
     return [{name.strip(): value for name, value in row.items()} for row in reader(path, empty_cell)]
+
+
+def _check_size(path: Path, size: int) -> None:
+    limit = float(os.environ.get(LIMIT) or _USUAL_LIMIT)
+    if size > limit * 1e6:
+        raise CorpusError(
+            f"{path} holds {size / 1e6:,.0f} MB, and tables of more than {limit:,.0f} MB are not read: divide it, or "
+            f"set {LIMIT} in the environment"
+        )
 
 
 def _read_text(path: Path) -> str:
@@ -106,11 +122,16 @@ def _read_json(path: Path, _: str | None) -> list[Row]:
     """The rows of a file that holds one JSON value, or one on each line."""
     text = _read_text(path)
     try:
-        rows = {f"row {number}": row for number, row in enumerate(_json_rows(_from_json(text)), 1)}
+        value = _from_json(text)
     except json.JSONDecodeError as error:
         if text.lstrip().startswith("["):
             raise CorpusError(f"{path}, line {error.lineno}: not JSON ({error})") from None
         rows = _json_lines(text, path)
+    else:
+        try:
+            rows = {f"row {number}": row for number, row in enumerate(_json_rows(value), 1)}
+        except (TypeError, ValueError):
+            raise CorpusError(f"{path}: not a table: its columns and its rows do not fit each other") from None
     for place, row in rows.items():
         if not isinstance(row, dict):
             raise CorpusError(f"{path}, {place}: expected an object {{...}}, got {type(row).__name__}")
@@ -131,7 +152,12 @@ def _json_lines(text: str, path: Path) -> dict[str, Any]:
 
 def _from_json(text: str) -> Any:
     """A JSON value; NaN, which Python and pandas write for what is missing, is null."""
-    return json.loads(text, parse_constant=lambda _: None)
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except json.JSONDecodeError:
+        raise
+    except (RecursionError, ValueError) as error:  # brackets in brackets; a number of thousands of digits
+        raise json.JSONDecodeError(str(error).partition(":")[0], "", 0) from None
 
 
 def _json_rows(value: Any) -> list[Any]:
@@ -139,7 +165,8 @@ def _json_rows(value: Any) -> list[Any]:
     if not isinstance(value, dict):
         return value if isinstance(value, list) else [value]
     if isinstance(data := value.get("data"), list) and value.keys() <= {"data", "columns", "index", "schema"}:
-        return [dict(zip(value["columns"], row, strict=True)) for row in data] if "columns" in value else data
+        names = value.get("columns")
+        return data if names is None else [dict(zip(map(str, names), row, strict=True)) for row in data]
     columns = list(value.values())
     if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
@@ -155,7 +182,13 @@ def _read_parquet(path: Path, _: str | None) -> list[Row]:
     import pyarrow.parquet  # here, because it is slow to import and text needs none of it
 
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows, size = [], 0
+            for batch in file.iter_batches():  # values that repeat take no place in the file
+                size += batch.nbytes
+                _check_size(path, size)
+                rows += batch.to_pylist()
+            return rows
     except (pyarrow.ArrowException, OSError) as error:
         raise CorpusError(f"{path} cannot be read as Parquet: {error}") from None
 
@@ -163,6 +196,9 @@ def _read_parquet(path: Path, _: str | None) -> list[Row]:
 def _read_excel(path: Path, empty_cell: str | None) -> list[Row]:
     import pandas  # slow to import, as above
 
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_size(path, sum(part.file_size for part in archive.infolist()))
     try:
         sheets = pandas.read_excel(path, sheet_name=None, dtype=object, na_filter=False)
     except ImportError:

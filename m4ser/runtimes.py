@@ -57,8 +57,9 @@ def load_config(model: str, runtime: str = "torch") -> dict[str, Any]:
 
     try:
         config = AutoConfig.from_pretrained(model)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{model} is no model: {' '.join(str(error).split())}") from error
+    # Everything: what a damaged or hostile file raises has no class in common, in all that follows.
+    except Exception as error:
+        raise UserError(f"{model} is no model: {_reason(error)}") from error
     if not isinstance(config, M4SERConfig):
         raise UserError(f"{model} is no M4SER model, but a {config.model_type}")
     return config.to_dict()
@@ -78,14 +79,37 @@ def load_pipeline(model: str, runtime: str = "torch", device: str | None = None,
             return OnnxPipeline(model, **options)
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES)
         import torch
-        from transformers import pipeline
 
-        from modeling_m4ser import PIPELINE_TASK, SpeechTextEmotionPipeline
+        from modeling_m4ser import SpeechTextEmotionPipeline
 
         _check_device(torch, device)
-        return pipeline(PIPELINE_TASK, model=model, pipeline_class=SpeechTextEmotionPipeline, device=device, **options)
+        network, processor = _load_parts(model)
+        return SpeechTextEmotionPipeline(network, processor=processor, device=device, **options)
     except (ValueError, OSError, ImportError) as error:
         raise UserError(error) from error
+
+
+def _load_parts(model: str) -> tuple[Any, Any]:
+    """A model and its processor."""
+    from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
+
+    options: Any = {"dtype": "auto", "use_safetensors": True, "ignore_mismatched_sizes": True}
+    try:
+        network, told = M4SERForEmotionClassification.from_pretrained(model, output_loading_info=True, **options)
+        processor = M4SERProcessor.from_pretrained(model)
+    except Exception as error:
+        raise UserError(f"{model} cannot be loaded: {_reason(error)}") from error
+    # transformers draws at random what the files lack or hold in another shape, and warns: no answer to give.
+    if unfit := sorted([*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]):
+        raise UserError(f"{model} has no weights that fit its config.json for {len(unfit)} tensors: {unfit[0]}, …")
+    return network, processor
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line; its kind, where that is needed to understand it."""
+    kind = "" if isinstance(error, (ValueError, OSError, ImportError)) else f"{type(error).__name__}: "
+    text = kind + " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:500]}…"
 
 
 def _check_device(torch: Any, device: str | None) -> None:

@@ -200,6 +200,8 @@ class Answering:
         """Return the labels of one clip with their probabilities, best first, and what else was asked for."""
         config, text = self.model.config, model_outputs["text"]
         logits = model_outputs["logits"] / np.float32(config.calibration_temperature)
+        if not np.isfinite(logits).all():
+            raise ValueError("The model gives no numbers: its weights are not finite, or half precision overflowed.")
         powers = np.exp(logits - logits.max())
         probabilities = powers / powers.sum()
         best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()

@@ -9,7 +9,8 @@ import numpy as np
 from .audio_m4ser import normalize_rms, trim_silence
 from .decoding_m4ser import logger
 
-TAGS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
+# Of limited length: brackets that nobody closes would be searched to the end of the text, each of them.
+TAGS = re.compile(r"\[[^\]]{0,300}\]|\([^)]{0,300}\)|<[^>]{0,300}>")
 #: Characters that stand for an apostrophe -> the plain one, for `str.translate`.
 LIKE_APOSTROPHE = dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LIKE_QUOTE = dict.fromkeys(map(ord, "“”„‟″«»"), '"')

@@ -26,6 +26,7 @@ def locate(folder: Path, name: str) -> str:
     """Return the absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
     if name.lower().startswith("file:"):
         name = url2pathname(urlsplit(name).path)
+    name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which Python refuses to look for
     path = folder / Path(name).expanduser()
     if "\\" in name and not path.is_file():
         path = folder / name.replace("\\", "/")

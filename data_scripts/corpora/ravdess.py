@@ -57,6 +57,9 @@ def scan(selection: CorpusSelection, report: PreparationReport) -> ScannedCorpus
     return ScannedCorpus(sorted(rows, key=lambda row: row["id"]), search_hint=RAVDESS_LAYOUT)
 
 
+_LARGEST = 100_000_000  # bytes; the recordings have less than one million
+
+
 def _open_zip(place: Path) -> dict[PurePath, Mapping[str, Any]]:
     """The files in a zip, each with where it lies there and a function that loads its bytes."""
     try:
@@ -75,6 +78,8 @@ def _open_zip(place: Path) -> dict[PurePath, Mapping[str, Any]]:
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     from modeling_m4ser.audio_m4ser import AudioError  # imports torch
 
+    if info.file_size > _LARGEST:
+        raise AudioError(f"the recording would have {info.file_size / 1e6:,.0f} MB: none of RAVDESS is so large")
     try:
         return archive.read(info)
     # What is damaged; then what is encrypted, or compressed in a way that Python does not know.

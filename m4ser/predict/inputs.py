@@ -120,8 +120,10 @@ def _open_table(path: Path) -> Source | None:
 def _open_parquet(path: Path) -> Source:
     from datasets import Dataset
 
-    # Mapped, not read: its recordings may be more than memory holds.
-    table = cast("Dataset", Dataset.from_parquet(glob.escape(str(path))))
+    try:  # mapped, not read: its recordings may be more than memory holds
+        table = cast("Dataset", Dataset.from_parquet(glob.escape(str(path))))
+    except Exception as error:  # what datasets and pyarrow raise for a damaged file has no class in common
+        raise CorpusError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
     return _from_table(table, table.column_names, path.parent, path)
 
 
