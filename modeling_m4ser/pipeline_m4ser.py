@@ -34,9 +34,9 @@ class SpeechTextEmotionPipeline(Answering, Pipeline):
     Args:
         top_k (`int`, *optional*): how many labels to return, best first; all of them by default.
         asr (`str`, `Pipeline` or `Callable`, *optional*): what writes the transcript where an input has none: an ASR
-            model's name or folder ("faster-whisper:NAME" for one of that package), an `automatic-speech-recognition`
-            pipeline, or any function from 16 kHz samples to text, or to a dict with it under `text`. Longer than 30 s
-            is heard in parts.
+            model's name or folder ("faster-whisper:NAME" for one of that package; "NAME:de" for a Whisper that hears
+            German), an `automatic-speech-recognition` pipeline, or any function from 16 kHz samples to text, or to a
+            dict with it under `text`. Longer than 30 s is heard in parts.
         channel (`int`, *optional*): which channel of the audio to read, counted from 0, unless the input names one; by
             default the mean of all.
         batch_size (`int`, defaults to 1): how many inputs are classified and recognized at once. Answers are those of

@@ -1,5 +1,6 @@
 """What writes transcripts: an ASR model by name, an ASR pipeline or any function, for lists of waveforms."""
 
+import re
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ FASTER_WHISPER = "faster-whisper:"
 _LOADING = Lock()  # threads that name a model at the same time load it once
 # CTC models read any length at once, but attention over a whole call takes its square in memory.
 _CTC_SECONDS = 30
+_LANGUAGE = re.compile(r"(?!faster-whisper:[^:]*$)(?P<name>.+):(?P<language>[a-z]{2,3})")
 
 
 class Recognizer:
@@ -20,21 +22,24 @@ class Recognizer:
 
     Args:
         asr (`str`, `Pipeline` or `Callable`): an ASR model's name or folder, with "faster-whisper:" in front for one in
-            CTranslate2's format; an `automatic-speech-recognition` pipeline; or any function from the samples of one
+            CTranslate2's format, and behind that of a Whisper the code of the language it hears ("…:de"), guessed
+            otherwise; an `automatic-speech-recognition` pipeline; or any function from the samples of one
             waveform to text, or to a dict with it under `text`, which is called one by one.
         sampling_rate (`int`, defaults to 16000): that of the waveforms, in hertz.
         device (*optional*): where a model that is given by name runs; by default where transformers puts it.
 
     Raises:
-        ValueError: `asr` is nothing of these, or no model of this name can be loaded.
+        ValueError: `asr` is nothing of these, or no model of this name can be loaded, or it does not know the language.
         ImportError: what runs the model that is asked for, faster-whisper or transformers, is not installed.
     """
 
     def __init__(self, asr: Any, sampling_rate: int = 16000, device: Any = None):
-        if isinstance(asr, str) and asr.startswith(FASTER_WHISPER):
-            asr = _FasterWhisper(asr.removeprefix(FASTER_WHISPER), device)
-        elif isinstance(asr, str):
-            asr = _load_pipeline(asr, device)
+        if isinstance(asr, str):
+            name, language = split_language(asr)
+            if name.startswith(FASTER_WHISPER):
+                asr = _FasterWhisper(name.removeprefix(FASTER_WHISPER), device, language)
+            else:
+                asr = _load_pipeline(name, device, language)
         if not callable(asr):
             raise ValueError(f"asr must be a model name, an ASR pipeline or a function, not {type(asr).__name__}.")
         self.asr: Any = asr
@@ -96,7 +101,22 @@ def _is_pipeline(asr: Any) -> bool:
     return hasattr(asr, "_preprocess_params") and hasattr(asr, "feature_extractor")
 
 
-def _load_pipeline(name: str, device: Any) -> Any:
+def split_language(asr: str) -> tuple[str, str | None]:
+    """Return a recognizer's name, and the code of the language behind it, as in "openai/whisper-small:de"."""
+    found = _LANGUAGE.fullmatch(asr)
+    return (found["name"], found["language"]) if found else (asr, None)
+
+
+def _check_language(name: str, language: str | None, known: Sequence[str]) -> None:
+    """Raise where a Whisper does not know a language; `known` are the codes of those that it does, none: no Whisper."""
+    if language is not None and language not in known:
+        what = f"knows {known[0]} alone" if len(known) == 1 else f"knows {', '.join(sorted(known)) or 'no languages'}"
+        raise ValueError(
+            f"asr={name!r} {what}, not {language!r}: choose another recognizer, such as openai/whisper-small"
+        )
+
+
+def _load_pipeline(name: str, device: Any, language: str | None) -> Any:
     try:
         from transformers import pipeline
     except ImportError as error:
@@ -105,10 +125,16 @@ def _load_pipeline(name: str, device: Any) -> Any:
         ) from error
     try:
         # One beam, as the texts of training are written: the default of five takes twice as long.
-        return pipeline("automatic-speech-recognition", model=name, device=device, generate_kwargs={"num_beams": 1})
+        asr = pipeline("automatic-speech-recognition", model=name, device=device, generate_kwargs={"num_beams": 1})
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].partition(" with any of")[0]  # classes, for pages
         raise ValueError(f"asr={name!r} is no recognizer that can be loaded: {reason}") from error
+    settings: Any = asr.model.generation_config
+    languages = [each.strip("<|>") for each in getattr(settings, "lang_to_id", None) or ()]
+    _check_language(name, language, languages or ["en"] * (asr.type == "seq2seq_whisper"))
+    if language is not None and languages:
+        asr._forward_params |= {"language": language, "task": "transcribe"}
+    return asr
 
 
 def load_recognizer(asr: Any, loaded: dict[str, Recognizer], sampling_rate: int, device: Any = None) -> Recognizer:
@@ -128,7 +154,7 @@ class _FasterWhisper:
 
     type = "faster-whisper"
 
-    def __init__(self, name: str, device: Any = None):
+    def __init__(self, name: str, device: Any = None, language: str | None = None):
         try:
             from faster_whisper import BatchedInferencePipeline, WhisperModel
         except ImportError as error:
@@ -137,12 +163,14 @@ class _FasterWhisper:
             ) from error
         device = getattr(device, "type", device)
         self.model = WhisperModel(name, device=device if device in ("cpu", "cuda") else "auto")
+        _check_language(FASTER_WHISPER + name, language, self.model.supported_languages)
+        self._language = language if self.model.model.is_multilingual else "en"
         self.batched = BatchedInferencePipeline(self.model)
         self.rate = self.model.feature_extractor.sampling_rate
         self.seconds = self.model.feature_extractor.chunk_length
 
     def __call__(self, waveforms: list[np.ndarray], batch_size: int, in_parts: bool = False) -> list[str]:
-        options: dict[str, Any] = {"language": None if self.model.model.is_multilingual else "en"}
+        options: dict[str, Any] = {"language": self._language}
         if in_parts:
             # Sampled texts, and what is conditioned on them, would differ from call to call.
             options |= {"temperature": 0.0, "condition_on_previous_text": False}
@@ -156,7 +184,7 @@ class _FasterWhisper:
             np.concatenate(waveforms),
             clip_timestamps=places,
             batch_size=batch_size,
-            multilingual=self.model.model.is_multilingual,
+            multilingual=self._language is None,
             **options,
         )
         by_clip: list[list] = [[] for _ in waveforms]

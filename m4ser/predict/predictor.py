@@ -116,8 +116,9 @@ def describe(settings: Settings, has_text: bool = True) -> dict[str, Any]:
 
 def _digests(name: str) -> dict[str, str]:
     """The files of a model by their content; config.json is compared field by field. One of the Hub is downloaded."""
-    from modeling_m4ser.recognition_m4ser import FASTER_WHISPER  # late: --help needs none of it
+    from modeling_m4ser.recognition_m4ser import FASTER_WHISPER, split_language  # late: --help needs none of it
 
+    name, _ = split_language(name)
     if (
         name.startswith(FASTER_WHISPER)
         and not Path(name := name.removeprefix(FASTER_WHISPER)).is_dir()

@@ -1,6 +1,7 @@
 """Recognizers: what may be one, batches that equal single clips, recordings longer than the window, mistakes."""
 
 import json
+import shutil
 import string
 import sys
 
@@ -64,6 +65,24 @@ def test_faster_whisper(tiny_ctranslate2):
     recognizer = Recognizer(f"faster-whisper:{tiny_ctranslate2}", device="cpu")
     recognizer.asr.model.max_length = 12  # the model has no more places
     check_batches(recognizer, [*noises(16000, 9000, 12345), *noises(31 * RATE)])
+
+
+def test_a_whisper_hears_the_language_behind_its_name(whisper, tmp_path, tiny_ctranslate2):
+    with pytest.raises(ValueError, match=r"whisper\S*' knows en alone, not 'de': choose another recognizer"):
+        Recognizer(f"{whisper}:de")
+    with pytest.raises(ValueError, match="knows en alone, not 'de'"):
+        Recognizer(f"faster-whisper:{tiny_ctranslate2}:de")
+    shutil.copytree(whisper, tmp_path / "german")
+    settings = tmp_path / "german" / "generation_config.json"
+    fields, clips = json.loads(settings.read_text()), noises(*LENGTHS)
+    # The letter a stands for the token of German: what is heard after another prompt is another text.
+    fields |= {"task_to_id": {"transcribe": 70, "translate": 71}}
+    settings.write_text(json.dumps(fields | {"is_multilingual": True, "lang_to_id": {"<|en|>": 3, "<|de|>": 64}}))
+    heard = {code: Recognizer(f"{tmp_path / 'german'}:{code}")(clips) for code in ("de", "en")}
+    assert heard["de"] != heard["en"]
+    assert Recognizer(f"{whisper}:en")(clips) == Recognizer(whisper)(clips)
+    with pytest.raises(ValueError, match="knows de, en, not 'fr'"):
+        Recognizer(f"{tmp_path / 'german'}:fr")
 
 
 def test_faster_whisper_is_an_extra(monkeypatch):
