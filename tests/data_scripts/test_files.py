@@ -69,6 +69,9 @@ def test_a_full_disk_is_found_behind_what_a_library_made_of_it():
     wrapped = OSError("cannot write")
     wrapped.__cause__ = outer
     assert explain(wrapped).startswith("the disk is full (cache.arrow): ")
+    while_closing = ValueError("the file is closed")
+    while_closing.__context__ = outer  # raised in handling it
+    assert find_full_disk(while_closing) is full
     assert find_full_disk(OSError(122, "Disk quota exceeded")) is not None
     assert find_full_disk(OSError(2, "No such file")) is None
     assert find_full_disk(ValueError("No space left")) is None

@@ -29,6 +29,8 @@ TESS = [f"{speaker}_{emotion}" for speaker in ("OAF", "YAF") for emotion in ("an
         (["happy", "happy/sub", "sad"], {"happy/sub": ("happy", None), "sad": ("sad", None)}),
         (["calls", "calls/sub", "chats"], {"calls/sub": ("calls", None), "chats": ("chats", None)}),
         (["happy/sub", "sad/more"], {"happy/sub": ("happy", None)}),
+        # Speakers of a corpus are of several classes.
+        (["happy/a", "happy/b", "sad/c"], {"happy/a": ("happy", None), "sad/c": ("sad", None)}),
         (TESS, {TESS[0]: ("angry", "OAF"), TESS[3]: ("Pleasant_surprise", "YAF")}),
         (["angry-03", "angry-08", "sad-03", "sad-08"], {"angry-08": ("angry", "08")}),
         # Numbers that put the classes into an order.
