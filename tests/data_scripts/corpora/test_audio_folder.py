@@ -67,6 +67,12 @@ def test_folders_and_tables(tmp_path, places, tables, found):
     assert first["speaker"] == ("x" if "" in tables else None)
 
 
+def test_a_table_knows_better_than_the_folders_whatever_it_calls_the_class(tmp_path):
+    make_classes(tmp_path, "happy/1.wav", "sad/2.wav")
+    (tmp_path / "metadata.csv").write_text("file_name,emotion\nhappy/1.wav,calm\nsad/2.wav,angry\n")
+    assert content(load_corpus("dataset", tmp_path)) == {"train": {"happy/1.wav": "calm", "sad/2.wav": "angry"}}
+
+
 @pytest.mark.parametrize(
     ("places", "found", "dropped"),
     [

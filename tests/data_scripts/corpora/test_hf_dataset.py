@@ -172,6 +172,7 @@ def test_splits_in_a_column(tmp_path):
         (["test", "Train", "dev"], ["train", "validation", "test"]),
         (["a", "train", "test"], ["train"] * 3),
         (["train", "test", None], ["train"] * 3),
+        (["test"] * 3, ["train"] * 3),
     ):
         rows, _, report = rows_of(small(tmp_path, 3, subset=values))
         assert [row["split"] for row in rows] == found

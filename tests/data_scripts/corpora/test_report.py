@@ -79,6 +79,13 @@ def test_table(report):
         assert expected.split() in lines, report.table()
 
 
+def test_what_is_not_given_is_no_speaker_and_no_session():
+    report = PreparationReport("toy")
+    report.count("train", [kept("sad", None)], ["sad"])
+    assert ["speakers", "0", "0"] in words(report)
+    assert "not given" not in report.table()
+
+
 def test_expected_counts_and_differences(report, tmp_path):
     report.expected = {"splits": {"train": 3, "test": 4}, "emotions": {"happy": 2, "fear": 1}}
     assert report.found("emotions") == {"happy": 2, "sad": 3, "calm": 0}

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import namedtuple
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from data_scripts.errors import UserError
 from data_scripts.prepare import recordings
 from tests.data_scripts.transcribe.helpers import make_tiny_whisper
 from tests.helpers.experiments import experiment_arguments
-from tests.helpers.layouts import make_iemocap, write_wav
+from tests.helpers.layouts import make_iemocap
 from tests.helpers.process import run_example_here
 from tests.helpers.tiny import tiny_tokenizer
 from trainer.experiments import data
@@ -146,10 +147,10 @@ def test_it_is_said_before_a_recording_is_read(
     assert not (corpus.parent / "out").exists()
 
 
-def plan(corpus, model, folder, *others, seeds=None):
+def plan(corpus, model, folder, *others, seeds=None, **changes):
     """The checks of a corpus with splits of its own."""
     runs = RunArguments(seeds=seeds)
-    args = experiment_arguments(folder)
+    args = experiment_arguments(folder, **changes)
     arguments = CorpusArguments(data_dir=str(corpus))
     check_experiment(arguments, [model, *others], runs, args, lambda dataset: own_split(dataset, runs))
 
@@ -170,7 +171,7 @@ def test_a_text_may_lack_where_the_recording_cannot_be_used(corpus, tiny, tmp_pa
     """Such rows are dropped, so that they are no reason to stop; any other is."""
     split_thrice(corpus, dropped=())
     table = pd.read_csv(corpus / "manifest.csv")
-    write_wav(corpus / table["audio"][4], 0.0)
+    soundfile.write(corpus / table["audio"][4], np.zeros(800), 16000)
     (corpus / table["audio"][8]).write_bytes(b"RIFF, or not")
     rewrite(corpus, hypothesis=[None if number in (4, 8) else "heard" for number in range(18)])
     plan(corpus, tiny, tmp_path / "out")
@@ -185,16 +186,18 @@ def test_the_disk_must_hold_models_checkpoints_and_recordings(corpus, tiny, tmp_
     free = namedtuple("Usage", "free")
     size, most = 4 * 206_988, 5_000_000  # of the FLAC in 10 minutes, which the headers of 5 of 18 files tell
     monkeypatch.setattr("trainer.experiments.checks._SAMPLED", 5)
-    for room, seconds, fits in ((size * 7, 0, True), (size * 6, 0, False), (size * 7 + most, 600, False)):
+    several, averaged = {"seeds": [1, 2]}, {"ema_decay": 0.9}  # each seed leaves as much; each checkpoint one more
+    cases = [(size * 7, 0, {}, True), (size * 6, 0, {}, False), (size * 7 + most, 600, {}, False)]
+    cases[2:2] = [(size * 11, 0, several, True), (size * 9, 0, several, False)]
+    cases[2:2] = [(size * 9, 0, averaged, True), (size * 7, 0, averaged, False)]
+    for room, seconds, options, fits in cases:
         monkeypatch.setattr(shutil, "disk_usage", lambda place, room=room: free(room))
         if seconds:
             for file in corpus.glob("*.flac"):
                 soundfile.write(file, np.zeros(8000 * seconds // 18), 8000)
-        if fits:
-            plan(corpus, tiny, tmp_path / "out")
-        else:
-            with pytest.raises(UserError, match=r"--output_dir .*out: about .* GB will be written"):
-                plan(corpus, tiny, tmp_path / "out")
+        told = pytest.raises(UserError, match=r"--output_dir .*out: about .* GB will be written")
+        with nullcontext() if fits else told:
+            plan(corpus, tiny, tmp_path / "out", **options)
 
 
 def test_iemocap_without_a_session_is_refused_before_it_is_read(encoders, whisper, unheard, tmp_path, capsys):

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,14 @@ from tests.helpers.corpus import tiny_corpus
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import EMOTIONS
 from trainer.errors import ExperimentError
+from trainer.evaluation.linear_probe import FrozenFeatures
 from trainer.evaluation.metrics import emotion_metrics
 from trainer.evaluation.prediction import rows_read
 from trainer.evaluation.significance import bootstrap_interval, describe_test
 from trainer.evaluation.summary import SUMMARY_METRICS, pool, summarize
 from trainer.experiments.arguments import CorpusArguments, ModelArguments, RunArguments
 from trainer.experiments.cross_validation import (
+    _measure_probes,
     _probed_models,
     _uncertainty,
     audit_folds,
@@ -44,6 +47,16 @@ def test_the_probe_is_of_the_published_encoder_and_of_a_changed_one_too(tiny):
     }
     assert layers == {"linear_probe": 2, "linear_probe_own_encoder": 3}
     assert list(_probed_models(tiny)) == ["linear_probe"]
+
+
+def test_an_id_is_one_utterance_in_folds_alone(tiny, data, tmp_path, monkeypatch):
+    """The splits of a corpus may number theirs anew: the probe must not read a trained clip for a tested one."""
+    shared_of, fitted = [], SimpleNamespace(metrics={"test": {}}, regularisation=1.0, rows={})
+    monkeypatch.setattr(FrozenFeatures, "of", lambda self, data, shared: shared_of.append(shared))
+    monkeypatch.setattr("trainer.experiments.cross_validation.fit_probe", lambda *_: fitted)
+    for names in (["own_split"], ["fold1", "fold2"]):
+        _measure_probes(dict.fromkeys(names, (data, {})), tiny, tmp_path)
+    assert shared_of == [False, True, True]
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,16 @@
 """The model of a command line: what is built, what is frozen, and what cannot be."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, WhisperFeatureExtractor
 
-from tests.helpers.tiny import EMOTIONS
+from tests.helpers.tiny import EMOTIONS, MEL_BINS
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import ModelArguments
-from trainer.experiments.model import build_model
+from trainer.experiments.model import build_model, plan_model
 
 
 def trainable(arguments, **changes):
@@ -94,3 +97,19 @@ def test_a_model_that_cannot_be_built_says_why(tiny, changes, message):
     options = {**tiny.model_options, **changes.pop("model_options", {})}
     with pytest.raises(ExperimentError, match=message):
         build_model(replace(tiny, **changes, model_options=options), EMOTIONS)
+
+
+def test_what_reads_for_another_encoder_is_named_before_the_weights_are_loaded(tiny, tmp_path):
+    """Other mel bands, and more tokens than there are vectors for."""
+    speech, text = (
+        shutil.copytree(part, tmp_path / Path(part).name) for part in (tiny.speech_encoder, tiny.text_encoder)
+    )
+    plan_model(replace(tiny, speech_encoder=str(speech), text_encoder=str(text)), EMOTIONS)
+    WhisperFeatureExtractor(feature_size=2 * MEL_BINS).save_pretrained(speech)
+    with pytest.raises(ExperimentError, match="its feature extractor is of another kind of model than its weights"):
+        plan_model(replace(tiny, speech_encoder=str(speech)), EMOTIONS)
+    tokenizer = AutoTokenizer.from_pretrained(text)
+    tokenizer.add_tokens([f"word{number}" for number in range(100)])
+    tokenizer.save_pretrained(text)
+    with pytest.raises(ExperimentError, match=r"its tokenizer has \d+ tokens, and the model only 100"):
+        plan_model(replace(tiny, text_encoder=str(text)), EMOTIONS)

@@ -51,9 +51,11 @@ def test_changed_arguments_are_those_that_are_no_defaults():
 
 
 def test_training_arguments_are_compared_as_they_resolve(tmp_path):
-    args = ExperimentArguments(output_dir=str(tmp_path), use_cpu=True, learning_rate=3e-4, seed=5)
-    changed = {name: value for name, value in changed_arguments(args).items() if decides(name)}
-    assert changed == {"learning_rate": 3e-4, "discriminator_learning_rate": 3e-4, "seed": 5}
+    usual = ExperimentArguments().learning_rate
+    for chosen, rate in (({}, 3e-4), ({"discriminator_learning_rate": usual}, usual)):  # as a choice, it is recorded
+        args = ExperimentArguments(output_dir=str(tmp_path), use_cpu=True, learning_rate=3e-4, seed=5, **chosen)
+        changed = {name: value for name, value in changed_arguments(args).items() if decides(name)}
+        assert changed == {"learning_rate": 3e-4, "discriminator_learning_rate": rate, "seed": 5}
 
 
 def test_what_decides_a_result():

@@ -155,7 +155,9 @@ def test_classes_keep_the_order_of_the_source_and_two_must_be_shared(load, sourc
 
 def test_classes_are_shared_in_any_spelling(load, source):
     shouted = tiny_corpus(60, seed=2).cast_column("emotion", ClassLabel(names=[name.upper() for name in EMOTIONS]))
-    data, described = fold_of(source, load("manifest", {}, train=shouted), 0, 0)
+    target = load("manifest", {}, train=shouted)
+    assert shared_emotions(target, source) == [name.upper() for name in EMOTIONS]
+    data, described = fold_of(source, target, 0, 0)
     assert {tuple(part.features["emotion"].names) for part in data.values()} == {tuple(EMOTIONS)}
     assert set(described["left_out"].values()) == {0}
     labels = dict(zip(shouted["id"], names(shouted), strict=True))

@@ -116,23 +116,29 @@ def test_it_begins_with_what_was_found(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(report, "plot_differences", lambda rows, _, path: drawn.append(rows) or picture(path) or path)
     clear, unclear, void = difference(0.031, 0.002), difference(-0.01, 0.4), difference(0.2, 0.001, one_class=True)
+    large = difference(0.09, 0.4)  # and no gain that is known to be one
     kept = tmp_path / "kept"
     write_table(kept / "a" / "ablation", [record("M4SER", {CONCAT: clear}), record(CONCAT, {"M4SER": clear})], "On A")
     flagged = record("M4SER", {CONCAT: void}, one_class_runs={"neutral": 2})
     write_table(kept / "b" / "ablation", [flagged, record("only text", {CONCAT: void})], "On B")
-    shares = [record("M4SER, 25 %", {CONCAT: unclear}), record("M4SER, 100 %", {CONCAT: clear})]
+    differences = {"25 %": unclear, "50 %": large, "100 %": clear}
+    shares = [record(f"M4SER, {share}", {CONCAT: each}) for share, each in differences.items()]
     write_table(kept / "learning_curve", shares, "Curve")
+    errors = [record("M4SER, human text", {CONCAT: unclear}), record("M4SER, noise", {CONCAT: clear})]
+    write_table(kept / "robustness", errors, "Noise")  # the same models, which count once
     text = write_report(kept).read_text(encoding="utf-8")
     lines = [line for line in text.partition("## Contents")[0].splitlines() if line.startswith("* ")]
     assert lines == [
-        "* **M4SER is ahead of concatenation in 2 of 3 comparisons**, significantly in 2; concatenation is "
+        "* **M4SER is ahead of concatenation in 3 of 4 comparisons**, significantly in 2; concatenation is "
         "significantly ahead in 0 (p < 0.05, corrected within each table).",
         "* The largest gain is +3.1 [1.1, 5.1] points of W-F1 on “On A”.",
         "* With more training data, M4SER − concatenation goes from -1.0 [-3.0, 1.0] points of W-F1 (25 %) to "
         "+3.1 [1.1, 5.1] points of W-F1 (100 %).",
+        "* With more recognition errors, M4SER − concatenation goes from -1.0 [-3.0, 1.0] points of W-F1 (human text) "
+        "to +3.1 [1.1, 5.1] points of W-F1 (noise).",
         "* Rows that predict one class only in some run (†; 1: M4SER) are not compared.",
     ]
-    assert list(drawn[0]) == ["On A", "Curve, 25 %", "Curve, 100 %"]
+    assert list(drawn[0]) == ["On A", "Curve, 25 %", "Curve, 50 %", "Curve, 100 %"]
     assert drawn[0]["On A"] == (0.031, *(clear[end] for end in ("low", "high")))
     assert "| M4SER † |" in text
 
