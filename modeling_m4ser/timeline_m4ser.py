@@ -21,7 +21,8 @@ def timeline(pipe: Any, audio: Any, *, progress: bool = False, batch_size: int =
     """Return one row for each turn of a recording, sorted by start, see `SpeechTextEmotionPipeline.timeline`."""
     seconds = audio_duration(audio) if progress else None
     shown = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with tqdm(total=seconds, bar_format=shown, disable=not progress) as bar:
+    # A little more than the sum of the blocks, which is rounded: tqdm warns of a bar that is too full.
+    with tqdm(total=seconds and seconds + 1e-3, bar_format=shown, disable=not progress) as bar:
         blocks = _counted(stream_audio(audio), bar)
         rows = _rows(pipe, blocks, audio_name(audio) or "the audio", _AT_ONCE * batch_size, batch_size, **options)
         return sorted(rows, key=lambda row: (row["start"], row["end"], row["channel"] or 0))
