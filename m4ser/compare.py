@@ -77,8 +77,9 @@ def read_rows(place: str, label_map: Mapping[str, str], predicts: bool = True) -
     from modeling_m4ser.rows_m4ser import find_columns, is_missing, plain_name
 
     folder = Path(place)
-    if not (paths := sorted(folder.rglob("predictions.parquet")) if folder.is_dir() else [folder]):
-        raise CorpusError(f"{place} holds no predictions.parquet: give the folder of a finished run, or a table")
+    written = [sorted(folder.rglob(f"predictions.{form}")) for form in ("parquet", "csv", "jsonl")]
+    if not (paths := next(filter(None, written), []) if folder.is_dir() else [folder]):
+        raise CorpusError(f"{place} holds no predictions: give the folder of a run or of m4ser predict, or a table")
     table = pd.concat(map(_load, paths))
     roles = {role: some[0] for role, some in find_columns(table.columns).items()}
     columns = {"id": roles.get("id"), "label": roles.get("emotion"), "speaker": roles.get("speaker")}

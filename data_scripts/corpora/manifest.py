@@ -61,8 +61,8 @@ def _find_manifests(data_dir: Path) -> dict[str, Path]:
     files = [path for path in tables if path.suffix.lower() not in _UNUSUAL_SUFFIXES] or tables
     if not files:
         raise CorpusError(
-            f"{data_dir} holds nothing; looked for {MANIFEST_LAYOUT}. Folders of recordings, one for each class, go in "
-            "by --dataset_name"
+            f"{data_dir} holds no table; looked for {MANIFEST_LAYOUT}. Folders of recordings, one for each class, go "
+            "in by --dataset_name"
         )
     splits = {split_word(path.stem, alone=False): path for path in files}
     if len(files) > 1 and (None in splits or len(splits) < len(files)):

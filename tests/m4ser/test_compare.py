@@ -59,6 +59,17 @@ def test_a_run_against_a_table_of_m4ser_predict(places, capsys):
     assert (places / "out" / "left_out.csv").read_text() == "id,reason\n"
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_folder_of_m4ser_predict_is_its_table(places, form):
+    (places / "poor").mkdir()
+    table, path = pd.read_parquet(places / "poor.parquet"), places / "poor" / f"predictions.{form}"
+    table.to_csv(path) if form == "csv" else table.to_json(path, orient="records", lines=True)
+    for second in ("poor", "poor.parquet"):
+        compare(places, "run", second, "--output_dir", places / f"out-{second}", "--names", "A", "B")
+    one, other = ((places / f"out-{name}" / "comparison.json").read_text() for name in ("poor", "poor.parquet"))
+    assert one == other
+
+
 def test_the_order_of_rows_and_models_and_the_format_decide_nothing_else(places):
     shuffled = pd.DataFrame({"utt_id": IDS, "Prediction": [name.upper() for name in POOR]}).sample(
         frac=1, random_state=1

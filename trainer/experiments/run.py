@@ -282,7 +282,8 @@ def make_trainer(
     if _learns_errors(model, text_column):
         texts = _with_texts(data["validation"])
         both = texts.select([n for n, row in enumerate(texts) if None not in (row["hypothesis"], row["transcript"])])
-        trainer.add_callback(
+        # Not by `add_callback`, which warns of the second one of a class.
+        trainer.callback_handler.callbacks.append(
             MeasuringCallback("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
         )
     if not args.disable_tqdm:

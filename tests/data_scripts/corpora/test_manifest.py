@@ -114,7 +114,7 @@ def test_one_manifest_is_named(folder):
     for place, message in (
         ("", r"2 manifests .a.csv, b.jsonl.: name one"),
         ("wavs/1.wav", r"1.wav is not a manifest"),
-        ("wavs", "wavs holds nothing; looked for a manifest"),
+        ("wavs", "wavs holds no table; looked for a manifest"),
     ):
         with pytest.raises(CorpusError, match=message):
             load_corpus("manifest", folder / place)
