@@ -61,8 +61,8 @@ def write_card(options: argparse.Namespace) -> None:
     repeated = answering.repeatable(rows, options.max_rows)
     conditions = all_conditions(repeated, config.uses_speech, config.uses_text)
     rivals = {place: answering.baseline(place, rows) for place in options.baseline}
-    rivals |= answering.probe(subjects, rows)
-    checks = plan(rows, names, conditions, list(rivals), subjects)
+    probes = [answering.PROBE] * answering.is_probed(subjects)
+    checks = plan(rows, names, conditions, [*rivals, *probes], subjects)
     bounds = [{"section": check.section, "check": check.name, "bound": check.bound} for check in checks]
     _write(folder / "bounds.json", bounds)
     print(f"{len(checks)} checks, their bounds in {folder / 'bounds.json'}", flush=True)

@@ -20,6 +20,8 @@ from trainer.evaluation.linear_probe import FrozenFeatures, fit_probe
 
 #: What stands in place of a label where a recording could not be answered.
 NO_ANSWER = "(no answer)"
+#: A baseline: what a linear probe predicts that is fitted on the training data, where these are known.
+PROBE = "linear probe"
 _NUMBERS = ["confidence", "p_true", "set_size"]
 _COLUMNS = [*_NUMBERS, "predicted", "decision", "held", "outside", "error"]
 
@@ -29,6 +31,9 @@ def answer(
 ) -> dict[str, pd.DataFrame]:
     """Return condition -> rows with what the models answer: all `rows` as they are (""), and those `repeated`.
 
+    Where the training data are known, `PROBE` is a condition too, of which there is `predicted` alone. Each model is
+    loaded once.
+
     Columns beside those of `rows_of`: `predicted`, `decision`, `confidence`, `p_true` (the probability of the true
     label), `held` (whether it is in the set), `set_size`, `outside` (unlike the training data), `sureness` (least,
     middling, most: thirds), `error`, and `probability_NAME` of each class. What a model does not have is None.
@@ -36,10 +41,12 @@ def answer(
     from tqdm.auto import tqdm
 
     parts: dict[str, list[pd.DataFrame]] = {}
+    probed: list[pd.Series] = []
     jobs = [(Condition("", ""), rows), *((condition, repeated) for condition in conditions)]
     with tqdm(total=sum(len(some) for _, some in jobs), unit="utterance") as bar:
         for number, subject in enumerate(subjects):
             pipe = Predictor(Settings(subject.model)).pipe
+            probed += [_probe(subject, pipe)] if is_probed(subjects) else []
             for condition, every in jobs:
                 texts = every["text"] if condition.words is None else condition.words(every)
                 some = every.assign(read=list(texts))[every["subject"] == number]
@@ -54,7 +61,7 @@ def answer(
     for name, table in tables.items():
         table = table.astype(dict.fromkeys(_NUMBERS, float))
         tables[name] = table.assign(sureness=in_thirds(table["confidence"], ("least", "middling", "most")))
-    return tables
+    return tables | ({PROBE: rows.assign(predicted=pd.concat(probed).reindex(rows.index))} if probed else {})
 
 
 def _heard(subject: Subject, rows: pd.DataFrame, condition: Condition) -> Iterator[dict[str, Any]]:
@@ -76,26 +83,20 @@ def _record(config: Any, emotion: str, found: Mapping[str, Any]) -> dict[str, An
     return record | {f"probability_{label}": score for label, score in scores.items()}
 
 
-def probe(subjects: Sequence[Subject], rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return `rows` with what a linear probe predicts that is fitted on the training data; nothing where these lack.
+def is_probed(subjects: Sequence[Subject]) -> bool:
+    """Return whether `PROBE` can be fitted: the training data of all are known."""
+    return all(subject.training for subject in subjects)
 
-    Its features are those of the model's own encoders: speech, and text where every row has one.
-    """
-    if not all(subject.training for subject in subjects):
-        return {}
-    tables = []
-    for subject in subjects:
-        data, _ = complete_splits(DatasetDict({**subject.training, "test": subject.test}))
-        pipe = Predictor(Settings(subject.model)).pipe
-        config = pipe.model.config
-        full = [
-            name for name in ("hypothesis", "transcript") if all(None not in part[name][:] for part in data.values())
-        ]
-        kinds = ["speech"] * config.uses_speech + ["text"] * (config.uses_text and bool(full))
-        frozen = FrozenFeatures(lambda _, pipe=pipe: (pipe.model, pipe.processor), *full[:1])
-        found = fit_probe(frozen.of(data, kinds, shared=False), data).predictions
-        tables.append(found.set_index("id")["predicted"])
-    return {"linear probe": rows.assign(predicted=pd.concat(tables).reindex(rows.index))}
+
+def _probe(subject: Subject, pipe: Any) -> pd.Series:
+    """Return what a probe predicts by features of the model's encoders: speech, and text where every row has one."""
+    data, _ = complete_splits(DatasetDict({**subject.training, "test": subject.test}))
+    config = pipe.model.config
+    full = [name for name in ("hypothesis", "transcript") if all(None not in part[name][:] for part in data.values())]
+    kinds = ["speech"] * config.uses_speech + ["text"] * (config.uses_text and bool(full))
+    frozen = FrozenFeatures(lambda _: (pipe.model, pipe.processor), *full[:1])
+    found = fit_probe(frozen.of(data, kinds, shared=False), data).predictions
+    return found.set_index("id")["predicted"]
 
 
 def baseline(place: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,15 @@ def _between(measure: Measure, first: Where, second: Where, **options: Any) -> C
     return found
 
 
-def _after(name: str, condition: str, where: Where = None) -> Callable[[Answers], Measured]:
-    """How much a metric changes."""
+def _changes(
+    after: str, measure: Measure, where: Where = None, before: str = "", **options: Any
+) -> Callable[[Answers], Measured]:
+    """A number of the rows that two have answered, by the answers after a change, or of the model, and before."""
 
     def found(answers: Answers) -> Measured:
-        after = _some(answers[condition], where)
-        return change(after, answers[""].loc[after.index], name)
+        later, earlier = _some(answers[after], where), answers[before]
+        shared = later.index.intersection(earlier.index, sort=False)
+        return measure(later.loc[shared], earlier.loc[shared], **options)
 
     return found
 
@@ -101,26 +105,24 @@ def _right(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[Check]:
     for name, least in zip(REPORTED_METRICS, (majority, chance + 0.1, chance, chance), strict=True):
         yield add(TITLES[name], _of(partial(metric, name)), least)
 
-    def excess(rows: pd.DataFrame, name: str) -> Measured:
-        return mean(rows, (rows["predicted"] == name).astype(float) - (rows["emotion"] == name))
-
     for name in names:
+        excess = _of(lambda some, name=name: mean(some, 1.0 * (some["predicted"] == name) - (some["emotion"] == name)))
         yield add(f"recall of {name}", _of(WA, ("emotion", name)), chance)
         yield add(f"precision of {name}", _of(WA, ("predicted", name)), chance)
-        yield add(f"{name}: answered more often than true", _of(partial(excess, name=name)), -0.15, 0.15)
+        yield add(f"{name}: answered more often than true", excess, -0.15, 0.15)
         for other in {*names} - {name}:
             taken = _of(lambda some, other=other: share(some, some["predicted"] == other), ("emotion", name))
             yield add(f"{name} taken for {other}", taken, most=0.3)
 
 
 def _baselines(rivals: Sequence[str]) -> Iterator[Check]:
-    for rival in rivals:
-        for name in REPORTED_METRICS:
-
-            def better(answers: Answers, rival: str = rival, name: str = name) -> Measured:
-                return change(answers[""].loc[answers[rival].index], answers[rival], name)
-
-            yield Check("baselines", f"{TITLES[name]} minus that of {rival}", better, least=0.0)
+    for rival, name in product(rivals, REPORTED_METRICS):
+        yield Check(
+            "baselines",
+            f"{TITLES[name]} minus that of {rival}",
+            _changes("", change, before=rival, name=name),
+            least=0.0,
+        )
 
 
 def _groups(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[Check]:
@@ -139,26 +141,21 @@ def _groups(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[Check]:
         for what, measure in (("WA", WA), ("UA", UA), ("confidence minus right", _surplus), ("in the set", _HELD)):
             yield add(f"{title}: {what}", _between(measure, *pair), -0.1, 0.1)
         for name in names:
-
-            def recall(some: pd.DataFrame, name: str = name) -> Measured:
-                return WA(_some(some, ("emotion", name)))
-
-            yield add(f"{title}: recall of {name}", _between(recall, *pair), -0.15, 0.15)
+            recall = _between(lambda some, name=name: WA(_some(some, ("emotion", name))), *pair)
+            yield add(f"{title}: recall of {name}", recall, -0.15, 0.15)
 
 
 def _changed(conditions: Sequence[Condition], names: Sequence[str]) -> Iterator[Check]:
     for condition in (each for each in conditions if each.tier in TIERS):
         (loss, kept), title = TIERS[condition.tier], condition.name
         add = partial(Check, "sound" if condition.words is None else "words")
-
-        def same(answers: Answers, title: str = title) -> Measured:
-            after = answers[title]
-            return share(after, after["predicted"] == answers[""]["predicted"].loc[after.index])
-
-        yield add(f"{title}: change of UA", _after("ua", title), -loss)
-        yield add(f"{title}: change of WA", _after("wa", title), -loss)
+        same = _changes(title, lambda after, before: share(after, after["predicted"] == before["predicted"]))
+        yield add(f"{title}: change of UA", _changes(title, change, name="ua"), -loss)
+        yield add(f"{title}: change of WA", _changes(title, change, name="wa"), -loss)
         for name in names:
-            yield add(f"{title}: change of recall of {name}", _after("wa", title, ("emotion", name)), -2 * loss)
+            yield add(
+                f"{title}: change of recall of {name}", _changes(title, change, ("emotion", name), name="wa"), -2 * loss
+            )
         yield add(f"{title}: labels that stay", same, kept)
         yield add(f"{title}: confidence minus right", _of(_surplus, None, title), most=0.15)
         yield add(f"{title}: sets hold the label", _of(_HELD, None, title), 0.75)
@@ -174,19 +171,14 @@ def _confidence(names: Sequence[str]) -> Iterator[Check]:
     for third in ("least", "middling", "most"):
         yield add(f"{third} sure third: confidence minus right", _of(_surplus, ("sureness", third)), -0.1, 0.1)
 
-    def informed(rows: pd.DataFrame) -> Measured:
-        return mean(rows, np.log(rows["p_true"].clip(1e-12)) + np.log(len(names)))
-
-    yield add("log-likelihood above that of a guess (nats)", _of(informed), 0.0, percent=False)
+    informed = _of(lambda rows: mean(rows, np.log(len(names) * rows["p_true"].clip(1e-12))))
+    yield add("log-likelihood above that of a guess (nats)", informed, 0.0, percent=False)
     sizes = _of(lambda rows: mean(rows, rows["set_size"]))
     yield add("labels in a set", sizes, most=(len(names) + 1) / 2, percent=False)
     yield add("rows that get a label", _of(lambda rows: share(rows, _is_label(rows))), 0.6)
     yield add("flagged as unlike the training data", _of(partial(_holds, "outside")), most=0.05)
 
-    def selective(answers: Answers) -> Measured:
-        rows = answers[""]
-        return gap(*(WA(rows[_is_label(rows) == kept]) for kept in (True, False)))
-
+    selective = _of(lambda rows: gap(*(WA(rows[_is_label(rows) == kept]) for kept in (True, False))))
     yield add("WA of rows that get a label minus the others'", selective, 0.0)
 
 
@@ -234,9 +226,5 @@ def _sanity(conditions: Sequence[Condition]) -> Iterator[Check]:
     for name in (each.name for each in conditions if each.tier == SPEECHLESS):
         yield add(f"{name}: no label is given", _of(lambda rows: share(rows, ~_is_label(rows)), None, name), 0.9)
     for name in (each.name for each in conditions if each.tier == EXACT):
-
-        def largest(answers: Answers, name: str = name) -> Measured:
-            after = answers[name]["p_true"]
-            return counted(float((after - answers[""]["p_true"].loc[after.index]).abs().max()))
-
+        largest = _changes(name, lambda after, before: counted(float((after["p_true"] - before["p_true"]).abs().max())))
         yield add(f"{name}: largest change of a probability", largest, most=1e-3, percent=False)

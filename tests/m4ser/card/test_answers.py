@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from data_scripts.errors import CorpusError
-from m4ser.card.answers import NO_ANSWER, answer, baseline, probe, repeatable
+from m4ser.card.answers import NO_ANSWER, PROBE, answer, baseline, repeatable
 from m4ser.card.conditions import EXACT, Condition
 from m4ser.card.subjects import find_subjects, rows_of
 
@@ -29,13 +29,12 @@ def test_answers_are_those_of_the_run(tested):
     assert answers["again"]["p_true"].tolist() == pytest.approx(answers[""]["p_true"][:2].tolist(), abs=1e-5)
     assert {*answers["too short"]["predicted"]} == {NO_ANSWER}
     assert answers["too short"]["error"].notna().all()
+    assert answers[PROBE].index.equals(rows.index)
+    assert {*answers[PROBE]["predicted"]} <= {"neutral", "happy", "sad", "angry"}
 
 
-def test_probe_and_baseline_answer_the_same_rows(tested, finished_grid):
-    _, subjects, rows = tested
-    found = probe(subjects, rows)["linear probe"]
-    assert found.index.equals(rows.index)
-    assert {*found["predicted"]} <= {"neutral", "happy", "sad", "angry"}
+def test_a_baseline_answers_the_same_rows(tested, finished_grid):
+    _, _, rows = tested
     other = finished_grid.folder / "speech-text-concat" / "fold2" / "seed1"
     other = other if other.is_dir() else next(finished_grid.folder.glob("*concat*/fold2/seed1"))
     assert baseline(str(other), rows).index.equals(rows.index)
