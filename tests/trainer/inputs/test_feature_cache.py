@@ -160,6 +160,7 @@ CHANGES = {
     "a table": lambda model, processor: speech(model).embed_positions.weight.data[-1, -1].add_(1e-3),
     "the configuration": lambda model, processor: vars(speech(model).config).update(activation_function="relu"),
     "the precision": lambda model, processor: speech(model).double(),
+    "the attention": lambda model, processor: speech(model).set_attn_implementation("eager"),
     "the layers": lambda model, processor: setattr(
         model.m4ser.speech_encoder, "layer_weights", torch.nn.Parameter(torch.zeros(3))
     ),
