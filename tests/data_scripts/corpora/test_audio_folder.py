@@ -69,7 +69,7 @@ def test_folders_and_tables(tmp_path, places, tables, found):
 
 def test_a_table_knows_better_than_the_folders_whatever_it_calls_the_class(tmp_path):
     make_classes(tmp_path, "happy/1.wav", "sad/2.wav")
-    (tmp_path / "metadata.csv").write_text("file_name,emotion\nhappy/1.wav,calm\nsad/2.wav,angry\n")
+    (tmp_path / "metadata.csv").write_text("file_name,emo\nhappy/1.wav,calm\nsad/2.wav,angry\n")
     assert content(load_corpus("dataset", tmp_path)) == {"train": {"happy/1.wav": "calm", "sad/2.wav": "angry"}}
 
 
