@@ -92,6 +92,10 @@ class M4SERTrainingArguments(TrainingArguments):
         if self.label_smoothing_factor:
             raise ValueError("M4SER trains on plain cross-entropy (Eq. 19): leave label_smoothing_factor at 0.")
 
+    def __getstate__(self):
+        """Return what is pickled beside every checkpoint, as `training_args.bin`: the Hub's token stays out."""
+        return {**self.__dict__, "hub_token": None}
+
 
 @dataclass
 class ExperimentArguments(M4SERTrainingArguments):

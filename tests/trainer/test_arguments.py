@@ -1,8 +1,10 @@
 """Training arguments: Table I, and what they refuse."""
 
 import pytest
+import torch
 
 from trainer import ExperimentArguments, M4SERTrainingArguments
+from trainer.experiments.cross_validation import args_for_run
 
 
 def arguments(tmp_path, **changes):
@@ -20,6 +22,13 @@ def test_defaults_are_table_1(tmp_path):
     extras = (args.encoder_learning_rate, args.classifier_learning_rate, args.speed_perturbation, args.ema_decay)
     assert extras == (None, None, None, None)
     assert args.balance_classes is False
+
+
+def test_the_token_of_the_hub_goes_into_no_file(tmp_path):
+    args = arguments(tmp_path, hub_token="hf_secret")
+    torch.save(args, tmp_path / "training_args.bin")
+    assert b"hf_secret" not in (tmp_path / "training_args.bin").read_bytes()
+    assert (args.hub_token, args_for_run(args, tmp_path / "run", 7).hub_token) == ("hf_secret", "hf_secret")
 
 
 @pytest.mark.parametrize(

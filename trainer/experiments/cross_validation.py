@@ -131,7 +131,7 @@ def audit_folds(
 def args_for_run(args: ExperimentArguments, folder: Path, seed: int) -> ExperimentArguments:
     """Return the training arguments of one run: a copy with its folder and seed."""
     settings = copy.copy(args)
-    settings.output_dir, settings.seed = str(folder), seed
+    settings.output_dir, settings.seed, settings.hub_token = str(folder), seed, args.hub_token  # a copy has no token
     return settings
 
 

@@ -11,12 +11,15 @@ from tests.m4ser.serve.conftest import encode, serving, stand_in, wave
 CLIP = encode(wave(0.3))
 
 
-def test_the_token(pipe):
+def test_the_token(pipe, caplog):
     with serving(lambda: pipe, token="secret") as address:
         for given, status in ((b"Bearer secret", 200), (b"", 401), (b"Bearer x", 401), ("Bearer é".encode(), 401)):
             assert requests.post(address, CLIP, headers={"Authorization": given}).status_code == status
         assert requests.get(address + "/metrics").headers["WWW-Authenticate"] == "Bearer"
         assert requests.get(address + "/health").ok
+        known = {"Authorization": "Bearer secret"}
+        told = [requests.get(address + path, headers=known).text for path in ("/metrics", "/openapi.json", "/")]
+        assert not [text for text in (*told, caplog.text) if "secret" in text]
 
 
 def test_while_the_model_is_loaded_all_but_health_say_so(pipe):
