@@ -16,7 +16,7 @@ from tests.helpers.layouts import make_meld, make_ravdess
 from trainer.errors import ExperimentError
 from trainer.experiments import data
 from trainer.experiments.arguments import CorpusArguments
-from trainer.experiments.data import accepted_in_own_split, prepare_corpus
+from trainer.experiments.data import accepted_in_own_split, outline_corpus, prepare_corpus
 
 
 def changed(folder, *dropped, **columns):
@@ -90,6 +90,21 @@ def test_the_named_recogniser_writes_what_is_missing(corpus, tmp_path):
     assert dataset["hypothesis"][2] is not None
     assert without(dataset, 2) == without(table, 2)
     assert [name and Path(name).name for name in dataset["asr_model"]].count("recogniser") == 1
+
+
+def test_a_recognizer_of_another_language_is_told_before_it_writes(corpus, tmp_path, monkeypatch):
+    changed(corpus, "hypothesis", transcript="das ist nicht mein und wir")
+    told = []
+    monkeypatch.setattr(data.logger, "warning_once", told.append)
+    recogniser = make_tiny_whisper(tmp_path / "tiny.en", seconds=1, positions=8)
+    outline_corpus(CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser)), tmp_path / "prepared")
+    (warning,) = told
+    assert warning.startswith(
+        "The transcripts look German, but tiny.en is English-only; language 'german' needs a mult"
+    )
+    changed(corpus, transcript="what is it that you want and that is not to be")
+    outline_corpus(CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser)), tmp_path / "prepared")
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(
