@@ -60,6 +60,8 @@ def test_a_row_is_read_alike(pipe, folder, data):
         ),
     }
     read = {way: some.outcome(call) for way, call in ways.items()}
+    if "no sound" in (read["preparation"][1] or ""):  # such as a single sample: a preparation drops it, others warn
+        del read["preparation"]
     assert len({why is None for _, why in read.values()}) == 1, {way: why for way, (_, why) in read.items()}
     for got, why in read.values():
         for name in pipe.processor.model_input_names if why is None else ():
