@@ -26,7 +26,7 @@ def launch(processes: int, *runs: tuple[Path, dict]) -> list[list[dict]]:
     if processes > 1:
         given = json.dumps({str(folder): options for folder, options in runs})
         command = [sys.executable, distributed_worker.__file__, str(processes), given]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
         assert done.returncode == 0, done.stderr[-3000:]
     return [
         [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)] for folder, _ in runs
@@ -136,6 +136,19 @@ def test_eq_21_over_several_processes_is_the_loss_of_one(runs):
         assert torch.equal(gathered, labels)
         torch.testing.assert_close(rank_loss, loss, rtol=0, atol=1e-12)
         torch.testing.assert_close(rank_gradient, gradient, rtol=0, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("also", [{}, ACCUMULATED], ids=["plain", "accumulated"])
+def test_in_float32_too_two_processes_equal_one(alone, tmp_path, also):
+    options = {"dtype": "float32", **also}
+    (one,) = alone(per_device_train_batch_size=8, **options)
+    (several,) = launch(2, (tmp_path / "run", {"per_device_train_batch_size": 4, **options}))
+    first, second = (state["parameters"] for state in several)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    difference = {name: (value - first[name]).abs().max().item() for name, value in one["parameters"].items()}
+    print(max(difference.values()), max(value for name, value in difference.items() if "discriminator" in name))
+    assert max(difference.values()) < 1e-5
 
 
 @pytest.mark.slow

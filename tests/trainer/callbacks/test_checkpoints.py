@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -48,10 +49,20 @@ def break_second(trainer, monkeypatch, place, act):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def trained(tmp_path_factory):
     trainer = trainer_of(tmp_path_factory.mktemp("whole"))
     trainer.train()
-    return trainer.model.state_dict()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def whole(trained):
+    return trained.model.state_dict()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained):
+    return Path(trained.args.output_dir) / "checkpoint-5"
 
 
 @pytest.mark.parametrize("place", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state", "rotated"])
@@ -183,6 +194,25 @@ def test_a_second_run_of_an_experiment_says_so_before_a_model_is_built(tmp_path)
     ):
         run_experiment(None, data, experiment_arguments(tmp_path), description="", split={"name": "fold1"})
     assert not list(tmp_path.iterdir())
+
+
+class Payload:
+    """Makes a file of this name where it is loaded as a pickle."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.name),)
+
+
+@pytest.mark.parametrize("name", ["discriminator_optimizer.pt", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_the_state_of_a_checkpoint_is_data_and_no_code(tmp_path, checkpoint, name):
+    shutil.copytree(checkpoint, tmp_path / "run" / checkpoint.name)
+    torch.save({"state": Payload(tmp_path / "done")}, tmp_path / "run" / checkpoint.name / name)
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        trainer_of(tmp_path).train(resume_from_checkpoint=True)
+    assert not (tmp_path / "done").exists()
 
 
 @pytest.mark.slow
