@@ -3,18 +3,12 @@
 import os
 from typing import Any
 
-from transformers import TrainingArguments
 from transformers.utils.generic import strtobool
 
 from modeling_m4ser import M4SERForEmotionClassification
 from trainer.arguments import M4SERTrainingArguments
 from trainer.collator import M4SERDataCollator
 from trainer.errors import TrainingError
-
-
-def is_sharded(args: TrainingArguments) -> bool:
-    """Whether the arguments or the launcher ask for FSDP."""
-    return bool(args.fsdp) or bool(strtobool(os.environ.get("ACCELERATE_USE_FSDP", "false")))
 
 
 def check_launch(args: M4SERTrainingArguments) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from transformers.trainer_callback import TrainerCallback
 
 from data_scripts.splits import evenly_spaced
 from modeling_m4ser import M4SERForEmotionClassification
+from trainer.callbacks.sharding import gathered
 
 #: Utterances that are enough for shares of frames, at 50 frames a second, and to see a trend of word error rates.
 MAX_UTTERANCES = 128
@@ -26,16 +28,18 @@ class MeasuringCallback(TrainerCallback):
         name: str,
         rows: Dataset,
         measure: Callable[[M4SERForEmotionClassification, Dataset], Mapping[str, float | None]],
+        accelerator: Accelerator,
     ):
-        self.name, self.measure = name, measure
+        self.name, self.measure, self.accelerator = name, measure, accelerator
         self.rows = rows.select(evenly_spaced(len(rows), MAX_UTTERANCES))
 
     def on_evaluate(self, args, state, control, model: M4SERForEmotionClassification, **kwargs):
         """Measure on the main process."""
-        if state.is_world_process_zero and len(self.rows):
-            measured = self.measure(model, self.rows)
-            known = {name: value for name, value in measured.items() if value is not None}
-            state.log_history.append({"epoch": state.epoch, "step": state.global_step, **known})
+        with gathered(model, self.accelerator):
+            if state.is_world_process_zero and len(self.rows):
+                measured = self.measure(model, self.rows)
+                known = {name: value for name, value in measured.items() if value is not None}
+                state.log_history.append({"epoch": state.epoch, "step": state.global_step, **known})
 
 
 @torch.no_grad()

@@ -28,8 +28,8 @@ from trainer.arguments import ExperimentArguments
 from trainer.callbacks.checkpoints import trained_into
 from trainer.callbacks.measuring import MeasuringCallback, measure_discriminator
 from trainer.callbacks.progress import EpochLinesCallback
+from trainer.callbacks.sharding import gathered
 from trainer.collator import M4SERDataCollator
-from trainer.compatibility import is_sharded
 from trainer.errors import ExperimentError
 from trainer.evaluation.calibration import calibrated_probabilities, describe_calibration, reliability_curve
 from trainer.evaluation.decisions import (
@@ -142,7 +142,8 @@ def run_experiment(
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
         train_seconds = time.time() - started
         test, measured = _measure(trainer, data, args, corpus and corpus.sex_of)
-        measured["rows"] |= _choose_correction_threshold(model, processor, data["validation"], text_column)
+        measured["rows"] |= _choose_correction_threshold(trainer, processor, data["validation"], text_column)
+        trainer.save_model(str(folder), _internal_call=True)  # other arguments, made below, end the sharding
         results = {
             **measured,
             "emotions": emotions,
@@ -163,7 +164,6 @@ def run_experiment(
             "versions": collect_versions(),
             "description": description,
         }
-        trainer.save_model(str(folder), _internal_call=True)  # it is pushed with all that tells of it
         if trainer.is_world_process_zero():
             _write_run(folder, results, test, data, trainer, corpus)
             if args.push_to_hub:
@@ -194,13 +194,8 @@ def check_run(
 
     Raises:
         ExperimentError: a split is missing, the training data have nothing to tell apart, or an utterance lacks the
-            text that the model reads; the directory belongs to other settings; or the launch is one of FSDP.
+            text that the model reads; or the directory belongs to other settings.
     """
-    if is_sharded(arguments["training"]):
-        raise ExperimentError(
-            "A whole experiment measures the model in one process, which FSDP2 leaves with shares of it: train with "
-            "M4SERTrainer in a script of your own, or launch with `accelerate launch --multi_gpu`."
-        )
     model = arguments.get("model")
     check_data(data, text_column if model is None or model.reads_text else None)
     settings = run_settings(arguments, data, split, text_column)
@@ -270,10 +265,11 @@ def make_trainer(
         compute_metrics=compute_emotion_metrics(emotions),
         emotion_loss_func=loss,
     )
+    measuring = partial(MeasuringCallback, accelerator=trainer.accelerator)
     if trainer.adversary is not None:
         batches = partial(DataLoader, batch_size=args.eval_batch_size, collate_fn=trainer.data_collator)
         trainer.add_callback(
-            MeasuringCallback(
+            measuring(
                 "discriminator",
                 data["validation"],
                 lambda model, rows: measure_discriminator(model, batches(cast(Any, rows))),
@@ -284,7 +280,7 @@ def make_trainer(
         both = texts.select([n for n, row in enumerate(texts) if None not in (row["hypothesis"], row["transcript"])])
         # Not by `add_callback`, which warns of the second one of a class.
         trainer.callback_handler.callbacks.append(
-            MeasuringCallback("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
+            measuring("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
         )
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
@@ -342,15 +338,17 @@ def _learns_errors(model: M4SERForEmotionClassification, text_column: str) -> bo
 
 
 def _choose_correction_threshold(
-    model: M4SERForEmotionClassification, processor: M4SERProcessor, validation: Dataset, text_column: str
+    trainer: M4SERTrainer, processor: M4SERProcessor, validation: Dataset, text_column: str
 ) -> dict[str, Any]:
     """Set the confidence below which no edit is made, where edits are learned and the model was built without one.
 
     Returns what is said of the rows that it was chosen on.
     """
+    model = trainer.model
     if not _learns_errors(model, text_column) or model.config.correction_threshold != 0:
         return {}
-    texts = correct_rows(model, processor, _with_texts(validation).to_list())
+    with gathered(model, trainer.accelerator):
+        texts = correct_rows(model, processor, _with_texts(validation).to_list())
     model.config.correction_threshold = choose_threshold(texts, processor)
     return {"threshold": rows_read(each.id for each in texts)}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 
 from data_scripts.splits import evenly_spaced
@@ -17,7 +18,9 @@ def collator(tmp_path):
 
 
 def test_rows_are_evenly_spaced_and_few():
-    rows = MeasuringCallback("mine", Dataset.from_dict({"row": range(1000)}), lambda *_: {}).rows["row"][:]
+    rows = MeasuringCallback(
+        "mine", Dataset.from_dict({"row": range(1000)}), lambda *_: {}, Accelerator(cpu=True)
+    ).rows["row"][:]
     assert rows == list(evenly_spaced(1000, MAX_UTTERANCES))
 
 
@@ -31,8 +34,10 @@ def test_what_is_known_is_logged_after_each_evaluation(tmp_path):
         seen.append((model, list(chosen)))
         return {"mine": 0.5, "unknown": None}
 
-    trainer.add_callback(MeasuringCallback("mine", rows, measure))
-    trainer.add_callback(MeasuringCallback("nothing", rows.select([]), lambda *_: {"nothing": 1.0}))
+    trainer.add_callback(MeasuringCallback("mine", rows, measure, trainer.accelerator))
+    trainer.add_callback(
+        MeasuringCallback("nothing", rows.select([]), lambda *_: {"nothing": 1.0}, trainer.accelerator)
+    )
     trainer.train()
     assert [entry for entry in trainer.state.log_history if {"mine", "unknown", "nothing"} & set(entry)] == [
         {"epoch": epoch, "step": epoch, "mine": 0.5} for epoch in (1, 2)
