@@ -327,7 +327,7 @@ def _check_num_folds(num_folds: int, count: int, what: str) -> None:
             f"num_folds must be at least 3 (one group tests, one validates, the rest train), got {num_folds}"
         )
     if count < num_folds:
-        raise SplitError(f"{num_folds} folds need as many {what}; the dataset has {count}: ask for fewer folds")
+        raise SplitError(f"{num_folds} folds need as many {what}; the dataset has {count}: ask for fewer (--num_folds)")
 
 
 def _single(dataset: Dataset | DatasetDict) -> Dataset:
