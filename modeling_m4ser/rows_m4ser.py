@@ -220,10 +220,10 @@ def read_audio(row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
     stated = {} if is_missing(rate) else {"sampling_rate": rate}
     by_key = {plain_name(name): value for name, value in row.items()}
     is_raw = plain_name(column) != "audio" and "raw" in by_key and stated
-    value, is_key = row.get(column), plain_name(column) in _AUDIO_KEYS
-    is_swapped = is_key and (plain_name(column) == "array") != _is_waveform(value)  # a path in a column of arrays
-    if is_raw or (is_key and not is_swapped):
-        return {key: by_key[key] for key in ("raw", "path", *_AUDIO_KEYS) if key in by_key} | stated
+    value, key = row.get(column), plain_name(column)
+    is_swapped = isinstance(value, Mapping) or (key == "array") != _is_waveform(value)  # a path in a column of arrays
+    if is_raw or (key in _AUDIO_KEYS and not is_swapped):
+        return {name: by_key[name] for name in ("raw", "path", *_AUDIO_KEYS) if name in by_key} | stated
     audio = _as_clip(value)
     return {"array": audio} | stated if _is_waveform(audio) and stated else audio
 

@@ -71,6 +71,7 @@ ROWS = {
     "an array's keys": {"array": LEFT, "sampling_rate": RATE, "path": "gone.wav", "text": TEXT},
     "a path in a column of arrays": {"array": "left.wav", "sampling_rate": RATE, "text": TEXT},
     "samples in a column of bytes": {"Bytes": LEFT, "sampling_rate": RATE, "text": TEXT},
+    "a dictionary in a column of bytes": {"bytes": {"array": LEFT, "sampling_rate": RATE}, "text": TEXT},
     "a file's keys": {"path": "gone.wav", "bytes": "left.wav", "text": TEXT},
     "transformers' keys": {"raw": LEFT, "sampling_rate": RATE, "text": TEXT},
     "an array and its rate": {"audio": (LEFT / 2.0**15).tolist(), "sample_rate": RATE, "text": TEXT},
