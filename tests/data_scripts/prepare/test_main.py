@@ -106,6 +106,9 @@ def test_foreign_files_are_not_overwritten(corpus, tmp_path, capsys):
         assert prepare("ravdess", "--data_dir", corpus, "--output_dir", tmp_path / folder) == 2
         assert message in last_line(capsys)
         assert sorted(tmp_path.rglob("*")) == before
+    (corpus / "m.csv").write_text("audio,emotion\n")  # the folder of a table, too
+    assert prepare("manifest", "--data_dir", corpus / "m.csv", "--output_dir", corpus) == 2
+    assert "own folder" in last_line(capsys)
 
 
 def test_a_push_that_fails_is_one_line(mixed, tmp_path, capsys):

@@ -7,7 +7,7 @@ from datasets import ClassLabel
 from modeling_m4ser import load_audio
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.tiny import EMOTIONS, tiny_model, tiny_processor
-from trainer.evaluation.prediction import answer_with, logits_of, predict, with_probabilities
+from trainer.evaluation.prediction import answer_with, logits_of, predict, rows_read, with_probabilities
 
 
 def test_each_row_gets_what_the_model_answers_to_it_alone(tmp_path, monkeypatch):
@@ -45,3 +45,8 @@ def test_a_trainer_goes_on_as_it_was(tmp_path):
     table = answer_with(trainer, tiny_corpus(5))
     assert trainer.data_collator is collator
     assert list(table["id"]) == tiny_corpus(5)["id"][:]
+
+
+def test_rows_are_told_by_their_ids_in_any_order():
+    assert rows_read(["a", "b"]) == rows_read(["b", "a"]) != rows_read(["a", "c"])
+    assert rows_read(["a", None])["utterances"] == 2

@@ -69,9 +69,11 @@ def test_new_heads_come_of_the_seed_and_the_encoder_is_the_pretrained_one(pairs_
     # A folder belongs to its pairs, whatever their file is called.
     renamed = [*options[:1], shutil.copyfile(pairs, tmp_path / "renamed.csv"), *options[2:]]
     run_example_here("run_correction.py", *renamed, "--max_steps", 1, "--learning_rate", 0)
-    pairs.write_text(pairs.read_text(encoding="utf-8").replace("am", "was", 1), encoding="utf-8")
-    run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0, status=2)
-    assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
+    whole = pairs.read_text(encoding="utf-8")
+    for change in (("am", "was", 1), ("podcasts", "films")):  # a text, and what a source is called
+        pairs.write_text(whole.replace(*change), encoding="utf-8")
+        run_example_here("run_correction.py", *options, "--max_steps", 1, "--learning_rate", 0, status=2)
+        assert "belongs to a run with other settings: pairs" in capsys.readouterr().err
 
 
 def test_each_part_serves_its_own_purpose(pairs_table, encoders, tmp_path, monkeypatch):

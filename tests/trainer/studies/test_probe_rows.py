@@ -1,5 +1,6 @@
 """Linear probes as rows: what is encoded, of which split, and what chooses the regularisation."""
 
+from dataclasses import replace
 from unittest import mock
 
 import pandas as pd
@@ -41,8 +42,22 @@ def test_a_probe_is_chosen_by_the_tables_metric_measured_kept_and_read_back(make
     assert runner.run(("speech", "text"), "fold2", tmp_path / "probe") == results == load_results(tmp_path / "probe")
     # One that is not finished belongs to its division.
     (tmp_path / "probe" / "results.json").unlink()
-    with pytest.raises(ExperimentError, match="split"):
-        make_runner(num_folds=3, split_seed=5).run(("speech", "text"), "fold2", tmp_path / "probe")
+    for changed, named in (
+        ({"split_seed": 5}, "split"),
+        ({"metric": "ua", "folds": [1, 2]}, 'metric "weighted_f1" before'),
+    ):
+        with pytest.raises(ExperimentError, match=named):
+            make_runner(**{"metric": "weighted_f1", **changed}, num_folds=3).run(
+                ("speech", "text"), "fold2", tmp_path / "probe"
+            )
+    changed = {
+        "speech_options": {"layerdrop": 0.0},
+        "text_options": {"num_hidden_layers": 1},
+        "freeze_speech_layers": 1,
+    }
+    model = replace(runner.model, ablation="w/o GAN", **changed)
+    plain = ProbeRunner(runner.folds, model, "weighted_f1", experiment_arguments(tmp_path))
+    assert plain.model == runner.model, "the encoders as published"
 
 
 def test_an_id_that_two_splits_have_is_another_utterance_in_each(make_runner):
