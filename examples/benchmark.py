@@ -216,6 +216,10 @@ def print_peak(options: dict[str, Any], encoders: tuple[str, str], part: str, ta
 
 def main(options: argparse.Namespace) -> None:
     """Measure, print and write the table."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         encoders = options.speech_encoder, options.text_encoder

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,7 +112,16 @@ class Setting:
         features = self.folder / "features"
         made = make_trainer(model, processor, make_data(lengths), arguments, features_folder=features)
         made.remove_callback(PrinterCallback)
-        return be_naive(made, max(lengths)) if naive else made
+        if naive:
+            step, made.data_collator = made.training_step, be_naive(model, made.data_collator, max(lengths))
+
+            def run_twice(trained: Any, inputs: dict[str, Any], *args) -> Any:
+                outputs = trained(**made._prepare_inputs(inputs))
+                made.adversary.update(outputs, outputs.logits.new_ones(()), step=False)
+                return step(trained, inputs, *args)
+
+            made.training_step = run_twice
+        return made
 
     def training(self, row: str, lengths: Sequence[float], **choices: Any) -> Work:
         """Return a step of training, or what `choices` ask for."""
@@ -139,15 +147,16 @@ class Setting:
         """Return one pass from inputs to logits: of all utterances at once, or of the next one of them."""
         import torch
 
-        made = self.trainer(row, lengths, naive=naive)
-        model, test = made.model.eval(), list(make_data(lengths)["test"])
-        if not naive:
-            model.drop_auxiliary_heads()
+        from trainer.collator import M4SERDataCollator
+
+        model, processor = self.model(row)
+        collator, test = M4SERDataCollator(processor, model.config), list(make_data(lengths)["test"])
+        collator = be_naive(model, collator, max(lengths)) if naive else collator
         if compiled:
             for encoder in (model.m4ser.speech_encoder, model.m4ser.text_encoder):
                 encoder.model.compile(dynamic=True)
         parts = [[each] for each in test] if one_by_one else [test]
-        batches = [made.data_collator([{**each, "emotion": None} for each in part]) for part in parts]
+        batches = [collator([{**each, "emotion": None} for each in part]) for part in parts]
         inputs = [
             {name: each.to(model.device) for name, each in batch.items() if "label" not in name} for batch in batches
         ]
@@ -201,38 +210,30 @@ class Setting:
         return float(subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def be_naive(trainer: Any, longest: float) -> Any:
-    """Make a trainer do what needs no thought: pad to the longest utterance, run the model once for D and once more.
+def be_naive(model: Any, collator: Any, longest: float) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Make a model do what needs no thought, and return a collator that pads to the longest utterance of all.
 
-    The representations are joined over time, (B, 3m, d), before they are pooled.
+    Such padding is encoded, too, and the representations are joined over time, (B, 3m, d), before they are pooled.
     """
     import torch
 
     from modeling_m4ser.fusion_m4ser import masked_mean
 
-    collator, model = trainer.data_collator, trainer.model
-    fusion, encoder, samples = model.m4ser.fusion, model.m4ser.speech_encoder, int(longest * RATE)
-    step, fuse = trainer.training_step, fusion.forward
+    fusion, encoder = model.m4ser.fusion, model.m4ser.speech_encoder
+    samples, fuse = int(longest * RATE), fusion.forward
 
     def padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = collator(rows)
-        for name in {"input_values", "speech_attention_mask"} & batch.keys():
+        for name in ("input_values", "speech_attention_mask") if "input_values" in batch else ():  # no log-mel frames
             batch[name] = torch.nn.functional.pad(batch[name], (0, samples - batch[name].shape[-1]))
         return batch
 
-    def run_twice(_, model: Any, inputs: dict[str, Any], *args) -> Any:
-        outputs = model(**trainer._prepare_inputs(inputs))
-        trainer.adversary.update(outputs, torch.ones((), device=outputs.logits.device), step=False)
-        return step(model, inputs, *args)
-
-    def join(_, *args) -> Any:
+    def join(*args) -> Any:
         output = fuse(*args)
         parts = torch.cat([output.speech_specific, output.text_specific, output.invariant], dim=1)
         output.pooled = masked_mean(parts, output.frame_mask.repeat(1, 3))
         return output
 
-    trainer.data_collator = padded
-    trainer.training_step = MethodType(run_twice, trainer)
-    fusion.forward = MethodType(join, fusion)
+    fusion.forward = join
     encoder._encode_by_length = encoder._encode_padded
-    return trainer
+    return padded

@@ -101,6 +101,16 @@ def test_the_naive_model_computes_the_same_with_more(setting):
     assert [passes.count(made) for made in (plain, naive)] == [1, 2]
 
 
+def test_inference_is_of_all_utterances_or_of_the_next(setting):
+    assert setting.inference("M4SER", [1.0])().shape == (1, 4)
+    assert setting.inference("speech & text + concat", [1.0, 2.0])().shape == (2, 4)
+    turns = setting.inference("M4SER", [1.0, 2.0], one_by_one=True)
+    first, second, again = turns(), turns(), turns()
+    assert len(first) == 1
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+
+
 def test_what_costs_most_comes_first():
     found = costliest(lambda: torch.randn(500, 500) @ torch.randn(500, 500), 2)
     first, second = found.values()
@@ -145,5 +155,5 @@ def test_the_script_writes_its_table(tmp_path, capsys, monkeypatch):
     assert all(record["seconds"]["median"] > 0 for record in content["records"])
     assert (tmp_path / "benchmark.md").read_text(encoding="utf-8") in capsys.readouterr().out
     assert {part.args.train_batch_size for part in made} == {part.args.eval_batch_size for part in made} == {2}
-    assert [part.data_collator.feature_cache is not None for part in made] == [False, True, False, False, False]
+    assert [part.data_collator.feature_cache is not None for part in made] == [False, True, False, False]
     assert all(part.state.global_step == 1 for part in made[:2])
