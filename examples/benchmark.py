@@ -24,7 +24,7 @@ encoders of a `--size` have random weights. `benchmark.md`, `.json` and `.png` a
 import argparse
 import itertools
 import json
-import resource
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -211,7 +211,8 @@ def print_peak(options: dict[str, Any], encoders: tuple[str, str], part: str, ta
     if torch.accelerator.is_available():
         print(torch.accelerator.max_memory_allocated() / 1e9)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+        # Not getrusage's, which counts the process that started this one.
+        print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
 
 
 def main(options: argparse.Namespace) -> None:

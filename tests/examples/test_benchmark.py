@@ -117,6 +117,12 @@ def test_what_costs_most_comes_first():
     assert 0 < second <= first <= 1
 
 
+def test_the_peak_is_that_of_this_process(setting, capsys):
+    kept = np.ones(50_000_000)  # 0.4 GB
+    SCRIPT["print_peak"](vars(OPTIONS), setting.encoders, "inference", "inference, batch 1, 4.5 s each", "M4SER")
+    assert kept.nbytes / 1e9 < float(capsys.readouterr().out.split()[-1]) < 5
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
