@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo results benchmark docs test test-all lint typecheck clean
+.PHONY: help install demo results benchmark docs test test-all soak lint typecheck clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: lint  ## Lint and run the tests, several at once
 
 test-all: lint  ## Lint and run every test, the slow ones included
 	$(VENV)/bin/python -m pytest -m "slow or not slow"
+
+soak: $(VENV)/.installed-dev  ## Train, predict and serve for M4SER_SOAK_MINUTES (30) with kills and a full disk
+	$(VENV)/bin/python tests/soak.py
 
 lint: $(VENV)/.installed-dev  ## Check style and format with ruff
 	$(VENV)/bin/python -m ruff check .
