@@ -94,13 +94,14 @@ class CheckpointMixin(Trainer):
         return loader
 
     def _finalize_training(self, trial, *args):
-        run, best = Path(self._get_output_dir(trial)), self.state.best_model_checkpoint
-        if best is not None and (here := run / Path(best).name).is_dir():  # the folder may have been moved
-            self.state.best_model_checkpoint = str(here)
+        run = Path(self._get_output_dir(trial))
+        best = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+        if best.is_dir():  # by its name: the folder may have been moved
+            self.state.best_model_checkpoint = str(best)
             if self.args.should_save and self.args.save_total_limit == 1:
                 # The library does this too, but a kill in the middle would leave a half of the last one.
                 for checkpoint in map(Path, sort_checkpoints(str(run))):
-                    if checkpoint.name != here.name:
+                    if checkpoint.name != best.name:
                         discard(checkpoint)
         return super()._finalize_training(trial, *args)
 

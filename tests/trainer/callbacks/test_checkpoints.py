@@ -90,16 +90,16 @@ def test_a_run_that_is_killed_while_saving_goes_on_from_the_checkpoint_before(
     assert {path.name for path in run.iterdir()} == {"checkpoint-5"}
 
 
-def best_second(folder, monkeypatch):
+def best_second(folder, monkeypatch, **options):
     """A trainer whose best step is the second of four."""
     best = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "metric_for_best_model": "steps"}
-    trainer = trainer_of(folder, eval_data=tiny_corpus(4), max_steps=4, greater_is_better=False, **best)
+    trainer = trainer_of(folder, eval_data=tiny_corpus(4), max_steps=4, greater_is_better=False, **best, **options)
     monkeypatch.setattr(trainer, "_evaluate", lambda *_: {"eval_steps": trainer.state.global_step})
     return trainer
 
 
 def test_a_run_folder_that_was_moved_goes_on(tmp_path, monkeypatch):
-    trainer = best_second(tmp_path / "first", monkeypatch)
+    trainer = best_second(tmp_path / "first", monkeypatch, save_total_limit=2)
 
     def kill(*_):
         raise Killed
@@ -108,7 +108,7 @@ def test_a_run_folder_that_was_moved_goes_on(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         trainer.train()
     os.renames(tmp_path / "first" / "run", tmp_path / "second" / "run")
-    again = best_second(tmp_path / "second", monkeypatch)
+    again = best_second(tmp_path / "second", monkeypatch, save_total_limit=2)
     again.train(resume_from_checkpoint=True)
     assert again.state.best_model_checkpoint == str(tmp_path / "second" / "run" / "checkpoint-2")
 
