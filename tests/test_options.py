@@ -46,6 +46,7 @@ ACTS = {
     "data_scripts.transcribe.whisper": {"WhisperRecognizer": None},
     "data_scripts.transcribe.faster_whisper": {"FasterWhisperRecognizer": None},
     "data_scripts.transcribe.dataset": {"fill_folder": (None, STAND_IN), "HypothesesFile": TEXTS},
+    "trainer.collator": {"M4SERDataCollator": STAND_IN},
     "trainer.evaluation.drawing": {"set_figure_formats": None},
     "trainer.experiments.model": {"build_model": (STAND_IN, STAND_IN)},
     "trainer.experiments.run": {"make_trainer": STAND_IN},
