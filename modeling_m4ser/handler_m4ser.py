@@ -7,7 +7,7 @@ from typing import Any
 from transformers import pipeline
 
 #: What a saved model needs where this package is not installed, as `pip install -r` reads it.
-REQUIREMENTS = ("torch>=2.11", "transformers>=5.17,<6", "soundfile>=0.13", "soxr>=0.5", "av>=17.1")
+REQUIREMENTS = ("torch>=2.11", "transformers>=5.18,<6", "soundfile>=0.13", "soxr>=0.5", "av>=17.1")
 #: What a request may ask for. It may not name a recognizer, which would be fetched and run.
 PARAMETERS = {"text", "top_k", "channel", "return_corrections", "return_embedding", "return_decision"}
 
