@@ -74,7 +74,7 @@ def slowly(save):
 
 def attempt(processes: int, folder: Path, seconds: float | None) -> bool:
     """Run all processes, and kill them after so many seconds; whether they were."""
-    folder.mkdir(exist_ok=True)
+    (folder / "run").mkdir(parents=True, exist_ok=True)  # where all processes look for a checkpoint
     (folder / "rendezvous").unlink(missing_ok=True)
     started = []
     for rank in range(processes):
