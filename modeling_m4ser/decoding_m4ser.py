@@ -141,6 +141,8 @@ def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:
 def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
     """Open a file."""
     path = os.path.expanduser(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # reading may never end
+        raise AudioError(f"{label} is a pipe or a device: pass an open file or its bytes")
     try:
         return open(path, "rb")
     except FileNotFoundError:
