@@ -4,19 +4,6 @@ r"""What M4SER costs, as ratios of ways that take turns in one process on this m
     python examples/benchmark.py --parts wav --speech_encoder openai/whisper-tiny.en \
         --text_encoder sentence-transformers/all-MiniLM-L6-v2 --asr openai/whisper-tiny.en --clips my_recordings
 
-| part | what is compared |
-|---|---|
-| `step` | a training step: M4SER, a naive M4SER, and concatenation |
-| `inference` | the same three, from inputs to logits, 1, 4 and 16 utterances at once |
-| `grouping` | training on lengths as IEMOCAP's, in random order and grouped by length |
-| `length` | inference on 2 to 60 seconds: M4SER, concatenation |
-| `loading` | making a batch of recordings, over a training step on it: above 1 the device waits |
-| `wav` | recordings to emotions: with transcripts, with `--asr`, and the recognizer alone |
-| `start` | a new process to its first answer: torch, and ONNX without torch |
-| `peers` | other packages on the same recordings and encoder sizes |
-| `compile` | inference with the encoders compiled, and as they are |
-| `rows` | ablations (`--rows`): training as it is and frozen with cached features, one utterance, a whole test |
-
 Times are of the processor, on an accelerator of the clock. Without `--clips`, data are noise and words by chance;
 encoders of a `--size` have random weights. `benchmark.md`, `.json` and `.png` are written.
 """
@@ -24,10 +11,12 @@ encoders of a `--size` have random weights. `benchmark.md`, `.json` and `.png` a
 import argparse
 import itertools
 import json
+import multiprocessing
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,61 +51,61 @@ def lengths(count: int) -> list[float]:
     return np.clip(drawn, 0.6, 34).round(2).tolist()
 
 
+def beside_concat(make: Callable[..., Any], *args) -> dict[str, Callable[[], Any]]:
+    """Return M4SER and concatenation as ways of what a method of `Setting` makes."""
+    return {name: partial(make, row, *args) for name, row in (("M4SER", "M4SER"), ("concat", CONCAT))}
+
+
+def beside_naive(make: Callable[..., Any], seconds: Sequence[float]) -> dict[str, Callable[[], Any]]:
+    """Return a naive M4SER and M4SER as ways of what a method of `Setting` makes of utterances."""
+    return {name: partial(make, "M4SER", seconds, naive=name == "naive") for name in ("naive", "M4SER")}
+
+
 def step(setting: Setting) -> Iterator[Comparison]:
-    """Compare steps of training."""
-    seconds = [MEAN_SECONDS] * setting.batch_size
-    three = {name: partial(setting.training, row, seconds) for name, row in (("M4SER", "M4SER"), ("concat", CONCAT))}
-    yield Comparison(f"training step, {MEAN_SECONDS} s each", three, with_memory=True)
-    seconds = lengths(setting.utterances)
-    ways = {"naive": partial(setting.training, "M4SER", seconds, naive=True)}
-    yield Comparison("training step, IEMOCAP's lengths", ways | {"M4SER": partial(setting.training, "M4SER", seconds)})
+    """Compare a training step of M4SER with concatenation, and with a naive M4SER."""
+    seconds = [MEAN_SECONDS] * setting.options.batch_size
+    task = f"training step, {MEAN_SECONDS} s each"
+    yield Comparison(task, beside_concat(setting.training, seconds), with_memory=True)
+    seconds = lengths(setting.options.utterances)
+    yield Comparison("training step, IEMOCAP's lengths", beside_naive(setting.training, seconds))
 
 
 def inference(setting: Setting) -> Iterator[Comparison]:
-    """Compare inference, by batch size."""
+    """Compare the same from inputs to logits, for 1, 4 and 16 utterances at once."""
     for size in (1, 4, 16):
-        seconds = [MEAN_SECONDS] * size
-        ways = {
-            name: partial(setting.inference, row, seconds) for name, row in (("M4SER", "M4SER"), ("concat", CONCAT))
-        }
-        yield Comparison(f"inference, batch {size}, {MEAN_SECONDS} s each", ways, with_memory=size == 1)
-    seconds = lengths(setting.batch_size)
-    ways = {"naive": partial(setting.inference, "M4SER", seconds, naive=True)}
-    yield Comparison("inference, IEMOCAP's lengths", ways | {"M4SER": partial(setting.inference, "M4SER", seconds)})
+        task = f"inference, batch {size}, {MEAN_SECONDS} s each"
+        yield Comparison(task, beside_concat(setting.inference, [MEAN_SECONDS] * size), with_memory=size == 1)
+    seconds = lengths(setting.options.batch_size)
+    yield Comparison("inference, IEMOCAP's lengths", beside_naive(setting.inference, seconds))
 
 
 def grouping(setting: Setting) -> Iterator[Comparison]:
-    """Compare epochs whose batches are of random and of similar length."""
-    seconds, order = lengths(setting.utterances), {"random": "random", "grouped by length": "group_by_length"}
+    """Compare training on lengths as IEMOCAP's in random order and grouped by length."""
+    seconds = lengths(setting.options.utterances)
+    whole: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1}
     ways = {
-        name: partial(
-            setting.training, "M4SER", seconds, max_steps=-1, num_train_epochs=1, train_sampling_strategy=kind
-        )
-        for name, kind in order.items()
+        name: partial(setting.training, "M4SER", seconds, train_sampling_strategy=order, **whole)
+        for name, order in (("random", "random"), ("grouped by length", "group_by_length"))
     }
     yield Comparison("an epoch, IEMOCAP's lengths", ways)
 
 
 def length(setting: Setting) -> Iterator[Comparison]:
-    """Compare inference by length."""
+    """Compare inference of M4SER with concatenation on 2 to 60 seconds."""
     for seconds in (2, 5, 10, 20, 40, 60):
-        ways = {n: partial(setting.inference, row, [seconds]) for n, row in (("M4SER", "M4SER"), ("concat", CONCAT))}
-        yield Comparison(f"inference, {seconds} s", ways, with_memory=True)
+        yield Comparison(f"inference, {seconds} s", beside_concat(setting.inference, [seconds]), with_memory=True)
 
 
 def loading(setting: Setting) -> Iterator[Comparison]:
-    """Compare making a batch with training on it."""
-    seconds = [MEAN_SECONDS] * setting.batch_size
-    ways = {
-        "decoding and features": partial(setting.loading, seconds),
-        "step": partial(setting.training, "M4SER", seconds),
-    }
-    yield Comparison("a batch", ways)
+    """Compare making a batch of recordings with a training step on it: above 1 the device waits."""
+    seconds = [MEAN_SECONDS] * setting.options.batch_size
+    ways = {"decoding and features": partial(setting.loading, seconds)}
+    yield Comparison("a batch", ways | {"step": partial(setting.training, "M4SER", seconds)})
 
 
 def wav(setting: Setting) -> Iterator[Comparison]:
-    """Compare recordings to emotions with recognition alone."""
-    for size, name in itertools.product((1, 16), setting.asr):
+    """Compare recordings to emotions, with transcripts and with `--asr`, with the recognizer alone."""
+    for size, name in itertools.product((1, 16), setting.options.asr):
         ways = {
             "with transcripts": partial(setting.answers, size),
             "with recognition": partial(setting.answers, size, asr=name),
@@ -126,62 +115,49 @@ def wav(setting: Setting) -> Iterator[Comparison]:
 
 
 def start(setting: Setting) -> Iterator[Comparison]:
-    """Compare times to a first answer, each in a process of its own."""
+    """Compare a new process to its first answer, in torch and in ONNX without torch."""
     ways = {kind: partial(time_to_first_answer, setting, kind) for kind in ("torch", "ONNX")}
     yield Comparison("import, load, one answer", ways)
 
 
 def peers(setting: Setting) -> Iterator[Comparison]:
-    """Compare with other packages."""
+    """Compare other packages on the same recordings and encoder sizes."""
     yield Comparison("recordings, one at a time", {name: partial(make, setting) for name, make in PEERS.items()})
 
 
 def compiled(setting: Setting) -> Iterator[Comparison]:
-    """Compare compiled encoders, over lengths that change."""
-    seconds = lengths(4)
-    ways = {
-        name: partial(setting.inference, "M4SER", seconds, one_by_one=True, compiled=name == "compiled")
-        for name in ("compiled", "as it is")
-    }
-    yield Comparison("inference, 4 lengths", ways)
+    """Compare inference with the encoders compiled and as they are, over lengths that change."""
+    make = partial(setting.inference, "M4SER", lengths(4), one_by_one=True)
+    yield Comparison("inference, 4 lengths", {"compiled": partial(make, compiled=True), "as it is": make})
 
 
 def rows(setting: Setting) -> Iterator[Comparison]:
-    """Compare ablations (Table V)."""
-    seconds = lengths(setting.utterances)
-    for row in setting.rows:
+    """Compare ablations (`--rows`): training as it is and frozen with cached features; one utterance."""
+    seconds, names = lengths(setting.options.utterances), setting.options.rows
+    for row in names:
         ways = {"as it is": partial(setting.training, row, seconds)}
         if ABLATIONS[row].get("modalities") != "text":
             ways["frozen, cached"] = partial(setting.training, row, seconds, cached=True)
         yield Comparison(f"training, {row}", ways)
-    turns = {row: partial(setting.inference, row, seconds, one_by_one=True) for row in reversed(setting.rows)}
+    turns = {row: partial(setting.inference, row, seconds, one_by_one=True) for row in reversed(names)}
     yield Comparison("one utterance", turns)
-    orders = {
-        name: partial(setting.prediction, setting.rows[0], seconds, name) for name in ("as it comes", "longest first")
-    }
-    yield Comparison("a whole test", orders)
 
 
 PARTS = {part.__name__: part for part in (step, inference, grouping, length, loading, wav, start, peers, rows)}
 PARTS["compile"] = compiled
+_TOLD = " ".join(f"{name}: {' '.join((part.__doc__ or '').split())}" for name, part in PARTS.items())
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = CommandParser(description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
-    add("--parts", nargs="+", choices=PARTS, default=["step", "inference"], metavar="PART", help=", ".join(PARTS))
+    add("--parts", nargs="+", choices=PARTS, default=["step", "inference"], metavar="PART", help=_TOLD)
     add("--size", choices=ENCODER_SIZES, default="base", help="of encoders with random weights (default base)")
     add("--speech_encoder", help="Hub name or folder, in place of --size")
     add("--text_encoder", help="Hub name or folder, in place of --size")
-    add(
-        "--rows",
-        nargs="+",
-        choices=ABLATIONS,
-        metavar="ROW",
-        default=["M4SER", "only speech", CONCAT],
-        help="of `rows`",
-    )
+    some = ["M4SER", "only speech", CONCAT]
+    add("--rows", nargs="+", choices=ABLATIONS, metavar="ROW", default=some, help="of `rows`")
     add("--repetitions", type=int, default=5, metavar="N", help="of each way, after one that is not counted")
     add("--utterances", type=int, default=32, metavar="N", help="of data whose lengths are IEMOCAP's")
     add("--batch_size", type=int, default=4, metavar="N", help="of training and prediction")
@@ -199,20 +175,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-def print_peak(options: dict[str, Any], encoders: tuple[str, str], part: str, task: str, way: str) -> None:
-    """Do what a way does, twice, and print the most memory in GB that this process took."""
+def peak(options: argparse.Namespace, encoders: tuple[str, str], part: str, task: str, way: str) -> float:
+    """Return the most memory in GB that this process takes, in which a way does twice what it does."""
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
-        found = PARTS[part](Setting(argparse.Namespace(**options), encoders, folder))
+        found = PARTS[part](Setting(options, encoders, folder))
         work = next(each for each in found if each.task == task).ways[way]()
         work()
         work()
     if torch.accelerator.is_available():
-        print(torch.accelerator.max_memory_allocated() / 1e9)
-    else:
-        # Not getrusage's, which counts the process that started this one.
-        print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
+        return torch.accelerator.max_memory_allocated() / 1e9
+    # Not getrusage's, which counts the process that started this one.
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9
 
 
 def main(options: argparse.Namespace) -> None:
@@ -239,7 +214,9 @@ def main(options: argparse.Namespace) -> None:
                 found = list(describe(part, comparison.task, list(works), seconds))
                 for record in found:
                     if comparison.with_memory:
-                        record["peak"] = setting.peak(part, comparison.task, record["way"])
+                        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                            told = options, encoders, part, comparison.task, record["way"]
+                            record["peak"] = alone.submit(peak, *told).result()
                     if options.profile:
                         record["costliest"] = costliest(works[record["way"]])
                     print(json.dumps(record), flush=True)

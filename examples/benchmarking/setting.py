@@ -4,8 +4,6 @@ import argparse
 import io
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +72,6 @@ class Setting:
 
     def __init__(self, options: argparse.Namespace, encoders: tuple[str, str], folder: str):
         self.options, self.encoders, self.folder = options, encoders, Path(folder)
-        self.rows, self.asr = options.rows, options.asr
-        self.batch_size, self.utterances = options.batch_size, options.utterances
 
     def model(self, row: str, **choices: Any) -> tuple[Any, Any]:
         """Return the model of an ablation and its processor; `choices` are further fields of `ModelArguments`."""
@@ -98,10 +94,10 @@ class Setting:
         from trainer.experiments.run import make_trainer
 
         model, processor = self.model(row, **({"freeze_speech_encoder": True} if cached else {}))
-        fields: dict[str, Any] = {"max_steps": 1, "per_device_eval_batch_size": self.batch_size} | args
+        fields: dict[str, Any] = {"max_steps": 1, "per_device_eval_batch_size": self.options.batch_size} | args
         arguments = ExperimentArguments(
             output_dir=str(self.folder / "run"),
-            per_device_train_batch_size=self.batch_size,
+            per_device_train_batch_size=self.options.batch_size,
             eval_strategy="no",
             save_strategy="no",
             load_best_model_at_end=False,
@@ -132,15 +128,6 @@ class Setting:
         made = self.trainer("M4SER", lengths)
         return lambda: next(iter(made.get_train_dataloader()))
 
-    def prediction(self, row: str, lengths: Sequence[float], order: str) -> Work:
-        """Return a whole test in an order of its utterances."""
-        from trainer.evaluation.prediction import longest_first
-
-        made = self.trainer(row, lengths)
-        test: Any = make_data(lengths)["test"]
-        test = test.select(longest_first(test)) if order == "longest first" else test
-        return lambda: made.predict(test)
-
     def inference(
         self, row: str, lengths: Sequence[float], naive: bool = False, one_by_one: bool = False, compiled: bool = False
     ) -> Work:
@@ -156,9 +143,9 @@ class Setting:
             for encoder in (model.m4ser.speech_encoder, model.m4ser.text_encoder):
                 encoder.model.compile(dynamic=True)
         parts = [[each] for each in test] if one_by_one else [test]
-        batches = [collator([{**each, "emotion": None} for each in part]) for part in parts]
         inputs = [
-            {name: each.to(model.device) for name, each in batch.items() if "label" not in name} for batch in batches
+            {name: each.to(model.device) for name, each in collator(part).items() if "label" not in name}
+            for part in parts
         ]
         following = itertools.cycle(inputs)
 
@@ -194,20 +181,6 @@ class Setting:
 
         recognizer, clips = Recognizer(asr), self.clips()
         return lambda: recognizer([load_audio(clip["audio"]) for clip in clips], batch_size=size)
-
-    def peak(self, part: str, task: str, way: str) -> float:
-        """Return the most memory, in GB, that a way takes in a process of its own."""
-        options = {**vars(self.options), "output_dir": None, "clips": None}
-        call = "import json, runpy, sys; runpy.run_path(sys.argv[1])['print_peak'](*map(json.loads, sys.argv[2:]))"
-        script = str(Path(__file__).parent.parent / "benchmark.py")
-        words = [json.dumps(each) for each in (options, self.encoders, part, task, way)]
-        command = [
-            sys.executable,
-            "-c",
-            f"import sys; sys.path.insert(0, {str(Path(script).parent)!r}); {call}",
-            script,
-        ]
-        return float(subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def be_naive(model: Any, collator: Any, longest: float) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

@@ -117,10 +117,10 @@ def test_what_costs_most_comes_first():
     assert 0 < second <= first <= 1
 
 
-def test_the_peak_is_that_of_this_process(setting, capsys):
+def test_the_peak_is_that_of_this_process(setting):
     kept = np.ones(50_000_000)  # 0.4 GB
-    SCRIPT["print_peak"](vars(OPTIONS), setting.encoders, "inference", "inference, batch 1, 4.5 s each", "M4SER")
-    assert kept.nbytes / 1e9 < float(capsys.readouterr().out.split()[-1]) < 5
+    found = SCRIPT["peak"](OPTIONS, setting.encoders, "inference", "inference, batch 1, 4.5 s each", "M4SER")
+    assert kept.nbytes / 1e9 < found < 5
 
 
 @pytest.mark.parametrize(
@@ -155,11 +155,9 @@ def test_the_script_writes_its_table(tmp_path, capsys, monkeypatch):
         ("training, M4SER", "as it is"),
         ("training, M4SER", "frozen, cached"),
         ("one utterance", "M4SER"),
-        ("a whole test", "as it comes"),
-        ("a whole test", "longest first"),
     ]
     assert all(record["seconds"]["median"] > 0 for record in content["records"])
     assert (tmp_path / "benchmark.md").read_text(encoding="utf-8") in capsys.readouterr().out
     assert {part.args.train_batch_size for part in made} == {part.args.eval_batch_size for part in made} == {2}
-    assert [part.data_collator.feature_cache is not None for part in made] == [False, True, False, False]
-    assert all(part.state.global_step == 1 for part in made[:2])
+    assert [part.data_collator.feature_cache is not None for part in made] == [False, True]
+    assert all(part.state.global_step == 1 for part in made)
