@@ -131,9 +131,8 @@ def run_experiment(
             audit = audit_dataset(data)
             if args.should_log:
                 print_warnings(audit, folder.name)
-        emotions = data["train"].features["emotion"].names
         set_seed(args.seed)
-        model, processor = build(emotions)
+        model, processor = build(data["train"].features["emotion"].names)
         trainer = make_trainer(model, processor, data, args, text_column, features_folder)
         if wer := getattr(arguments.get("model"), "transcript_noise", None):
             texts = (data["train"][column][:] for column in ("hypothesis", "transcript"))
@@ -146,21 +145,15 @@ def run_experiment(
         trainer.save_model(str(folder), _internal_call=True)  # other arguments, made below, end the sharding
         results = {
             **measured,
-            "emotions": emotions,
-            "seed": args.seed,
+            "emotions": data["train"].features["emotion"].names,
             "split": dict(split),
             "audit": vars(audit),
-            "best_checkpoint": (best := trainer.state.best_model_checkpoint) and Path(best).name,
-            "epochs": trainer.state.epoch,
             "train_seconds": round(train_seconds, 1),
-            "processes": args.world_size,
             "command": command_line(list(arguments.values())),
             "arguments": {name: changed_arguments(part) for name, part in arguments.items()},
             "corpus_fingerprint": settings["data"]["fingerprint"],
             "text_column": text_column,
-            "model_config": json.loads(model.config.to_json_string(use_diff=False)),
-            "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
-            "frozen_parameters": _frozen_parts(model),
+            **_describe_trained(trainer, processor),
             "versions": collect_versions(),
             "description": description,
         }
@@ -170,6 +163,20 @@ def run_experiment(
                 push_trained(folder, trainer)
         trainer.accelerator.wait_for_everyone()
         return results
+
+
+def _describe_trained(trainer: M4SERTrainer, processor: M4SERProcessor) -> dict[str, Any]:
+    """What `results.json` says of the model, and of how far it was trained."""
+    model, best = trainer.model, trainer.state.best_model_checkpoint
+    return {
+        "seed": trainer.args.seed,
+        "best_checkpoint": best and Path(best).name,
+        "epochs": trainer.state.epoch,
+        "processes": trainer.args.world_size,
+        "model_config": json.loads(model.config.to_json_string(use_diff=False)),
+        "processor": {key: value for key, value in processor.to_dict().items() if key not in _PROCESSOR_PARTS},
+        "frozen_parameters": _frozen_parts(model),
+    }
 
 
 def finished_run(folder: Path, args: ExperimentArguments) -> dict[str, Any]:
@@ -265,23 +272,7 @@ def make_trainer(
         compute_metrics=compute_emotion_metrics(emotions),
         emotion_loss_func=loss,
     )
-    measuring = partial(MeasuringCallback, accelerator=trainer.accelerator)
-    if trainer.adversary is not None:
-        batches = partial(DataLoader, batch_size=args.eval_batch_size, collate_fn=trainer.data_collator)
-        trainer.add_callback(
-            measuring(
-                "discriminator",
-                data["validation"],
-                lambda model, rows: measure_discriminator(model, batches(cast(Any, rows))),
-            )
-        )
-    if _learns_errors(model, text_column):
-        texts = _with_texts(data["validation"])
-        both = texts.select([n for n, row in enumerate(texts) if None not in (row["hypothesis"], row["transcript"])])
-        # Not by `add_callback`, which warns of the second one of a class.
-        trainer.callback_handler.callbacks.append(
-            measuring("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
-        )
+    _add_measurements(trainer, processor, data["validation"], text_column)
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(EpochLinesCallback)
@@ -297,6 +288,27 @@ def make_trainer(
                 show_progress=not args.disable_tqdm and args.should_log,
             )
     return trainer
+
+
+def _add_measurements(trainer: M4SERTrainer, processor: M4SERProcessor, validation: Dataset, text_column: str) -> None:
+    """Let the discriminator and error correction be measured with each evaluation, where the model has them."""
+    measuring = partial(MeasuringCallback, accelerator=trainer.accelerator)
+    if trainer.adversary is not None:
+        batches = partial(DataLoader, batch_size=trainer.args.eval_batch_size, collate_fn=trainer.data_collator)
+        trainer.add_callback(
+            measuring(
+                "discriminator",
+                validation,
+                lambda model, rows: measure_discriminator(model, batches(cast(Any, rows))),
+            )
+        )
+    if _learns_errors(trainer.model, text_column):
+        texts = _with_texts(validation)
+        both = texts.select([n for n, row in enumerate(texts) if None not in (row["hypothesis"], row["transcript"])])
+        # Not by `add_callback`, which warns of the second one of a class.
+        trainer.callback_handler.callbacks.append(
+            measuring("correction", both, lambda model, rows: correction_for_log(model, processor, rows))
+        )
 
 
 def _measure(
