@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import string
+import zipfile
 
 import pandas as pd
 import pyarrow
@@ -61,6 +62,27 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=message):
         read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".xlsx"])
+def test_what_a_packed_table_unpacks_to_counts_as_a_whole(tmp_path, monkeypatch, suffix):
+    """Of the limit of 1 MB, no batch of rows and no part of an archive takes more than two thirds."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"text": ["word"] * 200_000}), path, row_group_size=50_000)
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in "abc":
+                archive.writestr(name, bytes(600_000))
+    assert path.stat().st_size < 1e5
+    monkeypatch.setenv("M4SER_MAX_TABLE_MB", "1")
+    with pytest.raises(CorpusError, match="tables of more than 1 MB are not read"):
+        read_table(path)
+
+
+def test_a_file_is_what_it_is_said_to_be_whatever_its_own_name_ends_in(tmp_path):
+    (tmp_path / "snapshot.2024").write_text("id\n1\n")
+    assert read_table(tmp_path / "snapshot.2024", suffix=".CSV") == [{"id": "1"}]
 
 
 def test_empty_tables_and_absent_files(tmp_path):

@@ -16,6 +16,21 @@ def test_distance_by_hand():
     assert domain_distance([[1, 2], [2, 4], [1, 6]], mean, whitening) == pytest.approx([0, 1, np.sqrt(2)])
 
 
+def test_a_description_is_that_of_the_models_that_were_saved():
+    """Their means and thresholds are of these numbers."""
+    found = describe_sound(speech(1))
+    assert found[[0, 1, 5, 23, 24, 25, 30, 47]] == pytest.approx(
+        [1.9239, 1.436, 2.6518, 0.5408, 0.39149, 0.27004, 0.55459, 0.31879], rel=1e-3
+    )
+
+
+def test_a_description_is_of_the_first_minute():
+    minute = np.tile(speech(1), 30)
+    found = describe_sound(minute)
+    assert (describe_sound(np.append(minute, NOISE)) == found).all()
+    assert np.abs(describe_sound(np.append(minute[: 58 * RATE], NOISE)) - found).max() > 1
+
+
 def test_level_pauses_and_a_flat_filter_hardly_change_a_description():
     clip = speech(1)
     found, silence = describe_sound(clip), np.zeros(RATE, np.float32)

@@ -1,12 +1,16 @@
 """Answers are those of the run itself, and what is broken counts as wrong."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+from datasets import DatasetDict
 
 from data_scripts.errors import CorpusError
 from m4ser.card.answers import NO_ANSWER, PROBE, answer, baseline, repeatable
 from m4ser.card.conditions import EXACT, Condition
 from m4ser.card.subjects import find_subjects, rows_of
+from modeling_m4ser.answering_m4ser import Answering
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,25 @@ def test_answers_are_those_of_the_run(tested):
     assert answers[""]["predicted"].tolist() == known["predicted"].tolist()
     pd.testing.assert_frame_equal(answers[""][probabilities.columns], probabilities, atol=1e-5, check_names=False)
     assert answers[""]["confidence"].tolist() == pytest.approx(probabilities.max(axis=1).tolist(), abs=1e-5)
+    true = [probabilities.at[row, f"probability_{emotion}"] for row, emotion in rows["emotion"].items()]
+    assert answers[""]["p_true"].tolist() == pytest.approx(true, abs=1e-5)
     assert answers["again"]["p_true"].tolist() == pytest.approx(answers[""]["p_true"][:2].tolist(), abs=1e-5)
     assert {*answers["too short"]["predicted"]} == {NO_ANSWER}
     assert answers["too short"]["error"].notna().all()
     assert answers[PROBE].index.equals(rows.index)
     assert {*answers[PROBE]["predicted"]} <= {"neutral", "happy", "sad", "angry"}
+
+
+def test_each_row_is_answered_by_the_model_that_it_tests_and_where_it_says_so_alone(tested, monkeypatch):
+    _, (subject,), rows = tested
+    some = rows[:4].assign(subject=[0, 1, 0, 1])
+    without = replace(subject, training=DatasetDict())
+    sizes, collate = [], Answering._collate
+    monkeypatch.setattr(Answering, "_collate", lambda self, clips: sizes.append(len(clips)) or collate(self, clips))
+    found = answer([without, without], some, some, [Condition("alone", EXACT)])[""]
+    assert sizes == [2, 1, 1] * 2
+    assert sorted(found.index) == sorted(some.index)
+    assert (found["subject"] == some["subject"].loc[found.index]).all()
 
 
 def test_a_baseline_answers_the_same_rows(tested, finished_grid):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from m4ser.card.checks import FAILED, PASSED, UNKNOWN, Check, Measured, change, counted, gap, mean, metric, share
 
@@ -52,6 +53,16 @@ def test_a_gap_of_two_numbers_without_spread_has_no_interval():
     found = gap(*alike)
     assert found.value == pytest.approx(0.2)
     assert found.low is None
+
+
+def test_a_gap_is_welch_s():
+    first, second = np.random.default_rng(0).normal(size=8), 3 * np.random.default_rng(1).normal(size=5)
+    measured = [
+        Measured(some.mean(), standard_error=stats.sem(some), degrees_of_freedom=len(some) - 1)
+        for some in (first, second)
+    ]
+    found, wanted = gap(*measured), stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_change_is_paired_and_mean_is_a_mean():

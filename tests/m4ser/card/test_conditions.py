@@ -52,6 +52,15 @@ def test_noise_is_as_loud_as_it_says(kind, decibels, voice):
     assert (noise != FOUND[f"{kind} noise {decibels} dB"].waveform(voice, "r2") - voice).any()
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_reverberation_falls_by_60_decibels_in_its_time(seconds):
+    click = np.zeros(RATE, np.float32)
+    click[0] = 0.5
+    heard = FOUND[f"reverberation {seconds} s"].waveform(click, "r1")
+    early, late = (np.mean(heard[start : start + 800] ** 2) for start in (1, 1 + int(seconds / 2 * RATE)))
+    assert 10 * np.log10(early / late) == pytest.approx(30, abs=2)
+
+
 def test_speed_and_trimming_change_the_length(voice):
     lengths = {
         "speed 1.1": RATE / 1.1,

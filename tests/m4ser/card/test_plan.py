@@ -28,13 +28,35 @@ def corpus(speakers, prefix, size=240):
     return datasets.Dataset.from_dict(columns).cast_column("emotion", datasets.ClassLabel(names=NAMES))
 
 
-def card(share_right, confidence, speakers=16, train="other", keep=1.0):
-    """Verdicts by section of a model that is right, and sure, in so many of cases, and keeps so many labels."""
-    generator, test = np.random.default_rng(0), corpus(speakers, "t")
+def rows_for_plan(test):
+    """The rows of `rows_of`."""
     rows = pd.DataFrame(test.to_dict()).set_index("id").assign(subject=0, other="hypothesis", other_text=None)
     rows["emotion"], rows["text"] = [NAMES[label] for label in rows["emotion"]], rows["transcript"]
     rows["sex"] = np.where(rows["speaker"].str[1:].astype(int) % 2, "male", "female")
     rows["length"] = np.resize(["short", "medium", "long"], len(rows))
+    return rows
+
+
+def test_bounds_and_leaks_by_hand():
+    test, train = corpus(4, "t", 24), corpus(4, "o", 24)
+    known = datasets.concatenate_datasets([train.select(range(4)), test.select(range(2))])  # two of the test, four not
+    rows = rows_for_plan(test)
+    subject = Subject("model", test, datasets.DatasetDict(train=train, validation=known))
+    checks = {each.name: each for each in plan(rows, NAMES, all_conditions(rows, True, True), [], [subject])}
+    for name, bound in {
+        "gain −20 dB: change of WA": "≥ -2.0",
+        "gain −20 dB: change of recall of sad": "≥ -4.0",
+        "words shuffled: labels that stay": "≥ 70.0",
+        "one at a time: largest change of a probability": "≤ 0.001",
+    }.items():
+        assert checks[name].bound == bound
+    assert checks["test recordings in the training data"].measure({}).value == 2
+
+
+def card(share_right, confidence, speakers=16, train="other", keep=1.0):
+    """Verdicts by section of a model that is right, and sure, in so many of cases, and keeps so many labels."""
+    generator, test = np.random.default_rng(0), corpus(speakers, "t")
+    rows = rows_for_plan(test)
     right = generator.random(len(rows)) < share_right
     wrong = rows["emotion"].map(dict(zip(NAMES, [*NAMES[1:], NAMES[0]], strict=True)))
     rows["predicted"] = rows["emotion"].where(right, wrong)

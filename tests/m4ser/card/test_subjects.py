@@ -6,7 +6,7 @@ import pytest
 from data_scripts.errors import CorpusError
 from data_scripts.schema import load_prepared, save_prepared
 from data_scripts.splits import random_split
-from m4ser.card.subjects import find_subjects, rows_of
+from m4ser.card.subjects import find_subjects, in_thirds, rows_of
 
 
 def test_a_run_is_tested_on_what_it_held_out(finished_grid):
@@ -27,6 +27,12 @@ def test_several_seeds_of_a_row_are_refused(finished_grid):
         rows_of(subjects, str(finished_grid.corpus))
 
 
+def test_thirds_are_equal():
+    for size in range(3, 100, 3):
+        thirds = in_thirds(pd.Series(range(size), dtype=float), ("a", "b", "c"))
+        assert [*thirds] == [name for name in "abc" for _ in range(size // 3)]
+
+
 def test_other_models_are_tested_on_a_split(finished_grid, tmp_path):
     data = load_prepared(finished_grid.corpus)
     save_prepared(random_split(data["train"], 0.6, 0.2, 0.2, by="utterance").select(data), tmp_path)
@@ -39,6 +45,8 @@ def test_other_models_are_tested_on_a_split(finished_grid, tmp_path):
     ]
     (subject,) = find_subjects(run, str(tmp_path), split="validation")
     assert subject.test["id"] == load_prepared(tmp_path)["validation"]["id"]
+    (subject,) = find_subjects(run, str(finished_grid.corpus), train=str(tmp_path))
+    assert subject.training["train"]["id"] == load_prepared(tmp_path)["train"]["id"], "as named, not by the run"
     with pytest.raises(CorpusError, match="name one"):
         find_subjects(str(finished_grid.folder / "M4SER"), str(tmp_path))
     with pytest.raises(CorpusError, match="no split nowhere"):
