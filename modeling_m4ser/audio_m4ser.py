@@ -1,7 +1,8 @@
 """Audio of any kind, from anywhere, as the float32 mono waveform a speech encoder reads.
 
-Files are opened and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales the samples and joins the channels. A
-program that only feeds arrays needs none of the packages that decode or resample: their imports may fail.
+Files are opened in `opening_m4ser.py` and decoded in `decoding_m4ser.py`; `levels_m4ser.py` scales the samples and
+joins the channels. A program that only feeds arrays needs none of the packages that decode or resample: their imports
+may fail.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .decoding_m4ser import BLOCK_FRAMES, Tell, decode_file, logger, open_audio, stated_duration, stream_file, warn
+from .decoding_m4ser import BLOCK_FRAMES, Tell, decode_file, logger, stated_duration, stream_file, warn
 from .levels_m4ser import (
     AudioError,
     channels_last,
@@ -22,6 +23,7 @@ from .levels_m4ser import (
     pick_channel,
     silence_reason,
 )
+from .opening_m4ser import open_audio
 from .parts_m4ser import Part
 
 try:

@@ -1,4 +1,4 @@
-"""Audio files: opening a path, an address or bytes, and decoding what is in them; `audio_m4ser.py` is the way in.
+"""Decoding audio files, which `opening_m4ser.py` opens; `audio_m4ser.py` is the way in.
 
 soundfile decodes WAV, FLAC, OGG and AIFF, and PyAV the rest (MP3, mp4, m4a …). Both carry their own codecs: no FFmpeg
 installation is needed. What is decoded tells the length of a recording; what a header says of it is believed where its
@@ -7,25 +7,21 @@ format states exact sizes, and then a recording that ends before is truncated.
 
 import contextlib
 import functools
-import http.client
 import io
 import itertools
 import logging
 import math
 import mmap
-import os
 import re
 import struct
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .levels_m4ser import AudioError, TooLongError, check_rate, silence_reason
-from .signatures_m4ser import what_else
+from .opening_m4ser import START_BYTES
 
 try:
     import soundfile
@@ -45,7 +41,6 @@ if not hasattr(logger, "warning_once"):  # which transformers gives to loggers, 
 #: Takes a sentence on what was repaired or left out of audio that is read all the same.
 Tell = Callable[[str], None]
 
-URL_TIMEOUT = 30.0  # seconds
 #: Frames decoded at a time.
 BLOCK_FRAMES = 1 << 20
 _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave sizes from here on in its header
@@ -53,7 +48,6 @@ _TRAILER_BYTES = 4096  # so few bytes after the samples may be some program's ow
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
-_START_BYTES = 4096  # more than the headers that are text themselves have
 _BIG_ENDIAN = (b"FORM", b"RIFX")
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # its flags, how many bytes of sizes follow
 # How files begin that players and decoders end at the size or count they state: the same again is another file.
@@ -79,96 +73,6 @@ _NIST_SAMPLES = re.compile(rb"sample_count -i (\d+)")
 _MP3_TAGS = 4096  # bytes that tags without a picture and a first frame without sound may take
 # The tag in an MP3's first frame: which numbers it has, the frames and the bytes of the file.
 _XING_TAG = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f](....)(....)", re.DOTALL)
-
-
-@contextlib.contextmanager
-def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
-    """Open the file that `audio` is, names, or points to, as a seekable binary stream."""
-    source: Any = audio
-    if isinstance(audio, Mapping):
-        source = next((audio[key] for key in ("bytes", "path") if audio.get(key) is not None), None)
-        if source is None:
-            keys = ", ".join(map(repr, audio)) or "none"
-            raise AudioError(f'{label} needs a value under "path", "bytes" or "array"; its keys: {keys}')
-    if hasattr(source, "read"):
-        source = _read_stream(source, label)
-    elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        source = _download(source)
-    elif isinstance(source, str) and source.lower().startswith("file:"):
-        parts = urllib.parse.urlsplit(source)
-        if parts.netloc not in ("", "localhost"):
-            raise AudioError(
-                f"{source} names a file of another machine ({parts.netloc}): copy it here, or write file:///…"
-            )
-        source = urllib.request.url2pathname(parts.path)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        handle: BinaryIO = io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)) and os.fspath(source):
-        handle = _open_path(source, label)
-    else:
-        raise AudioError(f"{label} names no file: give a path, a URL or bytes")
-    with handle:
-        if handle.seek(0, io.SEEK_END) == 0:
-            raise AudioError(f"{label} is empty (0 bytes): record, copy or download it again")
-        handle.seek(0)
-        start = handle.read(_START_BYTES)
-        if what := what_else(start):
-            raise AudioError(f"{label} is {what}")
-        if not any(start) and not any(handle.read()):
-            raise AudioError(
-                f"{label} holds zero bytes alone, as a copy leaves that broke off: copy or download it again"
-            )
-        handle.seek(0)
-        yield handle
-
-
-def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:
-    """Return what an open file holds, from its start where it can go back, wherever others left it."""
-    if hasattr(getattr(stream, "file", None), "read"):  # an upload, whose own `read` may be asynchronous
-        stream = stream.file
-    if getattr(stream, "closed", False):
-        raise AudioError(f"{label} is a closed file: open it again, or pass its path or bytes")
-    with contextlib.suppress(AttributeError, OSError):
-        stream.seek(0)
-    content = stream.read()
-    if isinstance(content, str):
-        raise AudioError(f"{label} is a text stream: open the file in binary mode ('rb')")
-    if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise AudioError(f"{label} gives {type(content).__name__}, not bytes: read it yourself, and pass its bytes")
-    return content
-
-
-def _open_path(path: str | os.PathLike, label: str) -> BinaryIO:
-    """Open a file."""
-    path = os.path.expanduser(path)
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # reading may never end
-        raise AudioError(f"{label} is a pipe or a device: pass an open file or its bytes")
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        way_out = f"check the path (working folder: {os.getcwd()})"
-        if os.path.islink(path):
-            way_out = f"it is a link to {os.readlink(path)}: fetch that, as with `git annex get` or `datalad get`"
-        elif os.path.exists(f"{path}.dvc"):
-            way_out = "its pointer .dvc is there: fetch it with `dvc pull`"
-        raise AudioError(f"{label}: no such audio file; {way_out}") from None
-    except IsADirectoryError:
-        raise AudioError(f"{label} is a folder, not an audio file: name a file in it") from None
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{label} cannot be opened: {error}") from error
-
-
-def _download(url: str) -> bytes:
-    """Return the bytes behind an http(s) address."""
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "m4ser"})
-        with urllib.request.urlopen(request, timeout=URL_TIMEOUT) as response:
-            return response.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise AudioError(f"{url} cannot be downloaded: {error}; check the address, or download it yourself") from error
-
-
-# Decoding
 
 
 def _check_length(frames: int, rate: float, label: str, longest: float) -> None:
@@ -272,7 +176,7 @@ def _with_all_samples(handle: BinaryIO, label: str, tell: Tell) -> BinaryIO:
         if there < size:
             raise AudioError(f"{label} is truncated: {there} of {size} bytes of samples are there; copy it again")
         handle.seek(place + size)
-        after = handle.read(_START_BYTES)
+        after = handle.read(START_BYTES)
         if _OGG_PAGE.match(after) or any(header.match(after) for header in _HEADERS):
             raise AudioError(f"{label} is joined of recordings of different formats: split it")
         if (
@@ -354,7 +258,7 @@ def _soundfile_blocks(file: Any, handle: BinaryIO, label: str, longest: float) -
         except soundfile.SoundFileError as error:
             raise AudioError(f"{label} is truncated or corrupted: {error} Copy or export it again") from error
     handle.seek(0)
-    nist = _NIST_SAMPLES.search(handle.read(_START_BYTES) if file.format == "NIST" else b"")
+    nist = _NIST_SAMPLES.search(handle.read(START_BYTES) if file.format == "NIST" else b"")
     cut = None if file.format in _EXACT_FORMATS else _CUT_IN_LOG.search(log)
     is_cut = cut is not None and (cut.lastindex is None or int(cut[1]) > int(cut[2]))
     if is_cut or (nist is not None and int(nist[1]) > frames):

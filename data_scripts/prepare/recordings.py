@@ -31,7 +31,8 @@ from data_scripts.errors import CorpusError
 from data_scripts.files import write_atomically
 from data_scripts.journal import Journal
 from modeling_m4ser.audio_m4ser import AudioError, decode_audio, load_audio, resample, silence_reason
-from modeling_m4ser.decoding_m4ser import decode_file, open_audio
+from modeling_m4ser.decoding_m4ser import decode_file
+from modeling_m4ser.opening_m4ser import open_audio
 from modeling_m4ser.parts_m4ser import PartError
 
 JOURNAL_NAME = ".prepare.jsonl"  # hidden, so that load_dataset(folder) passes it over

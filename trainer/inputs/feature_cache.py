@@ -26,8 +26,8 @@ from data_scripts.journal import locked
 from data_scripts.versions import package_version
 from modeling_m4ser import M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.audio_m4ser import audio_duration, decode_audio
-from modeling_m4ser.decoding_m4ser import open_audio
 from modeling_m4ser.encoders_m4ser import SpeechEncoder
+from modeling_m4ser.opening_m4ser import open_audio
 from modeling_m4ser.rows_m4ser import read_part
 from trainer.errors import ExperimentError
 from trainer.inputs import augmentation
