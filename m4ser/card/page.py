@@ -46,14 +46,14 @@ def draw_page(
     verdicts = _table(["", *map(_marked, _SIGNS), "checks"], [*counts, ["all", *_counts(results)]])
     body = [f"<main><h1>{html.escape(title)}</h1><dl>{terms}</dl><h2>Verdicts</h2>{verdicts}{_NOTE}"]
     for name, some in sections.items():
-        body += [f'<h2 id="{name}">{SECTIONS[name]}</h2>'] if some else []
+        if not some:
+            continue
+        body.append(f'<h2 id="{name}">{SECTIONS[name]}</h2>')
         if name in figures:
             shown, path = figures[name]
             picture = base64.b64encode(path.read_bytes()).decode()
             body.append(f'<p><img alt="{html.escape(shown)}" src="data:image/png;base64,{picture}"></p>')
-        body += [_table(["check", "verdict", "bound", "measured", "95 % interval", "n", "note"], _lines(some))] * bool(
-            some
-        )
+        body.append(_table(["check", "verdict", "bound", "measured", "95 % interval", "n", "note"], _lines(some)))
     return html_page(title, "\n".join([*body, "</main>"]), _STYLE)
 
 

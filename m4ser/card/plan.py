@@ -117,12 +117,8 @@ def _right(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[Check]:
 
 def _baselines(rivals: Sequence[str]) -> Iterator[Check]:
     for rival, name in product(rivals, REPORTED_METRICS):
-        yield Check(
-            "baselines",
-            f"{TITLES[name]} minus that of {rival}",
-            _changes("", change, before=rival, name=name),
-            least=0.0,
-        )
+        better = _changes("", change, before=rival, name=name)
+        yield Check("baselines", f"{TITLES[name]} minus that of {rival}", better, least=0.0)
 
 
 def _groups(rows: pd.DataFrame, names: Sequence[str]) -> Iterator[Check]:
@@ -153,9 +149,8 @@ def _changed(conditions: Sequence[Condition], names: Sequence[str]) -> Iterator[
         yield add(f"{title}: change of UA", _changes(title, change, name="ua"), -loss)
         yield add(f"{title}: change of WA", _changes(title, change, name="wa"), -loss)
         for name in names:
-            yield add(
-                f"{title}: change of recall of {name}", _changes(title, change, ("emotion", name), name="wa"), -2 * loss
-            )
+            recall = _changes(title, change, ("emotion", name), name="wa")
+            yield add(f"{title}: change of recall of {name}", recall, -2 * loss)
         yield add(f"{title}: labels that stay", same, kept)
         yield add(f"{title}: confidence minus right", _of(_surplus, None, title), most=0.15)
         yield add(f"{title}: sets hold the label", _of(_HELD, None, title), 0.75)
@@ -201,9 +196,8 @@ def _leaks(subjects: Sequence[Subject]) -> Iterator[Check]:
         if rows.empty or not all(each.training for each in subjects):
             return Measured(None, note="no texts, or the training data are not known")
         texts = [{*each.training["train"]["transcript"], *each.training["train"]["hypothesis"]} for each in subjects]
-        return counted(
-            float(np.mean([text in texts[n] for text, n in zip(rows["text"], rows["subject"], strict=True)]))
-        )
+        known = [text in texts[number] for text, number in zip(rows["text"], rows["subject"], strict=True)]
+        return counted(float(np.mean(known)))
 
     kinds: dict[str, Callable[[Audit], int]] = {
         "test recordings in the training data": lambda audit: sum("test" in each for each in audit.recordings),
