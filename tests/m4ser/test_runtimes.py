@@ -7,7 +7,7 @@ import pytest
 
 from data_scripts.errors import UserError
 from m4ser.__main__ import main
-from m4ser.runtimes import load_config
+from m4ser.runtimes import load_config, load_pipeline
 from tests.helpers.tiny import tiny_pretrained
 
 
@@ -41,6 +41,11 @@ def test_an_exported_model_corrects_nothing(tmp_path, capsys):
     options = ["--model", str(tmp_path), "--runtime", "onnx", "--corrections", "--output_dir", str(tmp_path / "out")]
     assert main(["predict", str(tmp_path / "a.wav"), *options]) == 2
     assert "corrects no transcripts" in capsys.readouterr().err
+
+
+def test_a_model_runs_where_it_is_wanted(tmp_path):
+    tiny_pretrained(tmp_path, "whisper")
+    assert load_pipeline(str(tmp_path), device="meta").device.type == "meta"
 
 
 def test_a_folder_near_a_model_names_it(tmp_path, monkeypatch):

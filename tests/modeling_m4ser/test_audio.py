@@ -19,6 +19,7 @@ import torch
 
 from modeling_m4ser import audio_m4ser
 from modeling_m4ser.audio_m4ser import AudioError, audio_duration, audio_name, load_audio
+from modeling_m4ser.parts_m4ser import Part
 
 RATE = 16000
 
@@ -395,6 +396,7 @@ def test_duration(monkeypatch, wav):
     assert audio_duration(np.zeros(400), source_rate=4000) == pytest.approx(0.1)
     monkeypatch.setattr(audio_m4ser, "decode_audio", None)  # headers tell the rest
     assert audio_duration(wav) == 0.5
+    assert audio_duration("absent.wav", part=Part(1.0, 3.5)) == 2.5, "it says so itself"
     assert audio_duration(encoded(tone(0.25, 48000), 48000, "FLAC")) == 0.25
 
 

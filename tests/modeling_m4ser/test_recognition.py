@@ -4,13 +4,17 @@ import json
 import shutil
 import string
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from transformers import AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, pipeline
 
 from modeling_m4ser.audio_m4ser import load_audio
-from modeling_m4ser.recognition_m4ser import Recognizer
+from modeling_m4ser.recognition_m4ser import Recognizer, _FasterWhisper, load_recognizer
 from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, needs_real_model, noises
 from tests.helpers.tiny import speech_config
 
@@ -61,8 +65,46 @@ def test_models_of_another_kind(tmp_path, kind):
     check_batches(Recognizer(ctc(tmp_path, kind)), noises(8000, 11000, 31 * RATE))
 
 
+def test_only_what_is_too_long_is_heard_in_parts(tmp_path):
+    recognizer = Recognizer(ctc(tmp_path, "wav2vec2"))
+    found = [recognizer._options(np.zeros(round(seconds * RATE))) for seconds in (29.9, 30.1)]
+    assert found == [None, {"chunk_length_s": 30}]
+
+
+def test_threads_that_name_a_model_at_the_same_time_load_it_once(monkeypatch):
+    begun, loaded = threading.Semaphore(0), {}
+
+    def load(*_):
+        begun.release()
+        time.sleep(0.05)
+        return str
+
+    monkeypatch.setattr("modeling_m4ser.recognition_m4ser._load_pipeline", load)
+    with ThreadPoolExecutor(4) as threads:
+        found = [*threads.map(lambda _: load_recognizer("name", loaded, RATE), range(4))]
+    assert len({*map(id, found)}) == 1
+    assert begun.acquire(blocking=False)
+    assert not begun.acquire(blocking=False)
+
+
+def test_clips_that_are_heard_together_keep_their_words_apart(monkeypatch):
+    """Of segments that begin where their clip does, and of a recognizer of English alone."""
+    monkeypatch.setattr(_FasterWhisper, "__init__", lambda *_: None)
+    recognizer, asked = Recognizer("faster-whisper:tiny"), []
+
+    def transcribe(_, clip_timestamps, **options):
+        asked.append(options)
+        return [SimpleNamespace(start=place["start"], text=f"{place['end']:g}") for place in clip_timestamps], None
+
+    recognizer.asr.batched = SimpleNamespace(transcribe=transcribe)
+    recognizer.asr.rate, recognizer.asr.seconds, recognizer.asr._language = RATE, 30, "en"
+    assert recognizer([np.zeros(RATE), np.zeros(3 * RATE), np.zeros(2 * RATE)]) == ["6", "3", "5"]
+    assert asked == [{"batch_size": 16, "multilingual": False, "language": "en"}]
+
+
 def test_faster_whisper(tiny_ctranslate2):
     recognizer = Recognizer(f"faster-whisper:{tiny_ctranslate2}", device="cpu")
+    assert recognizer.asr._language == "en", "it knows no other"
     recognizer.asr.model.max_length = 12  # the model has no more places
     check_batches(recognizer, [*noises(16000, 9000, 12345), *noises(31 * RATE)])
 

@@ -73,7 +73,7 @@ def outline_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     elif missing and arguments.asr_model is not None:
         check_whisper(arguments.asr_model, _language(arguments))
         _warn_of_language(arguments.asr_model, dataset)
-        dataset, _ = import_hypotheses(dataset, missing, arguments.asr_model, missing_only=True)
+        dataset, _ = import_hypotheses(dataset, missing, arguments.asr_model)
     return _selected(dataset, arguments)
 
 

@@ -1,6 +1,7 @@
 """Training that fails: what is not finite stops it, by its step, its terms and its rows; what explodes is told."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -69,6 +70,15 @@ def test_what_is_not_finite_stops_training_and_is_named(tmp_path, change, option
         (kept,) = (tmp_path / "run").glob("checkpoint-*")
         assert kept.name == "checkpoint-4"
         assert all(weights.isfinite().all() for weights in AutoModel.from_pretrained(kept).parameters())
+
+
+def test_the_rows_are_those_of_the_micro_batch():
+    watch = DivergenceCallback(Accelerator(cpu=True))
+    watch.begin_update([encode_ids([name]) for name in ("first", "second", "third")])
+    for loss in (1.0, math.inf, 1.0):
+        watch.add_losses(1, {"loss": torch.tensor(loss)})
+    with pytest.raises(TrainingError, match=r"at step 1: loss \(inf\), on the rows second\. "):
+        watch.check()
 
 
 def test_a_loss_that_explodes_is_told_once(tmp_path, caplog):

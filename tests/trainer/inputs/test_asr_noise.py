@@ -156,7 +156,11 @@ def test_texts_that_are_trained_on_get_new_errors_at_each_call_and_the_same_ones
     assert [noise("we can go home and love the dogs") for _ in range(20)] == first
 
 
-@pytest.mark.parametrize("hypotheses", [[None] * len(CORPUS), CORPUS], ids=["human text", "without an error"])
+@pytest.mark.parametrize(
+    "hypotheses",
+    [[None] * len(CORPUS), CORPUS, [text.upper() for text in CORPUS]],
+    ids=["human text", "without an error", "upper case"],
+)
 def test_without_a_recogniser_s_errors_they_are_the_usual_ones_in_the_words_there_are(hypotheses):
     noise = training_noise(hypotheses, CORPUS, 0.3)
     assert noise.model.correlation == USUAL_CORRELATION
