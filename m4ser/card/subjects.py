@@ -108,4 +108,4 @@ def rows_of(subjects: Iterable[Subject], data: str) -> pd.DataFrame:
 
 def in_thirds(values: pd.Series, names: Sequence[str]) -> pd.Series:
     """Return the name of the third that each number lies in; none for what is no number."""
-    return np.ceil(values.rank(pct=True, method="first") * 3 - 1e-9).map(dict(enumerate(names, 1)))
+    return np.ceil(values.rank(pct=True, method="first") * 3).map(dict(enumerate(names, 1)))

@@ -268,6 +268,14 @@ def test_an_error_is_answered_in_its_place(pipe, wav, tmp_path):
         pipe(str(wav), on_error="ignore")
 
 
+def test_sounds_are_described_at_the_rate_of_the_training_data(pipe, monkeypatch):
+    heard = []
+    monkeypatch.setattr(pipe.model.config, "ood_threshold", 1.0)
+    monkeypatch.setattr(answering_m4ser, "describe_sound", lambda samples: heard.append(len(samples)))
+    pipe.preprocess({"audio": {"array": voice(0.5), "sampling_rate": 3 * RATE}, "text": TEXT})
+    assert heard == [round(len(voice(0.5)) / 3)]
+
+
 def test_a_recording_of_hours_is_refused_and_its_parts_are_not(pipe, wav, monkeypatch):
     monkeypatch.setattr(answering_m4ser, "LONGEST", 0.1)
     answer = pipe((str(wav), TEXT), on_error="skip")

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from m4ser.serve import CPU_WORKERS, Settings
 from tests.m4ser.serve.conftest import RATE, encode, serving, stand_in, wave
 
 FILES = [
@@ -63,6 +64,21 @@ def test_a_timeline(address, pipe, monkeypatch):
     ]
     refused = requests.post(address + "/v1/audio/transcriptions", files={"file": call}, data={"stream": "true"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (422, "invalid_request_error")
+
+
+def test_what_the_server_was_told_reaches_what_answers(pipe, monkeypatch):
+    from m4ser.serve.app import Service
+
+    made, asked = [], []
+    service = Service(Settings(batch_size=3, batch_ms=20.0))
+    monkeypatch.setattr("m4ser.serve.app.Batcher", lambda _, *settings: made.append(settings))
+    service.load(lambda: pipe, None)
+    assert made == [(3, 0.02, CPU_WORKERS)]
+    monkeypatch.undo()
+    told = {"segments": "whisper", "batch_size": 3}
+    with serving(stand_in(pipe, lambda _, **options: asked.append(options) or []), **told) as address:
+        assert requests.post(address + "/timeline?max_seconds=5&channel=each&hop=0.5&window=2", FILES[0]).json() == []
+    assert asked == [told | {"max_seconds": 5.0, "channel": "each", "hop": 0.5, "window": 2.0}]
 
 
 def test_limits_of_time(pipe):

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from m4ser.__main__ import main
-from m4ser.serve import command
+from m4ser.serve import CPU_THREADS, command
 from tests.docs.markdown import blocks, commands
 from tests.helpers import ROOT
 from tests.helpers.tiny import tiny_pretrained
@@ -35,6 +35,14 @@ def test_what_stops_it(token, message, capsys, monkeypatch, tmp_path):
         monkeypatch.setenv("M4SER_TOKEN", token)
     assert main(["serve", "--model", "no_model", "--port", str(free_port())]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(("runtime", "threads"), [("torch", {}), ("onnx", {"num_threads": CPU_THREADS})])
+def test_the_options_reach_the_pipeline(monkeypatch, runtime, threads):
+    monkeypatch.setattr("m4ser.runtimes.load_pipeline", lambda *given, **named: (given, named))
+    words = ["--model", "mine", "--asr", "whisper", "--device", "cuda:1", "--runtime", runtime]
+    found = command._load(command.parse_arguments(words))
+    assert found == (("mine", runtime, "cuda:1"), {"asr": "whisper", **threads})
 
 
 def test_a_missing_package_is_named(capsys, monkeypatch):

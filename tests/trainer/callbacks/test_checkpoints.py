@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import DatasetDict
+from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from data_scripts.journal import JournalError
@@ -20,7 +21,7 @@ from tests.helpers import faults_worker
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.experiments import experiment_arguments
 from tests.helpers.tiny import tiny_model
-from trainer.callbacks.checkpoints import ASIDE, LOCK_FILE, trained_into
+from trainer.callbacks.checkpoints import ASIDE, LOCK_FILE, publish, trained_into
 from trainer.errors import TrainingError
 from trainer.experiments.run import RUN_LOCK, run_experiment
 
@@ -126,6 +127,30 @@ def test_the_last_checkpoint_of_a_finished_training_has_another_name_while_it_is
     with pytest.raises(Killed):
         trainer.train()
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_with_room_for_two_the_last_checkpoint_stays_beside_the_best(tmp_path, monkeypatch):
+    best_second(tmp_path, monkeypatch, save_total_limit=2).train()
+    assert sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    written, place, synced = tmp_path / ASIDE / "checkpoint-1", tmp_path / "checkpoint-1", []
+    written.mkdir(parents=True)
+    (written / "weights").write_text("w")
+    monkeypatch.setattr("trainer.callbacks.checkpoints.sync", lambda path: synced.append((path, place.exists())))
+    publish(written, place)
+    assert synced == [(written / "weights", False), (written, False), (tmp_path, True)]
+
+
+def test_a_checkpoint_is_pushed_when_it_has_its_name(tmp_path, monkeypatch):
+    pushed, trainer = [], trainer_of(tmp_path, max_steps=2)
+    monkeypatch.setattr(
+        Trainer, "_push_from_checkpoint", lambda _, folder: pushed.append((Path(folder).name, Path(folder).is_dir()))
+    )
+    trainer.args.push_to_hub = True
+    trainer.train()
+    assert pushed == [("checkpoint-2", True)]
 
 
 def test_the_state_of_a_checkpoint_names_the_best_by_its_place(tmp_path):

@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.trainer_callback import TrainerControl
 
 from tests.helpers import faults_worker
 from tests.helpers.corpus import tiny_corpus, tiny_trainer
 from tests.helpers.faults_worker import At
 from tests.helpers.tiny import tiny_model
-from trainer.callbacks.stopping import start_worker
+from trainer.callbacks.stopping import StopCallback, start_worker
 
 #: Two epochs of four steps, with dropout.
 OPTIONS = {
@@ -64,6 +66,26 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(tmp_path, caplog, whole, a
         for one in (whole, again)
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_training_follows_signals_of_its_own_alone_and_gives_them_back():
+    def is_stopped():
+        control = TrainerControl()
+        stop.on_step_end(SimpleNamespace(world_size=1), SimpleNamespace(epoch=0.5), control)
+        return control.should_save
+
+    stop, others = StopCallback(), []
+    before = signal.signal(signal.SIGTERM, lambda *_: others.append("heard"))
+    try:
+        with stop.listening():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert is_stopped()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stop.listening():
+            assert not is_stopped()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert others == ["heard"]
 
 
 def test_a_trainer_in_another_thread_leaves_signals_alone(tmp_path):

@@ -180,7 +180,7 @@ def test_transcripts_get_errors_in_training_alone(tmp_path, monkeypatch):
     )
     run_experiment(
         lambda emotions: (tiny_model("whisper"), tiny_processor(tmp_path, "whisper")),
-        DatasetDict(dict.fromkeys(("train", "validation", "test"), train)),
+        DatasetDict(train=train, validation=tiny_corpus(6), test=tiny_corpus(4)),
         experiment_arguments(tmp_path / "out", num_train_epochs=1),
         description="Noise.",
         split={},
