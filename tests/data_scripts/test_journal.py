@@ -78,13 +78,6 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
     assert records(path, {}) == []
 
 
-def test_an_error_that_is_kept_holds_no_lock(tmp_path):
-    with pytest.raises(KeyError) as kept, locked(tmp_path / "lock", "written"):
-        raise KeyError
-    with locked(tmp_path / "lock", "written"):
-        assert kept.tb is not None
-
-
 def test_other_settings_are_refused(tmp_path):
     path = tmp_path / "journal"
     with Journal(path, SETTINGS) as journal:

@@ -40,6 +40,7 @@ def test_a_batch_waits_for_what_is_on_its_way_and_no_longer():
     with batcher.coming(), batcher.coming():
         futures = [batcher.submit(number) for number in range(3)]
         assert [future.result(10)[1] for future in futures] == [3, 3, 3]
+    assert batcher.submit("afterwards").result(10) == ("afterwards", 1)  # they have come
     slow = Batcher(Echo(), 3, 0.05)
     with slow.coming():
         assert slow.submit("impatient").result(10) == ("impatient", 1)
