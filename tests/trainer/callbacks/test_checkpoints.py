@@ -129,9 +129,13 @@ def test_the_last_checkpoint_of_a_finished_training_has_another_name_while_it_is
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
 
 
-def test_with_room_for_two_the_last_checkpoint_stays_beside_the_best(tmp_path, monkeypatch):
+def test_with_room_for_two_the_last_checkpoint_stays_beside_the_best_and_both_name_it_by_its_place(
+    tmp_path, monkeypatch
+):
     best_second(tmp_path, monkeypatch, save_total_limit=2).train()
     assert sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    for path in (tmp_path / "run").glob("checkpoint-*/trainer_state.json"):
+        assert json.loads(path.read_text())["best_model_checkpoint"] == str(tmp_path / "run" / "checkpoint-2")
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
@@ -146,18 +150,11 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
 def test_a_checkpoint_is_pushed_when_it_has_its_name(tmp_path, monkeypatch):
     pushed, trainer = [], trainer_of(tmp_path, max_steps=2)
     monkeypatch.setattr(
-        Trainer, "_push_from_checkpoint", lambda _, folder: pushed.append((Path(folder).name, Path(folder).is_dir()))
+        Trainer, "_push_from_checkpoint", lambda _, folder: pushed.append((Path(folder), Path(folder).is_dir()))
     )
     trainer.args.push_to_hub = True
     trainer.train()
-    assert pushed == [("checkpoint-2", True)]
-
-
-def test_the_state_of_a_checkpoint_names_the_best_by_its_place(tmp_path):
-    trainer = trainer_of(tmp_path, eval_data=tiny_corpus(4), eval_strategy="steps", eval_steps=2, max_steps=2)
-    trainer.train()
-    state = json.loads((tmp_path / "run" / "checkpoint-2" / "trainer_state.json").read_text())
-    assert state["best_model_checkpoint"] == trainer.state.best_model_checkpoint
+    assert pushed == [(tmp_path / "run" / "checkpoint-2", True)]
 
 
 def test_a_later_training_takes_the_place_of_an_earlier_one_s_checkpoint(tmp_path):
