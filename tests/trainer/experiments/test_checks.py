@@ -190,6 +190,12 @@ def test_the_disk_must_hold_models_checkpoints_and_recordings(corpus, tiny, tmp_
     cases = [(size * 7, 0, {}, True), (size * 6, 0, {}, False), (size * 7 + most, 600, {}, False)]
     cases[2:2] = [(size * 11, 0, several, True), (size * 9, 0, several, False)]
     cases[2:2] = [(size * 9, 0, averaged, True), (size * 7, 0, averaged, False)]
+    finished = tmp_path / "out" / "other" / "results.json"
+    finished.parent.mkdir(parents=True)
+    finished.touch()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free(size * 7))
+    plan(corpus, tiny, tmp_path / "out", **several)  # one of the two runs leaves nothing more
+    finished.unlink()
     for room, seconds, options, fits in cases:
         monkeypatch.setattr(shutil, "disk_usage", lambda place, room=room: free(room))
         if seconds:
