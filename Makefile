@@ -23,7 +23,7 @@ results: $(VENV)/.installed  ## Write the report of all results: those of runs/ 
 	$(VENV)/bin/python examples/report.py --runs runs --output_dir examples/results
 
 benchmark: $(VENV)/.installed  ## Measure what M4SER costs on this machine, for the page on speed
-	$(VENV)/bin/python examples/benchmark.py --parts step inference length loading peers --output_dir examples/results/benchmark/speed
+	OMP_NUM_THREADS=1 $(VENV)/bin/python examples/benchmark.py --parts step inference length loading peers --output_dir examples/results/benchmark/speed
 
 docs: $(VENV)/.installed-docs  ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict

@@ -137,6 +137,8 @@ class Setting:
         from trainer.collator import M4SERDataCollator
 
         model, processor = self.model(row)
+        if processor.speech_input_name == "input_values":  # what reads spectrograms may not read more
+            processor.max_audio_seconds = max(processor.max_audio_seconds, *lengths)
         collator, test = M4SERDataCollator(processor, model.config), list(make_data(lengths)["test"])
         collator = be_naive(model, collator, max(lengths)) if naive else collator
         if compiled:
