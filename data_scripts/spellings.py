@@ -35,8 +35,9 @@ def spelling_key(name: str) -> str:
 
 def names_nothing(name: str) -> bool:
     """Return whether a name is what tables write where there is none: nothing, signs alone, or one of the words."""
-    # Punctuation, separators and control signs, and the brackets that Unicode takes for mathematics.
-    letters = (" " if unicodedata.category(sign)[0] in "PZC" or sign in "<>|" else sign for sign in spelling_key(name))
+    # Punctuation, separators and control signs, and the brackets and quotes that Unicode takes for symbols.
+    signs = "<>|" + _QUOTES
+    letters = (" " if unicodedata.category(sign)[0] in "PZC" or sign in signs else sign for sign in spelling_key(name))
     words = "".join(letters).split()
     return " ".join(words) in MISSING_WORDS or "".join(words) in MISSING_WORDS
 

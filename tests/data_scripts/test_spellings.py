@@ -1,13 +1,14 @@
 """Spellings of one name, words for none, and the name that was meant."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data_scripts.errors import CorpusError, check_known
 from data_scripts.spellings import names_nothing, one_spelling, spelling_key
 
 
+@example("`")
 @given(st.text(max_size=12))
 def test_a_key_is_its_own_key(name):
     assert spelling_key(spelling_key(name)) == spelling_key(name)
