@@ -18,3 +18,9 @@ def has_weights(name: str | Path) -> bool:
     # The cache first: without a network, the Hub does not answer.
     cached = (isinstance(try_to_load_from_cache(str(name), file), str) for file in WEIGHT_FILES)
     return any(cached) or any(has_file(name, file) for file in WEIGHT_FILES)
+
+
+def is_missing_folder(name: str) -> bool:
+    """Return whether a checkpoint's name can only be that of a folder, and there is none: it is no name on the Hub."""
+    path = Path(name)
+    return not path.is_dir() and (path.is_absolute() or len(path.parts) > 2)

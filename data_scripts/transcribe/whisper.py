@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, G
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging as transformers_logging
 
-from data_scripts.checkpoints import has_weights
+from data_scripts.checkpoints import has_weights, is_missing_folder
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import UserError
 
@@ -74,7 +74,7 @@ def check_whisper(model: str, language: str | None = None) -> None:
 def checkpoint_name(model: str) -> str:
     """Return what a checkpoint is called: the name of its folder, or its own; what must be a folder is looked for."""
     path = Path(model)
-    if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2):
+    if is_missing_folder(model):
         raise RecognizerError(f"cannot load the speech recogniser: there is no folder {str(model)!r}")
     return path.resolve().name if path.is_dir() else str(model)
 

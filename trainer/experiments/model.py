@@ -3,14 +3,13 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from transformers import MODEL_MAPPING, AutoConfig, PreTrainedConfig
 
-from data_scripts.checkpoints import has_weights
+from data_scripts.checkpoints import has_weights, is_missing_folder
 from modeling_m4ser import M4SERConfig, M4SERForEmotionClassification, M4SERProcessor
 from modeling_m4ser.encoders_m4ser import speech_encoder_class
 from trainer.errors import ExperimentError
@@ -86,8 +85,7 @@ def _read_config(arguments: ModelArguments, options: Mapping[str, Any]) -> M4SER
         try:
             AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
-            is_path = Path(name).is_absolute() or len(Path(name).parts) > 2
-            reason = "there is no such folder." if is_path and not Path(name).is_dir() else str(error).splitlines()[0]
+            reason = "there is no such folder." if is_missing_folder(name) else str(error).splitlines()[0]
             raise ExperimentError(f"--{option} {name} cannot be loaded: {reason}") from error
     try:
         return M4SERConfig.from_encoders_pretrained(**encoders, **options)
