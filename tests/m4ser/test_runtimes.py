@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 from data_scripts.errors import UserError
 from m4ser.__main__ import main
 from m4ser.runtimes import load_config, load_pipeline
+from tests.helpers.exported import Session, export
 from tests.helpers.tiny import tiny_pretrained
 
 
@@ -33,6 +36,22 @@ def test_a_folder_that_was_not_exported_is_an_error(tmp_path, capsys, verb):
     options = ["--model", str(tmp_path), "--runtime", "onnx", "--output_dir", str(tmp_path / "out")]
     assert main([verb, str(tmp_path / "a.wav"), *options]) == 2
     assert "write one with m4ser export" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["predict", "timeline"])
+def test_the_runtime_and_the_batch_size_reach_the_session(tmp_path, monkeypatch, verb):
+    pytest.importorskip("onnxruntime")
+    (folder := tmp_path / "onnx").mkdir()
+    export(folder, "whisper", monkeypatch)
+    monkeypatch.setattr(Session, "asked", [])
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).normal(size=32000), 16000)
+    (tmp_path / "rows.csv").write_text("file,text\n" + "a.wav,we go\n" * 5, encoding="utf-8")
+    turns = "".join(f"{0.3 * turn}\t{0.3 * turn + 0.3}\twe go\n" for turn in range(5))
+    (tmp_path / "turns.txt").write_text(turns, encoding="utf-8")
+    given = {"predict": ["rows.csv"], "timeline": ["a.wav", "--segments", "turns.txt"]}[verb]
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, *given, "--model", "onnx", "--runtime", "onnx", "--batch_size", "2", "--output_dir", "out"]) == 0
+    assert [size for _, size in Session.asked] == [2, 2, 1]
 
 
 def test_an_exported_model_corrects_nothing(tmp_path, capsys):

@@ -2,17 +2,13 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from modeling_m4ser import OnnxPipeline, SpeechTextEmotionPipeline, runtime_m4ser
-from modeling_m4ser.export_m4ser import export_onnx
 from modeling_m4ser.runtime_m4ser import OnnxProcessor
-from modeling_m4ser.sound_m4ser import SOUND_SIZE
-from tests.helpers.tiny import tiny_model, tiny_processor
+from tests.helpers.exported import Session, export
 
 pytest.importorskip("onnxruntime")
 RATE = 16000
@@ -22,39 +18,6 @@ LEVELS = {"target_dbfs": -25, "trim_silence_db": 40, "max_audio_seconds": 1.5, "
 
 def waveform(samples, seed=0):
     return np.random.default_rng(seed).normal(scale=0.1, size=samples).astype(np.float32)
-
-
-def export(folder, kind, monkeypatch, **levels):
-    """Write what an export writes, but a model in the place of the graph; returns it with its processor."""
-    from modeling_m4ser import export_m4ser
-
-    monkeypatch.setattr(export_m4ser, "_trace", lambda model, path: path.write_bytes(b"") or 0)
-    monkeypatch.setattr(export_m4ser, "_deviation", lambda *_, **__: 0.0)
-    model = tiny_model(kind, spread=True, ood_threshold=0.1, calibration_temperature=3.0, conformal_quantile=0.8)
-    model.sound_domain.whitening.copy_(torch.eye(SOUND_SIZE))
-    processor = tiny_processor(folder, kind, **levels)
-    export_onnx(model, processor, folder)
-    monkeypatch.setattr(runtime_m4ser.onnxruntime, "InferenceSession", lambda *_, **__: Session(model))
-    return model, processor
-
-
-class Session:
-    """What runs a graph, done by the model; an encoder that would read padding must not get any."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def get_outputs(self):
-        return [SimpleNamespace(name=name) for name in ("logits", "pooled")]
-
-    def run(self, _, inputs):
-        types = {"input_values": np.float32, "input_features": np.float32}
-        assert all(value.dtype == types.get(name, np.int64) for name, value in inputs.items())
-        lengths = {*inputs["speech_attention_mask"].sum(-1).clip(400)}
-        assert len(lengths) == 1 or not getattr(self.model.m4ser.speech_encoder, "needs_equal_lengths", False)
-        with torch.inference_mode():
-            output = self.model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-            return [each.numpy() for each in (output.logits, output.pooled)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,6 +61,16 @@ def test_answers_are_the_pipeline_s(tmp_path, monkeypatch, kind):
     assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
     with pytest.raises(ValueError, match="corrects no transcripts"):
         found(rows[0], return_corrections=True)
+
+
+def test_threads_and_batches_reach_the_session(tmp_path, monkeypatch):
+    export(tmp_path, "whisper", monkeypatch)
+    monkeypatch.setattr(Session, "asked", [])
+    rows = [{"audio": (RATE, waveform(5000)), "text": "so"}] * 5
+    OnnxPipeline(tmp_path)(rows)
+    OnnxPipeline(tmp_path, num_threads=3, batch_size=4)(rows)
+    OnnxPipeline(tmp_path, num_threads=1, batch_size=4)(rows, batch_size=3)
+    assert Session.asked == [(0, 1)] * 5 + [(3, 4), (3, 1), (1, 3), (1, 2)]
 
 
 def test_what_is_no_exported_folder_says_so(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from m4ser.__main__ import main
-from m4ser.serve import CPU_THREADS, command
+from m4ser.serve import CPU_THREADS, Settings, command
 from tests.docs.markdown import blocks, commands
 from tests.helpers import ROOT
 from tests.helpers.tiny import tiny_pretrained
@@ -40,9 +40,15 @@ def test_what_stops_it(token, message, capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("runtime", "threads"), [("torch", {}), ("onnx", {"num_threads": CPU_THREADS})])
 def test_the_options_reach_the_pipeline(monkeypatch, runtime, threads):
     monkeypatch.setattr("m4ser.runtimes.load_pipeline", lambda *given, **named: (given, named))
+    kept, made = [], []
+    monkeypatch.setattr(command, "keep_torch_out", kept.append)
+    monkeypatch.setattr("m4ser.serve.app.create_app", lambda settings, load, _: made.append((settings, load())))
+    monkeypatch.setattr("uvicorn.Server.run", lambda _: None)
     words = ["--model", "mine", "--asr", "whisper", "--device", "cuda:1", "--runtime", runtime]
-    found = command._load(command.parse_arguments(words))
-    assert found == (("mine", runtime, "cuda:1"), {"asr": "whisper", **threads})
+    assert main(["serve", *words, "--batch_size", "3", "--batch_ms", "5", "--segments", "whisper"]) == 0
+    settings = Settings(batch_size=3, batch_ms=5.0, segments="whisper", cors_origins=())
+    loaded = ("mine", runtime, "cuda:1"), {"asr": "whisper", **threads}
+    assert (kept, made) == ([runtime], [(settings, loaded)])
 
 
 def test_a_missing_package_is_named(capsys, monkeypatch):
