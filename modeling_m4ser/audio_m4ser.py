@@ -113,11 +113,10 @@ def decode_audio(
     waveform = _as_waveform(audio, source_rate, label)
     if waveform is not None:
         channels, rate = channels_last(waveform[0], label), waveform[1]
+        channels = channels if part is None else channels[part.frames(len(channels), rate, label)]
     else:
         with open_audio(audio, label) as handle:
-            channels, rate = decode_file(handle, label, tell, max_seconds)
-    if part is not None:
-        channels = channels[part.frames(len(channels), rate, label)]
+            channels, rate = decode_file(handle, label, tell, max_seconds, part)
     if channel is not None:
         channels = pick_channel(channels, channel, label)
     check_samples(channels, label)

@@ -22,6 +22,7 @@ import numpy as np
 
 from .levels_m4ser import AudioError, TooLongError, check_rate, silence_reason
 from .opening_m4ser import START_BYTES
+from .parts_m4ser import Part
 
 try:
     import soundfile
@@ -47,6 +48,7 @@ _UNKNOWN_BYTES = 0x7FFF0000  # programs that stream a WAV into a pipe leave size
 _TRAILER_BYTES = 4096  # so few bytes after the samples may be some program's own notes
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF  # what libsndfile says of a streamed FLAC, and then cannot read
 _EXACT_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC")  # of soundfile: their headers state the samples there are
+_SEPARATE_SAMPLES = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # not decoded from those before, in an exact format
 _CONTAINERS_STATING_LENGTH = ("mov,mp4", "matroska")  # FFmpeg may guess that of others from the bit rate
 _BIG_ENDIAN = (b"FORM", b"RIFX")
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # its flags, how many bytes of sizes follow
@@ -85,20 +87,42 @@ def warn(label: str) -> Tell:
     return lambda sentence: logger.warning_once(f"{label}: {sentence}")
 
 
-def decode_file(handle: BinaryIO, label: str, tell: Tell, max_seconds: float = math.inf) -> tuple[np.ndarray, float]:
-    """Decode what `open_audio` opened: samples (frames, channels), float32, and their rate in hertz.
+def decode_file(
+    handle: BinaryIO, label: str, tell: Tell, max_seconds: float = math.inf, part: Part | None = None
+) -> tuple[np.ndarray, float]:
+    """Decode what `open_audio` opened, or a part of it: samples (frames, channels), float32, and their rate in hertz.
 
     Files that were joined give one recording. What cannot be decoded to its end raises `AudioError`, and what lasts
-    longer than `max_seconds` raises `TooLongError` when so much of it is decoded, whatever its header promises.
+    longer than `max_seconds` raises `TooLongError` when so much of it is decoded, whatever its header promises. A part
+    of a WAV, AIFF or FLAC with an end is decoded alone, and of others cut from the whole.
     """
+    if part is not None and (found := _decode_part(handle, label, part)) is not None:
+        return found
     decoded = []
-    for part in _parts(handle, label):
-        decoded.append(_decode_one(part, label, tell, max_seconds))
+    for file in _parts(handle, label):
+        decoded.append(_decode_one(file, label, tell, max_seconds))
         _check_length(sum(len(samples) for samples, _ in decoded), decoded[0][1], label, max_seconds)
     check_rate(decoded[0][1], "its sampling rate", label)
     if len({(samples.shape[1], rate) for samples, rate in decoded}) > 1:
         raise AudioError(f"{label} is joined of recordings with different rates or channels: split it")
-    return np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
+    samples, rate = np.concatenate([samples for samples, _ in decoded]), decoded[0][1]
+    return samples if part is None else samples[part.frames(len(samples), rate, label)], rate
+
+
+def _decode_part(handle: BinaryIO, label: str, part: Part) -> tuple[np.ndarray, float] | None:
+    """Decode a part alone; None where that is not exact, or where it may not lie in the samples of the header."""
+    with contextlib.suppress(AudioError, RuntimeError):  # which the whole raises again, soundfile's in our words
+        if _with_all_samples(handle, label, lambda _: None) is handle and (file := _open_soundfile(handle)) is not None:
+            with file:
+                frames = part.frames(file.frames, check_rate(file.samplerate, "its sampling rate", label), label)
+                is_exact = file.format in _EXACT_FORMATS and file.subtype.startswith(_SEPARATE_SAMPLES)
+                if is_exact and part.end is not None:
+                    file.seek(frames.start)
+                    samples = file.read(frames.stop - frames.start, dtype="float32", always_2d=True)
+                    if len(samples) == frames.stop - frames.start:  # else what is joined to the file may go on
+                        return samples, file.samplerate
+    handle.seek(0)
+    return None
 
 
 def stream_file(

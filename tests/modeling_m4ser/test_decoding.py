@@ -8,7 +8,8 @@ import pytest
 from modeling_m4ser import decoding_m4ser
 from modeling_m4ser.audio_m4ser import AudioError, audio_duration, decode_audio, load_audio, stream_audio
 from modeling_m4ser.levels_m4ser import TooLongError
-from tests.modeling_m4ser.test_audio import encoded, frequency, tone, tracks
+from modeling_m4ser.parts_m4ser import Part, PartError
+from tests.modeling_m4ser.test_audio import NOISE, encoded, frequency, tone, tracks
 
 
 def stale(whole, order="<I", **sizes):
@@ -257,3 +258,43 @@ def test_a_flac_that_promises_hours_is_truncated():
     promises = flac[:21] + bytes([flac[21] | 0x0F]) + b"\xff" * 4 + flac[26:]  # 2^36 - 1 samples
     with pytest.raises(AudioError, match="is truncated"):
         decode_audio(promises, max_seconds=1.0)
+
+
+STORED = [("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")]
+STORED += [("RF64", "PCM_16"), ("WAVEX", "PCM_16"), ("AIFF", "PCM_16"), ("AIFF", "FLOAT"), ("FLAC", "PCM_24")]
+CODED = [("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)]
+
+
+@pytest.mark.parametrize(("form", "subtype"), [*STORED, ("FLAC", None), *CODED])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_part_is_what_the_whole_has_there(form, subtype, channels, monkeypatch):
+    """And comes alone from a decoder that can go to it."""
+    if (subtype, channels) == ("GSM610", 2):
+        pytest.skip("it has one channel")
+    data = encoded(NOISE.repeat(channels).reshape(-1, channels), form=form, subtype=subtype)
+    whole, rate = decode_audio(data)
+    random = np.random.default_rng(0)
+    with monkeypatch.context() as patch:
+        if (form, subtype) not in CODED:
+            patch.setattr(decoding_m4ser, "_decode_one", None)
+        for _ in range(3):
+            start, end = sorted(random.choice(len(whole), 2, replace=False).tolist())
+            np.testing.assert_array_equal(decode_audio(data, part=Part(start, end, True))[0], whole[start:end])
+    for last in (Part(len(whole) - 9, None, True), Part((len(whole) - 9) / rate, len(whole) / rate + 0.009)):
+        np.testing.assert_array_equal(decode_audio(data, part=last)[0], whole[-9:])
+
+
+def test_parts_of_files_that_are_not_as_their_headers_say(caplog):
+    for encode in (KINDS["WAV"], KINDS["FLAC"], KINDS["AIFF"]):
+        joined = encode(NOISE[:9000]) + encode(NOISE[9000:])
+        for part in (Part(0.1, 0.2), Part(0.5, 0.6), Part(0.6, 1.0), Part(0.1), Part(0.1, 0.565)):
+            samples = part.frames(len(NOISE), 16000, "")
+            np.testing.assert_allclose(load_audio(joined, part=part), NOISE[samples], atol=1e-4)
+    died = stale(encoded(NOISE), data=2000, RIFF=2036)
+    np.testing.assert_allclose(load_audio(died, part=Part(0.5, 0.6)), NOISE[8000:9600], atol=1e-4)
+    assert caplog.text.count("more follow") == 1
+    for cut in (encoded(NOISE)[:-9], encoded(NOISE, form="FLAC")[:-20000]):
+        with pytest.raises(AudioError, match="is truncated"):
+            load_audio(cut, part=Part(1.8, 1.9))
+    with pytest.raises(PartError, match="not inside the recording"):
+        load_audio(encoded(NOISE), part=Part(1.8, 2.2))
