@@ -126,7 +126,7 @@ def main(corpus: IemocapArguments, model: ModelArguments, runs: RunArguments, ar
 
     wanted = selection(corpus)
     experiments.check_experiment(wanted, [model], runs, args, lambda dataset: divide(choose_rows(dataset, corpus)))
-    dataset = choose_rows(experiments.prepare_corpus(wanted, Path(args.output_dir) / "corpus"), corpus)
+    dataset = choose_rows(experiments.prepare_corpus(wanted, Path(args.output_dir) / "corpus", [model]), corpus)
     description = describe(corpus.protocol, validation, corpus.turns, corpus.drops_excited)
     if args.should_log and (corpus.drops_excited or corpus.turns != "all"):
         part = next(iter(dataset.values()))

@@ -30,7 +30,7 @@ class MeldArguments(CorpusArguments):
 def main(corpus: MeldArguments, model: ModelArguments, runs: RunArguments, args: "ExperimentArguments") -> None:
     """Train, choose on the development split, test."""
     experiments.check_experiment(corpus, [model], runs, args, lambda dataset: experiments.own_split(dataset, runs))
-    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
+    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus", [model])
     experiments.run_folds(
         experiments.own_split(dataset, runs),
         corpus,

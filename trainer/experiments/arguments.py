@@ -139,6 +139,11 @@ class ModelArguments:
         """Whether the model reads transcripts."""
         return {**ABLATIONS[self.ablation], **self.options("model_options")}.get("modalities") != "speech"
 
+    @property
+    def reads_hypotheses(self) -> bool:
+        """Whether it reads ASR transcripts, or makes errors as they have."""
+        return self.reads_text and (self.text_column == "hypothesis" or self.transcript_noise is not None)
+
     def options(self, name: str) -> dict[str, Any]:
         """Return one of `MAPPING_FIELDS`, parsed."""
         return getattr(self, name)

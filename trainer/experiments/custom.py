@@ -65,7 +65,7 @@ def main(corpus: CorpusArguments, model: ModelArguments, runs: CustomRunArgument
     from trainer.experiments.first_look import first_look  # late: --help needs no torch
 
     experiments.check_experiment(corpus, [model], runs, args, lambda dataset: divide(dataset, corpus, runs)[0])
-    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus")
+    dataset = experiments.prepare_corpus(corpus, Path(args.output_dir) / "corpus", [model])
     if args.should_log:
         small = model.speech_encoder != ModelArguments().speech_encoder
         print(*first_look(dataset, runs.split_by == "speaker", preset_helps=not small), sep="\n", flush=True)

@@ -1,5 +1,6 @@
 """From a corpus on disk to a prepared dataset with hypotheses, once, whatever the number of processes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
@@ -15,14 +16,16 @@ from data_scripts.schema import build_dataset, load_prepared, select_rows
 from data_scripts.transcribe.dataset import HypothesesFile, fill_folder, import_hypotheses, read_hypotheses
 from data_scripts.transcribe.whisper import RecognizerError, WhisperRecognizer, check_whisper
 from trainer.errors import ExperimentError
-from trainer.experiments.arguments import CorpusArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments
 from trainer.experiments.first_look import guess_language
 from trainer.experiments.run_folder import settings_differences
 
 logger = logging.get_logger(__name__)
 
 
-def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDict:
+def prepare_corpus(
+    arguments: CorpusArguments, folder: str | Path, models: Sequence[ModelArguments] = ()
+) -> DatasetDict:
     """Return the corpus as a prepared dataset with its hypotheses.
 
     It is prepared into `folder`, unless that has been done or `prepared_dir` names a prepared folder. Missing
@@ -31,6 +34,7 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     Args:
         arguments: which corpus, which of its classes and sessions, and where hypotheses come from.
         folder: keeps the prepared corpus, with its report.
+        models: which will be trained; where none of them reads hypotheses, the ASR model does not write them.
 
     Raises:
         ExperimentError: `folder` was prepared from another selection.
@@ -43,7 +47,8 @@ def prepare_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
             print(report.table(), flush=True)
         dataset = load_prepared(folder)
         if any(text is None for part in dataset.values() for text in part["hypothesis"][:]):
-            dataset = _with_hypotheses(folder, dataset, arguments)
+            reads = not models or any(model.reads_hypotheses for model in models)
+            dataset = _with_hypotheses(folder, dataset, arguments, reads)
     return _selected(dataset, arguments)
 
 
@@ -136,11 +141,11 @@ def _is_prepared(folder: Path, wanted: CorpusArguments) -> bool:
     return True
 
 
-def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArguments) -> DatasetDict:
-    """Import the hypotheses or let the ASR model write them; without either, human text may be all one needs."""
+def _with_hypotheses(folder: Path, dataset: DatasetDict, arguments: CorpusArguments, reads: bool) -> DatasetDict:
+    """Import the hypotheses, or let the ASR model write those that a model reads."""
     if arguments.hypotheses is not None:
         source = HypothesesFile(arguments.hypotheses, arguments.asr_model or "unknown")
-    elif arguments.asr_model is not None:
+    elif arguments.asr_model is not None and reads:
         source = WhisperRecognizer(arguments.asr_model, language=_language(arguments))
     else:
         return dataset

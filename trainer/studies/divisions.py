@@ -61,7 +61,7 @@ def prepare_inputs(
     """
     check_experiment(corpus, models, runs, args, lambda dataset: divide(dataset, corpus.corpus, runs).folds)
     folder = Path(str(args.output_dir))
-    dataset = prepare_corpus(corpus, folder / "corpus")
+    dataset = prepare_corpus(corpus, folder / "corpus", models)
     name, utterances = corpus.corpus, sum(map(len, dataset.values()))
     emotions = next(iter(dataset.values())).features["emotion"].names
     stand_in = stand_in_note(name, utterances, prepared_folder(corpus, folder / "corpus"))

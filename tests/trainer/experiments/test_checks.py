@@ -22,7 +22,7 @@ from tests.helpers.process import run_example_here
 from tests.helpers.tiny import tiny_tokenizer
 from trainer.experiments import data
 from trainer.experiments.arguments import CorpusArguments, RunArguments
-from trainer.experiments.checks import check_experiment
+from trainer.experiments.checks import check_experiment, check_setup
 from trainer.experiments.protocols import OWN_SPLIT, own_split
 from trainer.experiments.run_folder import RESULTS_FILE
 
@@ -145,6 +145,15 @@ def test_it_is_said_before_a_recording_is_read(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert re.search(message, line), line
     assert not (corpus.parent / "out").exists()
+
+
+def test_one_model_that_reads_texts_may_have_noise_in_them(tiny, tmp_path):
+    """In a grid whose rows share the noise, those that read none are left without."""
+    noisy = replace(tiny, transcript_noise=0.2)
+    deaf = replace(noisy, ablation="only speech")
+    assert len(check_setup([deaf, noisy], experiment_arguments(tmp_path / "out"))) == 2
+    with pytest.raises(UserError, match="this model reads none"):
+        check_setup([deaf, replace(deaf, transcript_noise=None)], experiment_arguments(tmp_path / "out"))
 
 
 def plan(corpus, model, folder, *others, seeds=None, **changes):

@@ -15,7 +15,7 @@ from tests.helpers.experiments import write_manifest
 from tests.helpers.layouts import make_meld, make_ravdess
 from trainer.errors import ExperimentError
 from trainer.experiments import data
-from trainer.experiments.arguments import CorpusArguments
+from trainer.experiments.arguments import CorpusArguments, ModelArguments
 from trainer.experiments.data import accepted_in_own_split, outline_corpus, prepare_corpus
 
 
@@ -105,6 +105,21 @@ def test_a_recognizer_of_another_language_is_told_before_it_writes(corpus, tmp_p
     changed(corpus, transcript="what is it that you want and that is not to be")
     outline_corpus(CorpusArguments(data_dir=str(corpus), asr_model=str(recogniser)), tmp_path / "prepared")
     assert len(told) == 1
+
+
+def test_nobody_recognises_what_no_model_reads(corpus, tmp_path, monkeypatch):
+    """With noise like its errors, human text needs the recogniser too; a table is read for whoever wants to know."""
+    changed(corpus, "hypothesis", transcript="what people said")
+    monkeypatch.setattr(data, "WhisperRecognizer", lambda *_, **__: pytest.fail("asked"))
+    human, deaf = ModelArguments(text_column="transcript"), ModelArguments(ablation="only speech")
+    arguments = CorpusArguments(data_dir=str(corpus), asr_model="whisper")
+    dataset = prepare_corpus(arguments, tmp_path / "prepared", [human, deaf])["train"]
+    assert dataset["hypothesis"][:] == [None] * 18
+    for models in ([human, ModelArguments()], [ModelArguments(text_column="transcript", transcript_noise=0.2)], []):
+        with pytest.raises(pytest.fail.Exception, match="asked"):
+            prepare_corpus(arguments, tmp_path / "prepared", models)
+    arguments.hypotheses = heard(tmp_path, dataset["id"][:])
+    assert set(prepare_corpus(arguments, tmp_path / "prepared", [human])["train"]["hypothesis"]) == {"heard"}
 
 
 @pytest.mark.parametrize(
