@@ -8,5 +8,5 @@ from m4ser.__main__ import main
 def test_a_bug_report_names_versions_and_devices(capsys):
     assert main(["env"]) == 0
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert lines["torch"] == torch.__version__
+    assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]  # only some packages tell their CUDA
     assert {"system", "python", "transformers", "m4ser", "devices"} <= lines.keys()
