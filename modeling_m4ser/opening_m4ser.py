@@ -30,12 +30,9 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
     elif isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         source = _download(source)
     elif isinstance(source, str) and source.lower().startswith("file:"):
-        parts = urllib.parse.urlsplit(source)
-        if parts.netloc not in ("", "localhost"):
-            raise AudioError(
-                f"{source} names a file of another machine ({parts.netloc}): copy it here, or write file:///…"
-            )
-        source = urllib.request.url2pathname(parts.path)
+        address, source = source, local_path(source)
+        if source == address:
+            raise AudioError(f"{address} names a file of another machine: copy it here, or write file:///…")
     if isinstance(source, (bytes, bytearray, memoryview)):
         handle: BinaryIO = io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)) and os.fspath(source):
@@ -55,6 +52,12 @@ def open_audio(audio: Any, label: str) -> Iterator[BinaryIO]:
             )
         handle.seek(0)
         yield handle
+
+
+def local_path(address: str) -> str:
+    """Return the path in a `file:` address; one of another machine as it is."""
+    parts = urllib.parse.urlsplit(address)
+    return urllib.request.url2pathname(parts.path) if parts.netloc in ("", "localhost") else address
 
 
 def _read_stream(stream: Any, label: str) -> bytes | bytearray | memoryview:

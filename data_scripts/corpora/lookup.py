@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from data_scripts.corpora.folders import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, walk
 from data_scripts.corpora.report import PreparationReport
@@ -25,7 +23,9 @@ _MOST_FILES = 1_000_000  # a table may lie at the top of a disk
 def locate(folder: Path, name: str) -> str:
     """Return the absolute path of a recording, or of a `file://` address; a table's backslashes work everywhere."""
     if name.lower().startswith("file:"):
-        name = url2pathname(urlsplit(name).path)
+        from modeling_m4ser.opening_m4ser import local_path  # late: imports torch
+
+        name = local_path(name)
     name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which Python refuses to look for
     path = folder / Path(name).expanduser()
     if "\\" in name and not path.is_file():

@@ -1,9 +1,11 @@
 """Recordings under other names: found where one file alone can be meant, counted, and else named with what is near."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
+from data_scripts.corpora import lookup
 from data_scripts.corpora.lookup import OTHER_FOLDER, OTHER_SPELLING, OTHER_SUFFIX, find_places, locate_recordings
 from data_scripts.corpora.report import PreparationReport
 from data_scripts.errors import CorpusError
@@ -63,6 +65,14 @@ def locate(folder, *names):
     items = [{"id": name, "path": str(folder / name), "bytes": None} for name in names]
     kept = locate_recordings(items, folder, "table.csv", report)
     return [item["path"].removeprefix(f"{folder}/") for item in kept], report
+
+
+def test_addresses_of_files(tmp_path):
+    """Another machine's file is not this one's of the same path."""
+    there = tmp_path / "a b.wav"
+    there.touch()
+    assert lookup.locate(tmp_path, there.as_uri()) == str(there)
+    assert not Path(lookup.locate(tmp_path, there.as_uri().replace("//", "//server", 1))).exists()
 
 
 def test_paths_are_mended_and_what_is_missing_is_named(tmp_path):
