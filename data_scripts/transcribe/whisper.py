@@ -49,8 +49,11 @@ def loading_error(model: str, error: Exception) -> RecognizerError:
     return RecognizerError(f"cannot load the speech recogniser {str(model)!r}: {reason}")
 
 
-def check_whisper(model: str, language: str | None = None) -> None:
+def check_whisper(model: str, language: str | None = None) -> GenerationConfig | None:
     """Raise, from a checkpoint's small files alone, where `WhisperRecognizer` could not load it, or not this language.
+
+    Returns:
+        its settings; None of an old checkpoint, which has none.
 
     Raises:
         RecognizerError: it is not there, lacks weights, is no Whisper, or does not know the language.
@@ -66,9 +69,10 @@ def check_whisper(model: str, language: str | None = None) -> None:
         raise RecognizerError(f"cannot load the speech recogniser {str(model)!r}: its weights are not there")
     try:
         settings = GenerationConfig.from_pretrained(str(model))
-    except OSError:  # old checkpoints have none
-        return
+    except OSError:
+        return None
     language_options(settings, language, name)
+    return settings
 
 
 def checkpoint_name(model: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from datasets import DatasetDict
+from transformers import GenerationConfig
 from transformers.utils import logging
 
 from data_scripts.audit import OFFICIAL_SPLIT, audit_dataset
@@ -14,7 +15,13 @@ from data_scripts.corpora.report import prepared_report
 from data_scripts.prepare.folder import prepare_folder
 from data_scripts.schema import build_dataset, load_prepared, select_rows
 from data_scripts.transcribe.dataset import HypothesesFile, fill_folder, import_hypotheses, read_hypotheses
-from data_scripts.transcribe.whisper import RecognizerError, WhisperRecognizer, check_whisper
+from data_scripts.transcribe.whisper import (
+    RecognizerError,
+    WhisperRecognizer,
+    check_whisper,
+    checkpoint_name,
+    language_options,
+)
 from trainer.errors import ExperimentError
 from trainer.experiments.arguments import CorpusArguments, ModelArguments
 from trainer.experiments.first_look import guess_language
@@ -76,18 +83,18 @@ def outline_corpus(arguments: CorpusArguments, folder: str | Path) -> DatasetDic
     if missing and arguments.hypotheses is not None:
         dataset, _ = import_hypotheses(dataset, read_hypotheses(arguments.hypotheses), "", missing_only=True)
     elif missing and arguments.asr_model is not None:
-        check_whisper(arguments.asr_model, _language(arguments))
-        _warn_of_language(arguments.asr_model, dataset)
+        if (settings := check_whisper(arguments.asr_model, _language(arguments))) is not None:
+            _warn_of_language(settings, checkpoint_name(arguments.asr_model), dataset)
         dataset, _ = import_hypotheses(dataset, missing, arguments.asr_model)
     return _selected(dataset, arguments)
 
 
-def _warn_of_language(asr_model: str, dataset: DatasetDict) -> None:
+def _warn_of_language(settings: GenerationConfig, recognizer: str, dataset: DatasetDict) -> None:
     """Tell where people wrote another language than the one that the recognizer knows."""
     written = guess_language(text for part in dataset.values() for text in part["transcript"][:] if text)
     if written not in (None, "English"):
         try:
-            check_whisper(asr_model, written.split()[0])
+            language_options(settings, written.split()[0], recognizer)
         except RecognizerError as error:
             logger.warning_once(f"The transcripts look {written}, but {error}, such as openai/whisper-small.")
 
