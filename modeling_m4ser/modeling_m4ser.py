@@ -2,8 +2,6 @@
 
 import math
 import os
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,8 +19,8 @@ from .correction_m4ser import CorrectionDecoder, TranscriptCorrection, correct
 from .domain_m4ser import SoundDomain, forget_unknown_domain
 from .encoders_m4ser import FeatureStandardizer, SpeechEncoder, TextEncoder, make_adapters, speech_encoder_class
 from .fusion_m4ser import M4SERModelOutput, ModalityDiscriminator, MultimodalFusion, average_frames, masked_mean
-from .handler_m4ser import REQUIREMENTS
 from .losses_m4ser import LOSSES, at_least_float32, gather_across_processes, label_contrastive_loss, token_cross_entropy
+from .saving_m4ser import add_code_and_card
 
 if TYPE_CHECKING:
     # `trust_remote_code` reads these lines without running them: it fetches every file that this one imports, and these
@@ -31,14 +29,6 @@ if TYPE_CHECKING:
     from .pipeline_m4ser import SpeechTextEmotionPipeline  # noqa: F401
     from .processing_m4ser import M4SERProcessor  # noqa: F401
     from .runtime_m4ser import OnnxPipeline  # noqa: F401
-
-
-#: What tells of a model and lies beside its weights: its card, the results that this states, and their figures.
-_CARD_FILES = ("*.md", "results.json", "*.png")
-#: The processor of a model that is saved without one: its parts as the tokenizers of all kinds name them.
-_PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
-# Where a card says what to load.
-_REPOSITORY = re.compile(r'((?:model=|from_pretrained\()")[^"]*(?=", trust_remote_code=True)')
 
 
 class M4SERPreTrainedModel(PreTrainedModel):
@@ -103,27 +93,11 @@ class M4SERPreTrainedModel(PreTrainedModel):
         """
         super().save_pretrained(save_directory, *args, **kwargs)
         if not kwargs.get("push_to_hub"):  # or it was done before the upload
-            self._add_code_and_card(Path(save_directory))
-
-    def _add_code_and_card(self, folder: Path, repository: str | None = None) -> None:
-        for module in sorted(Path(__file__).parent.glob("*_m4ser.py")):
-            shutil.copyfile(module, folder / module.name)
-        shutil.copyfile(folder / "handler_m4ser.py", folder / "handler.py")
-        (folder / "requirements.txt").write_text("\n".join([*REQUIREMENTS, ""]), encoding="utf-8")
-        source = self._card_folder
-        if source is None or source.resolve() == folder.resolve():
-            return
-        told = [file for pattern in _CARD_FILES for file in source.glob(pattern)]
-        read = [file for pattern in _PROCESSOR_FILES for file in source.glob(pattern)]
-        for file in [*told, *(file for file in read if not (folder / file.name).exists())]:
-            shutil.copyfile(file, folder / file.name)
-        if repository is not None and (source / "README.md").is_file():
-            card = (source / "README.md").read_text(encoding="utf-8")
-            (folder / "README.md").write_text(_REPOSITORY.sub(rf"\g<1>{repository}", card), encoding="utf-8")
+            add_code_and_card(Path(save_directory), self._card_folder)
 
     def _upload_modified_files(self, working_dir: str, repo_id: str, *args, **kwargs) -> Any:
         # The last step of both ways to the Hub, which have just written a card that is a form to fill in.
-        self._add_code_and_card(Path(working_dir), repo_id)
+        add_code_and_card(Path(working_dir), self._card_folder, repo_id)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @property

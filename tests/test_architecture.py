@@ -149,6 +149,7 @@ def test_tests_mirror_the_rooms():
         "data_scripts/constants.py": "two constants and a rule of ids",
         "data_scripts/corpora/base.py": "test_registry.py, test_labels.py",
         "modeling_m4ser/answering_m4ser.py": "test_pipeline.py, test_runtime.py",
+        "modeling_m4ser/saving_m4ser.py": "test_hub.py, trainer/experiments/test_hub.py",
         "trainer/errors.py": "one exception",
         "trainer/experiments/arguments.py": "test_cli.py, test_model.py",
         "trainer/experiments/custom.py": "test_examples.py",
