@@ -98,7 +98,8 @@ def run_experiment(
 
     `args.output_dir` then holds the model with its code, processor and card, `checkpoint-*`, `results.json`,
     `predictions.parquet` and figures. A directory with a `results.json` is finished: its results are returned. One with
-    checkpoints is resumed from the last. Either must have been started with the same settings.
+    checkpoints is resumed from the last, or trained again where `args.save_only_model`. Either must have been started
+    with the same settings.
 
     Args:
         build: emotions -> model and processor; called after seeding.
@@ -138,7 +139,9 @@ def run_experiment(
             texts = (data["train"][column][:] for column in ("hypothesis", "transcript"))
             cast(M4SERDataCollator, trainer.data_collator).transcript_noise = training_noise(*texts, wer)
         started = time.time()
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+        # Weights alone are no place to go on from: Adam and the schedule would start anew.
+        resumes = folder.is_dir() and not args.save_only_model
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resumes else None)
         train_seconds = time.time() - started
         test, measured = _measure(trainer, data, args, corpus and corpus.sex_of)
         measured["rows"] |= _choose_correction_threshold(trainer, processor, data["validation"], text_column)

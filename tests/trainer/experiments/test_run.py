@@ -212,8 +212,9 @@ def test_temperature_and_decisions_are_fitted_on_validation_and_saved(run, data,
     assert {name: getattr(model.config, name) for name in described} == pytest.approx(described, rel=1e-3)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
-    """Two steps make the first epoch; the fourth is the last."""
+@pytest.mark.parametrize(("options", "left"), [({}, 2), ({"save_only_model": True}, 4)])
+def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path, options, left):
+    """Two steps make the first epoch; the fourth is the last. Where only weights were kept, all are made again."""
     steps, out = [], tmp_path / "out"
 
     def run_until(stop):
@@ -227,15 +228,14 @@ def test_an_interrupted_run_goes_on_to_the_same_end(run, data, tmp_path):
             if sum(steps) == stop:
                 raise InterruptedError
 
-        return run_experiment(build, data, experiment_arguments(out), description="Noise.", split={"name": "fold1"})
+        return run_experiment(build, data, experiment_arguments(out, **options), description="", split={"name": "1"})
 
     with pytest.raises(InterruptedError):
         run_until(4)
-    assert not (out / "results.json").exists()
     assert list(out.glob("checkpoint-*"))
     steps.clear()
     resumed = run_until(None)
-    assert sum(steps) == 2, "the first epoch was trained again"
+    assert sum(steps) == left
     assert resumed["metrics"] == run[1]["metrics"]
 
 
