@@ -30,10 +30,12 @@ from data_scripts.errors import run_command
 from data_scripts.files import write_atomically
 from data_scripts.parsers import CommandParser
 from trainer.experiments.ablations import ABLATIONS
+from trainer.inputs.dataloaders import EpochSampler
 from trainer.studies.parameters import ENCODER_SIZES
 
 CONCAT = "speech & text + concat"
-#: IEMOCAP's utterances last 4.5 s on average (standard deviation 3.2), 0.6 to 34 s.
+#: IEMOCAP's 4,425 utterances last 4.5 s on average (standard deviation 3.2), 0.6 to 34 s.
+UTTERANCES = 4425
 MEAN_SECONDS, LOG_MEAN, LOG_DEVIATION = 4.5, 1.30, 0.64
 
 
@@ -80,14 +82,16 @@ def inference(setting: Setting) -> Iterator[Comparison]:
 
 
 def grouping(setting: Setting) -> Iterator[Comparison]:
-    """Compare training on lengths as IEMOCAP's in random order and grouped by length."""
-    seconds = lengths(setting.options.utterances)
-    whole: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1}
-    ways = {
-        name: partial(setting.training, "M4SER", seconds, train_sampling_strategy=order, **whole)
-        for name, order in (("random", "random"), ("grouped by length", "group_by_length"))
-    }
-    yield Comparison("an epoch, IEMOCAP's lengths", ways)
+    """Compare epochs of IEMOCAP's size in random order and grouped by length, by every n-th batch by its length."""
+    size, seconds, ways = setting.options.batch_size, np.array(lengths(UTTERANCES)), {}
+    grouped = EpochSampler(size, seconds.tolist(), 0, lambda: 0)
+    for name, order in (("random", np.random.default_rng(0).permutation(UTTERANCES)), ("grouped by length", grouped)):
+        batches = sorted(np.split(seconds[list(order)], range(size, UTTERANCES, size))[:-1], key=np.max)
+        every = len(batches) // max(1, setting.options.utterances // size)
+        some = np.concatenate(batches[every // 2 :: every]).tolist()
+        whole: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1, "train_sampling_strategy": "sequential"}
+        ways[name] = partial(setting.training, "M4SER", some, **whole)
+    yield Comparison("steps of an epoch, IEMOCAP's lengths", ways)
 
 
 def length(setting: Setting) -> Iterator[Comparison]:
@@ -105,10 +109,14 @@ def loading(setting: Setting) -> Iterator[Comparison]:
 
 def wav(setting: Setting) -> Iterator[Comparison]:
     """Compare recordings to emotions, with transcripts and with `--asr`, with the recognizer alone."""
+    trimmed = {"processor_options": {"trim_silence_db": 40}}  # as `--preset small` does
     for size, name in itertools.product((1, 16), setting.options.asr):
+        heard = partial(setting.answers, size, name)
         ways = {
             "with transcripts": partial(setting.answers, size),
-            "with recognition": partial(setting.answers, size, asr=name),
+            "with recognition": heard,
+            "with recognition, silence trimmed": partial(heard, **trimmed),
+            "with recognition, ONNX int8": partial(heard, onnx=True),
             "recognition alone": partial(setting.texts, size, name),
         }
         yield Comparison(f"recordings, batch {size}, {Path(name).name}", ways)

@@ -37,6 +37,8 @@ ACTS = {
     | {"to_markdown": "", "write_atomically": 0, "draw": None},
     "benchmarking.setting": {"find_clips": [{"audio": "a", "text": "b"}]},
     "modeling_m4ser": {"SpeechTextEmotionPipeline": None},
+    "modeling_m4ser.export_m4ser": {"export_onnx": None},
+    "modeling_m4ser.runtime_m4ser": {"OnnxPipeline": None},
     "modeling_m4ser.recognition_m4ser": {"Recognizer": None},
     "count_parameters.py": {"count_parameters": {}, "table": "", "write_atomically": None},
     "speak_meld.py": {"read_rows": {("a", 1, 1): {"Utterance": ""}}, "choose_rows": [("a", 1, 1)], "_digest": 1}
@@ -78,7 +80,7 @@ benchmark.py --parts loading
     --text_encoder x77 --speech_encoder y > build_model
     --rows 'only text' --parts rows > build_model
     --repetitions 77 > take_turns
-    --utterances 5 --parts grouping > make_trainer = clip4
+    --utterances 64 --parts grouping > make_trainer = clip63
     --batch_size 77 > make_trainer = 'per_device_train_batch_size': 77
     --clips x77 --parts wav > find_clips
     --asr x77 --parts wav --clips y > Recognizer SpeechTextEmotionPipeline

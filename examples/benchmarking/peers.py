@@ -12,15 +12,6 @@ _ANSWER = {
 }
 
 
-def _exported(setting: Setting, int8: bool = False) -> str:
-    from modeling_m4ser.export_m4ser import export_onnx
-
-    folder = setting.folder / f"onnx{int8}"
-    if not folder.is_dir():
-        export_onnx(*setting.model("M4SER"), folder, int8=int8)
-    return str(folder)
-
-
 def time_to_first_answer(setting: Setting, kind: str) -> Work:
     """Return a new process that imports what it needs, loads a model and answers once."""
     import soundfile
@@ -30,7 +21,7 @@ def time_to_first_answer(setting: Setting, kind: str) -> Work:
     clip = setting.clips()[0]
     path = setting.folder / "first.flac"
     soundfile.write(path, load_audio(clip["audio"]), RATE)
-    folder = _exported(setting) if kind == "ONNX" else str(setting.folder / "model")
+    folder = setting.exported() if kind == "ONNX" else str(setting.folder / "model")
     if kind == "torch":
         model, processor = setting.model("M4SER")
         model.drop_auxiliary_heads().save_pretrained(folder)
@@ -38,19 +29,6 @@ def time_to_first_answer(setting: Setting, kind: str) -> Work:
     code = f"import sys; {_ANSWER[kind]}; pipe((sys.argv[2], sys.argv[3]))"
     command = [sys.executable, "-c", code, folder, str(path), clip["text"]]
     return lambda: subprocess.run(command, check=True, capture_output=True)
-
-
-def ours(setting: Setting) -> Work:
-    """M4SER in torch, which reads the words, too."""
-    return setting.answers(1)
-
-
-def ours_onnx(setting: Setting) -> Work:
-    """M4SER as it is deployed: ONNX in eight bits."""
-    from modeling_m4ser.runtime_m4ser import OnnxPipeline
-
-    pipe, clips = OnnxPipeline(_exported(setting, int8=True)), setting.clips()
-    return lambda: list(pipe(clips))
 
 
 def audio_classification(setting: Setting) -> Work:
@@ -101,6 +79,6 @@ PEERS = {
     "FunASR emotion2vec": funasr,
     "SpeechBrain": speechbrain,
     "transformers audio-classification": audio_classification,
-    "M4SER, ONNX int8": ours_onnx,
-    "M4SER, torch": ours,
+    "M4SER, ONNX int8": lambda setting: setting.answers(1, onnx=True),
+    "M4SER, torch": lambda setting: setting.answers(1),
 }

@@ -163,16 +163,32 @@ class Setting:
             return find_clips(self.options.clips)
         return [{"audio": row["audio"], "text": row["hypothesis"]} for row in make_data([4.5] * _CLIPS)["test"]]
 
-    def pipeline(self, **options: Any) -> Any:
-        """Return the pipeline of a model without its auxiliary heads."""
+    def exported(self, int8: bool = False) -> str:
+        """Return the folder of the model as ONNX."""
+        from modeling_m4ser.export_m4ser import export_onnx
+
+        folder = self.folder / f"onnx{int8}"
+        if not folder.is_dir():
+            export_onnx(*self.model("M4SER"), folder, int8=int8)
+        return str(folder)
+
+    def answers(self, size: int, asr: str | None = None, onnx: bool = False, **choices: Any) -> Work:
+        """Return the emotions of all recordings, with their texts or with those that a recognizer hears.
+
+        They are of the model without its auxiliary heads, with `choices`; or of its ONNX graph in eight bits.
+        """
+        import torch
+
         from modeling_m4ser import SpeechTextEmotionPipeline
+        from modeling_m4ser.runtime_m4ser import OnnxPipeline
 
-        model, processor = self.model("M4SER")
-        return SpeechTextEmotionPipeline(model=model.drop_auxiliary_heads(), processor=processor, **options)
-
-    def answers(self, size: int, asr: str | None = None) -> Work:
-        """Return the emotions of all recordings, with their texts or with those that a recognizer hears."""
-        pipe, clips = self.pipeline(**({} if asr is None else {"asr": asr})), self.clips()
+        options = {} if asr is None else {"asr": asr}
+        if onnx:
+            pipe = OnnxPipeline(self.exported(int8=True), torch.get_num_threads(), **options)
+        else:
+            model, processor = self.model("M4SER", **choices)
+            pipe = SpeechTextEmotionPipeline(model=model.drop_auxiliary_heads(), processor=processor, **options)
+        clips = self.clips()
         inputs = clips if asr is None else [clip["audio"] for clip in clips]
         return lambda: list(pipe(inputs, batch_size=size))
 
