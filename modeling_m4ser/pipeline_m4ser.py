@@ -9,6 +9,7 @@ from torch.utils.data import IterableDataset
 from transformers import Pipeline
 
 from .answering_m4ser import Answering
+from .linear_m4ser import use_onednn
 from .rows_m4ser import read_collection
 from .words_m4ser import correct_words
 
@@ -62,6 +63,10 @@ class SpeechTextEmotionPipeline(Answering, Pipeline):
     _load_tokenizer = False
     _load_feature_extractor = False
     _load_image_processor = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        use_onednn(self.model)
 
     def __call__(self, inputs: Any, **kwargs) -> Any:
         """Classify one input, or a collection of inputs, see the class."""

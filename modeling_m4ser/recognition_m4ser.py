@@ -119,6 +119,8 @@ def _check_language(name: str, language: str | None, known: Sequence[str]) -> No
 def _load_pipeline(name: str, device: Any, language: str | None) -> Any:
     try:
         from transformers import pipeline
+
+        from .linear_m4ser import use_onednn
     except ImportError as error:
         raise ImportError(
             f"asr={name!r} needs torch and transformers: use {FASTER_WHISPER}NAME, or a runtime that has them"
@@ -129,6 +131,7 @@ def _load_pipeline(name: str, device: Any, language: str | None) -> Any:
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].partition(" with any of")[0]  # classes, for pages
         raise ValueError(f"asr={name!r} is no recognizer that can be loaded: {reason}") from error
+    use_onednn(asr.model)
     settings: Any = asr.model.generation_config
     languages = [each.strip("<|>") for each in getattr(settings, "lang_to_id", None) or ()]
     _check_language(name, language, languages or ["en"] * (asr.type == "seq2seq_whisper"))
