@@ -1,7 +1,9 @@
 """What writes transcripts: an ASR model by name, an ASR pipeline or any function, for lists of waveforms."""
 
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -11,7 +13,14 @@ from .decoding_m4ser import logger
 
 #: What starts the name of a checkpoint in CTranslate2's format: it runs by the package of that name.
 FASTER_WHISPER = "faster-whisper:"
+#: Of a text's UTF-8 length over its compressed length: above, the text repeats itself.
+COMPRESSION_RATIO_THRESHOLD = 2.4
+LOGPROB_THRESHOLD = -1.0  # mean over a text's tokens; below: the text is improbable to the model itself
+NO_SPEECH_THRESHOLD = 0.6  # above, and improbable: there is no speech
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as `generate` measures it
 _LOADING = Lock()  # threads that name a model at the same time load it once
+_SAMPLING = Lock()  # there is one generator of random numbers for all threads
 # CTC models read any length at once, but attention over a whole call takes its square in memory.
 _CTC_SECONDS = 30
 _LANGUAGE = re.compile(r"(?!faster-whisper:[^:]*$)(?P<name>.+):(?P<language>[a-z]{2,3})")
@@ -50,8 +59,8 @@ class Recognizer:
     ) -> list[str]:
         """Return the texts of waveforms (samples,), in their order.
 
-        Whispers hear batches of similar length, and alone and in parts what is longer than their 30 s. `names` are what
-        messages call the waveforms.
+        Whispers hear batches of similar length, and alone and in parts what is longer than their 30 s. What repeats
+        itself is heard again, see `fallback`. `names` are what messages call the waveforms.
 
         Raises:
             ValueError: what was heard is neither a text nor a dictionary with one.
@@ -68,16 +77,27 @@ class Recognizer:
             else:
                 answers[index] = self._hear([waveforms[index]], 1, **options)[0]
         heard = self._hear([waveforms[index] for index in together], batch_size) if together else []
-        answers |= zip(together, heard, strict=True)
+        for index, answer in zip(together, heard, strict=True):
+            repeats = self._is_whisper and compression_ratio(answer["text"]) > COMPRESSION_RATIO_THRESHOLD
+            # Texts of hours compress as well.
+            if repeats and len(waveforms[index]) <= self.asr.feature_extractor.n_samples:
+                answer = self._hear([waveforms[index]], 1, generate_kwargs=fallback())[0]
+            answers[index] = answer
         return [_written(answers[index], name) for index, name in enumerate(names)]
 
     def _hear(self, waveforms: list[np.ndarray], batch_size: int, **options) -> list:
         if isinstance(self.asr, _FasterWhisper):
             return self.asr(waveforms, batch_size, **options)
         # Of other models, the padding of a batch would be heard too.
-        batch_size = batch_size if getattr(self.asr, "type", "") == "seq2seq_whisper" else 1
+        batch_size = batch_size if self._is_whisper else 1
         clips = [{"raw": waveform, "sampling_rate": self.sampling_rate} for waveform in waveforms]
-        return self.asr(clips, batch_size=batch_size, **options)
+        samples = "generate_kwargs" in options
+        with seeded_by(waveforms[0], self.asr.device) if samples else nullcontext():
+            return self.asr(clips, batch_size=batch_size, **options)
+
+    @property
+    def _is_whisper(self) -> bool:
+        return getattr(self.asr, "type", "") == "seq2seq_whisper"
 
     def _options(self, waveform: np.ndarray) -> dict[str, Any] | None:
         """Return the options that let a model hear what is longer than it reads at once; None for what is not."""
@@ -89,11 +109,44 @@ class Recognizer:
             return {"in_parts": True} if seconds > self.asr.seconds else None
         if kind.startswith("ctc"):
             return {"chunk_length_s": _CTC_SECONDS} if seconds > _CTC_SECONDS else None
-        if kind != "seq2seq_whisper" or len(waveform) <= self.asr.feature_extractor.n_samples:
+        if not self._is_whisper or len(waveform) <= self.asr.feature_extractor.n_samples:
             return None
         if hasattr(self.asr.model.generation_config, "no_timestamps_token_id"):
-            return {"return_timestamps": True}
+            return {"return_timestamps": True, "generate_kwargs": fallback(0)}
         return {"chunk_length_s": self.asr.feature_extractor.chunk_length, "ignore_warning": True}
+
+
+def compression_ratio(text: str) -> float:
+    """Return the UTF-8 length of `text` over its zlib-compressed length; high for looping text, 0.0 for none."""
+    raw = text.encode("utf-8")
+    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
+
+
+def fallback(first: int = 1) -> dict[str, Any]:
+    """Return the arguments of Whisper's `generate` that hear anew what repeats itself or is improbable.
+
+    That is at rising temperatures, from the `first` on, 0 for a greedy start (section 4.5 of Whisper's paper).
+    """
+    return {
+        "temperature": _TEMPERATURES[first:],
+        "compression_ratio_threshold": _TOKEN_COMPRESSION_RATIO_THRESHOLD,
+        "logprob_threshold": LOGPROB_THRESHOLD,
+        "no_speech_threshold": NO_SPEECH_THRESHOLD,
+        "condition_on_prev_tokens": False,  # an error in one window must not steer the next
+    }
+
+
+@contextmanager
+def seeded_by(waveform: np.ndarray, device: Any, seed: int = 0) -> Iterator[None]:
+    """Let what is sampled on a torch device depend on the waveform and the seed alone.
+
+    `generate` takes no generator of its own: the global ones are seeded here, and restored afterwards.
+    """
+    import torch
+
+    with _SAMPLING, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed((zlib.crc32(waveform.tobytes()) + seed) % 2**63)
+        yield
 
 
 def _is_pipeline(asr: Any) -> bool:

@@ -15,14 +15,16 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.transcribe.whisper import (
-    COMPRESSION_RATIO_THRESHOLD,
-    LOGPROB_THRESHOLD,
-    NO_SPEECH_THRESHOLD,
     PROMPT_TOKENS,
     ClipRecognizer,
     RecognizerError,
-    compression_ratio,
     loading_error,
+)
+from modeling_m4ser.recognition_m4ser import (
+    COMPRESSION_RATIO_THRESHOLD,
+    LOGPROB_THRESHOLD,
+    NO_SPEECH_THRESHOLD,
+    compression_ratio,
 )
 
 WINDOW_SAMPLES = 30 * SAMPLING_RATE

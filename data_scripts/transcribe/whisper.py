@@ -8,7 +8,6 @@ What is left of batch dependence is floating-point rounding (a greedy tie broken
 float32 on CPU; half precision on a GPU makes it a little likelier.
 """
 
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,24 +22,20 @@ from transformers.utils import logging as transformers_logging
 from data_scripts.checkpoints import has_weights, is_missing_folder
 from data_scripts.constants import SAMPLING_RATE
 from data_scripts.errors import UserError
+from modeling_m4ser.recognition_m4ser import (
+    COMPRESSION_RATIO_THRESHOLD,
+    LOGPROB_THRESHOLD,
+    compression_ratio,
+    fallback,
+    seeded_by,
+)
 
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-COMPRESSION_RATIO_THRESHOLD = 2.4  # above: the text repeats itself
-LOGPROB_THRESHOLD = -1.0  # mean over a text's tokens; below: the text is improbable to the model itself
-NO_SPEECH_THRESHOLD = 0.6  # above, and improbable: there is no speech
-TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35  # the same on token bytes, as `generate` measures it
 SILENCE_PEAK = 1e-4  # about -80 dBFS: Whisper answers digital silence with an invented "you" or "Thank you."
 PROMPT_TOKENS = 4  # <|startoftranscript|> <|language|> <|task|> <|notimestamps|>
 
 
 class RecognizerError(UserError):
     """A speech recogniser cannot be loaded, or cannot do what is asked of it; the message says what to change."""
-
-
-def compression_ratio(text: str) -> float:
-    """Return the UTF-8 length of `text` over its zlib-compressed length; high for looping text, 0.0 for none."""
-    raw = text.encode("utf-8")
-    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
 def loading_error(model: str, error: Exception) -> RecognizerError:
@@ -209,17 +204,11 @@ class WhisperRecognizer(ClipRecognizer):
         """The transcript of one clip of any length, at rising temperatures; the last one's text stands."""
         is_long = clip.size > self.window_samples
         whole = {"truncation": False, "padding": "longest", "return_attention_mask": True} if is_long else {}
-        # `generate` takes no generator of its own: the global ones are seeded here, and restored afterwards.
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed((zlib.crc32(clip.tobytes()) + self.seed) % 2**63)
+        with seeded_by(clip, self.device, self.seed):
             tokens = self.model.generate(
                 **self._features([clip], **whole),
-                temperature=TEMPERATURES if is_long else TEMPERATURES[1:],
+                **fallback(0 if is_long else 1),
                 top_k=0,  # transformers' default of 50 would sample from less than Whisper's own decoder does
-                compression_ratio_threshold=TOKEN_COMPRESSION_RATIO_THRESHOLD,
-                logprob_threshold=LOGPROB_THRESHOLD,
-                no_speech_threshold=NO_SPEECH_THRESHOLD,
-                condition_on_prev_tokens=False,  # an error in one window must not steer the next
                 num_beams=1,
                 max_new_tokens=self.max_new_tokens,
                 return_timestamps=is_long,

@@ -11,11 +11,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from transformers import AutoModelForCTC, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, pipeline
+import torch
+from transformers import (
+    AutoModelForCTC,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    WhisperForConditionalGeneration,
+    pipeline,
+)
 
 from modeling_m4ser.audio_m4ser import load_audio
 from modeling_m4ser.recognition_m4ser import Recognizer, _FasterWhisper, load_recognizer
-from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, needs_real_model, noises
+from tests.data_scripts.transcribe.helpers import RAVDESS, REAL_MODEL, make_tiny_whisper, needs_real_model, noises
 from tests.helpers.tiny import speech_config
 
 RATE = 16000
@@ -120,11 +127,48 @@ def test_a_whisper_hears_the_language_behind_its_name(whisper, tmp_path, tiny_ct
     # The letter a stands for the token of German: what is heard after another prompt is another text.
     fields |= {"task_to_id": {"transcribe": 70, "translate": 71}}
     settings.write_text(json.dumps(fields | {"is_multilingual": True, "lang_to_id": {"<|en|>": 3, "<|de|>": 64}}))
-    heard = {code: Recognizer(f"{tmp_path / 'german'}:{code}")(clips) for code in ("de", "en")}
+    heard = {}
+    for code in ("de", "en"):
+        recognizer, asked = Recognizer(f"{tmp_path / 'german'}:{code}"), []
+        generate = recognizer.asr.model.generate  # greedily: what is drawn by random weights would be the same
+        recognizer.asr.model.generate = lambda asked=asked, generate=generate, **options: (
+            asked.append(options) or generate(**options | {"temperature": 0.0})
+        )
+        heard[code] = recognizer(clips)
+        assert [(each["language"], each["num_beams"], "temperature" in each) for each in asked] == [
+            (code, 1, True),
+            (code, 1, False),
+        ]
     assert heard["de"] != heard["en"]
     assert Recognizer(f"{whisper}:en")(clips) == Recognizer(whisper)(clips)
     with pytest.raises(ValueError, match="knows de, en, not 'fr'"):
         Recognizer(f"{tmp_path / 'german'}:fr")
+
+
+def test_what_repeats_itself_is_heard_again_alone(tmp_path, caplog):
+    """The decoder's output is the same at each place: one letter is the likeliest, others can be drawn."""
+    folder = make_tiny_whisper(tmp_path, seconds=1)
+    model = WhisperForConditionalGeneration.from_pretrained(folder)
+    norm = model.model.decoder.layer_norm
+    norm.weight.data.zero_()
+    norm.bias.data.copy_(model.model.decoder.embed_tokens.weight[64:80].mean(0) * 2000)
+    model.save_pretrained(folder)
+    recognizer, (short, long, _) = Recognizer(str(folder)), noises(*LENGTHS)
+    assert len(set(recognizer.asr({"raw": short, "sampling_rate": RATE})["text"])) == 1
+    asked, hear = [], recognizer._hear
+
+    def noted(clips, *rest, **options):
+        asked.append((len(clips), options.get("generate_kwargs", {}).get("temperature", (None,))[0]))
+        return hear(clips, *rest, **options)
+
+    recognizer._hear = noted
+    torch.manual_seed(1)
+    texts = recognizer([short, -short, long])
+    assert asked == [(1, 0.0), (2, None), (1, 0.2), (1, 0.2)]
+    torch.manual_seed(2)
+    assert texts == [recognizer([clip])[0] for clip in (short, -short, long)]
+    assert len({*texts}) == 3, "each is drawn by a seed of its own"
+    assert "generation flags" not in caplog.text
 
 
 def test_faster_whisper_is_an_extra(monkeypatch):
