@@ -3,8 +3,9 @@
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
-from benchmarking.setting import RATE, Setting, Work
+from benchmarking.setting import EMOTIONS, RATE, Setting, Work
 
 _ANSWER = {
     "torch": "from m4ser.runtimes import load_pipeline; pipe = load_pipeline(sys.argv[1])",
@@ -61,11 +62,38 @@ def speechbrain(setting: Setting) -> Work:
 
 
 def funasr(setting: Setting) -> Work:
-    """FunASR's emotion2vec, which comes as weights of a hub alone: named so that its absence is told."""
-    import funasr as package
+    """FunASR's emotion2vec: convolutions of its own, then as many layers as the speech encoder has, a third local."""
+    import torch
+    from funasr import AutoModel
 
-    model, waves = package.AutoModel(model="iic/emotion2vec_base_finetuned", disable_update=True), _waveforms(setting)
-    return lambda: [model.generate(wave(), granularity="utterance") for wave in waves]
+    options = {"device": "cpu", "ncpu": torch.get_num_threads(), "disable_update": True, "disable_pbar": True}
+    options |= {"tokenizer": "CharTokenizer", "tokenizer_conf": {"token_list": ["<unk>", *EMOTIONS]}}
+    options["tokenizer_conf"]["unk_symbol"] = "<unk>"
+    model = AutoModel(model="Emotion2vec", model_conf=_emotion2vec(setting.encoders[0]), **options)
+    waves = _waveforms(setting)
+    return lambda: [model.generate(wave(), granularity="utterance", extract_embedding=False) for wave in waves]
+
+
+def _emotion2vec(encoder: str) -> dict[str, Any]:
+    """Return the settings of emotion2vec's base model, with an encoder's sizes."""
+    from transformers import AutoConfig
+
+    size = AutoConfig.from_pretrained(encoder)
+    heads, local = size.num_attention_heads, size.num_hidden_layers // 3
+    drops = ("start_drop_path_rate", "end_drop_path_rate", "encoder_dropout", "attention_dropout", "activation_dropout")
+    drops += ("post_mlp_drop", "dropout_input", "prenet_layerdrop", "prenet_dropout")
+    shared: dict[str, Any] = dict.fromkeys(drops, 0.0)
+    convolutions = list(zip(size.conv_dim, size.conv_kernel, size.conv_stride, strict=True))
+    audio = {"extractor_mode": "layer_norm", "feature_encoder_spec": str(convolutions), "local_grad_mult": 1.0}
+    audio |= {"conv_pos_width": 95, "conv_pos_depth": 5, "conv_pos_groups": size.num_conv_pos_embedding_groups}
+    audio |= {"conv_pos_pre_ln": False, "num_extra_tokens": 10, "init_extra_token_zero": True, "decoder": None}
+    audio |= {"prenet_depth": local, "model_depth": size.num_hidden_layers - local, "num_alibi_heads": heads}
+    audio |= {"use_alibi_encoder": True, "alibi_scale": 1.0, "learned_alibi": False, "learned_alibi_scale": True}
+    audio |= {"learned_alibi_scale_per_head": True, "learned_alibi_scale_per_layer": False}
+    model = {"embed_dim": size.hidden_size, "depth": audio["model_depth"], "num_heads": heads, "normalize": True}
+    model |= {"mlp_ratio": size.intermediate_size / size.hidden_size, "layer_norm_first": False}
+    model |= {"norm_eps": 1e-5, "norm_affine": True, "modalities": {"audio": shared | audio}}
+    return shared | model
 
 
 def _waveforms(setting: Setting) -> list[Work]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmarking.peers import _emotion2vec
 from benchmarking.setting import Setting, make_data, write_encoders
 from benchmarking.turns import costliest, describe, draw, seconds_used, take_turns, to_markdown
 
@@ -119,6 +120,15 @@ def test_inference_is_of_all_utterances_or_of_the_next(setting):
     assert len(first) == 1
     assert not torch.equal(first, second)
     assert torch.equal(first, again)
+
+
+def test_a_peer_has_the_layers_of_the_speech_encoder(setting):
+    conf = _emotion2vec(setting.encoders[0])
+    assert (
+        conf["depth"] + conf["modalities"]["audio"]["prenet_depth"]
+        == setting.model("M4SER")[0].config.speech_config.num_hidden_layers
+    )
+    assert conf["modalities"]["audio"]["feature_encoder_spec"].count("(8, ") == 7
 
 
 def test_what_costs_most_comes_first():
