@@ -98,6 +98,8 @@ def _trace(model: Any, path: Path) -> int:
     free = {0: torch.export.Dim.DYNAMIC}
     shapes = tuple(free | {value.ndim - 1: torch.export.Dim.DYNAMIC} for value in inputs.values())
     level = logging.root.manager.disable
+    norms = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [norm.register_forward_hook(_center) for norm in norms if norm.num_groups == norm.num_channels]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own workings, as what is logged
         logging.disable(logging.WARNING)
@@ -113,8 +115,18 @@ def _trace(model: Any, path: Path) -> int:
             )
         finally:
             logging.disable(level)
+            for hook in hooks:
+                hook.remove()
     program.save(path)
     return program.model.opset_imports[""]
+
+
+def _center(norm: nn.GroupNorm, _: Any, output: torch.Tensor) -> torch.Tensor:
+    """Take away what the runtime leaves of each channel's mean, which is all there is of it in silence.
+
+    It adds up seconds of samples in float32 one by one; layer norms enlarge what is wrong a thousand times.
+    """
+    return output - (output.double().mean(-1, keepdim=True) - norm.bias.double()[:, None]).float()
 
 
 def _quantize(path: Path) -> None:

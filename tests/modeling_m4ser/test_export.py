@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from modeling_m4ser import export_m4ser
 from modeling_m4ser.export_m4ser import TOLERANCE, export_onnx
@@ -32,6 +33,30 @@ def test_graph_gives_what_the_model_gives(tmp_path, kind):
     assert model.detector is None
     assert (tmp_path / "mel_filters.npy").is_file() == (kind == "whisper")
     assert (tmp_path / "domain.npz").is_file() == (kind == "hubert-group")
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wav2vec2-group", "wavlm-group", "data2vec-audio"])
+def test_other_encoders_give_what_the_model_gives(tmp_path, kind):
+    told = export_onnx(tiny_model(kind, spread=True), tiny_processor(tmp_path, kind), tmp_path)
+    assert told["deviation"] <= TOLERANCE
+    assert told["equal_lengths"] == (kind != "hubert")
+
+
+def test_digital_silence_after_a_voice(tmp_path, monkeypatch):
+    """Layer norms enlarge there what a group norm leaves of the mean."""
+    seconds = torch.arange(80000) / 16000
+    voice = sum(torch.sin(2 * torch.pi * 150 * k * seconds) / k for k in range(1, 20))
+    voice *= seconds * (seconds < 2)
+    voice = (voice - voice.mean()) / voice.std()
+    noise = export_m4ser._random_inputs
+
+    def voiced(model, batch, samples, tokens):
+        return noise(model, batch, samples, tokens) | {"input_values": voice[:samples].expand(batch, -1)}
+
+    monkeypatch.setattr(export_m4ser, "_random_inputs", voiced)
+    monkeypatch.setattr(export_m4ser, "_CHECKED", ((1, 80000, 7),))
+    model, processor = tiny_model("hubert-group", spread=True), tiny_processor(tmp_path, "hubert-group")
+    assert export_onnx(model, processor, tmp_path)["deviation"] <= TOLERANCE
 
 
 def test_what_cannot_be_exported_says_why(tmp_path, monkeypatch):
