@@ -15,6 +15,12 @@ needs_both = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def processor(monkeypatch):
+    """One where oneDNN is the faster."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """How often torch's own layer was called."""
@@ -76,3 +82,10 @@ def test_weights_copies_and_kinds_stay():
     attention = nn.MultiheadAttention(16, 2)  # it reads the weights of its layer itself, and asks for its class
     use_onednn(attention)
     assert not isinstance(attention.out_proj, OneDNNLinear)
+
+
+@needs_both
+def test_processors_that_mkl_serves_well_keep_torchs_own(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    plain, fast = layers()
+    assert type(fast[0]) is type(plain[0])
