@@ -134,9 +134,11 @@ class Setting:
         """Return one pass from inputs to logits: of all utterances at once, or of the next one of them."""
         import torch
 
+        from modeling_m4ser.linear_m4ser import use_onednn
         from trainer.collator import M4SERDataCollator
 
         model, processor = self.model(row)
+        use_onednn(model)  # as the pipeline does
         if processor.speech_input_name == "input_values":  # what reads spectrograms may not read more
             processor.max_audio_seconds = max(processor.max_audio_seconds, *lengths)
         collator, test = M4SERDataCollator(processor, model.config), list(make_data(lengths)["test"])
