@@ -85,11 +85,11 @@ def grouping(setting: Setting) -> Iterator[Comparison]:
     """Compare epochs of IEMOCAP's size in random order and grouped by length, by every n-th batch by its length."""
     size, seconds, ways = setting.options.batch_size, np.array(lengths(UTTERANCES)), {}
     grouped = EpochSampler(size, seconds.tolist(), 0, lambda: 0)
+    whole: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1, "train_sampling_strategy": "sequential"}
     for name, order in (("random", np.random.default_rng(0).permutation(UTTERANCES)), ("grouped by length", grouped)):
         batches = sorted(np.split(seconds[list(order)], range(size, UTTERANCES, size))[:-1], key=np.max)
         every = len(batches) // max(1, setting.options.utterances // size)
         some = np.concatenate(batches[every // 2 :: every]).tolist()
-        whole: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1, "train_sampling_strategy": "sequential"}
         ways[name] = partial(setting.training, "M4SER", some, **whole)
     yield Comparison("steps of an epoch, IEMOCAP's lengths", ways)
 

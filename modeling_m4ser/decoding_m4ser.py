@@ -111,12 +111,13 @@ def decode_file(
 
 def _decode_part(handle: BinaryIO, label: str, part: Part) -> tuple[np.ndarray, float] | None:
     """Decode a part alone; None where that is not exact, or where it may not lie in the samples of the header."""
+    if part.end is None:
+        return None
     with contextlib.suppress(AudioError, RuntimeError):  # which the whole raises again, soundfile's in our words
         if _with_all_samples(handle, label, lambda _: None) is handle and (file := _open_soundfile(handle)) is not None:
             with file:
                 frames = part.frames(file.frames, check_rate(file.samplerate, "its sampling rate", label), label)
-                is_exact = file.format in _EXACT_FORMATS and file.subtype.startswith(_SEPARATE_SAMPLES)
-                if is_exact and part.end is not None:
+                if file.format in _EXACT_FORMATS and file.subtype.startswith(_SEPARATE_SAMPLES):
                     file.seek(frames.start)
                     samples = file.read(frames.stop - frames.start, dtype="float32", always_2d=True)
                     if len(samples) == frames.stop - frames.start:  # else what is joined to the file may go on
